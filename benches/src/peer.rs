@@ -1,0 +1,72 @@
+//! A co-process that does the same work with another library and tells how long it took, so that both are timed in one run, in turns.
+//!
+//! One JSON object per line each way; see the scripts in `benches/peers/`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// A running peer; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Peer {
+    child: Child,
+    requests: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+    /// What it said of itself: library, version, threads.
+    pub about: Value,
+}
+
+impl Peer {
+    /// Starts `benches/peers/{script}` with the interpreter named by `STEPFN_PYTHON` (default `python3`).
+    ///
+    /// # Errors
+    /// If it does not start, with what is missing.
+    pub fn start(script: &str) -> Result<Self, String> {
+        let python = std::env::var("STEPFN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        let path = format!("{}/peers/{script}", env!("CARGO_MANIFEST_DIR"));
+        let mut child = Command::new(&python)
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("{python} does not start: {error}"))?;
+        let requests = child.stdin.take();
+        let mut replies = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        replies.read_line(&mut line).map_err(|error| error.to_string())?;
+        let about = serde_json::from_str(&line).map_err(|_| {
+            format!("{script} said {line:?} under {python}: set STEPFN_PYTHON to an interpreter that has its packages")
+        })?;
+        Ok(Self { child, requests, replies, about })
+    }
+
+    /// Makes ready for work of that shape.
+    pub fn setup(&mut self, rows: usize, vocab: usize, n_noisy: usize) {
+        self.ask(&json!({ "setup": { "rows": rows, "vocab": vocab, "n_noisy": n_noisy } }));
+    }
+
+    /// Seconds that each of `repeats` runs of `work` took.
+    pub fn time(&mut self, work: &str, repeats: usize) -> Vec<f64> {
+        let reply = self.ask(&json!({ "time": work, "repeats": repeats }));
+        serde_json::from_value(reply["seconds"].clone()).unwrap()
+    }
+
+    fn ask(&mut self, request: &Value) -> Value {
+        let requests = self.requests.as_mut().unwrap();
+        writeln!(requests, "{request}").unwrap();
+        requests.flush().unwrap();
+        let mut line = String::new();
+        self.replies.read_line(&mut line).unwrap();
+        let reply: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{request}: the peer said {line:?}"));
+        assert!(reply.get("error").is_none(), "{request}: {reply}");
+        reply
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.requests.take());
+        let _ = self.child.wait();
+    }
+}

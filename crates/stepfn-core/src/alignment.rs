@@ -1,0 +1,66 @@
+//! Which step of a contrastive text each scored step is compared with.
+
+use serde::{Deserialize, Serialize};
+
+use crate::StepError;
+
+/// The alignment `a(t)` of scored steps with the steps of a contrast. Both are counted from 0 at the first scored step.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Alignment {
+    /// Step `t` with step `t`, as far as both texts go.
+    #[default]
+    OneToOne,
+    /// The given pairs `(scored step, contrast step)`. A step in several pairs takes the earliest contrast step; a step in none has
+    /// no partner.
+    Pairs(Vec<(usize, usize)>),
+}
+
+impl Alignment {
+    /// The contrast step of each of `rows` scored steps, `None` where it has no partner.
+    ///
+    /// # Errors
+    /// [`StepError::PairOutside`] if a pair points outside either text.
+    pub fn partners(&self, rows: usize, contrast_rows: usize) -> Result<Vec<Option<usize>>, StepError> {
+        match self {
+            Alignment::OneToOne => Ok((0..rows).map(|row| (row < contrast_rows).then_some(row)).collect()),
+            Alignment::Pairs(pairs) => {
+                let mut partners: Vec<Option<usize>> = vec![None; rows];
+                for &(original, contrast) in pairs {
+                    if original >= rows || contrast >= contrast_rows {
+                        return Err(StepError::PairOutside { original, contrast, rows, contrast_rows });
+                    }
+                    let partner = &mut partners[original];
+                    *partner = Some(partner.map_or(contrast, |earlier| earlier.min(contrast)));
+                }
+                Ok(partners)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_to_one_goes_as_far_as_both_texts() {
+        assert_eq!(Alignment::OneToOne.partners(3, 2), Ok(vec![Some(0), Some(1), None]));
+        assert_eq!(Alignment::OneToOne.partners(2, 5), Ok(vec![Some(0), Some(1)]));
+    }
+
+    #[test]
+    fn pairs_take_the_earliest_partner_and_leave_others_without() {
+        let pairs = Alignment::Pairs(vec![(2, 1), (0, 3), (2, 0)]);
+        assert_eq!(pairs.partners(4, 4), Ok(vec![Some(3), None, Some(0), None]));
+    }
+
+    #[test]
+    fn a_pair_outside_either_text_is_an_error_with_both_indexes() {
+        for (original, contrast) in [(4, 0), (0, 2)] {
+            let error = Alignment::Pairs(vec![(original, contrast)]).partners(4, 2).unwrap_err();
+            assert_eq!(error, StepError::PairOutside { original, contrast, rows: 4, contrast_rows: 2 });
+        }
+    }
+}

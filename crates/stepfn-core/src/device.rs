@@ -1,0 +1,57 @@
+//! What every backend crate says of its devices.
+
+use core::fmt;
+
+use burn::tensor::DType;
+
+/// A device, as a person would want it described.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeviceInfo {
+    /// The index by which `device(…)` of the backend crate finds it.
+    pub index: String,
+    /// Its name, and what drives it.
+    pub name: String,
+    /// Its memory in bytes, where that can be known.
+    pub memory: Option<u64>,
+    /// The floating-point types that models can run in.
+    pub element_types: Vec<DType>,
+}
+
+impl fmt::Display for DeviceInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.index, self.name)?;
+        if let Some(memory) = self.memory {
+            write!(f, ", {:.1} GiB", memory as f64 / f64::from(1 << 30))?;
+        }
+        let element_types: Vec<_> = self.element_types.iter().map(|dtype| dtype.name()).collect();
+        write!(f, " ({})", element_types.join(", "))
+    }
+}
+
+/// Why a device can't be had.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// There is no device of that index.
+    #[error("no {backend} device is called `{asked}`; there are: {}", list(available))]
+    Unknown {
+        /// The backend.
+        backend: &'static str,
+        /// The index that was asked for.
+        asked: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// The backend has no device at all.
+    #[error("no {backend} device: {reason}")]
+    NoDevice {
+        /// The backend.
+        backend: &'static str,
+        /// What is missing, and what to do.
+        reason: String,
+    },
+}
+
+fn list(available: &[String]) -> String {
+    if available.is_empty() { "none".to_owned() } else { available.join("; ") }
+}

@@ -1,0 +1,70 @@
+//! `contrast_prob_diff`: by how much the target is more likely than the contrastive one.
+//!
+//! | | |
+//! |---|---|
+//! | value | `p_y − p'_y'`; with `logprob`, `ln p_y − ln p'_y'` |
+//! | unit | probability; nats with `logprob` |
+//! | range | [−1, 1]; (−∞, ∞) with `logprob` |
+//! | passes | the contrastive one |
+//! | gradient | yes |
+//!
+//! **When to use it.** How much a choice mattered: between two words in one context, or for one word between two contexts. Weighs
+//! steps by how likely either was, which `contrast_logits_diff` does not.
+//!
+//! **Source.** Yin & Neubig 2022, *Interpreting language models with contrastive explanations*.
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+
+/// `p_y − p'_{y'}` of every row.
+///
+/// # Shapes
+/// - `logits`, `contrast_logits`: `[rows, vocab]`
+/// - `target_ids`, `contrast_target_ids`: `[rows]`
+/// - result: `[rows]`, in `[−1, 1]`
+pub fn contrast_prob_diff<B: Backend>(
+    logits: Tensor<B, 2>,
+    target_ids: Tensor<B, 1, Int>,
+    contrast_logits: Tensor<B, 2>,
+    contrast_target_ids: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
+    let log_prob = Prediction::unchecked(logits).log_prob(target_ids);
+    let contrast_log_prob = Prediction::unchecked(contrast_logits).log_prob(contrast_target_ids);
+    log_prob.exp() - contrast_log_prob.exp()
+}
+
+/// [`contrast_prob_diff()`] as a [`StepFunction`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ContrastProbDiff {
+    /// Return the difference of the logarithms instead.
+    pub logprob: bool,
+}
+
+impl Named for ContrastProbDiff {
+    const NAME: &'static str = "contrast_prob_diff";
+    const SUMMARY: &'static str = "probability of the target minus that of the contrastive target, p_y - p'_y'";
+    const UNIT: &'static str = "probability";
+}
+
+impl<B: Backend> StepFunction<B> for ContrastProbDiff {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn needs(&self) -> Passes {
+        Passes::CONTRAST
+    }
+
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        let contrast = steps.require_contrast(Self::NAME)?;
+        let (log_prob, contrast_log_prob) = (steps.log_prob(), contrast.log_prob());
+        Ok(contrast.where_aligned(if self.logprob {
+            log_prob - contrast_log_prob
+        } else {
+            log_prob.exp() - contrast_log_prob.exp()
+        }))
+    }
+}

@@ -1,0 +1,74 @@
+//! `mc_dropout_entropy`: how unsure the model is when what it does not know is taken into account.
+//!
+//! | | |
+//! |---|---|
+//! | value | entropy of `m = (1/n) Σ p_s`, the mean prediction of the noisy passes |
+//! | unit | nats |
+//! | range | [0, ln V] |
+//! | passes | `n_mcd_steps` with dropout on |
+//! | gradient | yes |
+//!
+//! **When to use it.** Total uncertainty: that of the text (several continuations are right) and that of the model (it has not seen
+//! enough). Subtract `mc_dropout_mutual_information` for the first alone.
+//!
+//! **Source.** Gal 2016, *Uncertainty in deep learning*; for sequences, Malinin & Gales 2021, *Uncertainty estimation in autoregressive
+//! structured prediction*.
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use crate::{Named, NoisyPredictions, Passes, StepBatch, StepError, StepFunction};
+
+/// Entropy of the mean of several predictions.
+///
+/// # Shapes
+/// - `noisy_logits`: `[n, rows, vocab]`
+/// - result: `[rows]`, nats
+pub fn mc_dropout_entropy<B: Backend>(noisy_logits: Tensor<B, 3>) -> Tensor<B, 1> {
+    let noisy = NoisyPredictions::unchecked(noisy_logits);
+    noisy.mixture(noisy.n_samples()).entropy.squeeze_dim(1)
+}
+
+/// [`mc_dropout_entropy()`] as a [`StepFunction`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct McDropoutEntropy {
+    /// Number of noisy passes, 1 or more.
+    pub n_mcd_steps: usize,
+}
+
+impl Default for McDropoutEntropy {
+    fn default() -> Self {
+        Self { n_mcd_steps: 10 }
+    }
+}
+
+impl Named for McDropoutEntropy {
+    const NAME: &'static str = "mc_dropout_entropy";
+    const SUMMARY: &'static str = "entropy of the mean prediction over passes with dropout";
+    const UNIT: &'static str = "nats";
+
+    fn validate(&self) -> Result<(), StepError> {
+        if self.n_mcd_steps >= 1 {
+            Ok(())
+        } else {
+            Err(Self::out_of_range("n_mcd_steps", "a whole number, 1 or greater", self.n_mcd_steps))
+        }
+    }
+}
+
+impl<B: Backend> StepFunction<B> for McDropoutEntropy {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn needs(&self) -> Passes {
+        Passes::noisy(self.n_mcd_steps)
+    }
+
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        self.validate()?;
+        let noisy = steps.require_noisy(Self::NAME, self.n_mcd_steps)?;
+        Ok(noisy.mixture(self.n_mcd_steps).entropy.squeeze_dim(1))
+    }
+}

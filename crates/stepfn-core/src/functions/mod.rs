@@ -1,0 +1,81 @@
+//! The step functions, one module each: the formula, its unit, its range, when to use it, and where it comes from.
+
+pub mod contrast_logits;
+pub mod contrast_logits_diff;
+pub mod contrast_prob;
+pub mod contrast_prob_diff;
+pub mod crossentropy;
+pub mod entropy;
+pub mod in_context_pvi;
+pub mod js_divergence;
+pub mod kl_divergence;
+pub mod logit;
+pub mod margin;
+pub mod mc_dropout_entropy;
+pub mod mc_dropout_mutual_information;
+pub mod mc_dropout_prob_avg;
+pub mod mc_dropout_variance;
+pub mod pcxmi;
+pub mod perplexity;
+pub mod probability;
+pub mod rank;
+pub mod renyi_entropy;
+pub mod surprisal;
+pub mod top_p_size;
+pub mod typicality;
+
+pub use contrast_logits::*;
+pub use contrast_logits_diff::*;
+pub use contrast_prob::*;
+pub use contrast_prob_diff::*;
+pub use crossentropy::*;
+pub use entropy::*;
+pub use in_context_pvi::*;
+pub use js_divergence::*;
+pub use kl_divergence::*;
+pub use logit::*;
+pub use margin::*;
+pub use mc_dropout_entropy::*;
+pub use mc_dropout_mutual_information::*;
+pub use mc_dropout_prob_avg::*;
+pub use mc_dropout_variance::*;
+pub use pcxmi::*;
+pub use perplexity::*;
+pub use probability::*;
+pub use rank::*;
+pub use renyi_entropy::*;
+pub use surprisal::*;
+pub use top_p_size::*;
+pub use typicality::*;
+
+/// Hands the types of all step functions of this crate to a macro.
+macro_rules! for_each_builtin {
+    ($macro:ident) => {
+        $macro!(
+            $crate::functions::ContrastLogits,
+            $crate::functions::ContrastLogitsDiff,
+            $crate::functions::ContrastProb,
+            $crate::functions::ContrastProbDiff,
+            $crate::functions::Crossentropy,
+            $crate::functions::Entropy,
+            $crate::functions::InContextPvi,
+            $crate::functions::JsDivergence,
+            $crate::functions::KlDivergence,
+            $crate::functions::Logit,
+            $crate::functions::Margin,
+            $crate::functions::McDropoutEntropy,
+            $crate::functions::McDropoutMutualInformation,
+            $crate::functions::McDropoutProbAvg,
+            $crate::functions::McDropoutVariance,
+            $crate::functions::Pcxmi,
+            $crate::functions::Perplexity,
+            $crate::functions::Probability,
+            $crate::functions::Rank,
+            $crate::functions::RenyiEntropy,
+            $crate::functions::Surprisal,
+            $crate::functions::TopPSize,
+            $crate::functions::Typicality,
+        )
+    };
+}
+pub(crate) use for_each_builtin;

@@ -1,0 +1,74 @@
+//! `perplexity`: among how many equally likely tokens the model would have been as unsure of the target.
+//!
+//! | | |
+//! |---|---|
+//! | value | `exp(−ln p_y) = 1 / p_y`; with `compat = "inseq"`, `2^(−ln p_y)` |
+//! | unit | tokens |
+//! | range | [1, ∞) |
+//! | passes | the scored one |
+//! | gradient | yes |
+//!
+//! **When to use it.** Telling people: 100 means "as confused as if it had to pick between 100 words". The perplexity of a text is
+//! `exp` of its mean cross-entropy, not the mean of these.
+//!
+//! **Compatibility.** inseq 0.7.1 raises 2 to a cross-entropy in nats, which is the perplexity of no base; `compat = "inseq"` gives
+//! that number.
+//!
+//! **Source.** Jelinek et al. 1977, *Perplexity—a measure of the difficulty of speech recognition tasks*.
+
+use core::f64::consts::LN_2;
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+
+/// `1 / p_y` of every row.
+///
+/// # Shapes
+/// - `logits`: `[rows, vocab]`
+/// - `target_ids`: `[rows]`
+/// - result: `[rows]`, tokens; ∞ where `1 / p_y` exceeds the element type
+pub fn perplexity<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    Prediction::unchecked(logits).log_prob(target_ids).neg().exp()
+}
+
+/// [`perplexity()`] as a [`StepFunction`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Perplexity {
+    /// Whose perplexity.
+    pub compat: PerplexityCompat,
+}
+
+/// Which definition of perplexity to follow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PerplexityCompat {
+    /// `exp(−ln p_y)`.
+    #[default]
+    Standard,
+    /// `2^(−ln p_y)`, as inseq 0.7.1 computes it.
+    Inseq,
+}
+
+impl Named for Perplexity {
+    const NAME: &'static str = "perplexity";
+    const SUMMARY: &'static str = "perplexity of the target, 1 / p_y";
+    const UNIT: &'static str = "tokens";
+}
+
+impl<B: Backend> StepFunction<B> for Perplexity {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        let crossentropy = steps.log_prob().neg();
+        Ok(match self.compat {
+            PerplexityCompat::Standard => crossentropy.exp(),
+            PerplexityCompat::Inseq => crossentropy.mul_scalar(LN_2).exp(),
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! `probability`: how likely the model found the target.
+//!
+//! | | |
+//! |---|---|
+//! | value | `p_y`; with `logprob`, `ln p_y` |
+//! | unit | probability; nats with `logprob` |
+//! | range | [0, 1]; (−∞, 0] with `logprob` |
+//! | passes | the scored one |
+//! | gradient | yes |
+//!
+//! **When to use it.** The default: confidence of single tokens, and the usual attribution target. Multiply probabilities (add
+//! their logarithms) for the probability of a span.
+//!
+//! **Source.** The softmax; Bridle 1990, *Probabilistic interpretation of feedforward classification network outputs*.
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+
+use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+
+/// `p_y` of every row.
+///
+/// # Shapes
+/// - `logits`: `[rows, vocab]`
+/// - `target_ids`: `[rows]`
+/// - result: `[rows]`, in `[0, 1]`
+pub fn probability<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+    Prediction::unchecked(logits).log_prob(target_ids).exp()
+}
+
+/// [`probability()`] as a [`StepFunction`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probability {
+    /// Return `ln p_y` instead.
+    pub logprob: bool,
+}
+
+impl Named for Probability {
+    const NAME: &'static str = "probability";
+    const SUMMARY: &'static str = "probability of the target, p_y (logprob: ln p_y)";
+    const UNIT: &'static str = "probability";
+}
+
+impl<B: Backend> StepFunction<B> for Probability {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        let log_prob = steps.log_prob();
+        Ok(if self.logprob { log_prob } else { log_prob.exp() })
+    }
+}

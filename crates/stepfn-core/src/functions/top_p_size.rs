@@ -1,0 +1,78 @@
+//! `top_p_size`: how many tokens the model thought worth considering.
+//!
+//! | | |
+//! |---|---|
+//! | value | size of the smallest set of most likely tokens whose probabilities sum to at least `top_p` |
+//! | unit | tokens |
+//! | range | 1 … V, a whole number; V at `top_p = 1` |
+//! | passes | the scored one |
+//! | gradient | no |
+//!
+//! **When to use it.** Uncertainty that reads without a logarithm: the number of open continuations. It is the size of the set that
+//! nucleus sampling draws from.
+//!
+//! **Source.** Holtzman et al. 2020, *The curious case of neural text degeneration*.
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+use stepfn_kernels::nucleus::{Likely, nucleus};
+
+use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+
+/// The size of the nucleus of every row. Has no gradient.
+///
+/// # Shapes
+/// - `logits`: `[rows, vocab]`
+/// - `top_p`: in `(0, 1]`
+/// - result: `[rows]`, whole numbers
+pub fn top_p_size<B: Backend>(logits: Tensor<B, 2>, top_p: f64) -> Tensor<B, 1> {
+    top_p_size_of(&Prediction::unchecked(logits), top_p)
+}
+
+fn top_p_size_of<B: Backend>(prediction: &Prediction<B>, top_p: f64) -> Tensor<B, 1> {
+    let likely = Likely { top_p, top_k: None, min_tokens: 1 };
+    nucleus(prediction.logits(), prediction.stats(), likely).size.squeeze_dim(1)
+}
+
+/// [`top_p_size()`] as a [`StepFunction`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TopPSize {
+    /// Share of the probability that the set holds, in `(0, 1]`.
+    pub top_p: f64,
+}
+
+impl Default for TopPSize {
+    fn default() -> Self {
+        Self { top_p: 0.9 }
+    }
+}
+
+impl Named for TopPSize {
+    const NAME: &'static str = "top_p_size";
+    const SUMMARY: &'static str = "size of the smallest set of most likely tokens that holds top_p of the probability";
+    const UNIT: &'static str = "tokens";
+
+    fn validate(&self) -> Result<(), StepError> {
+        if self.top_p > 0.0 && self.top_p <= 1.0 {
+            Ok(())
+        } else {
+            Err(Self::out_of_range("top_p", "a number in (0, 1]", self.top_p))
+        }
+    }
+}
+
+impl<B: Backend> StepFunction<B> for TopPSize {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn is_differentiable(&self) -> bool {
+        false
+    }
+
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        self.validate()?;
+        Ok(top_p_size_of(steps.prediction(), self.top_p))
+    }
+}

@@ -1,0 +1,98 @@
+//! What a model said at a number of steps, with the statistics that step functions share.
+
+use std::sync::OnceLock;
+
+use burn::tensor::{DType, Int, Tensor, backend::Backend};
+use stepfn_kernels::softmax::SoftmaxStats;
+
+use crate::{Pass, StepError};
+
+/// Logits, one row per step, and what follows from them: computed when first asked for, and once.
+///
+/// Half-precision logits are widened to `f32`, and so are the results: a sum over a vocabulary has no place in 11 bits.
+#[derive(Debug)]
+pub struct Prediction<B: Backend> {
+    logits: Tensor<B, 2>,
+    stats: OnceLock<SoftmaxStats<B>>,
+    entropy: OnceLock<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Prediction<B> {
+    /// A prediction whose logits nobody has checked: NaN and ±∞ in a row make its scores NaN.
+    ///
+    /// # Shapes
+    /// - `logits`: `[rows, vocab]`
+    pub fn unchecked(logits: Tensor<B, 2>) -> Self {
+        let logits = match logits.dtype() {
+            DType::F32 | DType::F64 => logits,
+            _ => logits.cast(DType::F32),
+        };
+        Self { logits, stats: OnceLock::new(), entropy: OnceLock::new() }
+    }
+
+    /// A prediction of finite logits.
+    ///
+    /// # Shapes
+    /// - `logits`: `[rows, vocab]`, `rows ≥ 1`, `vocab ≥ 2`
+    ///
+    /// # Errors
+    /// [`StepError::Empty`], [`StepError::ElementType`], or [`StepError::NonFinite`] with the first row that holds NaN or ±∞.
+    pub fn new(logits: Tensor<B, 2>, pass: Pass) -> Result<Self, StepError> {
+        let [rows, vocab] = logits.dims();
+        if rows == 0 || vocab < 2 {
+            return Err(StepError::Empty { rows, vocab });
+        }
+        let dtype = logits.dtype();
+        if !matches!(dtype, DType::F64 | DType::F32 | DType::Flex32 | DType::F16 | DType::BF16) {
+            return Err(StepError::ElementType(dtype));
+        }
+        let prediction = Self::unchecked(logits);
+        let stats = SoftmaxStats::checked(&prediction.logits)
+            .map_err(|non_finite| StepError::NonFinite { pass, row: non_finite.row })?;
+        Ok(Self { stats: OnceLock::from(stats), ..prediction })
+    }
+
+    /// Number of steps.
+    pub fn rows(&self) -> usize {
+        self.logits.dims()[0]
+    }
+
+    /// Number of tokens in the vocabulary.
+    pub fn vocab(&self) -> usize {
+        self.logits.dims()[1]
+    }
+
+    /// The logits `z`, `[rows, vocab]`, in `f32` or `f64`.
+    pub fn logits(&self) -> &Tensor<B, 2> {
+        &self.logits
+    }
+
+    /// The softmax's maximum and log-normalizer.
+    pub fn stats(&self) -> &SoftmaxStats<B> {
+        self.stats.get_or_init(|| SoftmaxStats::unchecked(&self.logits))
+    }
+
+    /// `z_y`.
+    ///
+    /// # Shapes
+    /// - `target_ids`: `[rows]`
+    /// - result: `[rows]`
+    pub fn logit(&self, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+        self.logits.clone().gather(1, target_ids.unsqueeze_dim(1)).squeeze_dim(1)
+    }
+
+    /// `ln p_y`, in nats.
+    ///
+    /// # Shapes
+    /// - `target_ids`: `[rows]`
+    /// - result: `[rows]`
+    pub fn log_prob(&self, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
+        let stats = self.stats();
+        self.logit(target_ids) - stats.max.clone().squeeze_dim(1) - stats.log_norm.clone().squeeze_dim(1)
+    }
+
+    /// `H = −Σ pᵢ ln pᵢ`, in nats, `[rows]`.
+    pub fn entropy(&self) -> Tensor<B, 1> {
+        self.entropy.get_or_init(|| self.stats().entropy(&self.logits).squeeze_dim(1)).clone()
+    }
+}

@@ -1,0 +1,87 @@
+//! stepfn on the CPU.
+//!
+//! [`Backend`] is burn-flex unless only the feature `ndarray` is on; both at once are at [`flex`] and [`ndarray`]. burn-flex with
+//! stepfn's fused kernels is the fast one; burn-ndarray is an independent implementation to compare with.
+
+#[cfg(not(any(feature = "flex", feature = "ndarray")))]
+compile_error!("stepfn-cpu: choose a backend with the feature `flex` (default) or `ndarray`");
+
+use stepfn_core::device::{DeviceError, DeviceInfo};
+
+#[cfg(feature = "flex")]
+pub use flex::{Backend, Device};
+#[cfg(all(feature = "ndarray", not(feature = "flex")))]
+pub use ndarray::{Backend, Device};
+
+/// burn-flex.
+#[cfg(feature = "flex")]
+pub mod flex {
+    /// The backend. Element types are chosen when tensors are made.
+    pub type Backend = burn_flex::Flex;
+    /// Its device.
+    pub type Device = burn_flex::FlexDevice;
+}
+
+/// burn-ndarray.
+#[cfg(feature = "ndarray")]
+pub mod ndarray {
+    /// The backend, in single precision.
+    pub type Backend = burn_ndarray::NdArray<f32>;
+    /// Its device.
+    pub type Device = burn_ndarray::NdArrayDevice;
+}
+
+/// The CPU, which is device `0` and the only one.
+///
+/// # Errors
+/// If another device is asked for.
+pub fn device(index: &str) -> Result<Device, DeviceError> {
+    let device = Device::default();
+    match index.trim() {
+        "0" | "" => Ok(device),
+        _ => Err(DeviceError::Unknown {
+            backend: "CPU",
+            asked: index.to_owned(),
+            available: vec![describe(&device).to_string()],
+        }),
+    }
+}
+
+/// What the CPU can do.
+pub fn describe(device: &Device) -> DeviceInfo {
+    use burn::tensor::{DType, backend::Backend as _};
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let element_types = [DType::F32, DType::F64, DType::F16, DType::BF16];
+    DeviceInfo {
+        index: "0".to_owned(),
+        name: format!("CPU with {threads} threads ({})", Backend::name(device)),
+        memory: memory(),
+        element_types: element_types.into_iter().filter(|&dtype| Backend::supports_dtype(device, dtype)).collect(),
+    }
+}
+
+/// Bytes of memory, where the operating system tells in a file.
+fn memory() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cpu_is_device_0() {
+        let info = describe(&device("0").unwrap());
+        assert!(info.to_string().starts_with("0: CPU with "), "{info}");
+        assert!(info.element_types.contains(&burn::tensor::DType::F32));
+    }
+
+    #[test]
+    fn another_device_is_an_error_that_lists_what_there_is() {
+        let error = device("7").unwrap_err().to_string();
+        assert!(error.contains("`7`") && error.contains("0: CPU with"), "{error}");
+    }
+}

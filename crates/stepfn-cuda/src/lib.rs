@@ -1,0 +1,98 @@
+//! stepfn on NVIDIA GPUs.
+//!
+//! Builds without a CUDA toolkit: driver and run-time compiler are looked for when the first device is asked for.
+
+use std::sync::Arc;
+
+use burn::tensor::DType;
+use cudarc::driver::{CudaContext, DriverError};
+use stepfn_core::device::{DeviceError, DeviceInfo};
+
+/// The backend, in single precision.
+pub type Backend = burn_cuda::Cuda<f32, i32>;
+/// Its device.
+pub type Device = burn_cuda::CudaDevice;
+
+/// The device of that number, counted as `nvidia-smi` counts.
+///
+/// # Errors
+/// If there is none, with a list of what there is, or if driver or run-time compiler are missing.
+pub fn device(index: &str) -> Result<Device, DeviceError> {
+    check_libraries()?;
+    let devices = devices().map_err(|error| no_device(format!("the driver answered {error:?}")))?;
+    if devices.is_empty() {
+        return Err(no_device("the driver finds no GPU".to_owned()));
+    }
+    match index.trim().parse() {
+        Ok(index) if index < devices.len() => Ok(Device::new(index)),
+        _ => {
+            let available = devices.iter().enumerate().map(|(n, context)| info(n, context).to_string()).collect();
+            Err(DeviceError::Unknown { backend: "CUDA", asked: index.to_owned(), available })
+        }
+    }
+}
+
+/// What a device can do.
+pub fn describe(device: &Device) -> DeviceInfo {
+    let known = check_libraries().ok().and_then(|()| CudaContext::new(device.index).ok());
+    match known {
+        Some(context) => info(device.index, &context),
+        None => DeviceInfo {
+            index: device.index.to_string(),
+            name: "a CUDA device that does not answer".to_owned(),
+            memory: None,
+            element_types: vec![DType::F32],
+        },
+    }
+}
+
+fn devices() -> Result<Vec<Arc<CudaContext>>, DriverError> {
+    (0..CudaContext::device_count()?).map(|index| CudaContext::new(index as usize)).collect()
+}
+
+fn info(index: usize, context: &CudaContext) -> DeviceInfo {
+    let mut element_types = vec![DType::F32, DType::F16];
+    // bfloat16 arithmetic came with compute capability 8.0.
+    if context.compute_capability().is_ok_and(|(major, _)| major >= 8) {
+        element_types.push(DType::BF16);
+    }
+    DeviceInfo {
+        index: index.to_string(),
+        name: context.name().unwrap_or_else(|_| "a CUDA device".to_owned()),
+        memory: context.total_mem().ok().map(|bytes| bytes as u64),
+        element_types,
+    }
+}
+
+/// Calling into a library that is not there aborts; so ask first.
+fn check_libraries() -> Result<(), DeviceError> {
+    #[allow(unsafe_code, reason = "opening a shared library runs its initializers; these are NVIDIA's own")]
+    let (driver, compiler) =
+        unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
+    if !driver {
+        return Err(no_device("no driver was found (libcuda.so, nvcuda.dll): install NVIDIA's driver".to_owned()));
+    }
+    if !compiler {
+        let reason = "the run-time compiler was not found (libnvrtc.so, nvrtc64.dll): install the CUDA toolkit";
+        return Err(no_device(reason.to_owned()));
+    }
+    Ok(())
+}
+
+fn no_device(reason: String) -> DeviceError {
+    DeviceError::NoDevice { backend: "CUDA", reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error_and_not_an_abort() {
+        let error = device("99").unwrap_err();
+        match &error {
+            DeviceError::Unknown { available, .. } => assert!(!available.is_empty(), "{error}"),
+            other => assert!(matches!(other, DeviceError::NoDevice { backend: "CUDA", .. }), "{error}"),
+        }
+    }
+}

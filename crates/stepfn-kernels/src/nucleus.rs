@@ -1,0 +1,158 @@
+//! The nucleus: the smallest set of most likely tokens that holds a given share of the probability (Holtzman et al. 2020).
+//!
+//! On the CPU only as many tokens are sorted as the nucleus has: the most likely 64 are selected in linear time, then ever
+//! larger batches until their mass suffices.
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+
+use crate::host::{self, HostRows, RowKernel};
+use crate::softmax::{HostStats, SoftmaxStats};
+
+/// Which tokens count as likely.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likely {
+    /// Smallest share of the probability that the set holds, in `(0, 1]`; at 1 it holds every token.
+    pub top_p: f64,
+    /// Largest number of tokens in the set; `None` sets no limit.
+    pub top_k: Option<usize>,
+    /// Smallest number of tokens in the set (or all, if there are fewer); it wins over the other two.
+    pub min_tokens: usize,
+}
+
+/// What [`nucleus`] says of every row.
+#[derive(Debug, Clone)]
+pub struct Nucleus<B: Backend> {
+    /// Number of tokens in the set, `[rows, 1]`.
+    pub size: Tensor<B, 2>,
+    /// Logit of the least likely token of the set, `[rows, 1]`: `logits ≥ threshold` picks the set, and what ties with its last.
+    pub threshold: Tensor<B, 2>,
+}
+
+/// The smallest sets of most likely tokens that satisfy `likely`. Not differentiable.
+///
+/// # Shapes
+/// - `logits`: `[rows, vocab]`, with their statistics
+pub fn nucleus<B: Backend>(logits: &Tensor<B, 2>, stats: &SoftmaxStats<B>, likely: Likely) -> Nucleus<B> {
+    if let (Some(rows), Some(stats)) = (HostRows::of(logits), stats.on_host()) {
+        let kernel = NucleusKernel { rows: &rows, stats: &stats, likely };
+        let [size, threshold] = host::map_rows(rows.len(), rows.width(), kernel);
+        return Nucleus { size: host::column(size, logits), threshold: host::column(threshold, logits) };
+    }
+    composed(logits, stats, likely)
+}
+
+impl Likely {
+    /// Bounds on the number of tokens, whatever their probabilities, among `vocab`.
+    fn bounds(self, vocab: usize) -> (usize, usize) {
+        let least = self.min_tokens.clamp(1, vocab);
+        let most = self.top_k.unwrap_or(vocab).clamp(least, vocab);
+        (least, most)
+    }
+}
+
+fn composed<B: Backend>(logits: &Tensor<B, 2>, stats: &SoftmaxStats<B>, likely: Likely) -> Nucleus<B> {
+    let logits = logits.clone().detach();
+    let [rows, vocab] = logits.dims();
+    let (least, most) = likely.bounds(vocab);
+    let sorted = logits.clone().sort_descending(1);
+    let size = if likely.top_p >= 1.0 {
+        Tensor::<B, 2, Int>::from_data([[most as i64]], &logits.device()).expand([rows, 1])
+    } else {
+        let log_probs = sorted.clone() - stats.max.clone().detach() - stats.log_norm.clone().detach();
+        let mass = log_probs.exp().cumsum(1);
+        // The set goes on as long as what is before it does not suffice.
+        let lacking = mass.lower_elem(likely.top_p).int().sum_dim(1);
+        (lacking + 1).clamp(least as i64, most as i64)
+    };
+    let threshold = sorted.gather(1, size.clone() - 1);
+    Nucleus { size: size.float().cast(threshold.dtype()), threshold }
+}
+
+struct NucleusKernel<'a> {
+    rows: &'a HostRows,
+    stats: &'a [HostStats],
+    likely: Likely,
+}
+
+impl RowKernel<2> for NucleusKernel<'_> {
+    #[inline(always)]
+    fn row(&self, index: usize) -> [f32; 2] {
+        let stats = self.stats[index];
+        let mut tokens = self.rows.row(index).to_vec();
+        let (least, most) = self.likely.bounds(tokens.len());
+        let descending = |a: &f32, b: &f32| b.total_cmp(a);
+        if self.likely.top_p >= 1.0 {
+            let (_, threshold, _) = tokens.select_nth_unstable_by(most - 1, descending);
+            return [most as f32, *threshold];
+        }
+        let (mut size, mut mass, mut batch) = (0, 0.0, 64);
+        let mut rest = &mut tokens[..];
+        loop {
+            let batch_len = batch.min(rest.len());
+            if batch_len < rest.len() {
+                rest.select_nth_unstable_by(batch_len, descending);
+            }
+            let (likeliest, others) = rest.split_at_mut(batch_len);
+            likeliest.sort_unstable_by(descending);
+            for &z in likeliest.iter() {
+                size += 1;
+                mass += f64::from(stats.log_prob(z)).exp();
+                let enough = mass >= self.likely.top_p && size >= least;
+                if enough || size == most {
+                    return [size as f32, z];
+                }
+            }
+            rest = others;
+            batch *= 8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Flex, logits_strategy, tensor, values};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn both_routes_find_the_smallest_set(
+            (rows, logits) in logits_strategy(),
+            top_p in 0.01f64..0.99,
+            top_k in prop::option::of(1usize..300),
+            min_tokens in 1usize..5,
+        ) {
+            let likely = Likely { top_p, top_k, min_tokens };
+            let width = logits.len() / rows;
+            let z = tensor::<Flex>(&logits, rows);
+            let stats = SoftmaxStats::unchecked(&z);
+            for result in [nucleus(&z, &stats, likely), composed(&z, &stats, likely)] {
+                let (sizes, thresholds) = (values(&result.size), values(&result.threshold));
+                for (row, (size, threshold)) in logits.chunks(width).zip(sizes.into_iter().zip(thresholds)) {
+                    let size = size as usize;
+                    let mut sorted: Vec<f64> = row.iter().map(|&z| f64::from(z)).collect();
+                    sorted.sort_by(|a, b| b.total_cmp(a));
+                    prop_assert_eq!(threshold, sorted[size - 1]);
+                    let total: f64 = sorted.iter().map(|z| (z - sorted[0]).exp()).sum();
+                    let mass = |n: usize| sorted[..n].iter().map(|z| (z - sorted[0]).exp() / total).sum::<f64>();
+                    let (least, most) = likely.bounds(width);
+                    prop_assert!((least..=most).contains(&size));
+                    // Rounding may decide a tie between two sizes, no more.
+                    prop_assert!(size == most || mass(size) >= top_p - 1e-5);
+                    prop_assert!(size == least || mass(size - 1) < top_p + 1e-5);
+                }
+            }
+        }
+
+        #[test]
+        fn a_top_p_of_one_keeps_every_token_up_to_top_k((rows, logits) in logits_strategy(), top_k in prop::option::of(1usize..300)) {
+            let likely = Likely { top_p: 1.0, top_k, min_tokens: 1 };
+            let width = logits.len() / rows;
+            let z = tensor::<Flex>(&logits, rows);
+            let stats = SoftmaxStats::unchecked(&z);
+            let expected = vec![top_k.unwrap_or(width).min(width) as f64; rows];
+            prop_assert_eq!(values(&nucleus(&z, &stats, likely).size), expected.clone());
+            prop_assert_eq!(values(&composed(&z, &stats, likely).size), expected);
+        }
+    }
+}

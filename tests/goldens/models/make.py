@@ -1,0 +1,812 @@
+#!/usr/bin/env python3
+"""Writes the tiny checkpoints, their reference outputs and the tiny tokenizers that the model tests read.
+
+    pip install -r requirements.txt
+    python make.py            # everything, about four minutes on one core
+    python make.py gpt2 t5    # some of it
+
+README.md says what each file holds.
+"""
+
+import os
+
+# Before any import that reads them: one thread, so that sums are added in one order.
+os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM_THREADS="1")
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", CUDA_VISIBLE_DEVICES="")
+
+import argparse
+import copy
+import json
+import math
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy
+import safetensors
+import safetensors.torch
+import tokenizers
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+PINS = {
+    "torch": (torch, "2.15.0"),
+    "transformers": (transformers, "5.23.0"),
+    "tokenizers": (tokenizers, "0.23.3"),
+    "safetensors": (safetensors, "0.8.0"),
+    "numpy": (numpy, "2.4.6"),
+}
+
+CAUSAL_LENGTHS = (11, 7, 4)
+SOURCE_LENGTHS = (9, 6, 4)
+TARGET_LENGTHS = (8, 5, 3)
+GENERATED = 2  # the texts that are continued
+NEW_TOKENS = 12
+RUNS = {
+    "greedy": dict(num_beams=1),
+    "repetition": dict(num_beams=1, repetition_penalty=1.3),
+    "beam": dict(num_beams=4, length_penalty=1.0, early_stopping=False),
+    "beam_early": dict(num_beams=4, length_penalty=0.6, early_stopping=True, num_return_sequences=3),
+}
+# A run is kept only if noise of this size on the logits leaves its ids as they are: another implementation
+# rounds differently, and a tie would make its test fail for no fault of its own.
+NOISE = 2e-4
+
+
+@dataclass
+class Family:
+    """A folder: a configuration, how wide its weights are, and which options must be seen in its outputs."""
+
+    config: dict
+    embedding_std: float = 1.0
+    gain: float = 1.7  # a matrix is normal(0, gain / sqrt(fan in))
+    gains: dict = field(default_factory=dict)  # by the end of the parameter's name
+    # Configuration changes that must change the logits; without this a test could pass with the option ignored.
+    matters: list = field(default_factory=list)
+    generation: dict = field(default_factory=dict)  # into generation_config.json
+    call: dict = field(default_factory=dict)  # arguments of generate() that real use passes by hand
+    untied_head: bool = False
+    v4: object = None  # config.json as version 4 wrote it, which is what most folders on disk have
+
+
+def rope_v4(config):
+    """`rope_parameters` is new in version 5; before, `rope_theta` and `rope_scaling` stood apart."""
+    rope = dict(config.pop("rope_parameters"))
+    config["rope_theta"] = rope.pop("rope_theta")
+    kind = rope.pop("rope_type")
+    if "partial_rotary_factor" in rope:
+        config["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+    config["rope_scaling"] = None if kind == "default" else {"rope_type": kind, **rope}
+    config.pop("layer_types", None)
+    return config
+
+
+def linear_v4(config):
+    """The oldest spelling: `type`, not `rope_type`."""
+    config = rope_v4(config)
+    config["rope_scaling"] = {"type": config["rope_scaling"].pop("rope_type"), **config["rope_scaling"]}
+    return config
+
+
+def neox_v4(config):
+    rope = config.pop("rope_parameters")
+    config["rotary_emb_base"] = rope["rope_theta"]
+    config["rotary_pct"] = rope["partial_rotary_factor"]
+    return config
+
+
+def qwen_v4(config):
+    """Published Qwen folders name a window that `use_sliding_window` switches off."""
+    return rope_v4(config) | {"sliding_window": 3, "use_sliding_window": False, "max_window_layers": 1}
+
+
+def bloom_v4(config):
+    config["n_embed"] = config.pop("hidden_size")
+    config["num_attention_heads"] = config.pop("n_head")
+    return config
+
+
+def t5_v4(config):
+    for key in ("scale_decoder_outputs", "is_gated_act", "dense_act_fn", "is_decoder"):
+        config.pop(key, None)
+    return config | {"decoder_start_token_id": 0}
+
+
+def t5_untied_v4(config):
+    return t5_v4(config) | {"tie_word_embeddings": False}
+
+
+DEFAULT_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+
+LLAMA = dict(
+    model_type="llama", vocab_size=97, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+    num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, attention_dropout=0.1,
+    rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, rope_parameters=DEFAULT_ROPE,
+)  # fmt: skip
+
+NEOX = dict(
+    model_type="gpt_neox", vocab_size=103, hidden_size=32, intermediate_size=72, num_hidden_layers=2,
+    num_attention_heads=2, max_position_embeddings=64, attention_dropout=0.1, hidden_dropout=0.1,
+    bos_token_id=0, eos_token_id=0,
+    rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
+)  # fmt: skip
+
+# Encoder and decoder differ in every size that may differ, so that neither can be mistaken for the other.
+BART = dict(
+    d_model=32, max_position_embeddings=64, encoder_layers=2, encoder_ffn_dim=56, encoder_attention_heads=4,
+    decoder_layers=3, decoder_ffn_dim=48, decoder_attention_heads=2, dropout=0.1, attention_dropout=0.1,
+    activation_dropout=0.1,
+)  # fmt: skip
+
+T5 = dict(
+    model_type="t5", vocab_size=99, d_model=32, d_kv=12, d_ff=56, num_layers=2, num_decoder_layers=3, num_heads=4,
+    relative_attention_num_buckets=8, relative_attention_max_distance=20, dropout_rate=0.1,
+    pad_token_id=0, eos_token_id=1,
+)  # fmt: skip
+
+# The score of a T5 query and key is not divided by anything, so they must be small.
+T5_GAINS = {".q.weight": 0.8, ".k.weight": 0.8, "relative_attention_bias.weight": 1.5}
+
+FAMILIES = {
+    "gpt2": Family(
+        dict(
+            model_type="gpt2", vocab_size=101, n_positions=64, n_embd=36, n_layer=2, n_head=3,
+            bos_token_id=100, eos_token_id=100,
+        ),  # fmt: skip
+        matters=[{"activation_function": "gelu"}],
+    ),
+    "gpt_neox": Family(
+        NEOX | dict(use_parallel_residual=True),
+        v4=neox_v4,
+        matters=[
+            {"use_parallel_residual": False},
+            {"hidden_act": "gelu_new"},
+            {"rope_parameters": DEFAULT_ROPE | {"partial_rotary_factor": 1.0}},
+        ],
+    ),
+    "gpt_neox_sequential": Family(
+        NEOX | dict(use_parallel_residual=False),
+        v4=neox_v4,
+        matters=[{"use_parallel_residual": True}],
+    ),
+    "opt": Family(
+        dict(
+            model_type="opt", vocab_size=97, hidden_size=32, num_hidden_layers=2, ffn_dim=56,
+            num_attention_heads=4, max_position_embeddings=64, dropout=0.1, attention_dropout=0.1,
+            pad_token_id=1, bos_token_id=2, eos_token_id=2,
+        ),  # fmt: skip
+    ),
+    # opt-350m alone: norms after the sublayers, no final norm, embeddings narrower than the model.
+    "opt_post": Family(
+        dict(
+            model_type="opt", vocab_size=97, hidden_size=32, word_embed_proj_dim=20, num_hidden_layers=2,
+            ffn_dim=56, num_attention_heads=4, max_position_embeddings=64, do_layer_norm_before=False,
+            dropout=0.1, attention_dropout=0.1, pad_token_id=1, bos_token_id=2, eos_token_id=2,
+        ),  # fmt: skip
+    ),
+    # Six heads: ALiBi's slopes have another formula where the number of heads is no power of two.
+    "bloom": Family(
+        dict(
+            model_type="bloom", vocab_size=107, hidden_size=48, n_layer=2, n_head=6, hidden_dropout=0.1,
+            attention_dropout=0.1, bos_token_id=1, eos_token_id=2, pad_token_id=3,
+        ),  # fmt: skip
+        v4=bloom_v4,
+        matters=[{"apply_residual_connection_post_layernorm": True}],
+    ),
+    "llama": Family(LLAMA, v4=rope_v4, matters=[{"rope_parameters": DEFAULT_ROPE | {"rope_theta": 5000.0}}]),
+    # The lengths put some wavelengths below, some between and some above the two bounds; a list of end tokens.
+    "llama3_rope": Family(
+        LLAMA
+        | dict(
+            head_dim=16, tie_word_embeddings=True, eos_token_id=[2, 5],
+            rope_parameters={
+                "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 48,
+            },
+        ),  # fmt: skip
+        v4=rope_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE}],
+    ),
+    "llama_linear": Family(
+        LLAMA
+        | dict(
+            attention_bias=True, mlp_bias=True,
+            rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.5},
+        ),  # fmt: skip
+        v4=linear_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE}],
+    ),
+    "mistral": Family(
+        dict(
+            model_type="mistral", vocab_size=97, hidden_size=40, intermediate_size=56, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=12, max_position_embeddings=64,
+            sliding_window=4, attention_dropout=0.1, bos_token_id=1, eos_token_id=2,
+            rope_parameters=DEFAULT_ROPE,
+        ),  # fmt: skip
+        v4=rope_v4,
+        matters=[{"sliding_window": None}, {"sliding_window": 5}],
+    ),
+    "qwen2": Family(
+        dict(
+            model_type="qwen2", vocab_size=113, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=1, max_position_embeddings=64, attention_dropout=0.1,
+            tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
+            rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        ),  # fmt: skip
+        v4=qwen_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE}],
+    ),
+    "qwen3": Family(
+        dict(
+            model_type="qwen3", vocab_size=113, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=12, max_position_embeddings=64,
+            attention_dropout=0.1, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
+            rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
+        ),  # fmt: skip
+        v4=qwen_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE}],
+    ),
+    "gemma2": Family(
+        dict(
+            model_type="gemma2", vocab_size=109, hidden_size=32, intermediate_size=56, num_hidden_layers=3,
+            num_attention_heads=4, num_key_value_heads=2, head_dim=12, max_position_embeddings=64,
+            sliding_window=4, query_pre_attn_scalar=7, attn_logit_softcapping=4.0,
+            final_logit_softcapping=12.0, attention_dropout=0.1, pad_token_id=0, eos_token_id=1,
+            bos_token_id=2, rope_parameters=DEFAULT_ROPE,
+        ),  # fmt: skip
+        v4=rope_v4,
+        matters=[
+            {"sliding_window": 64},
+            {"layer_types": ["full_attention", "sliding_attention", "full_attention"]},
+            {"query_pre_attn_scalar": 12},
+            {"attn_logit_softcapping": None},
+            {"final_logit_softcapping": None},
+            {"hidden_activation": "silu"},
+        ],
+    ),
+    "phi3": Family(
+        dict(
+            model_type="phi3", vocab_size=97, hidden_size=48, intermediate_size=56, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+            original_max_position_embeddings=64, sliding_window=5, resid_pdrop=0.1, embd_pdrop=0.1,
+            attention_dropout=0.1, bos_token_id=1, eos_token_id=2, pad_token_id=3,
+            rope_parameters=DEFAULT_ROPE | {"partial_rotary_factor": 0.5},
+        ),  # fmt: skip
+        v4=rope_v4,
+        matters=[
+            {"sliding_window": None},
+            {"rope_parameters": DEFAULT_ROPE | {"partial_rotary_factor": 1.0}},
+        ],
+    ),
+    "marian": Family(
+        BART
+        | dict(
+            model_type="marian", vocab_size=98, activation_function="swish", scale_embedding=True,
+            decoder_start_token_id=97, pad_token_id=97, eos_token_id=0, forced_eos_token_id=0,
+        ),  # fmt: skip
+        matters=[{"scale_embedding": False}, {"activation_function": "gelu"}],
+    ),
+    "bart": Family(
+        BART
+        | dict(
+            model_type="bart", vocab_size=97, activation_function="gelu", bos_token_id=0, pad_token_id=1,
+            eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
+        ),  # fmt: skip
+        matters=[{"scale_embedding": True}, {"activation_function": "gelu_new"}],
+    ),
+    # As in mBART-50: generation starts from the end token, and the language tag is forced after it.
+    "mbart": Family(
+        BART
+        | dict(
+            model_type="mbart", vocab_size=105, activation_function="gelu", scale_embedding=True,
+            bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
+        ),  # fmt: skip
+        call=dict(forced_bos_token_id=101),
+        matters=[{"scale_embedding": False}],
+    ),
+    "m2m_100": Family(
+        BART
+        | dict(
+            model_type="m2m_100", vocab_size=106, activation_function="relu", scale_embedding=True,
+            bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
+        ),  # fmt: skip
+        call=dict(forced_bos_token_id=103),
+        matters=[{"scale_embedding": False}],
+    ),
+    # The tied head is applied to states divided by sqrt(d_model): wide embeddings, and wide sublayers beside them.
+    "t5": Family(
+        T5 | dict(feed_forward_proj="relu"),
+        embedding_std=5.0,
+        gains=T5_GAINS | {".o.weight": 5.0, ".wo.weight": 5.0},
+        generation=dict(decoder_start_token_id=0),
+        v4=t5_v4,
+        matters=[{"scale_decoder_outputs": False}, {"relative_attention_max_distance": 9}],
+    ),
+    "t5_gated": Family(
+        T5 | dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+        gains=T5_GAINS,
+        generation=dict(decoder_start_token_id=0),
+        untied_head=True,
+        v4=t5_untied_v4,
+        matters=[{"scale_decoder_outputs": True}, {"dense_act_fn": "gelu"}],
+    ),
+}
+
+
+def build(config, seq2seq):
+    cls = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+    return cls.from_config(config, attn_implementation="eager").eval()
+
+
+def config_of(family):
+    kwargs = copy.deepcopy(family.config)
+    return transformers.AutoConfig.for_model(kwargs.pop("model_type"), **kwargs)
+
+
+def fill(model, family, seed):
+    """Wide weights, so that attention and predictions are peaked; no norm weight of one, no bias of zero."""
+    g = torch.Generator().manual_seed(seed)
+    if family.untied_head:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    centred = 0.0 if model.config.model_type == "gemma2" else 1.0  # Gemma's norms multiply by 1 + weight
+    conv1d = model.config.model_type == "gpt2"  # stored [in, out], not [out, in]
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if not p.requires_grad and "embed_positions" in name:
+                continue  # Marian's sinusoids: computed, not stored
+            noise = torch.randn(p.shape, generator=g)
+            gain = next((v for k, v in family.gains.items() if name.endswith(k)), family.gain)
+            if p.dim() == 1:
+                norm = name.endswith("weight")
+                p.copy_(centred * norm + 0.2 * noise)
+            elif name.endswith(("wpe.weight", "embed_positions.weight")):
+                p.copy_(0.7 * noise)
+            elif "relative_attention_bias" in name:
+                p.copy_(gain * noise)
+            elif any(m in name for m in ("embed", "wte", "shared", "lm_head")):
+                p.copy_(family.embedding_std * noise)
+            else:
+                fan_in = p.shape[0] if conv1d else p.shape[1]
+                p.copy_(gain / math.sqrt(fan_in) * noise)
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias.copy_(0.7 * torch.randn(model.final_logits_bias.shape, generator=g))
+    return model
+
+
+def special_ids(model, family):
+    c, ids = model.config, set(family.call.values())
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"):
+        value = getattr(c, key, None)
+        ids.update(value if isinstance(value, list) else [value])
+    return {i for i in ids if i is not None}
+
+
+def random_texts(model, family, seed, seq2seq):
+    g = torch.Generator().manual_seed(seed + 1_000_003)
+    special = special_ids(model, family)
+    free = torch.tensor([i for i in range(model.config.vocab_size) if i not in special])
+
+    def ids(n):
+        return free[torch.randint(len(free), (n,), generator=g)]
+
+    if not seq2seq:
+        return [dict(input_ids=ids(n)) for n in CAUSAL_LENGTHS]
+    start = torch.tensor([model.generation_config.decoder_start_token_id])
+    forced = torch.tensor(list(family.call.values()), dtype=torch.long)
+    texts = []
+    for s, t in zip(SOURCE_LENGTHS, TARGET_LENGTHS):
+        target = torch.cat([start, forced, ids(t - 1 - len(forced))])
+        texts.append(dict(input_ids=ids(s), decoder_input_ids=target))
+    return texts
+
+
+@torch.no_grad()
+def forward(model, text):
+    """Everything that the model says about one text alone, by the names used in the file."""
+    out = model(
+        **{k: v[None] for k, v in text.items()},
+        output_hidden_states=True,
+        output_attentions=True,
+        use_cache=False,
+    )
+    found = {"logits": out.logits[0]}
+
+    def hidden(name, states):
+        if states[-1].shape != states[0].shape:  # opt_post narrows its last state again
+            found["last_hidden_state"] = states[-1][0]
+            states = states[:-1]
+        found[name] = torch.stack([s[0] for s in states])
+
+    def maps(name, attentions):
+        found[name] = torch.stack([a[0] for a in attentions])
+
+    if "decoder_input_ids" in text:
+        hidden("encoder_hidden_states", out.encoder_hidden_states)
+        maps("encoder_attentions", out.encoder_attentions)
+        hidden("decoder_hidden_states", out.decoder_hidden_states)
+        maps("decoder_attentions", out.decoder_attentions)
+        maps("cross_attentions", out.cross_attentions)
+    else:
+        hidden("hidden_states", out.hidden_states)
+        maps("attentions", out.attentions)
+    return found
+
+
+@torch.no_grad()
+def padded_difference(model, texts, alone, side):
+    """The largest difference at real tokens between the padded batch and the texts alone."""
+    pad = model.config.pad_token_id or 0
+    batch, masks = {}, {}
+    for key in texts[0]:
+        longest = max(len(t[key]) for t in texts)
+        batch[key] = torch.full((len(texts), longest), pad)
+        masks[key] = torch.zeros((len(texts), longest), dtype=torch.long)
+        for row, t in enumerate(texts):
+            n = len(t[key])
+            here = slice(0, n) if side == "right" else slice(longest - n, longest)
+            batch[key][row, here] = t[key]
+            masks[key][row, here] = 1
+    arguments = dict(batch, attention_mask=masks["input_ids"])
+    target = "decoder_input_ids" if "decoder_input_ids" in batch else "input_ids"
+    if target == "decoder_input_ids":
+        arguments["decoder_attention_mask"] = masks[target]
+    elif side == "left" and model.config.model_type != "bloom":  # BLOOM counts by the mask itself
+        arguments["position_ids"] = (masks["input_ids"].cumsum(-1) - 1).clamp(min=0)
+    logits = model(**arguments, use_cache=False).logits
+    return max(
+        (logits[row][masks[target][row].bool()] - alone[row]["logits"]).abs().max().item()
+        for row in range(len(texts))
+    )
+
+
+@torch.no_grad()
+def generate(model, family, text, run):
+    """Generated ids only, neither prompt nor start token; -1 after the end of a sequence."""
+    out = model.generate(
+        text["input_ids"][None],
+        attention_mask=torch.ones_like(text["input_ids"])[None],
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **family.call,
+        **RUNS[run],
+    )
+    prompt = len(text["input_ids"]) if "decoder_input_ids" not in text else 1
+    ids = out.sequences[:, prompt:].clone()
+    if RUNS[run]["num_beams"] == 1:
+        return {"ids": ids[0]}
+    lengths = (out.beam_indices >= 0).sum(-1)
+    for row, n in enumerate(lengths.tolist()):
+        ids[row, n:] = -1
+    return {"ids": ids, "scores": out.sequences_scores}
+
+
+def generate_all(model, family, texts):
+    return {
+        f"text{i}.{run}.{key}": value
+        for i in range(GENERATED)
+        for run in RUNS
+        for key, value in generate(model, family, texts[i], run).items()
+    }
+
+
+def same_ids(a, b):
+    return all(a[k].shape == b[k].shape and bool((a[k] == b[k]).all()) for k in a if k.endswith("ids"))
+
+
+def telling(model, family, texts, made):
+    """Do these runs test what they should: some end early, none at once, and the options change something?"""
+    ends = model.generation_config.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends])
+    early = {run: [] for run in RUNS}
+    for name, ids in made.items():
+        if name.endswith("ids"):
+            for row in ids.reshape(-1, ids.shape[-1]).tolist():
+                row = [i for i in row if i >= 0]
+                early[name.split(".")[1]].append(len(row) < NEW_TOKENS and row[-1] in ends)
+                if len(row) < 3:
+                    return False
+    greedy = [made[f"text{i}.greedy.ids"] for i in range(GENERATED)]
+    if not any(early["greedy"]) or all(early["greedy"]):
+        return False
+    if not any(early["beam"] + early["beam_early"]) or all(early["beam_early"]):
+        return False
+    if any(len(set(ids.tolist())) < 3 for ids in greedy):
+        return False
+    differ = [not torch.equal(made[f"text{i}.repetition.ids"], greedy[i]) for i in range(GENERATED)]
+    return any(differ)
+
+
+def steady(model, family, texts, made):
+    for trial in range(3):
+        g = torch.Generator().manual_seed(trial)
+
+        def shake(_module, _args, out):
+            out.logits = out.logits + NOISE * (2 * torch.rand(out.logits.shape, generator=g) - 1)
+            return out
+
+        hook = model.register_forward_hook(shake)
+        shaken = generate_all(model, family, texts)
+        hook.remove()
+        if not same_ids(made, shaken):
+            return False
+    return same_ids(made, generate_all(copy.deepcopy(model).double(), family, texts))
+
+
+def find(family):
+    """The first seed whose generations are worth testing."""
+    config = config_of(family)
+    seq2seq = bool(getattr(config, "is_encoder_decoder", False))
+    for seed in range(2000):
+        torch.manual_seed(seed)
+        model = fill(build(copy.deepcopy(config), seq2seq), family, seed)
+        for key, value in family.generation.items():
+            setattr(model.generation_config, key, value)
+        texts = random_texts(model, family, seed, seq2seq)
+        ends = [len(generate(model, family, t, "greedy")["ids"]) < NEW_TOKENS for t in texts[:GENERATED]]
+        if not any(ends) or all(ends):
+            continue
+        made = generate_all(model, family, texts)
+        if telling(model, family, texts, made) and steady(model, family, texts, made):
+            return seed, model, texts, made
+    raise SystemExit(f"no seed is good for {family.config['model_type']}")
+
+
+def check_options(model, family, texts, alone):
+    for change in family.matters:
+        config = copy.deepcopy(model.config)
+        for key, value in change.items():
+            setattr(config, key, value)
+        other = build(config, "decoder_input_ids" in texts[0])
+        if family.untied_head:
+            other.lm_head.weight = torch.nn.Parameter(other.lm_head.weight.detach().clone())
+        other.load_state_dict(model.state_dict())
+        difference = (forward(other, texts[0])["logits"] - alone[0]["logits"]).abs().max().item()
+        assert difference > 1e-3, f"{change} changes the logits by {difference} only"
+
+
+def check_reload(folder, config_file, texts, alone):
+    """The folder alone, with either form of its configuration, gives the same bits again."""
+    with tempfile.TemporaryDirectory() as temporary:
+        copied = Path(temporary)
+        shutil.copy(folder / "model.safetensors", copied)
+        shutil.copy(folder / "generation_config.json", copied)
+        shutil.copy(folder / config_file, copied / "config.json")
+        cls = AutoModelForSeq2SeqLM if "decoder_input_ids" in texts[0] else AutoModelForCausalLM
+        model = cls.from_pretrained(copied, attn_implementation="eager").eval()
+        for text, known in zip(texts, alone):
+            assert torch.equal(forward(model, text)["logits"], known["logits"]), f"{folder.name}/{config_file}"
+
+
+def write_json(path, value):
+    path.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def make_family(name, root):
+    family = FAMILIES[name]
+    seed, model, texts, made = find(family)
+    alone = [forward(model, t) for t in texts]
+    check_options(model, family, texts, alone)
+
+    seq2seq = "decoder_input_ids" in texts[0]
+    sides = ["right"] if seq2seq else ["right", "left"]
+    padding = {side: padded_difference(model, texts, alone, side) for side in sides}
+    for side, difference in padding.items():
+        assert difference < 1e-4, f"{name}: padding on the {side} changes the logits by {difference}"
+    # Positions of most encoder-decoders are places in the row, so padding on the left moves them. Told, not kept.
+    told = f"   left {padded_difference(model, texts, alone, 'left'):.0e}" if seq2seq else ""
+
+    exact = [forward(copy.deepcopy(model).double(), t)["logits"] for t in texts]
+    error = max((a["logits"] - e).abs().max().item() for a, e in zip(alone, exact))
+    assert error < 2e-5 * 10, f"{name}: float32 is {error} from float64"
+    spread = torch.cat([a["logits"].flatten() for a in alone]).std().item()
+    assert 3 <= spread <= 10, f"{name}: the logits' spread is {spread}"
+
+    folder = root / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.save_pretrained(folder)
+    check_reload(folder, "config.json", texts, alone)
+    if family.v4:
+        config = json.loads((folder / "config.json").read_text())
+        config["torch_dtype"] = config.pop("dtype")
+        config["transformers_version"] = "4.44.0"
+        write_json(folder / "config.v4.json", family.v4(config))
+        check_reload(folder, "config.v4.json", texts, alone)
+
+    tensors = dict(made)
+    for i, (text, known) in enumerate(zip(texts, alone)):
+        tensors.update({f"text{i}.{k}": v for k, v in (text | known).items()})
+    tensors = {k: v.detach().contiguous().clone() for k, v in sorted(tensors.items())}
+    safetensors.torch.save_file(tensors, folder / "expected.safetensors")
+    generation = {run: RUNS[run] | family.call | {"max_new_tokens": NEW_TOKENS} for run in RUNS}
+    write_json(
+        folder / "expected.json",
+        {
+            "family": name,
+            "model_type": model.config.model_type,
+            "kind": "seq2seq" if seq2seq else "causal",
+            "seed": seed,
+            "versions": {k: v for k, (_, v) in PINS.items()},
+            "texts": [{k: v.tolist() for k, v in t.items()} for t in texts],
+            "generation": generation,
+            "generated": {k: v.tolist() for k, v in made.items() if k.endswith("ids")},
+            "logits_std": round(spread, 2),
+            "float64_max_difference": f"{error:.0e}",
+            "padding": {side: f"{difference:.0e}" for side, difference in padding.items()},
+        },
+    )
+    size = sum(f.stat().st_size for f in folder.iterdir()) / 1024
+    print(
+        f"{name:20} seed {seed:4}   {size:6.1f} KiB   spread {spread:5.2f}   f64 {error:.0e}   "
+        f"padding {max(padding.values()):.0e}{told}",
+        flush=True,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- tokenizers
+
+SENTENCES = """
+The capital of France is Paris, and the capital of Italy is Rome.
+She sells sea shells by the sea shore; the shells she sells are surely sea shells.
+A language model writes one token at a time, and a step function turns what it predicted into one number.
+An attribution says which input tokens that number came from.
+Le renard brun rapide saute par-dessus le chien paresseux, déjà fatigué après l'été.
+Der schnelle braune Fuchs springt über den faulen Hund. Straße, Größe, Übung.
+El veloz murciélago hindú comía feliz cardillo y kiwi. ¿Qué tal, señor?
+Быстрая коричневая лиса прыгает через ленивую собаку.
+敏捷的棕色狐狸跳过了懒狗。東京は日本の首都です。
+It's 2024 already: 1, 2, 3, 10, 100, 1000 and 3.14159; don't you think we'll see?
+I can't believe they're here, I've seen it, he'd said so.
+def add(a, b): return a + b  # the sum
+""".strip().split("\n")
+
+TEXTS = [
+    "The capital of France is Paris.",
+    " leading and  double   spaces ",
+    "déjà vu: l'été à la plage",
+    "Größe, Straße, naïve façade, Ångström",
+    "東京は日本の首都です。",
+    "Быстрая лиса",
+    "emoji 😀 and 👩‍👩‍👧 together 🇫🇷!",
+    "ﬁne ½ ① ＡＢＣ",  # what NFKC changes, and by that the offsets
+    "tabs\tand\nnew lines\r\n",
+    "e\u0301 is not é, 한국어 ไทย",
+    "I can't, they're 3.14159",
+    "a<SPECIAL>b <SPECIAL>",  # the tokenizer's own special token is put in
+    "",
+]
+
+
+def byte_bpe():
+    """As GPT-2's: every byte is a character, a leading space belongs to its word."""
+    from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+
+    t = tokenizers.Tokenizer(models.BPE())
+    t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    t.decoder = decoders.ByteLevel()
+    t.post_processor = processors.ByteLevel(trim_offsets=False)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    t.train_from_iterator(SENTENCES, trainer)
+    return t, "<|endoftext|>"
+
+
+def unigram():
+    """As Marian's and T5's: pieces with scores, spaces written as ▁, an end token after the text."""
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    t = tokenizers.Tokenizer(models.Unigram())
+    t.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    t.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=220, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
+    )
+    t.train_from_iterator(SENTENCES, trainer)
+    # Training sums in hash order: scores differ in their last digits from run to run, so they are cut, and
+    # pieces of one score are put in order.
+    state = json.loads(t.to_str())
+    fixed, learned = state["model"]["vocab"][:3], state["model"]["vocab"][3:]
+    learned = sorted(([piece, round(score, 4)] for piece, score in learned), key=lambda p: (-p[1], p[0]))
+    state["model"]["vocab"] = fixed + learned
+    t = tokenizers.Tokenizer.from_str(json.dumps(state))
+    t.post_processor = processors.TemplateProcessing(
+        single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", t.token_to_id("</s>"))]
+    )
+    return t, "</s>"
+
+
+def byte_fallback():
+    """As Llama's: merges over ▁-words, a character that has no piece becomes its bytes, a start token."""
+    from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+    learner = tokenizers.Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    # A frequency of two keeps rare characters out: they are what falls back to bytes.
+    alphabet_only = [s for s in SENTENCES if s.isascii() or "é" in s]
+    learner.train_from_iterator(
+        alphabet_only, trainers.BpeTrainer(vocab_size=220, min_frequency=2, show_progress=False)
+    )
+    learned = json.loads(learner.to_str())["model"]
+    special = ["<unk>", "<s>", "</s>"]
+    pieces = special + [f"<0x{b:02X}>" for b in range(256)]
+    pieces += sorted(learned["vocab"], key=learned["vocab"].get)
+    model = models.BPE(
+        vocab={piece: i for i, piece in enumerate(pieces)},
+        merges=[tuple(m) for m in learned["merges"]],
+        unk_token="<unk>",
+        fuse_unk=True,
+        byte_fallback=True,
+    )
+    t = tokenizers.Tokenizer(model)
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in special])
+    t.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", t.token_to_id("<s>"))]
+    )
+    return t, "</s>"
+
+
+TOKENIZERS = {"byte_bpe": byte_bpe, "unigram": unigram, "byte_fallback": byte_fallback}
+
+
+def make_tokenizers(root):
+    for name, make in TOKENIZERS.items():
+        t, special = make()
+        folder = root / "tokenizers" / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "tokenizer.json").write_text(t.to_str(pretty=True) + "\n", encoding="utf-8")
+        t = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        cases = []
+        for text in TEXTS:
+            text = text.replace("<SPECIAL>", special)
+            e = t.encode(text)
+            plain = t.encode(text, add_special_tokens=False)
+            cases.append(
+                {
+                    "text": text,
+                    "ids": e.ids,
+                    "tokens": e.tokens,
+                    "offsets": [list(o) for o in e.offsets],
+                    "special": e.special_tokens_mask,
+                    "ids_without_special": plain.ids,
+                    "decoded": t.decode(e.ids, skip_special_tokens=True),
+                    "decoded_with_special": t.decode(e.ids, skip_special_tokens=False),
+                }
+            )
+        body = ",\n".join(json.dumps(c, ensure_ascii=False) for c in cases)
+        head = json.dumps({"tokenizers": tokenizers.__version__, "vocab_size": t.get_vocab_size()})[1:-1]
+        (folder / "expected.json").write_text(f'{{{head}, "cases": [\n{body}\n]}}\n', encoding="utf-8")
+        size = sum(f.stat().st_size for f in folder.iterdir()) / 1024
+        print(f"tokenizers/{name:15} {t.get_vocab_size():4} pieces   {size:6.1f} KiB", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", help="families, or `tokenizers`; everything by default")
+    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent)
+    options = parser.parse_args()
+    for name, (module, version) in PINS.items():
+        found = module.__version__.split("+")[0]
+        assert found == version, f"{name} is {found}; these files are made with {version}"
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.names or [*FAMILIES, "tokenizers"]:
+        if name == "tokenizers":
+            make_tokenizers(options.out)
+        else:
+            make_family(name, options.out)
+
+
+if __name__ == "__main__":
+    main()

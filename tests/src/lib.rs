@@ -1,0 +1,11 @@
+//! What the tests of the whole workspace share: random steps, an independent reference, and test bodies that run on any backend.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
+
+pub mod case;
+pub mod golden;
+pub mod gradients;
+pub mod identities;
+pub mod reference;
+pub mod suite;
+pub mod values;

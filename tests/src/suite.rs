@@ -1,0 +1,40 @@
+//! The tests that every backend passes.
+
+use burn::tensor::{DType, backend::Backend};
+use stepfn_core::device::DeviceError;
+use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack};
+
+use crate::case::{Case, uniform};
+use crate::{golden, gradients, identities, values};
+
+/// Runs them on `device`.
+pub fn run<B: Backend>(device: &B::Device) {
+    golden::agree_with_pytorch::<B>(device);
+    for (seed, (rows, vocab, scale)) in
+        [(1, 2, 1.0), (3, 50, 4.0), (4, 300, 8.0), (2, 33, 0.01)].into_iter().enumerate()
+    {
+        let case = Case::random(rows, vocab, 4, scale, uniform(seed as u64));
+        values::agree_with_the_reference::<B>(&case, device);
+        identities::all::<B>(&case, device);
+    }
+    let small = Case::random(2, 5, 4, 2.0, uniform(9));
+    gradients::equal_central_differences::<B>(&small, DType::F32, 1e-4, device);
+    dropout_masks_are_those_of_the_cpu::<B>(device);
+}
+
+/// The same address gives the same bits on every backend.
+fn dropout_masks_are_those_of_the_cpu<B: Backend>(device: &B::Device) {
+    let rate = DropRate::new(0.1).expect("0.1 is a rate");
+    let stream = MaskStream::new(0xdead_beef_cafe, 3, Stack::Decoder, 7, Site::SelfAttention);
+    let rows: Vec<MaskRow> = (0..20).map(|position| MaskRow { text: 1000, position }).collect();
+    let mask: Vec<f32> = stream.mask::<B>(&rows, 129, rate, device).into_data().iter::<f32>().collect();
+    let cpu = stream.mask::<stepfn_cpu::flex::Backend>(&rows, 129, rate, &Default::default());
+    assert_eq!(mask, cpu.into_data().to_vec::<f32>().expect("masks are f32"));
+}
+
+/// Says that a backend was not tested, and why. With `STEPFN_REQUIRE_DEVICES` set, that is a failure.
+pub fn skip(backend: &str, error: &DeviceError) {
+    let required = std::env::var_os("STEPFN_REQUIRE_DEVICES").is_some();
+    assert!(!required, "{backend} must be tested here, and can't be: {error}");
+    println!("SKIPPED: nothing was tested on {backend}: {error}");
+}

@@ -1,0 +1,112 @@
+//! Every step function against the independent reference.
+
+use burn::tensor::{DType, backend::Backend};
+use serde_json::{Map, Value, json};
+use stepfn_core::{Registry, StepBatch, StepError};
+
+use crate::case::Case;
+use crate::reference;
+
+/// Every step function, each with the parameters that change its formula.
+pub fn functions<B: Backend>() -> Vec<(String, Map<String, Value>)> {
+    let variants = |name: &str| match name {
+        "probability" | "contrast_prob" | "contrast_prob_diff" => json!([{}, { "logprob": true }]),
+        "perplexity" => json!([{}, { "compat": "inseq" }]),
+        "top_p_size" => json!([{}, { "top_p": 0.1 }, { "top_p": 0.5 }, { "top_p": 1.0 }]),
+        "renyi_entropy" => json!([{}, { "alpha": 0.0 }, { "alpha": 0.5 }, { "alpha": 1.0 }, { "alpha": 30.0 }]),
+        "kl_divergence" => json!([
+            {}, { "top_k": 3 }, { "top_p": 0.8 }, { "top_k": 5, "top_p": 0.95 }, { "top_p": 0.1, "min_tokens_to_keep": 2 },
+        ]),
+        "mc_dropout_prob_avg" => json!([
+            { "n_mcd_steps": 3 }, { "n_mcd_steps": 4, "logprob": true }, { "n_mcd_steps": 4, "statistic": "zscore" },
+            { "n_mcd_steps": 4, "statistic": "std" }, { "n_mcd_steps": 2, "statistic": "var" },
+        ]),
+        name if name.starts_with("mc_dropout") => json!([{ "n_mcd_steps": 4 }, { "n_mcd_steps": 2 }]),
+        _ => json!([{}]),
+    };
+    let registry = Registry::<B>::default();
+    let with_variants = |name: String| {
+        let variants: Vec<Map<String, Value>> = serde_json::from_value(variants(&name)).unwrap();
+        variants.into_iter().map(move |parameters| (name.clone(), parameters)).collect::<Vec<_>>()
+    };
+    registry.iter().flat_map(|about| with_variants(about.name.clone())).collect()
+}
+
+/// The scores of one function.
+pub fn scores<B: Backend>(function: &str, parameters: &Map<String, Value>, steps: &StepBatch<B>) -> Vec<f64> {
+    scores_unless_certain(function, parameters, steps).unwrap()
+}
+
+/// The scores of one function; `None` where it divides by a spread, and there is none because the model is certain.
+pub fn scores_unless_certain<B: Backend>(
+    function: &str,
+    parameters: &Map<String, Value>,
+    steps: &StepBatch<B>,
+) -> Option<Vec<f64>> {
+    let function = Registry::default().make(function, parameters).unwrap();
+    match function.score(steps) {
+        Ok(scores) => Some(scores.into_data().iter::<f64>().collect()),
+        Err(StepError::NoSpread { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// How far the score of a row may be from the truth: a few rounding errors of logits as far apart as `spread`, amplified as the
+/// formula amplifies them.
+pub fn tolerance(function: &str, parameters: &Map<String, Value>, expected: f64, case: &Case, row: usize) -> f64 {
+    let logit_error = 6e-7 * (10.0 + case.spread());
+    match function {
+        "rank" => 0.0,
+        "perplexity" => expected * logit_error.exp_m1(),
+        "mc_dropout_prob_avg" if parameters.get("statistic") == Some(&Value::from("zscore")) => {
+            // It divides by a spread that may be as small as the rounding errors.
+            let statistic = |name: &str| {
+                let mut parameters = parameters.clone();
+                parameters.insert("statistic".into(), name.into());
+                reference::score(function, &parameters, case, row)
+            };
+            let (mean, std) = (statistic("mean").abs(), statistic("std"));
+            (1.0 + expected.abs()) * (1.0 + expected.abs() + mean / std) * logit_error
+        }
+        "probability" | "contrast_prob" | "contrast_prob_diff" | "mc_dropout_prob_avg"
+            if parameters.get("logprob") != Some(&Value::Bool(true)) =>
+        {
+            1e-5 * expected.abs().max(0.05)
+        }
+        "margin" | "mc_dropout_variance" => 1e-5 * expected.abs().max(0.1),
+        _ => 1e-5 * expected.abs() + logit_error,
+    }
+}
+
+/// Whether rounding decides how many tokens are likely: then there is nothing to compare.
+fn on_the_edge(parameters: &Map<String, Value>, function: &str, case: &Case, row: usize) -> bool {
+    let default = if function == "top_p_size" { 0.9 } else { 1.0 };
+    let top_p = parameters.get("top_p").map_or(default, |v| v.as_f64().unwrap());
+    let z = &case.logits[row * case.vocab..(row + 1) * case.vocab];
+    let edge = 1e-5 + 1e-7 * case.spread();
+    matches!(function, "top_p_size" | "kl_divergence")
+        && top_p < 1.0
+        && reference::nucleus_size(z, top_p - edge) != reference::nucleus_size(z, (top_p + edge).min(0.999_999_9))
+}
+
+/// Every function, on `B` in single precision, agrees with the reference on `case`.
+pub fn agree_with_the_reference<B: Backend>(case: &Case, device: &B::Device) {
+    let steps = case.batch::<B>(DType::F32, device);
+    for (function, parameters) in functions::<B>() {
+        let Some(scores) = scores_unless_certain(&function, &parameters, &steps) else { continue };
+        assert_eq!(scores.len(), case.rows);
+        for (row, &score) in scores.iter().enumerate() {
+            let expected = reference::score(&function, &parameters, case, row);
+            if on_the_edge(&parameters, &function, case, row) || !(expected as f32).is_finite() {
+                continue;
+            }
+            let tolerance = tolerance(&function, &parameters, expected, case, row);
+            assert!(
+                (score - expected).abs() <= tolerance,
+                "{function} {parameters:?}, row {row} of {} x {}: {score} instead of {expected} (tolerance {tolerance})",
+                case.rows,
+                case.vocab,
+            );
+        }
+    }
+}

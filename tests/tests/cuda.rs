@@ -1,0 +1,18 @@
+//! Step functions and dropout masks on CUDA.
+
+#![cfg(feature = "cuda")]
+
+use stepfn_tests::suite;
+
+/// The suite on the device that `STEPFN_CUDA_DEVICE` names, or the first one.
+#[test]
+fn step_functions_on_cuda() {
+    let index = std::env::var("STEPFN_CUDA_DEVICE").unwrap_or_else(|_| "0".to_owned());
+    match stepfn_cuda::device(&index) {
+        Ok(device) => {
+            println!("on {}", stepfn_cuda::describe(&device));
+            suite::run::<stepfn_cuda::Backend>(&device);
+        }
+        Err(error) => suite::skip("CUDA", &error),
+    }
+}

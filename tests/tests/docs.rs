@@ -1,0 +1,87 @@
+//! The book's pages on step functions are made from the doc comments of the functions, and say the same.
+//!
+//! `STEPFN_UPDATE_DOCS=1 cargo test -p stepfn-tests --test docs` writes them anew.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stepfn_core::{About, Registry};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The `//!` comment at the head of a source file.
+fn head_comment(source: &str) -> String {
+    let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
+    lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// The right side of a row of the comment's table.
+fn table_row<'a>(comment: &'a str, left: &str) -> &'a str {
+    let row = comment.lines().find_map(|line| line.strip_prefix(&format!("| {left} | ")));
+    row.unwrap_or_else(|| panic!("no row `{left}` in:\n{comment}")).trim_end_matches(" |")
+}
+
+fn page(about: &About) -> String {
+    let path = workspace().join(format!("crates/stepfn-core/src/functions/{}.rs", about.name));
+    let comment = head_comment(&fs::read_to_string(path).unwrap());
+    let (title, rest) = comment.split_once('\n').unwrap();
+    let title = title.strip_prefix(&format!("`{}`: ", about.name)).unwrap_or_else(|| panic!("title: {title}"));
+    for row in ["value", "unit", "range", "passes", "gradient"] {
+        assert!(!table_row(&comment, row).is_empty());
+    }
+    assert!(table_row(&comment, "unit").starts_with(&about.unit), "{}: unit {}", about.name, about.unit);
+    for part in ["**When to use it.**", "**Source.**"] {
+        assert!(comment.contains(part), "{}: no {part}", about.name);
+    }
+    let mut page = format!("# {}\n\n{}\n{rest}\n", about.name, capitalized(title));
+    if !about.parameters.is_empty() {
+        page.push_str("\n## Parameters\n\n| name | default |\n|---|---|\n");
+        for (name, default) in &about.parameters {
+            writeln!(page, "| `{name}` | `{default}` |").unwrap();
+        }
+    }
+    page
+}
+
+fn capitalized(sentence: &str) -> String {
+    let mut chars = sentence.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+fn index(functions: &[About]) -> String {
+    let mut page = String::from("# Step functions\n\n| name | value | unit |\n|---|---|---|\n");
+    for About { name, summary, unit, .. } in functions {
+        let summary = summary.replace('|', "\\|");
+        writeln!(page, "| [`{name}`]({name}.md) | {summary} | {unit} |").unwrap();
+    }
+    page
+}
+
+#[test]
+fn the_book_says_what_the_doc_comments_say() {
+    let registry = Registry::<stepfn_cpu::Backend>::default();
+    let functions: Vec<About> = registry.iter().cloned().collect();
+    let mut pages: Vec<(String, String)> =
+        functions.iter().map(|about| (format!("{}.md", about.name), page(about))).collect();
+    pages.push(("index.md".to_owned(), index(&functions)));
+
+    let folder = workspace().join("docs/src/step-functions");
+    if std::env::var_os("STEPFN_UPDATE_DOCS").is_some() {
+        fs::create_dir_all(&folder).unwrap();
+        for (name, page) in &pages {
+            fs::write(folder.join(name), page).unwrap();
+        }
+    }
+    let summary = fs::read_to_string(workspace().join("docs/src/SUMMARY.md")).unwrap();
+    for (name, page) in &pages {
+        let written = fs::read_to_string(folder.join(name)).unwrap_or_default();
+        assert!(written == *page, "{name} is out of date: see the head of this test for the command that writes it");
+        assert!(summary.contains(&format!("(step-functions/{name})")), "SUMMARY.md lacks {name}");
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), pages.len(), "a page without a function");
+}

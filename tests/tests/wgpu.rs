@@ -1,0 +1,18 @@
+//! Step functions and dropout masks on wgpu; Mesa's software Vulkan will do.
+
+#![cfg(feature = "wgpu")]
+
+use stepfn_tests::suite;
+
+/// The suite on the device that `STEPFN_WGPU_DEVICE` names, or the best one.
+#[test]
+fn step_functions_on_wgpu() {
+    let index = std::env::var("STEPFN_WGPU_DEVICE").unwrap_or_else(|_| "0".to_owned());
+    match stepfn_wgpu::device(&index) {
+        Ok(device) => {
+            println!("on {}", stepfn_wgpu::describe(&device));
+            suite::run::<stepfn_wgpu::Backend>(&device);
+        }
+        Err(error) => suite::skip("wgpu", &error),
+    }
+}
