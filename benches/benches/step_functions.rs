@@ -6,7 +6,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::tensor::{Int, Tensor, TensorData};
 use stepfn_benches::peer::Peer;
@@ -23,7 +23,9 @@ const NOISY_ELEMENTS: usize = 1 << 28;
 /// Seconds that each side may take per function and shape, beyond the least number of runs.
 const BUDGET: f64 = 0.3;
 const LEAST_RUNS: usize = 3;
-const MOST_RUNS: usize = 30;
+const MOST_RUNS: usize = 15;
+/// Between turns: a library's threads spin for some milliseconds after their work, on cores that are the other's now.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The tensors of one shape.
 struct Steps {
@@ -104,11 +106,20 @@ impl Steps {
         five.map(|name| score(name).expect("it needs nothing else")).to_vec()
     }
 
+    /// Seconds of the second of two runs: caches and threads are warm, as in a loop.
     fn seconds(&self, name: &str) -> f64 {
+        std::thread::sleep(PAUSE);
+        std::hint::black_box(self.run(name));
         let start = Instant::now();
         std::hint::black_box(self.run(name));
         start.elapsed().as_secs_f64()
     }
+}
+
+/// The peer's seconds, measured in the same way.
+fn seconds_of(peer: &mut Peer, name: &str) -> f64 {
+    std::thread::sleep(PAUSE);
+    peer.time(name, 2)[1]
 }
 
 /// All step functions of the registry, and combinations that share work.
@@ -120,15 +131,13 @@ fn names() -> Vec<String> {
 
 /// One cell: pairwise ratios (if there is a peer) and our seconds.
 fn measure(steps: &Steps, name: &str, peer: Option<&mut Peer>) -> (Vec<f64>, f64) {
-    steps.seconds(name);
     let first = steps.seconds(name);
     let Some(peer) = peer else {
         let runs = ((BUDGET / first) as usize).clamp(LEAST_RUNS, MOST_RUNS);
         return (Vec::new(), median(&(0..runs).map(|_| steps.seconds(name)).collect::<Vec<_>>()));
     };
-    let theirs = peer.time(name, 2)[1];
-    let runs = ((BUDGET / first.max(theirs)) as usize).clamp(LEAST_RUNS, MOST_RUNS);
-    let pairs: Vec<(f64, f64)> = (0..runs).map(|_| (steps.seconds(name), peer.time(name, 1)[0])).collect();
+    let runs = ((BUDGET / first.max(seconds_of(peer, name))) as usize).clamp(LEAST_RUNS, MOST_RUNS);
+    let pairs: Vec<(f64, f64)> = (0..runs).map(|_| (steps.seconds(name), seconds_of(peer, name))).collect();
     let ratios = pairs.iter().map(|(ours, theirs)| theirs / ours).collect();
     (ratios, median(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>()))
 }

@@ -54,7 +54,7 @@ pub fn scores_unless_certain<B: Backend>(
 /// How far the score of a row may be from the truth: a few rounding errors of logits as far apart as `spread`, amplified as the
 /// formula amplifies them.
 pub fn tolerance(function: &str, parameters: &Map<String, Value>, expected: f64, case: &Case, row: usize) -> f64 {
-    let logit_error = 6e-7 * (10.0 + case.spread());
+    let logit_error = 1e-6 * (10.0 + case.spread());
     match function {
         "rank" => 0.0,
         "perplexity" => expected * logit_error.exp_m1(),

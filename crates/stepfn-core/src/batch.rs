@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
-use stepfn_kernels::mixture::{Mixture, mixture};
+use stepfn_kernels::mixture::{Mixture, mixture, mixture_entropy};
+use stepfn_kernels::softmax::Softmax;
 
 use crate::{Alignment, Pass, Prediction, StepError};
 
@@ -272,23 +273,28 @@ impl<B: Backend> NoisyPredictions<B> {
         log_probs.reshape([self.n_samples, self.rows]).slice([0..n.min(self.n_samples)])
     }
 
+    /// Entropy of the mean prediction of the first `n` passes in nats, `[rows, 1]`.
+    pub fn mean_entropy(&self, n: usize) -> Tensor<B, 2> {
+        let n = n.clamp(1, self.n_samples);
+        match self.mixture.get() {
+            Some((cached, mixture)) if *cached == n => mixture.entropy.clone(),
+            _ => mixture_entropy(&self.members(n).iter().collect::<Vec<_>>()),
+        }
+    }
+
     /// Entropy of the mean prediction of the first `n` passes, and their mutual information, in nats.
     pub fn mixture(&self, n: usize) -> Mixture<B> {
         let n = n.clamp(1, self.n_samples);
-        let (cached, mixture) = self.mixture.get_or_init(|| (n, self.mixture_of(n)));
-        if *cached == n { mixture.clone() } else { self.mixture_of(n) }
+        let of = |n| mixture(&self.members(n).iter().collect::<Vec<_>>());
+        let (cached, mixture) = self.mixture.get_or_init(|| (n, of(n)));
+        if *cached == n { mixture.clone() } else { of(n) }
     }
 
-    fn mixture_of(&self, n: usize) -> Mixture<B> {
-        let stats = self.prediction.stats();
-        let members: Vec<_> = (0..n)
-            .map(|sample| {
-                let rows = sample * self.rows..(sample + 1) * self.rows;
-                (self.prediction.logits().clone().slice([rows.clone()]), stats.rows(rows))
-            })
-            .collect();
-        let members: Vec<_> = members.iter().map(|(logits, stats)| (logits, stats)).collect();
-        mixture(&members)
+    fn members(&self, n: usize) -> Vec<Softmax<B>> {
+        let softmax = self.prediction.softmax();
+        // Before they part: the samples share one pass over all logits.
+        softmax.stats();
+        (0..n).map(|sample| softmax.rows(sample * self.rows..(sample + 1) * self.rows)).collect()
     }
 }
 

@@ -59,3 +59,8 @@ pub use error::{Pass, StepError};
 pub use prediction::Prediction;
 pub use registry::{About, Registry};
 pub use step_function::{Named, Need, Passes, StepFunction};
+
+/// The README's example, so that it keeps compiling.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

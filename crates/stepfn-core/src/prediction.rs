@@ -1,9 +1,7 @@
 //! What a model said at a number of steps, with the statistics that step functions share.
 
-use std::sync::OnceLock;
-
 use burn::tensor::{DType, Int, Tensor, backend::Backend};
-use stepfn_kernels::softmax::SoftmaxStats;
+use stepfn_kernels::softmax::Softmax;
 
 use crate::{Pass, StepError};
 
@@ -12,9 +10,7 @@ use crate::{Pass, StepError};
 /// Half-precision logits are widened to `f32`, and so are the results: a sum over a vocabulary has no place in 11 bits.
 #[derive(Debug)]
 pub struct Prediction<B: Backend> {
-    logits: Tensor<B, 2>,
-    stats: OnceLock<SoftmaxStats<B>>,
-    entropy: OnceLock<Tensor<B, 1>>,
+    softmax: Softmax<B>,
 }
 
 impl<B: Backend> Prediction<B> {
@@ -23,11 +19,7 @@ impl<B: Backend> Prediction<B> {
     /// # Shapes
     /// - `logits`: `[rows, vocab]`
     pub fn unchecked(logits: Tensor<B, 2>) -> Self {
-        let logits = match logits.dtype() {
-            DType::F32 | DType::F64 => logits,
-            _ => logits.cast(DType::F32),
-        };
-        Self { logits, stats: OnceLock::new(), entropy: OnceLock::new() }
+        Self { softmax: Softmax::unchecked(widened(logits)) }
     }
 
     /// A prediction of finite logits.
@@ -46,30 +38,30 @@ impl<B: Backend> Prediction<B> {
         if !matches!(dtype, DType::F64 | DType::F32 | DType::Flex32 | DType::F16 | DType::BF16) {
             return Err(StepError::ElementType(dtype));
         }
-        let prediction = Self::unchecked(logits);
-        let stats = SoftmaxStats::checked(&prediction.logits)
-            .map_err(|non_finite| StepError::NonFinite { pass, row: non_finite.row })?;
-        Ok(Self { stats: OnceLock::from(stats), ..prediction })
+        match Softmax::checked(widened(logits)) {
+            Ok(softmax) => Ok(Self { softmax }),
+            Err(non_finite) => Err(StepError::NonFinite { pass, row: non_finite.row }),
+        }
     }
 
     /// Number of steps.
     pub fn rows(&self) -> usize {
-        self.logits.dims()[0]
+        self.logits().dims()[0]
     }
 
     /// Number of tokens in the vocabulary.
     pub fn vocab(&self) -> usize {
-        self.logits.dims()[1]
+        self.logits().dims()[1]
     }
 
     /// The logits `z`, `[rows, vocab]`, in `f32` or `f64`.
     pub fn logits(&self) -> &Tensor<B, 2> {
-        &self.logits
+        self.softmax.logits()
     }
 
-    /// The softmax's maximum and log-normalizer.
-    pub fn stats(&self) -> &SoftmaxStats<B> {
-        self.stats.get_or_init(|| SoftmaxStats::unchecked(&self.logits))
+    /// The logits and the statistics of their softmax, for functions that need more than what follows.
+    pub fn softmax(&self) -> &Softmax<B> {
+        &self.softmax
     }
 
     /// `z_y`.
@@ -78,7 +70,7 @@ impl<B: Backend> Prediction<B> {
     /// - `target_ids`: `[rows]`
     /// - result: `[rows]`
     pub fn logit(&self, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        self.logits.clone().gather(1, target_ids.unsqueeze_dim(1)).squeeze_dim(1)
+        self.logits().clone().gather(1, target_ids.unsqueeze_dim(1)).squeeze_dim(1)
     }
 
     /// `ln p_y`, in nats.
@@ -87,12 +79,20 @@ impl<B: Backend> Prediction<B> {
     /// - `target_ids`: `[rows]`
     /// - result: `[rows]`
     pub fn log_prob(&self, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
-        let stats = self.stats();
+        let stats = self.softmax.stats();
         self.logit(target_ids) - stats.max.clone().squeeze_dim(1) - stats.log_norm.clone().squeeze_dim(1)
     }
 
     /// `H = −Σ pᵢ ln pᵢ`, in nats, `[rows]`.
     pub fn entropy(&self) -> Tensor<B, 1> {
-        self.entropy.get_or_init(|| self.stats().entropy(&self.logits).squeeze_dim(1)).clone()
+        self.softmax.entropy().clone().squeeze_dim(1)
+    }
+}
+
+/// Half-precision logits in single precision; others as they are.
+fn widened<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 2> {
+    match logits.dtype() {
+        DType::F32 | DType::F64 => logits,
+        _ => logits.cast(DType::F32),
     }
 }

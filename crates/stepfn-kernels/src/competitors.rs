@@ -58,7 +58,8 @@ struct RankKernel<'a> {
 impl RowKernel<1> for RankKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 1] {
-        [lanes::count_above(self.rows.row(index), self.targets[index]) as f32]
+        let target = self.targets[index];
+        [lanes::count(self.rows.row(index), |z| z > target) as f32]
     }
 }
 

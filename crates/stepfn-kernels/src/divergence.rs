@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::host::{self, HostRows, RowKernel};
 use crate::lanes;
-use crate::softmax::{HostStats, SoftmaxStats};
+use crate::softmax::Softmax;
 
 /// `KL(p‖q)` of every row, in nats, never negative.
 ///
@@ -17,49 +17,37 @@ use crate::softmax::{HostStats, SoftmaxStats};
 /// renormalized; [`nucleus`](crate::nucleus) finds such thresholds.
 ///
 /// # Shapes
-/// - `p_logits`, `q_logits`: `[rows, vocab]`, with their statistics
 /// - `threshold`: `[rows, 1]`
 /// - result: `[rows, 1]`
-pub fn kl_divergence<B: Backend>(
-    p_logits: &Tensor<B, 2>,
-    p_stats: &SoftmaxStats<B>,
-    q_logits: &Tensor<B, 2>,
-    q_stats: &SoftmaxStats<B>,
-    threshold: Option<&Tensor<B, 2>>,
-) -> Tensor<B, 2> {
-    if let (Some(p), Some(q)) = (HostRows::of(p_logits), HostRows::of(q_logits))
-        && let (Some(p_stats), Some(q_stats)) = (p_stats.on_host(), q_stats.on_host())
-    {
-        let threshold = match threshold {
-            Some(threshold) => host::column_values(threshold),
-            None => Some(vec![f32::NEG_INFINITY; p.len()]),
-        };
-        if let Some(threshold) = threshold {
-            let kernel = KlKernel { p: &p, q: &q, p_stats: &p_stats, q_stats: &q_stats, threshold: &threshold };
-            let [kl] = host::map_rows(p.len(), 2 * p.width(), kernel);
-            return host::column(kl, p_logits);
+pub fn kl_divergence<B: Backend>(p: &Softmax<B>, q: &Softmax<B>, threshold: Option<&Tensor<B, 2>>) -> Tensor<B, 2> {
+    if let (Some(host_p), Some(host_q)) = (HostRows::of(p.logits()), HostRows::of(q.logits())) {
+        let (rows, width) = (host_p.len(), 2 * host_p.width());
+        match threshold.map(host::column_values) {
+            None => {
+                let [kl] = host::map_rows(rows, width, KlKernel { p: &host_p, q: &host_q });
+                return host::column(kl, p.logits());
+            }
+            Some(Some(threshold)) => {
+                let kernel = FilteredKlKernel { p: &host_p, q: &host_q, threshold: &threshold };
+                let [kl] = host::map_rows(rows, width, kernel);
+                return host::column(kl, p.logits());
+            }
+            Some(None) => {}
         }
     }
-    composed(p_logits, p_stats, q_logits, q_stats, threshold)
+    composed(p, q, threshold)
 }
 
-fn composed<B: Backend>(
-    p_logits: &Tensor<B, 2>,
-    p_stats: &SoftmaxStats<B>,
-    q_logits: &Tensor<B, 2>,
-    q_stats: &SoftmaxStats<B>,
-    threshold: Option<&Tensor<B, 2>>,
-) -> Tensor<B, 2> {
-    let log_p = p_stats.log_probs(p_logits);
-    let log_q = q_stats.log_probs(q_logits);
-    let p = log_p.clone().exp();
-    let terms = p.clone() * (log_p - log_q.clone());
+fn composed<B: Backend>(p: &Softmax<B>, q: &Softmax<B>, threshold: Option<&Tensor<B, 2>>) -> Tensor<B, 2> {
+    let (log_p, log_q) = (p.log_probs(), q.log_probs());
+    let probs = log_p.clone().exp();
+    let terms = probs.clone() * (log_p - log_q.clone());
     let kl = match threshold {
         None => terms.sum_dim(1),
         Some(threshold) => {
-            let dropped = p_logits.clone().lower(threshold.clone());
+            let dropped = p.logits().clone().lower(threshold.clone());
             let kept = |x: Tensor<B, 2>| x.mask_fill(dropped.clone(), 0.0).sum_dim(1);
-            let p_mass = kept(p);
+            let p_mass = kept(probs);
             let q_max = log_q.clone().detach().mask_fill(dropped.clone(), f32::MIN).max_dim(1);
             let log_q_mass = kept((log_q - q_max.clone()).clamp_max(0.0).exp()).log() + q_max;
             kept(terms) / p_mass.clone() - p_mass.log() + log_q_mass
@@ -68,34 +56,48 @@ fn composed<B: Backend>(
     kl.clamp_min(0.0)
 }
 
+/// All tokens: `Σ w (a − b) / Σ w − ln Σ w + ln Σ v` with `a`, `b` the logits less their maxima, `w = eᵃ`, `v = eᵇ`. Equal rows give
+/// exactly 0.
 struct KlKernel<'a> {
     p: &'a HostRows,
     q: &'a HostRows,
-    p_stats: &'a [HostStats],
-    q_stats: &'a [HostStats],
-    threshold: &'a [f32],
 }
 
 impl RowKernel<1> for KlKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 1] {
-        let (p_stats, q_stats) = (self.p_stats[index], self.q_stats[index]);
-        let threshold = self.threshold[index];
         let (p, q) = (self.p.row(index), self.q.row(index));
-        let q_max = if threshold == f32::NEG_INFINITY {
-            q_stats.max
-        } else {
-            lanes::max_of_pairs(p, q, |zp, zq| if zp >= threshold { zq } else { f32::NEG_INFINITY })
-        };
-        // Both masses relative to their largest term (that of p is always kept): equal rows give exactly 0.
+        let (p_max, q_max) = (lanes::max(p), lanes::max(q));
         let [terms, p_mass, q_mass] = lanes::sums_of_pairs(p, q, |zp, zq| {
-            let keep = if zp >= threshold { 1.0 } else { 0.0 };
-            let p = keep * lanes::exp(zp - p_stats.max);
-            [p * (p_stats.log_prob(zp) - q_stats.log_prob(zq)), p, keep * lanes::exp(zq - q_max)]
+            let (a, b) = (zp - p_max, zq - q_max);
+            let w = lanes::exp(a);
+            [w * (a - b), w, lanes::exp(b)]
         });
-        let log_p_mass = p_mass.ln() - f64::from(p_stats.log_norm);
-        let log_q_mass = q_mass.ln() + f64::from(q_stats.log_prob(q_max));
-        let kl = terms / p_mass - log_p_mass + log_q_mass;
+        let kl = terms / p_mass - p_mass.ln() + q_mass.ln();
+        [kl.max(0.0) as f32]
+    }
+}
+
+/// The same over the tokens whose `p`-logit reaches a threshold; the maximum of `q` is that of the kept ones.
+struct FilteredKlKernel<'a> {
+    p: &'a HostRows,
+    q: &'a HostRows,
+    threshold: &'a [f32],
+}
+
+impl RowKernel<1> for FilteredKlKernel<'_> {
+    #[inline(always)]
+    fn row(&self, index: usize) -> [f32; 1] {
+        let (p, q, threshold) = (self.p.row(index), self.q.row(index), self.threshold[index]);
+        let p_max = lanes::max(p);
+        let q_max = lanes::max_of_pairs(p, q, |zp, zq| if zp >= threshold { zq } else { f32::NEG_INFINITY });
+        let [terms, p_mass, q_mass] = lanes::sums_of_pairs(p, q, |zp, zq| {
+            let keep = zp >= threshold;
+            let (a, b) = (zp - p_max, if keep { zq - q_max } else { 0.0 });
+            let w = if keep { lanes::exp(a) } else { 0.0 };
+            [w * (a - b), w, if keep { lanes::exp(b) } else { 0.0 }]
+        });
+        let kl = terms / p_mass - p_mass.ln() + q_mass.ln();
         [kl.max(0.0) as f32]
     }
 }
@@ -122,8 +124,8 @@ mod tests {
         #[test]
         fn both_routes_follow_the_formula((rows, values) in logits_strategy(), shift in 0.0f32..3.0, filtered: bool) {
             let other: Vec<f32> = values.iter().enumerate().map(|(i, z)| z * 0.5 + shift * (i % 7) as f32).collect();
-            let (p, q) = (tensor::<Flex>(&values, rows), tensor::<Flex>(&other, rows));
-            let (p_stats, q_stats) = (SoftmaxStats::unchecked(&p), SoftmaxStats::unchecked(&q));
+            let softmax = |values: &[f32]| Softmax::unchecked(tensor::<Flex>(values, rows));
+            let (p, q) = (softmax(&values), softmax(&other));
             let width = values.len() / rows;
             // The median of each row: the filter always keeps something.
             let thresholds: Vec<f32> = values.chunks(width).map(|row| {
@@ -136,19 +138,19 @@ mod tests {
                 let at = row * width..(row + 1) * width;
                 reference(&values[at.clone()], &other[at], if filtered { thresholds[row] } else { f32::MIN })
             }).collect();
-            let fused = kl_divergence(&p, &p_stats, &q, &q_stats, threshold.as_ref());
+            let fused = kl_divergence(&p, &q, threshold.as_ref());
             assert_close(&fused, &expected, 5e-6);
-            assert_close(&composed(&p, &p_stats, &q, &q_stats, threshold.as_ref()), &expected, 5e-5);
+            assert_close(&composed(&p, &q, threshold.as_ref()), &expected, 5e-5);
         }
     }
 
     #[test]
     fn tokens_that_only_the_first_finds_likely_are_compared_too() {
-        let (p, q) = (tensor::<Flex>(&[900.0, 899.0, 0.0], 1), tensor::<Flex>(&[0.0, 1.0, 900.0], 1));
-        let (p_stats, q_stats) = (SoftmaxStats::unchecked(&p), SoftmaxStats::unchecked(&q));
+        let softmax = |values: &[f32]| Softmax::unchecked(tensor::<Flex>(values, 1));
+        let (p, q) = (softmax(&[900.0, 899.0, 0.0]), softmax(&[0.0, 1.0, 900.0]));
         let threshold = tensor::<Flex>(&[899.0], 1);
         let expected = [reference(&[900.0, 899.0, 0.0], &[0.0, 1.0, 900.0], 899.0)];
-        assert_close(&kl_divergence(&p, &p_stats, &q, &q_stats, Some(&threshold)), &expected, 1e-4);
-        assert_close(&composed(&p, &p_stats, &q, &q_stats, Some(&threshold)), &expected, 1e-4);
+        assert_close(&kl_divergence(&p, &q, Some(&threshold)), &expected, 1e-4);
+        assert_close(&composed(&p, &q, Some(&threshold)), &expected, 1e-4);
     }
 }

@@ -6,8 +6,9 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
-/// Work (in elements) under which handing rows to other threads costs more than it saves: about 10 µs of one core.
-const PARALLEL_MIN: usize = 1 << 14;
+/// Work (in elements) under which handing rows to other threads costs more than it saves. Waking them takes some 50 µs, in which one
+/// core takes the exponential of this many.
+const PARALLEL_MIN: usize = 1 << 17;
 
 /// A 2-D (or flattened) tensor seen as rows of `f32` in host memory.
 pub(crate) struct HostRows {
@@ -114,7 +115,7 @@ pub(crate) fn map_rows<const N: usize, K: RowKernel<N>>(rows: usize, width: usiz
     let arch = pulp::Arch::new();
     let one = |index: usize| arch.dispatch(OneRow(&kernel, index));
     let values: Vec<[f32; N]> = if rows > 1 && rows * width >= PARALLEL_MIN {
-        let at_least = (PARALLEL_MIN / (4 * width)).max(1);
+        let at_least = (PARALLEL_MIN / (8 * width)).max(1);
         (0..rows).into_par_iter().with_min_len(at_least).map(one).collect()
     } else {
         (0..rows).map(one).collect()

@@ -6,9 +6,9 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::host::{self, HostRows, RowKernel};
+use crate::host::{self, RowKernel};
 use crate::lanes;
-use crate::softmax::{HostStats, SoftmaxStats};
+use crate::softmax::{HostSoftmax, Softmax};
 
 /// What [`mixture`] says of every row.
 #[derive(Debug, Clone)]
@@ -19,70 +19,108 @@ pub struct Mixture<B: Backend> {
     pub mutual_information: Tensor<B, 2>,
 }
 
-/// Entropy of the mean, and mutual information, of an ensemble.
-///
-/// # Shapes
-/// - `members`: at least one pair of logits `[rows, vocab]` and their statistics
-pub fn mixture<B: Backend>(members: &[(&Tensor<B, 2>, &SoftmaxStats<B>)]) -> Mixture<B> {
-    let host: Option<Vec<_>> = members.iter().map(|(z, stats)| Some((HostRows::of(z)?, stats.on_host()?))).collect();
-    match host {
-        Some(host) => fused(&host, members[0].0),
+/// Entropy of the mean, and mutual information, of an ensemble of at least one member.
+pub fn mixture<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
+    match on_host(members) {
+        Some(host) => {
+            let [entropy, mutual_information] = fused::<B, true>(&host, members[0].logits());
+            Mixture { entropy, mutual_information }
+        }
         None => composed(members),
     }
 }
 
-fn fused<B: Backend>(members: &[(HostRows, Vec<HostStats>)], like: &Tensor<B, 2>) -> Mixture<B> {
-    let (rows, width) = (members[0].0.len(), members[0].0.width());
-    let [entropy, mutual_information] = host::map_rows(rows, width * members.len(), MixtureKernel { members });
-    Mixture { entropy: host::column(entropy, like), mutual_information: host::column(mutual_information, like) }
+/// Entropy of the mean of an ensemble of at least one member, `[rows, 1]`: cheaper than [`mixture`] where nothing else is wanted.
+pub fn mixture_entropy<B: Backend>(members: &[&Softmax<B>]) -> Tensor<B, 2> {
+    match on_host(members) {
+        Some(host) => {
+            let [entropy, _] = fused::<B, false>(&host, members[0].logits());
+            entropy
+        }
+        None => {
+            let (mean, log_mean) = mean_of(&members.iter().map(|member| member.log_probs()).collect::<Vec<_>>());
+            (mean * log_mean).sum_dim(1).neg()
+        }
+    }
 }
 
-fn composed<B: Backend>(members: &[(&Tensor<B, 2>, &SoftmaxStats<B>)]) -> Mixture<B> {
-    let share = 1.0 / members.len() as f64;
-    let log_probs: Vec<_> = members.iter().map(|(z, stats)| stats.log_probs(z)).collect();
-    let mean = log_probs.iter().map(|log_p| log_p.clone().exp()).reduce(|sum, p| sum + p);
-    let mean = mean.expect("an ensemble has members").mul_scalar(share);
-    // Where the mean underflows to 0, so does every member, and the terms below are 0 · finite.
+fn on_host<B: Backend>(members: &[&Softmax<B>]) -> Option<Vec<HostSoftmax>> {
+    members.iter().map(|member| member.on_host()).collect()
+}
+
+fn fused<B: Backend, const INFORMATION: bool>(members: &[HostSoftmax], like: &Tensor<B, 2>) -> [Tensor<B, 2>; 2] {
+    let (rows, width) = (members[0].rows.len(), members[0].rows.width());
+    let kernel = MixtureKernel::<INFORMATION> { members };
+    host::map_rows(rows, width * members.len(), kernel).map(|column| host::column(column, like))
+}
+
+/// The mean of predictions, and its logarithm.
+fn mean_of<B: Backend>(log_probs: &[Tensor<B, 2>]) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    let sum = log_probs.iter().map(|log_p| log_p.clone().exp()).reduce(|sum, p| sum + p);
+    let mean = sum.expect("an ensemble has members").div_scalar(log_probs.len() as f64);
+    // Where the mean underflows to 0, so does every member, and what is multiplied by its logarithm is 0.
     let log_mean = mean.clone().clamp_min(f32::MIN_POSITIVE).log();
+    (mean, log_mean)
+}
+
+fn composed<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
+    let log_probs: Vec<_> = members.iter().map(|member| member.log_probs()).collect();
+    let (mean, log_mean) = mean_of(&log_probs);
     let divergence = |log_p: Tensor<B, 2>| (log_p.clone().exp() * (log_p - log_mean.clone())).sum_dim(1);
     let divergences = log_probs.into_iter().map(divergence).reduce(|sum, kl| sum + kl);
     Mixture {
         entropy: (mean * log_mean).sum_dim(1).neg(),
-        mutual_information: divergences.expect("an ensemble has members").mul_scalar(share).clamp_min(0.0),
+        mutual_information: divergences
+            .expect("an ensemble has members")
+            .div_scalar(members.len() as f64)
+            .clamp_min(0.0),
     }
 }
 
-/// Tokens whose mean probability is kept at a time: 4 KiB, a corner of the first-level cache.
-const TOKENS: usize = 1024;
+/// Tokens worked on at a time: their probabilities under ten members fill the first-level cache.
+const TOKENS: usize = 512;
 
-struct MixtureKernel<'a> {
-    members: &'a [(HostRows, Vec<HostStats>)],
+/// Entropy, and mutual information if it is wanted (else 0).
+struct MixtureKernel<'a, const INFORMATION: bool> {
+    members: &'a [HostSoftmax],
 }
 
-impl RowKernel<2> for MixtureKernel<'_> {
+impl<const INFORMATION: bool> RowKernel<2> for MixtureKernel<'_, INFORMATION> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 2] {
         let share = 1.0 / self.members.len() as f32;
-        let width = self.members[0].0.width();
+        let width = self.members[0].rows.width();
         let (mut negative_entropy, mut information) = (0.0, 0.0);
+        let mut probs = vec![[0.0f32; TOKENS]; self.members.len()];
         for start in (0..width).step_by(TOKENS) {
             let tokens = start..(start + TOKENS).min(width);
             let mut means = [0.0f32; TOKENS];
             let means = &mut means[..tokens.len()];
-            for (rows, stats) in self.members {
-                let stats = stats[index];
-                for (mean, &z) in means.iter_mut().zip(&rows.row(index)[tokens.clone()]) {
-                    *mean += share * lanes::exp(stats.log_prob(z));
+            for (member, probs) in self.members.iter().zip(&mut probs) {
+                let stats = member.stats[index];
+                let logits = &member.rows.row(index)[tokens.clone()];
+                for ((mean, prob), &z) in means.iter_mut().zip(probs).zip(logits) {
+                    *prob = lanes::exp(stats.log_prob(z));
+                    *mean += share * *prob;
                 }
             }
-            let [terms] = lanes::sums(means, |mean| [mean * lanes::ln(mean)]);
+            let mut log_means = [0.0f32; TOKENS];
+            let log_means = &mut log_means[..tokens.len()];
+            for (log_mean, &mean) in log_means.iter_mut().zip(means.iter()) {
+                *log_mean = lanes::ln(mean);
+            }
+            let [terms] = lanes::sums_of_pairs(means, log_means, |mean, log_mean| [mean * log_mean]);
             negative_entropy += terms;
-            for (rows, stats) in self.members {
-                let stats = stats[index];
-                let [terms] = lanes::sums_of_pairs(&rows.row(index)[tokens.clone()], means, |z, mean| {
-                    let log_p = stats.log_prob(z);
-                    [lanes::exp(log_p) * (log_p - lanes::ln(mean))]
-                });
+            if !INFORMATION {
+                continue;
+            }
+            for (member, probs) in self.members.iter().zip(&mut probs) {
+                let stats = member.stats[index];
+                let logits = &member.rows.row(index)[tokens.clone()];
+                for ((prob, &z), &log_mean) in probs.iter_mut().zip(logits).zip(log_means.iter()) {
+                    *prob *= stats.log_prob(z) - log_mean;
+                }
+                let [terms] = lanes::sums(&probs[..tokens.len()], |term| [term]);
                 information += terms;
             }
         }
@@ -115,18 +153,18 @@ mod tests {
             let members: Vec<Vec<f32>> = (0..n)
                 .map(|s| values.iter().enumerate().map(|(i, z)| z * (1.0 - 0.2 * s as f32) + ((i * s) % 3) as f32).collect())
                 .collect();
-            let logits: Vec<_> = members.iter().map(|values| tensor::<Flex>(values, rows)).collect();
-            let stats: Vec<_> = logits.iter().map(SoftmaxStats::unchecked).collect();
-            let pairs: Vec<_> = logits.iter().zip(&stats).collect();
+            let softmaxes: Vec<_> = members.iter().map(|values| Softmax::unchecked(tensor::<Flex>(values, rows))).collect();
             let expected: Vec<(f64, f64)> = (0..rows).map(|row| {
                 let p: Vec<_> = members.iter().map(|values| softmax(&values[row * width..(row + 1) * width])).collect();
                 let mean: Vec<f64> = (0..width).map(|i| p.iter().map(|p| p[i]).sum::<f64>() / n as f64).collect();
                 let within = p.iter().map(|p| entropy(p)).sum::<f64>() / n as f64;
                 (entropy(&mean), entropy(&mean) - within)
             }).collect();
-            let host: Vec<_> = pairs.iter().map(|(z, stats)| (HostRows::of(z).unwrap(), stats.on_host().unwrap())).collect();
-            for result in [fused(&host, &logits[0]), composed(&pairs)] {
-                assert_close(&result.entropy, &expected.iter().map(|e| e.0).collect::<Vec<_>>(), 5e-6);
+            let softmaxes: Vec<_> = softmaxes.iter().collect();
+            let entropies: Vec<f64> = expected.iter().map(|e| e.0).collect();
+            assert_close(&mixture_entropy(&softmaxes), &entropies, 5e-6);
+            for result in [mixture(&softmaxes), composed(&softmaxes)] {
+                assert_close(&result.entropy, &entropies, 5e-6);
                 assert_close(&result.mutual_information, &expected.iter().map(|e| e.1).collect::<Vec<_>>(), 5e-6);
             }
         }

@@ -5,8 +5,8 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
-use crate::host::{self, HostRows, RowKernel};
-use crate::softmax::{HostStats, SoftmaxStats};
+use crate::host::{self, RowKernel};
+use crate::softmax::{HostSoftmax, Softmax};
 
 /// Which tokens count as likely.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,16 +29,16 @@ pub struct Nucleus<B: Backend> {
 }
 
 /// The smallest sets of most likely tokens that satisfy `likely`. Not differentiable.
-///
-/// # Shapes
-/// - `logits`: `[rows, vocab]`, with their statistics
-pub fn nucleus<B: Backend>(logits: &Tensor<B, 2>, stats: &SoftmaxStats<B>, likely: Likely) -> Nucleus<B> {
-    if let (Some(rows), Some(stats)) = (HostRows::of(logits), stats.on_host()) {
-        let kernel = NucleusKernel { rows: &rows, stats: &stats, likely };
-        let [size, threshold] = host::map_rows(rows.len(), rows.width(), kernel);
-        return Nucleus { size: host::column(size, logits), threshold: host::column(threshold, logits) };
+pub fn nucleus<B: Backend>(softmax: &Softmax<B>, likely: Likely) -> Nucleus<B> {
+    match softmax.on_host() {
+        Some(host) => {
+            let (rows, width) = (host.rows.len(), host.rows.width());
+            let [size, threshold] = host::map_rows(rows, width, NucleusKernel { softmax: &host, likely });
+            let like = softmax.logits();
+            Nucleus { size: host::column(size, like), threshold: host::column(threshold, like) }
+        }
+        None => composed(softmax, likely),
     }
-    composed(logits, stats, likely)
 }
 
 impl Likely {
@@ -50,14 +50,15 @@ impl Likely {
     }
 }
 
-fn composed<B: Backend>(logits: &Tensor<B, 2>, stats: &SoftmaxStats<B>, likely: Likely) -> Nucleus<B> {
-    let logits = logits.clone().detach();
+fn composed<B: Backend>(softmax: &Softmax<B>, likely: Likely) -> Nucleus<B> {
+    let logits = softmax.logits().clone().detach();
     let [rows, vocab] = logits.dims();
     let (least, most) = likely.bounds(vocab);
     let sorted = logits.clone().sort_descending(1);
     let size = if likely.top_p >= 1.0 {
         Tensor::<B, 2, Int>::from_data([[most as i64]], &logits.device()).expand([rows, 1])
     } else {
+        let stats = softmax.stats();
         let log_probs = sorted.clone() - stats.max.clone().detach() - stats.log_norm.clone().detach();
         let mass = log_probs.exp().cumsum(1);
         // The set goes on as long as what is before it does not suffice.
@@ -69,16 +70,15 @@ fn composed<B: Backend>(logits: &Tensor<B, 2>, stats: &SoftmaxStats<B>, likely: 
 }
 
 struct NucleusKernel<'a> {
-    rows: &'a HostRows,
-    stats: &'a [HostStats],
+    softmax: &'a HostSoftmax,
     likely: Likely,
 }
 
 impl RowKernel<2> for NucleusKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 2] {
-        let stats = self.stats[index];
-        let mut tokens = self.rows.row(index).to_vec();
+        let stats = self.softmax.stats[index];
+        let mut tokens = self.softmax.rows.row(index).to_vec();
         let (least, most) = self.likely.bounds(tokens.len());
         let descending = |a: &f32, b: &f32| b.total_cmp(a);
         if self.likely.top_p >= 1.0 {
@@ -124,9 +124,8 @@ mod tests {
         ) {
             let likely = Likely { top_p, top_k, min_tokens };
             let width = logits.len() / rows;
-            let z = tensor::<Flex>(&logits, rows);
-            let stats = SoftmaxStats::unchecked(&z);
-            for result in [nucleus(&z, &stats, likely), composed(&z, &stats, likely)] {
+            let softmax = Softmax::unchecked(tensor::<Flex>(&logits, rows));
+            for result in [nucleus(&softmax, likely), composed(&softmax, likely)] {
                 let (sizes, thresholds) = (values(&result.size), values(&result.threshold));
                 for (row, (size, threshold)) in logits.chunks(width).zip(sizes.into_iter().zip(thresholds)) {
                     let size = size as usize;
@@ -148,11 +147,10 @@ mod tests {
         fn a_top_p_of_one_keeps_every_token_up_to_top_k((rows, logits) in logits_strategy(), top_k in prop::option::of(1usize..300)) {
             let likely = Likely { top_p: 1.0, top_k, min_tokens: 1 };
             let width = logits.len() / rows;
-            let z = tensor::<Flex>(&logits, rows);
-            let stats = SoftmaxStats::unchecked(&z);
+            let softmax = Softmax::unchecked(tensor::<Flex>(&logits, rows));
             let expected = vec![top_k.unwrap_or(width).min(width) as f64; rows];
-            prop_assert_eq!(values(&nucleus(&z, &stats, likely).size), expected.clone());
-            prop_assert_eq!(values(&composed(&z, &stats, likely).size), expected);
+            prop_assert_eq!(values(&nucleus(&softmax, likely).size), expected.clone());
+            prop_assert_eq!(values(&composed(&softmax, likely).size), expected);
         }
     }
 }

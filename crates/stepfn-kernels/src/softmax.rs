@@ -1,22 +1,31 @@
-//! Statistics of a softmax: what almost every step function is made of.
+//! The softmax of rows of logits: what almost every step function is made of.
 //!
 //! With `m = max z` and `N = ln Σ exp(zᵢ − m)`: `ln pᵢ = (zᵢ − m) − N` and the entropy is `H = N − Σ pᵢ (zᵢ − m)`. Shifting by the
 //! maximum first keeps every term exact at logits of any size, where `ln Σ exp z` itself would lose digits.
+
+use std::sync::OnceLock;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::host::{self, HostRows, RowKernel};
 use crate::lanes;
 
-/// Maximum, log-normalizer and entropy of every row of logits.
+/// Rows of logits, and the statistics of their softmax: computed when first asked for, once, and in as few passes as the question
+/// allows.
+#[derive(Debug)]
+pub struct Softmax<B: Backend> {
+    logits: Tensor<B, 2>,
+    stats: OnceLock<SoftmaxStats<B>>,
+    entropy: OnceLock<Tensor<B, 2>>,
+}
+
+/// What turns logits into log-probabilities.
 #[derive(Debug, Clone)]
 pub struct SoftmaxStats<B: Backend> {
     /// `m = max z`, `[rows, 1]`; a constant to automatic differentiation.
     pub max: Tensor<B, 2>,
     /// `N = ln Σ exp(zᵢ − m)`, `[rows, 1]`, in `[0, ln V]`.
     pub log_norm: Tensor<B, 2>,
-    /// `H = −Σ pᵢ ln pᵢ` in nats, `[rows, 1]`, where the pass that made the others made it too.
-    entropy: Option<Tensor<B, 2>>,
 }
 
 /// A row of logits holds NaN or ±∞.
@@ -26,72 +35,100 @@ pub struct NonFinite {
     pub row: usize,
 }
 
-impl<B: Backend> SoftmaxStats<B> {
-    /// The statistics of every row of `logits`, whatever is in them.
+impl<B: Backend> Softmax<B> {
+    /// The softmax of every row of `logits`, whatever is in them.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`, `f32` or `f64`
-    pub fn unchecked(logits: &Tensor<B, 2>) -> Self {
-        match HostRows::of(logits) {
-            Some(rows) => fused(&rows, logits).0,
-            None => composed(logits),
-        }
+    pub fn unchecked(logits: Tensor<B, 2>) -> Self {
+        Self { logits, stats: OnceLock::new(), entropy: OnceLock::new() }
     }
 
-    /// The statistics of every row of `logits`, after making sure that these are finite. On a GPU this waits for the device.
+    /// The softmax of every row of `logits`, after making sure that these are finite. On a GPU this waits for the device.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`, `f32` or `f64`
     ///
     /// # Errors
     /// [`NonFinite`] with the first row that holds NaN or ±∞.
-    pub fn checked(logits: &Tensor<B, 2>) -> Result<Self, NonFinite> {
-        let (stats, non_finite) = match HostRows::of(logits) {
-            Some(rows) => fused(&rows, logits),
-            None => (composed(logits), first_non_finite(logits)),
+    pub fn checked(logits: Tensor<B, 2>) -> Result<Self, NonFinite> {
+        let softmax = Self::unchecked(logits);
+        let non_finite = match HostRows::of(&softmax.logits) {
+            Some(rows) => {
+                let (stats, entropy, non_finite) = fused_with_entropy(&rows, &softmax.logits);
+                softmax.stats.get_or_init(|| stats);
+                softmax.entropy.get_or_init(|| entropy);
+                non_finite
+            }
+            None => first_non_finite(&softmax.logits),
         };
         match non_finite {
             Some(row) => Err(NonFinite { row }),
-            None => Ok(stats),
+            None => Ok(softmax),
         }
     }
 
-    /// The statistics of some of the rows.
-    pub fn rows(&self, rows: core::ops::Range<usize>) -> Self {
-        let part = |column: &Tensor<B, 2>| column.clone().slice([rows.clone()]);
-        Self { max: part(&self.max), log_norm: part(&self.log_norm), entropy: self.entropy.as_ref().map(part) }
+    /// The logits, `[rows, vocab]`.
+    pub fn logits(&self) -> &Tensor<B, 2> {
+        &self.logits
     }
 
-    /// `ln p` of every token.
-    ///
-    /// # Shapes
-    /// - `logits`: `[rows, vocab]`, those that the statistics were made of
-    /// - result: `[rows, vocab]`
-    pub fn log_probs(&self, logits: &Tensor<B, 2>) -> Tensor<B, 2> {
-        logits.clone() - self.max.clone() - self.log_norm.clone()
+    /// Maximum and log-normalizer of every row.
+    pub fn stats(&self) -> &SoftmaxStats<B> {
+        self.stats.get_or_init(|| match HostRows::of(&self.logits) {
+            Some(rows) => fused(&rows, &self.logits),
+            None => composed(&self.logits),
+        })
     }
 
-    /// The entropy `H = −Σ pᵢ ln pᵢ` of every row, in nats.
-    ///
-    /// # Shapes
-    /// - `logits`: `[rows, vocab]`, those that the statistics were made of
-    /// - result: `[rows, 1]`
-    pub fn entropy(&self, logits: &Tensor<B, 2>) -> Tensor<B, 2> {
-        match &self.entropy {
-            Some(entropy) => entropy.clone(),
+    /// `ln p` of every token, `[rows, vocab]`.
+    pub fn log_probs(&self) -> Tensor<B, 2> {
+        let stats = self.stats();
+        self.logits.clone() - stats.max.clone() - stats.log_norm.clone()
+    }
+
+    /// The entropy `H = −Σ pᵢ ln pᵢ` of every row in nats, `[rows, 1]`.
+    pub fn entropy(&self) -> &Tensor<B, 2> {
+        self.entropy.get_or_init(|| match HostRows::of(&self.logits) {
+            Some(rows) => {
+                let (stats, entropy, _) = fused_with_entropy(&rows, &self.logits);
+                self.stats.get_or_init(|| stats);
+                entropy
+            }
             None => {
-                let log_probs = self.log_probs(logits);
+                let log_probs = self.log_probs();
                 (log_probs.clone().exp() * log_probs).sum_dim(1).neg()
             }
+        })
+    }
+
+    /// Some of the rows, with what is known of them.
+    pub fn rows(&self, rows: core::ops::Range<usize>) -> Self {
+        let part = |tensor: &Tensor<B, 2>| tensor.clone().slice([rows.clone()]);
+        let stats =
+            self.stats.get().map(|stats| SoftmaxStats { max: part(&stats.max), log_norm: part(&stats.log_norm) });
+        Self {
+            logits: part(&self.logits),
+            stats: stats.map_or_else(OnceLock::new, OnceLock::from),
+            entropy: self.entropy.get().map(part).map_or_else(OnceLock::new, OnceLock::from),
         }
     }
 
-    /// Maximum and log-normalizer of every row, where a fused loop can read them.
-    pub(crate) fn on_host(&self) -> Option<Vec<HostStats>> {
-        let max = host::column_values(&self.max)?;
-        let log_norm = host::column_values(&self.log_norm)?;
-        Some(max.into_iter().zip(log_norm).map(|(max, log_norm)| HostStats { max, log_norm }).collect())
+    /// The rows and their statistics, where a fused loop can read them.
+    pub(crate) fn on_host(&self) -> Option<HostSoftmax> {
+        let rows = HostRows::of(&self.logits)?;
+        let stats = self.stats();
+        let max = host::column_values(&stats.max)?;
+        let log_norm = host::column_values(&stats.log_norm)?;
+        let stats = max.into_iter().zip(log_norm).map(|(max, log_norm)| HostStats { max, log_norm }).collect();
+        Some(HostSoftmax { rows, stats })
     }
+}
+
+/// [`Softmax`] in host memory.
+pub(crate) struct HostSoftmax {
+    pub(crate) rows: HostRows,
+    pub(crate) stats: Vec<HostStats>,
 }
 
 /// [`SoftmaxStats`] of one row in host memory.
@@ -112,7 +149,7 @@ impl HostStats {
 fn composed<B: Backend>(logits: &Tensor<B, 2>) -> SoftmaxStats<B> {
     let max = logits.clone().detach().max_dim(1);
     let log_norm = (logits.clone() - max.clone()).exp().sum_dim(1).log();
-    SoftmaxStats { max, log_norm, entropy: None }
+    SoftmaxStats { max, log_norm }
 }
 
 fn first_non_finite<B: Backend>(logits: &Tensor<B, 2>) -> Option<usize> {
@@ -126,22 +163,42 @@ fn first_non_finite<B: Backend>(logits: &Tensor<B, 2>) -> Option<usize> {
     finite.into_data().iter::<bool>().position(|finite| !finite)
 }
 
-/// The statistics, and the first row that is not finite.
-fn fused<B: Backend>(rows: &HostRows, logits: &Tensor<B, 2>) -> (SoftmaxStats<B>, Option<usize>) {
-    let [max, log_norm, entropy, finite] = host::map_rows(rows.len(), rows.width(), StatsKernel(rows));
+fn fused<B: Backend>(rows: &HostRows, logits: &Tensor<B, 2>) -> SoftmaxStats<B> {
+    let [max, log_norm] = host::map_rows(rows.len(), rows.width(), StatsKernel(rows));
+    SoftmaxStats { max: host::column(max, logits), log_norm: host::column(log_norm, logits) }
+}
+
+/// The statistics, the entropy, and the first row that is not finite.
+fn fused_with_entropy<B: Backend>(
+    rows: &HostRows,
+    logits: &Tensor<B, 2>,
+) -> (SoftmaxStats<B>, Tensor<B, 2>, Option<usize>) {
+    let [max, log_norm, entropy, finite] = host::map_rows(rows.len(), rows.width(), EntropyKernel(rows));
     let non_finite = finite.iter().position(|&finite| finite == 0.0);
-    let stats = SoftmaxStats {
-        max: host::column(max, logits),
-        log_norm: host::column(log_norm, logits),
-        entropy: Some(host::column(entropy, logits)),
-    };
-    (stats, non_finite)
+    let stats = SoftmaxStats { max: host::column(max, logits), log_norm: host::column(log_norm, logits) };
+    (stats, host::column(entropy, logits), non_finite)
+}
+
+/// Maximum and log-normalizer; NaN for a row that is not finite.
+struct StatsKernel<'a>(&'a HostRows);
+
+impl RowKernel<2> for StatsKernel<'_> {
+    #[inline(always)]
+    fn row(&self, index: usize) -> [f32; 2] {
+        let row = self.0.row(index);
+        let (max, finite) = lanes::max_and_finite(row);
+        if !finite {
+            return [f32::NAN; 2];
+        }
+        let [rest] = lanes::sums(row, |z| [beside_maximum(z - max)]);
+        [max, (rest + other_maxima(row, max)).ln_1p() as f32]
+    }
 }
 
 /// Maximum, log-normalizer, entropy, and 1 if the row is finite.
-struct StatsKernel<'a>(&'a HostRows);
+struct EntropyKernel<'a>(&'a HostRows);
 
-impl RowKernel<4> for StatsKernel<'_> {
+impl RowKernel<4> for EntropyKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 4] {
         let row = self.0.row(index);
@@ -149,19 +206,29 @@ impl RowKernel<4> for StatsKernel<'_> {
         if !finite {
             return [f32::NAN, f32::NAN, f32::NAN, 0.0];
         }
-        // The maximum contributes exactly 1; summed apart, it does not swallow what else there is: with E = Σ exp(zᵢ − m)
-        // over all but one maximum, N = ln(1 + E) keeps its digits where p → 1.
-        let [rest, weighted, maxima] = lanes::sums(row, |z| {
+        let [rest, weighted] = lanes::sums(row, |z| {
             let shifted = z - max;
-            let exp = lanes::exp(shifted);
-            let is_max = if shifted == 0.0 { 1.0 } else { 0.0 };
-            [exp - is_max, exp * shifted, is_max]
+            let exp = beside_maximum(shifted);
+            [exp, exp * shifted]
         });
-        let rest = rest + (maxima - 1.0);
+        let rest = rest + other_maxima(row, max);
         let log_norm = rest.ln_1p();
         let entropy = log_norm - weighted / (1.0 + rest);
         [max, log_norm as f32, entropy as f32, 1.0]
     }
+}
+
+/// `exp(z − m)`, but 0 for the maximum itself. That contributes exactly 1; summed apart, it does not swallow what else there is: with E
+/// the sum over all but one maximum, `N = ln(1 + E)` keeps its digits where p → 1.
+#[inline(always)]
+fn beside_maximum(shifted: f32) -> f32 {
+    if shifted < 0.0 { lanes::exp(shifted) } else { 0.0 }
+}
+
+/// How many tokens tie with the maximum.
+#[inline(always)]
+fn other_maxima(row: &[f32], max: f32) -> f64 {
+    f64::from(lanes::count(row, |z| z == max) - 1)
 }
 
 #[cfg(test)]
@@ -184,15 +251,26 @@ mod tests {
         fn both_routes_follow_the_formulas((rows, values) in logits_strategy()) {
             let logits = tensor::<Flex>(&values, rows);
             let rows = HostRows::of(&logits).expect("Flex tensors lie in host memory");
-            let (fused, non_finite) = fused(&rows, &logits);
+            let (stats, entropy, non_finite) = fused_with_entropy(&rows, &logits);
             prop_assert_eq!(non_finite, None);
-            let composed = composed(&logits);
+            let composed = Softmax {
+                logits: logits.clone(),
+                stats: OnceLock::from(composed(&logits)),
+                entropy: OnceLock::new(),
+            };
+            let log_probs = composed.log_probs();
+            let composed_entropy = (log_probs.clone().exp() * log_probs).sum_dim(1).neg();
+            let routes = [
+                (stats, entropy),
+                (fused(&rows, &logits), Softmax::unchecked(logits.clone()).entropy().clone()),
+                (composed.stats().clone(), composed_entropy),
+            ];
             let expected: Vec<_> = (0..rows.len()).map(|row| reference(rows.row(row))).collect();
             let column = |n: usize| expected.iter().map(|row| row[n]).collect::<Vec<_>>();
-            for stats in [fused, composed] {
+            for (stats, entropy) in routes {
                 assert_close(&stats.max, &column(0), 0.0);
                 assert_close(&stats.log_norm, &column(1), 1e-6);
-                assert_close(&stats.entropy(&logits), &column(2), 3e-6);
+                assert_close(&entropy, &column(2), 3e-6);
             }
         }
     }
@@ -200,7 +278,7 @@ mod tests {
     #[test]
     fn the_normalizer_keeps_its_digits_where_one_token_is_nearly_certain() {
         let logits = tensor::<Flex>(&[0.0, -20.0, -21.0], 1);
-        let log_norm = SoftmaxStats::unchecked(&logits).log_norm.into_scalar();
+        let log_norm = Softmax::unchecked(logits).stats().log_norm.clone().into_scalar();
         let expected = ((-20.0f64).exp() + (-21.0f64).exp()).ln_1p();
         assert!((f64::from(log_norm) / expected - 1.0).abs() < 1e-6, "{log_norm}");
     }
@@ -209,7 +287,7 @@ mod tests {
     fn the_first_row_that_is_not_finite_is_named_by_both_routes() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let logits = tensor::<Flex>(&[0.0, 1.0, f32::MAX, f32::MIN, 0.0, bad, bad, 2.0], 4);
-            assert_eq!(SoftmaxStats::checked(&logits).map(|_| ()), Err(NonFinite { row: 2 }));
+            assert_eq!(Softmax::checked(logits.clone()).map(|_| ()), Err(NonFinite { row: 2 }));
             assert_eq!(first_non_finite(&logits), Some(2));
         }
     }

@@ -29,8 +29,7 @@ pub fn js_divergence<B: Backend>(logits: Tensor<B, 2>, contrast_logits: Tensor<B
 }
 
 fn js_divergence_of<B: Backend>(prediction: &Prediction<B>, contrast: &Prediction<B>) -> Tensor<B, 1> {
-    let members = [(prediction.logits(), prediction.stats()), (contrast.logits(), contrast.stats())];
-    mixture(&members).mutual_information.squeeze_dim(1)
+    mixture(&[prediction.softmax(), contrast.softmax()]).mutual_information.squeeze_dim(1)
 }
 
 /// [`js_divergence()`] as a [`StepFunction`].

@@ -59,13 +59,12 @@ impl Default for KlDivergence {
 
 impl KlDivergence {
     fn of<B: Backend>(&self, prediction: &Prediction<B>, contrast: &Prediction<B>) -> Tensor<B, 1> {
-        let (logits, stats) = (prediction.logits(), prediction.stats());
         let threshold = (self.top_k > 0 || self.top_p < 1.0).then(|| {
             let top_k = (self.top_k > 0).then_some(self.top_k);
             let likely = Likely { top_p: self.top_p, top_k, min_tokens: self.min_tokens_to_keep };
-            nucleus(logits, stats, likely).threshold
+            nucleus(prediction.softmax(), likely).threshold
         });
-        let kl = divergence::kl_divergence(logits, stats, contrast.logits(), contrast.stats(), threshold.as_ref());
+        let kl = divergence::kl_divergence(prediction.softmax(), contrast.softmax(), threshold.as_ref());
         kl.squeeze_dim(1)
     }
 }

@@ -31,7 +31,7 @@ pub fn margin<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int>) -
 
 fn margin_of<B: Backend>(prediction: &Prediction<B>, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let best_other = best_other(prediction.logits(), &target_ids.clone().unsqueeze_dim(1));
-    let stats = prediction.stats();
+    let stats = prediction.softmax().stats();
     let log_prob_other = best_other - stats.max.clone() - stats.log_norm.clone();
     prediction.log_prob(target_ids).exp() - log_prob_other.exp().squeeze_dim(1)
 }

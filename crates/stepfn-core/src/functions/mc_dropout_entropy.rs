@@ -26,7 +26,7 @@ use crate::{Named, NoisyPredictions, Passes, StepBatch, StepError, StepFunction}
 /// - result: `[rows]`, nats
 pub fn mc_dropout_entropy<B: Backend>(noisy_logits: Tensor<B, 3>) -> Tensor<B, 1> {
     let noisy = NoisyPredictions::unchecked(noisy_logits);
-    noisy.mixture(noisy.n_samples()).entropy.squeeze_dim(1)
+    noisy.mean_entropy(noisy.n_samples()).squeeze_dim(1)
 }
 
 /// [`mc_dropout_entropy()`] as a [`StepFunction`].
@@ -69,6 +69,6 @@ impl<B: Backend> StepFunction<B> for McDropoutEntropy {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         let noisy = steps.require_noisy(Self::NAME, self.n_mcd_steps)?;
-        Ok(noisy.mixture(self.n_mcd_steps).entropy.squeeze_dim(1))
+        Ok(noisy.mean_entropy(self.n_mcd_steps).squeeze_dim(1))
     }
 }

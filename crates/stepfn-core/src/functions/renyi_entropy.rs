@@ -36,7 +36,7 @@ fn renyi_entropy_of<B: Backend>(prediction: &Prediction<B>, alpha: f64) -> Tenso
     if (alpha - 1.0).abs() < SHANNON {
         return prediction.entropy();
     }
-    let log_power_sum = log_power_sum(prediction.logits(), prediction.stats(), alpha);
+    let log_power_sum = log_power_sum(prediction.softmax(), alpha);
     log_power_sum.squeeze_dim::<1>(1).div_scalar(1.0 - alpha)
 }
 

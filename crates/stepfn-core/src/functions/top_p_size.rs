@@ -31,7 +31,7 @@ pub fn top_p_size<B: Backend>(logits: Tensor<B, 2>, top_p: f64) -> Tensor<B, 1> 
 
 fn top_p_size_of<B: Backend>(prediction: &Prediction<B>, top_p: f64) -> Tensor<B, 1> {
     let likely = Likely { top_p, top_k: None, min_tokens: 1 };
-    nucleus(prediction.logits(), prediction.stats(), likely).size.squeeze_dim(1)
+    nucleus(prediction.softmax(), likely).size.squeeze_dim(1)
 }
 
 /// [`top_p_size()`] as a [`StepFunction`].

@@ -26,7 +26,8 @@ use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
 /// - result: `[rows]`, nats
 pub fn typicality<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let prediction = Prediction::unchecked(logits);
-    (prediction.log_prob(target_ids) + prediction.entropy()).abs()
+    // The entropy first: its pass yields what the log-probability needs.
+    (prediction.entropy() + prediction.log_prob(target_ids)).abs()
 }
 
 /// [`typicality()`] as a [`StepFunction`].
@@ -46,6 +47,6 @@ impl<B: Backend> StepFunction<B> for Typicality {
     }
 
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
-        Ok((steps.log_prob() + steps.prediction().entropy()).abs())
+        Ok((steps.prediction().entropy() + steps.log_prob()).abs())
     }
 }
