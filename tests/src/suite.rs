@@ -25,8 +25,8 @@ pub fn run<B: Backend>(device: &B::Device) {
 /// The same address gives the same bits on every backend.
 fn dropout_masks_are_those_of_the_cpu<B: Backend>(device: &B::Device) {
     let rate = DropRate::new(0.1).expect("0.1 is a rate");
-    let stream = MaskStream::new(0xdead_beef_cafe, 3, Stack::Decoder, 7, Site::SelfAttention);
-    let rows: Vec<MaskRow> = (0..20).map(|position| MaskRow { text: 1000, position }).collect();
+    let stream = MaskStream::new(0xdead_beef_cafe, Stack::Decoder, 7, Site::SelfAttention);
+    let rows: Vec<MaskRow> = (0..20).map(|position| MaskRow { text: 1000, sample: 3, position }).collect();
     let mask: Vec<f32> = stream.mask::<B>(&rows, 129, rate, device).into_data().iter::<f32>().collect();
     let cpu = stream.mask::<stepfn_cpu::flex::Backend>(&rows, 129, rate, &Default::default());
     assert_eq!(mask, cpu.into_data().to_vec::<f32>().expect("masks are f32"));

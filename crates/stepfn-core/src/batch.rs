@@ -270,7 +270,7 @@ impl<B: Backend> NoisyPredictions<B> {
     /// - result: `[n, rows]`
     pub fn log_prob(&self, target_ids: Tensor<B, 1, Int>, n: usize) -> Tensor<B, 2> {
         let log_probs = self.prediction.log_prob(target_ids.repeat(&[self.n_samples]));
-        log_probs.reshape([self.n_samples, self.rows]).slice([0..n.min(self.n_samples)])
+        log_probs.reshape([self.n_samples, self.rows]).slice(0..n.min(self.n_samples))
     }
 
     /// Entropy of the mean prediction of the first `n` passes in nats, `[rows, 1]`.

@@ -4,8 +4,8 @@
 //! additions, rotations and exclusive-or of 32-bit integers. These are operations of burn's integer tensors, so that a GPU makes
 //! its masks where it uses them and gets the very bits that the CPU gets.
 //!
-//! A mask is addressed by `(seed, sample, layer, site)`, one [`MaskStream`], then by `(text, position)`, one [`MaskRow`] per row, then
-//! by the element within the row. The same address gives the same decision whatever the batch, its padding, its chunks, the
+//! A mask is addressed by `(seed, stack, layer, site)`, one [`MaskStream`], then by `(text, sample, position)`, one [`MaskRow`] per row,
+//! then by the element within the row. The same address gives the same decision whatever the batch, its padding, its chunks, the
 //! number of threads or the backend.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
@@ -44,17 +44,19 @@ pub enum Stack {
     Decoder,
 }
 
-/// The masks of one site, in one layer, for one of the noisy passes of a seed.
+/// The masks of one site, in one layer, for a seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskStream {
     key: [u32; 2],
 }
 
-/// A row of activations: a text and a position in it.
+/// A row of activations: a position of a text, in one of its noisy passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaskRow {
     /// The text's number in the whole run, not in its batch.
     pub text: u32,
+    /// The number of the pass.
+    pub sample: u32,
     /// The position in the text, padding not counted.
     pub position: u32,
 }
@@ -87,11 +89,10 @@ impl DropRate {
 
 impl MaskStream {
     /// The stream of an address. Different addresses give independent masks.
-    pub fn new(seed: u64, sample: u32, stack: Stack, layer: u32, site: Site) -> Self {
+    pub fn new(seed: u64, stack: Stack, layer: u32, site: Site) -> Self {
         let seed = [seed as u32, (seed >> 32) as u32];
         let place = ((stack as u32) << 8) | site as u32;
-        let key = threefry(seed, [sample, place]);
-        Self { key: threefry(key, [layer, 0]) }
+        Self { key: threefry(seed, [layer, place]) }
     }
 
     /// The multipliers of `rows` rows of `width` elements: 0 with probability `rate`, else `1 / (1 − rate)`. Element `(row, i)` depends
@@ -108,7 +109,7 @@ impl MaskStream {
     }
 
     fn row_key(self, row: MaskRow) -> [u32; 2] {
-        threefry(self.key, [row.text, row.position])
+        threefry(threefry(self.key, [row.text, row.sample]), [row.position, 0])
     }
 
     fn mask_on_host<B: Backend>(
@@ -311,14 +312,12 @@ mod tests {
     use crate::testing::{Flex, NdArray};
     use proptest::prelude::*;
 
-    const STREAM: [u32; 3] = [7, 1, 3];
-
     fn stream(seed: u64) -> MaskStream {
-        MaskStream::new(seed, STREAM[0], Stack::Decoder, STREAM[1], Site::Activation)
+        MaskStream::new(seed, Stack::Decoder, 1, Site::Activation)
     }
 
     fn rows(range: core::ops::Range<u32>) -> Vec<MaskRow> {
-        range.map(|position| MaskRow { text: 5, position }).collect()
+        range.map(|position| MaskRow { text: 5, sample: 7, position }).collect()
     }
 
     fn bits<B: Backend>(mask: Tensor<B, 2>) -> Vec<f32> {
@@ -363,15 +362,13 @@ mod tests {
 
     #[test]
     fn streams_and_rows_of_different_addresses_are_independent() {
-        let address = |seed, sample, stack, layer, site| MaskStream::new(seed, sample, stack, layer, site);
-        let base = address(1, 2, Stack::Decoder, 3, Site::Activation);
+        let base = MaskStream::new(1, Stack::Decoder, 3, Site::Activation);
         let others = [
-            address(2, 2, Stack::Decoder, 3, Site::Activation),
-            address(1 << 32 | 1, 2, Stack::Decoder, 3, Site::Activation),
-            address(1, 3, Stack::Decoder, 3, Site::Activation),
-            address(1, 2, Stack::Encoder, 3, Site::Activation),
-            address(1, 2, Stack::Decoder, 2, Site::Activation),
-            address(1, 2, Stack::Decoder, 3, Site::FeedForwardOutput),
+            MaskStream::new(2, Stack::Decoder, 3, Site::Activation),
+            MaskStream::new(1 << 32 | 1, Stack::Decoder, 3, Site::Activation),
+            MaskStream::new(1, Stack::Encoder, 3, Site::Activation),
+            MaskStream::new(1, Stack::Decoder, 2, Site::Activation),
+            MaskStream::new(1, Stack::Decoder, 3, Site::FeedForwardOutput),
         ];
         let n = 40_000;
         let agreement = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / n as f64;
@@ -381,8 +378,11 @@ mod tests {
         for other in others {
             assert!(independent(&mask, &host_mask(other, &rows(0..1), n, 0.5)), "{other:?}");
         }
-        assert!(independent(&mask, &host_mask(base, &rows(1..2), n, 0.5)));
-        assert!(independent(&mask, &host_mask(base, &[MaskRow { text: 6, position: 0 }], n, 0.5)));
+        let row = MaskRow { text: 5, sample: 7, position: 0 };
+        assert_eq!(mask, host_mask(base, &[row], n, 0.5));
+        for other in [MaskRow { text: 6, ..row }, MaskRow { sample: 8, ..row }, MaskRow { position: 1, ..row }] {
+            assert!(independent(&mask, &host_mask(base, &[other], n, 0.5)), "{other:?}");
+        }
         let shifted: Vec<f32> = mask.iter().copied().cycle().skip(1).take(n).collect();
         assert!(independent(&mask, &shifted));
     }

@@ -9,6 +9,10 @@ const LANES: usize = 128;
 /// Elements that are added in single precision before the running total in double precision takes over.
 const BLOCK: usize = 16 * LANES;
 
+/// ln 2 in two parts (Cody & Waite): the high one has so few digits that its products with exponents are exact.
+const LN_2_HIGH: f32 = 355.0 / 512.0;
+const LN_2_LOW: f32 = -2.121_944_4e-4;
+
 /// The sums of the `N` numbers that `term` makes of every element.
 #[inline(always)]
 pub(crate) fn sums<const N: usize>(row: &[f32], term: impl Fn(f32) -> [f32; N]) -> [f64; N] {
@@ -24,7 +28,7 @@ pub(crate) fn sums<const N: usize>(row: &[f32], term: impl Fn(f32) -> [f32; N]) 
                 }
             }
         }
-        add_rest(&mut lanes, chunks.remainder().len(), &padded(chunks.remainder()), |x| term(x));
+        add_rest(&mut lanes, chunks.remainder().len(), &padded(chunks.remainder()), &term);
         for n in 0..N {
             totals[n] += total(&lanes[n]);
         }
@@ -197,8 +201,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     let x = if x > -87.0 { x } else { -87.0 };
     let biased = x.mul_add(core::f32::consts::LOG2_E, ROUND);
     let n = biased - ROUND;
-    let r = n.mul_add(-0.693_359_375, x);
-    let r = n.mul_add(2.121_944_4e-4, r);
+    let r = n.mul_add(-LN_2_HIGH, x);
+    let r = n.mul_add(-LN_2_LOW, r);
     let p = 1.377_348_4e-3_f32;
     let p = p.mul_add(r, 8.368_894e-3);
     let p = p.mul_add(r, 4.166_913_4e-2);
@@ -229,9 +233,9 @@ pub(crate) fn ln(x: f32) -> f32 {
     let p = p.mul_add(m, -2.499_999_4e-1);
     let p = p.mul_add(m, 3.333_333e-1);
     let y = p * m * z;
-    let y = n.mul_add(-2.121_944_4e-4, y);
+    let y = n.mul_add(LN_2_LOW, y);
     let y = z.mul_add(-0.5, y);
-    n.mul_add(0.693_359_375, m + y)
+    n.mul_add(LN_2_HIGH, m + y)
 }
 
 #[cfg(test)]
