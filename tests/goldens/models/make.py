@@ -2,7 +2,7 @@
 """Writes the tiny checkpoints, their reference outputs and the tiny tokenizers that the model tests read.
 
     pip install -r requirements.txt
-    python make.py            # everything, about four minutes on one core
+    python make.py            # everything, about a minute on one core
     python make.py gpt2 t5    # some of it
 
 README.md says what each file holds.
@@ -15,6 +15,7 @@ os.environ.update(TOKENIZERS_PARALLELISM="false", RAYON_NUM_THREADS="1", OMP_NUM
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", CUDA_VISIBLE_DEVICES="")
 
 import argparse
+import collections
 import copy
 import json
 import math
@@ -53,6 +54,10 @@ RUNS = {
 # A run is kept only if noise of this size on the logits leaves its ids as they are: another implementation
 # rounds differently, and a tie would make its test fail for no fault of its own.
 NOISE = 2e-4
+# ... and only if float32 itself is this near to float64, with the tests' tolerance of 2e-5 in mind.
+ROUNDING = 8e-6
+END_ROW = 1.6
+PAD_ROW = 0.3
 
 
 @dataclass
@@ -61,9 +66,10 @@ class Family:
 
     config: dict
     embedding_std: float = 1.0
-    gain: float = 1.7  # a matrix is normal(0, gain / sqrt(fan in))
-    gains: dict = field(default_factory=dict)  # by the end of the parameter's name
-    # Configuration changes that must change the logits; without this a test could pass with the option ignored.
+    gain: float = 1.2  # a matrix is normal(0, gain / sqrt(fan in))
+    gains: dict = field(default_factory=dict)  # by the end of a parameter's name; a norm's is its mean
+    final_norm: str = "-"  # the end of its name, where the head is tied: see fill()
+    # Changes of the configuration that must change the logits, or a test could pass with the option ignored.
     matters: list = field(default_factory=list)
     generation: dict = field(default_factory=dict)  # into generation_config.json
     call: dict = field(default_factory=dict)  # arguments of generate() that real use passes by hand
@@ -124,37 +130,46 @@ LLAMA = dict(
     model_type="llama", vocab_size=97, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, attention_dropout=0.1,
     rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, rope_parameters=DEFAULT_ROPE,
-)  # fmt: skip
+)
 
 NEOX = dict(
     model_type="gpt_neox", vocab_size=103, hidden_size=32, intermediate_size=72, num_hidden_layers=2,
     num_attention_heads=2, max_position_embeddings=64, attention_dropout=0.1, hidden_dropout=0.1,
     bos_token_id=0, eos_token_id=0,
     rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.25},
-)  # fmt: skip
+)
+
+# A norm after every sublayer dilutes the token that came in; shorter sublayers leave some of it.
+POST_NORM = {"out_proj.weight": 0.6, "fc2.weight": 0.6}
+
+# Embeddings that are multiplied by sqrt(d_model) are kept short, and the final norm makes up for it.
+SCALED = 0.3
 
 # Encoder and decoder differ in every size that may differ, so that neither can be mistaken for the other.
 BART = dict(
     d_model=32, max_position_embeddings=64, encoder_layers=2, encoder_ffn_dim=56, encoder_attention_heads=4,
     decoder_layers=3, decoder_ffn_dim=48, decoder_attention_heads=2, dropout=0.1, attention_dropout=0.1,
     activation_dropout=0.1,
-)  # fmt: skip
+)
 
 T5 = dict(
-    model_type="t5", vocab_size=99, d_model=32, d_kv=12, d_ff=56, num_layers=2, num_decoder_layers=3, num_heads=4,
+    model_type="t5", vocab_size=99, d_model=32, d_kv=12, d_ff=56, num_heads=4,
+    # Not the other way round: generate() of this version sizes the cache by the encoder's layers.
+    num_layers=3, num_decoder_layers=2,
     relative_attention_num_buckets=8, relative_attention_max_distance=20, dropout_rate=0.1,
     pad_token_id=0, eos_token_id=1,
-)  # fmt: skip
+)
 
 # The score of a T5 query and key is not divided by anything, so they must be small.
-T5_GAINS = {".q.weight": 0.8, ".k.weight": 0.8, "relative_attention_bias.weight": 1.5}
+T5_GAINS = {".q.weight": 0.6, ".k.weight": 0.6, "relative_attention_bias.weight": 1.5}
 
 FAMILIES = {
     "gpt2": Family(
         dict(
             model_type="gpt2", vocab_size=101, n_positions=64, n_embd=36, n_layer=2, n_head=3,
             bos_token_id=100, eos_token_id=100,
-        ),  # fmt: skip
+        ),
+        final_norm="ln_f.weight",
         matters=[{"activation_function": "gelu"}],
     ),
     "gpt_neox": Family(
@@ -176,7 +191,8 @@ FAMILIES = {
             model_type="opt", vocab_size=97, hidden_size=32, num_hidden_layers=2, ffn_dim=56,
             num_attention_heads=4, max_position_embeddings=64, dropout=0.1, attention_dropout=0.1,
             pad_token_id=1, bos_token_id=2, eos_token_id=2,
-        ),  # fmt: skip
+        ),
+        final_norm="decoder.final_layer_norm.weight",
     ),
     # opt-350m alone: norms after the sublayers, no final norm, embeddings narrower than the model.
     "opt_post": Family(
@@ -184,19 +200,22 @@ FAMILIES = {
             model_type="opt", vocab_size=97, hidden_size=32, word_embed_proj_dim=20, num_hidden_layers=2,
             ffn_dim=56, num_attention_heads=4, max_position_embeddings=64, do_layer_norm_before=False,
             dropout=0.1, attention_dropout=0.1, pad_token_id=1, bos_token_id=2, eos_token_id=2,
-        ),  # fmt: skip
+        ),
+        gains=POST_NORM,
     ),
     # Six heads: ALiBi's slopes have another formula where the number of heads is no power of two.
     "bloom": Family(
         dict(
             model_type="bloom", vocab_size=107, hidden_size=48, n_layer=2, n_head=6, hidden_dropout=0.1,
             attention_dropout=0.1, bos_token_id=1, eos_token_id=2, pad_token_id=3,
-        ),  # fmt: skip
+        ),
+        embedding_std=0.8,
+        final_norm="ln_f.weight",
         v4=bloom_v4,
         matters=[{"apply_residual_connection_post_layernorm": True}],
     ),
     "llama": Family(LLAMA, v4=rope_v4, matters=[{"rope_parameters": DEFAULT_ROPE | {"rope_theta": 5000.0}}]),
-    # The lengths put some wavelengths below, some between and some above the two bounds; a list of end tokens.
+    # Some wavelengths lie below, some between and some above the two bounds. And a list of end tokens.
     "llama3_rope": Family(
         LLAMA
         | dict(
@@ -205,7 +224,8 @@ FAMILIES = {
                 "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
                 "high_freq_factor": 4.0, "original_max_position_embeddings": 48,
             },
-        ),  # fmt: skip
+        ),
+        final_norm="model.norm.weight",
         v4=rope_v4,
         matters=[{"rope_parameters": DEFAULT_ROPE}],
     ),
@@ -214,7 +234,7 @@ FAMILIES = {
         | dict(
             attention_bias=True, mlp_bias=True,
             rope_parameters={"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.5},
-        ),  # fmt: skip
+        ),
         v4=linear_v4,
         matters=[{"rope_parameters": DEFAULT_ROPE}],
     ),
@@ -224,7 +244,8 @@ FAMILIES = {
             num_attention_heads=4, num_key_value_heads=2, head_dim=12, max_position_embeddings=64,
             sliding_window=4, attention_dropout=0.1, bos_token_id=1, eos_token_id=2,
             rope_parameters=DEFAULT_ROPE,
-        ),  # fmt: skip
+        ),
+        gain=1.0,
         v4=rope_v4,
         matters=[{"sliding_window": None}, {"sliding_window": 5}],
     ),
@@ -234,7 +255,8 @@ FAMILIES = {
             num_attention_heads=4, num_key_value_heads=1, max_position_embeddings=64, attention_dropout=0.1,
             tie_word_embeddings=True, bos_token_id=1, eos_token_id=2,
             rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
-        ),  # fmt: skip
+        ),
+        final_norm="model.norm.weight",
         v4=qwen_v4,
         matters=[{"rope_parameters": DEFAULT_ROPE}],
     ),
@@ -244,7 +266,7 @@ FAMILIES = {
             num_attention_heads=4, num_key_value_heads=2, head_dim=12, max_position_embeddings=64,
             attention_dropout=0.1, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
             rope_parameters={"rope_type": "default", "rope_theta": 1000000.0},
-        ),  # fmt: skip
+        ),
         v4=qwen_v4,
         matters=[{"rope_parameters": DEFAULT_ROPE}],
     ),
@@ -255,7 +277,10 @@ FAMILIES = {
             sliding_window=4, query_pre_attn_scalar=7, attn_logit_softcapping=4.0,
             final_logit_softcapping=12.0, attention_dropout=0.1, pad_token_id=0, eos_token_id=1,
             bos_token_id=2, rope_parameters=DEFAULT_ROPE,
-        ),  # fmt: skip
+        ),
+        embedding_std=SCALED,
+        gains={"model.norm.weight": 3.0},
+        final_norm="model.norm.weight",
         v4=rope_v4,
         matters=[
             {"sliding_window": 64},
@@ -273,7 +298,9 @@ FAMILIES = {
             original_max_position_embeddings=64, sliding_window=5, resid_pdrop=0.1, embd_pdrop=0.1,
             attention_dropout=0.1, bos_token_id=1, eos_token_id=2, pad_token_id=3,
             rope_parameters=DEFAULT_ROPE | {"partial_rotary_factor": 0.5},
-        ),  # fmt: skip
+        ),
+        gain=1.0,
+        embedding_std=0.8,
         v4=rope_v4,
         matters=[
             {"sliding_window": None},
@@ -285,7 +312,10 @@ FAMILIES = {
         | dict(
             model_type="marian", vocab_size=98, activation_function="swish", scale_embedding=True,
             decoder_start_token_id=97, pad_token_id=97, eos_token_id=0, forced_eos_token_id=0,
-        ),  # fmt: skip
+        ),
+        embedding_std=SCALED,
+        gains=POST_NORM | {"decoder.layers.2.final_layer_norm.weight": 3.0},
+        final_norm="decoder.layers.2.final_layer_norm.weight",
         matters=[{"scale_embedding": False}, {"activation_function": "gelu"}],
     ),
     "bart": Family(
@@ -293,7 +323,9 @@ FAMILIES = {
         | dict(
             model_type="bart", vocab_size=97, activation_function="gelu", bos_token_id=0, pad_token_id=1,
             eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
-        ),  # fmt: skip
+        ),
+        gains=POST_NORM,
+        final_norm="decoder.layers.2.final_layer_norm.weight",
         matters=[{"scale_embedding": True}, {"activation_function": "gelu_new"}],
     ),
     # As in mBART-50: generation starts from the end token, and the language tag is forced after it.
@@ -302,7 +334,10 @@ FAMILIES = {
         | dict(
             model_type="mbart", vocab_size=105, activation_function="gelu", scale_embedding=True,
             bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
-        ),  # fmt: skip
+        ),
+        embedding_std=SCALED,
+        gains={"decoder.layer_norm.weight": 3.0},
+        final_norm="decoder.layer_norm.weight",
         call=dict(forced_bos_token_id=101),
         matters=[{"scale_embedding": False}],
     ),
@@ -311,27 +346,39 @@ FAMILIES = {
         | dict(
             model_type="m2m_100", vocab_size=106, activation_function="relu", scale_embedding=True,
             bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
-        ),  # fmt: skip
+        ),
+        embedding_std=SCALED,
+        gains={"decoder.layer_norm.weight": 3.0},
+        final_norm="decoder.layer_norm.weight",
         call=dict(forced_bos_token_id=103),
         matters=[{"scale_embedding": False}],
     ),
-    # The tied head is applied to states divided by sqrt(d_model): wide embeddings, and wide sublayers beside them.
+    # The tied head is applied to states divided by sqrt(d_model).
     "t5": Family(
         T5 | dict(feed_forward_proj="relu"),
-        embedding_std=5.0,
-        gains=T5_GAINS | {".o.weight": 5.0, ".wo.weight": 5.0},
+        gains=T5_GAINS | {"decoder.final_layer_norm.weight": 5.0},
+        final_norm="decoder.final_layer_norm.weight",
         generation=dict(decoder_start_token_id=0),
         v4=t5_v4,
         matters=[{"scale_decoder_outputs": False}, {"relative_attention_max_distance": 9}],
     ),
     "t5_gated": Family(
         T5 | dict(feed_forward_proj="gated-gelu", tie_word_embeddings=False),
+        gain=0.9,
         gains=T5_GAINS,
         generation=dict(decoder_start_token_id=0),
         untied_head=True,
         v4=t5_untied_v4,
         matters=[{"scale_decoder_outputs": True}, {"dense_act_fn": "gelu"}],
     ),
+}
+
+# What a search from 0 found, to save the search.
+SEEDS = {
+    "gpt2": 7, "gpt_neox": 11, "gpt_neox_sequential": 22, "opt": 6, "opt_post": 27, "bloom": 42,
+    "llama": 51, "llama3_rope": 11, "llama_linear": 91, "mistral": 23, "qwen2": 205, "qwen3": 48,
+    "gemma2": 44, "phi3": 13, "marian": 279, "bart": 61, "mbart": 46, "m2m_100": 2, "t5": 43,
+    "t5_gated": 1,
 }
 
 
@@ -360,9 +407,14 @@ def fill(model, family, seed):
             gain = next((v for k, v in family.gains.items() if name.endswith(k)), family.gain)
             if p.dim() == 1:
                 norm = name.endswith("weight")
-                p.copy_(centred * norm + 0.2 * noise)
+                mean = next((v for k, v in family.gains.items() if name.endswith(k)), 1.0)
+                if name.endswith(family.final_norm):
+                    # A tied head finds in the state the very embedding that went in, and the model repeats
+                    # its input for ever. Random signs hide it.
+                    mean = mean * torch.randint(2, p.shape, generator=g).mul(2).sub(1)
+                p.copy_((mean - 1.0 + centred) * norm + 0.2 * noise)
             elif name.endswith(("wpe.weight", "embed_positions.weight")):
-                p.copy_(0.7 * noise)
+                p.copy_(0.7 * family.embedding_std * noise)
             elif "relative_attention_bias" in name:
                 p.copy_(gain * noise)
             elif any(m in name for m in ("embed", "wte", "shared", "lm_head")):
@@ -370,6 +422,11 @@ def fill(model, family, seed):
             else:
                 fan_in = p.shape[0] if conv1d else p.shape[1]
                 p.copy_(gain / math.sqrt(fan_in) * noise)
+        # A longer row is predicted more often, and some texts should end; padding should not be predicted.
+        head = model.get_output_embeddings().weight
+        head[model.config.eos_token_id] *= END_ROW
+        if model.config.pad_token_id is not None:
+            head[model.config.pad_token_id] *= PAD_ROW
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.copy_(0.7 * torch.randn(model.final_logits_bias.shape, generator=g))
     return model
@@ -502,19 +559,20 @@ def telling(model, family, texts, made):
     ends = model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
     early = {run: [] for run in RUNS}
+    pad = model.config.pad_token_id
     for name, ids in made.items():
         if name.endswith("ids"):
             for row in ids.reshape(-1, ids.shape[-1]).tolist():
                 row = [i for i in row if i >= 0]
                 early[name.split(".")[1]].append(len(row) < NEW_TOKENS and row[-1] in ends)
-                if len(row) < 3:
+                if len(row) < 3 or pad in row:
                     return False
     greedy = [made[f"text{i}.greedy.ids"] for i in range(GENERATED)]
     if not any(early["greedy"]) or all(early["greedy"]):
         return False
     if not any(early["beam"] + early["beam_early"]) or all(early["beam_early"]):
         return False
-    if any(len(set(ids.tolist())) < 3 for ids in greedy):
+    if any(len(set(ids.tolist())) < min(len(ids), 5) for ids in greedy):
         return False
     differ = [not torch.equal(made[f"text{i}.repetition.ids"], greedy[i]) for i in range(GENERATED)]
     return any(differ)
@@ -536,11 +594,16 @@ def steady(model, family, texts, made):
     return same_ids(made, generate_all(copy.deepcopy(model).double(), family, texts))
 
 
-def find(family):
-    """The first seed whose generations are worth testing."""
+def rounding(model, texts):
+    exact = copy.deepcopy(model).double()
+    return max((forward(model, t)["logits"] - forward(exact, t)["logits"]).abs().max().item() for t in texts)
+
+
+def find(name, family):
+    """The first seed from the known one on whose generations are worth testing."""
     config = config_of(family)
     seq2seq = bool(getattr(config, "is_encoder_decoder", False))
-    for seed in range(2000):
+    for seed in range(SEEDS.get(name, 0), 2000):
         torch.manual_seed(seed)
         model = fill(build(copy.deepcopy(config), seq2seq), family, seed)
         for key, value in family.generation.items():
@@ -549,10 +612,12 @@ def find(family):
         ends = [len(generate(model, family, t, "greedy")["ids"]) < NEW_TOKENS for t in texts[:GENERATED]]
         if not any(ends) or all(ends):
             continue
+        if rounding(model, texts) > ROUNDING:
+            continue
         made = generate_all(model, family, texts)
         if telling(model, family, texts, made) and steady(model, family, texts, made):
             return seed, model, texts, made
-    raise SystemExit(f"no seed is good for {family.config['model_type']}")
+    raise SystemExit(f"no seed is good for {name}")
 
 
 def check_options(model, family, texts, alone):
@@ -578,7 +643,8 @@ def check_reload(folder, config_file, texts, alone):
         cls = AutoModelForSeq2SeqLM if "decoder_input_ids" in texts[0] else AutoModelForCausalLM
         model = cls.from_pretrained(copied, attn_implementation="eager").eval()
         for text, known in zip(texts, alone):
-            assert torch.equal(forward(model, text)["logits"], known["logits"]), f"{folder.name}/{config_file}"
+            again = forward(model, text)["logits"]
+            assert torch.equal(again, known["logits"]), f"{folder.name}/{config_file} gives other logits"
 
 
 def write_json(path, value):
@@ -587,7 +653,7 @@ def write_json(path, value):
 
 def make_family(name, root):
     family = FAMILIES[name]
-    seed, model, texts, made = find(family)
+    seed, model, texts, made = find(name, family)
     alone = [forward(model, t) for t in texts]
     check_options(model, family, texts, alone)
 
@@ -596,12 +662,11 @@ def make_family(name, root):
     padding = {side: padded_difference(model, texts, alone, side) for side in sides}
     for side, difference in padding.items():
         assert difference < 1e-4, f"{name}: padding on the {side} changes the logits by {difference}"
-    # Positions of most encoder-decoders are places in the row, so padding on the left moves them. Told, not kept.
+    # Most encoder-decoders count positions from the start of the row, so that padding on the left moves them:
+    # that difference is told, not checked.
     told = f"   left {padded_difference(model, texts, alone, 'left'):.0e}" if seq2seq else ""
 
-    exact = [forward(copy.deepcopy(model).double(), t)["logits"] for t in texts]
-    error = max((a["logits"] - e).abs().max().item() for a, e in zip(alone, exact))
-    assert error < 2e-5 * 10, f"{name}: float32 is {error} from float64"
+    error = rounding(model, texts)
     spread = torch.cat([a["logits"].flatten() for a in alone]).std().item()
     assert 3 <= spread <= 10, f"{name}: the logits' spread is {spread}"
 
@@ -621,6 +686,8 @@ def make_family(name, root):
         tensors.update({f"text{i}.{k}": v for k, v in (text | known).items()})
     tensors = {k: v.detach().contiguous().clone() for k, v in sorted(tensors.items())}
     safetensors.torch.save_file(tensors, folder / "expected.safetensors")
+    for file in folder.glob("*.safetensors"):
+        file.chmod(0o644)
     generation = {run: RUNS[run] | family.call | {"max_new_tokens": NEW_TOKENS} for run in RUNS}
     write_json(
         folder / "expected.json",
@@ -698,23 +765,28 @@ def byte_bpe():
 
 def unigram():
     """As Marian's and T5's: pieces with scores, spaces written as ▁, an end token after the text."""
-    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, processors
 
-    t = tokenizers.Tokenizer(models.Unigram())
-    t.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    t.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    # The package's trainer adds up in hash order and learns other pieces every time. Counting does not.
+    counts = collections.Counter()
+    for sentence in SENTENCES:
+        for word, _ in pre_tokenizer.pre_tokenize_str(normalizer.normalize_str(sentence)):
+            for start in range(len(word)):
+                for end in range(start + 1, min(len(word), start + 8) + 1):
+                    counts[word[start:end]] += 1
+    characters = [p for p in counts if len(p) == 1]
+    longer = [p for p in counts if len(p) > 1 and counts[p] > 1]
+    longer = sorted(longer, key=lambda p: (-counts[p] * (len(p) - 1), p))[: 300 - len(characters)]
+    pieces = sorted(characters + longer, key=lambda p: (-counts[p], p))
+    total = sum(counts[p] for p in pieces)
+    scores = [(p, round(math.log(counts[p] / total), 4)) for p in pieces]
+    special = ["<pad>", "</s>", "<unk>"]
+    t = tokenizers.Tokenizer(models.Unigram([(s, 0.0) for s in special] + scores, unk_id=2))
+    t.normalizer, t.pre_tokenizer = normalizer, pre_tokenizer
     t.decoder = decoders.Metaspace(replacement="▁", prepend_scheme="always")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=220, special_tokens=["<pad>", "</s>", "<unk>"], unk_token="<unk>", show_progress=False
-    )
-    t.train_from_iterator(SENTENCES, trainer)
-    # Training sums in hash order: scores differ in their last digits from run to run, so they are cut, and
-    # pieces of one score are put in order.
-    state = json.loads(t.to_str())
-    fixed, learned = state["model"]["vocab"][:3], state["model"]["vocab"][3:]
-    learned = sorted(([piece, round(score, 4)] for piece, score in learned), key=lambda p: (-p[1], p[0]))
-    state["model"]["vocab"] = fixed + learned
-    t = tokenizers.Tokenizer.from_str(json.dumps(state))
+    t.add_special_tokens(special)
     t.post_processor = processors.TemplateProcessing(
         single="$A </s>", pair="$A $B </s>", special_tokens=[("</s>", t.token_to_id("</s>"))]
     )
@@ -798,6 +870,7 @@ def main():
     for name, (module, version) in PINS.items():
         found = module.__version__.split("+")[0]
         assert found == version, f"{name} is {found}; these files are made with {version}"
+    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     options.out.mkdir(parents=True, exist_ok=True)
