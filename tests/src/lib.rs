@@ -6,6 +6,7 @@ pub mod case;
 pub mod golden;
 pub mod gradients;
 pub mod identities;
+pub mod models;
 pub mod reference;
 pub mod suite;
 pub mod values;

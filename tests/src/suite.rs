@@ -3,9 +3,10 @@
 use burn::tensor::{DType, backend::Backend};
 use stepfn_core::device::DeviceError;
 use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack};
+use stepfn_models::transformer::PaddingSide;
 
 use crate::case::{Case, uniform};
-use crate::{golden, gradients, identities, values};
+use crate::{golden, gradients, identities, models, values};
 
 /// Runs them on `device`.
 pub fn run<B: Backend>(device: &B::Device) {
@@ -20,6 +21,13 @@ pub fn run<B: Backend>(device: &B::Device) {
     let small = Case::random(2, 5, 4, 2.0, uniform(9));
     gradients::equal_central_differences::<B>(&small, DType::F32, 1e-4, device);
     dropout_masks_are_those_of_the_cpu::<B>(device);
+    // One family for each kind of positions, and an encoder–decoder of each sort.
+    for family in ["gpt2", "bloom", "llama3_rope", "gemma2", "marian", "t5_gated"] {
+        let folder = golden::folder().join("models").join(family);
+        // GPU drivers may compute a tangent or an exponential to fewer digits than a CPU.
+        models::agrees_with_transformers::<B>(&folder, PaddingSide::Left, 1e-3, device);
+        models::writes_what_transformers_writes::<B>(&folder, device);
+    }
 }
 
 /// The same address gives the same bits on every backend.

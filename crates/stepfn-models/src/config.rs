@@ -1,0 +1,322 @@
+//! What distinguishes published transformers from each other, as data.
+//!
+//! One [`TransformerConfig`] drives one implementation; a family turns its `config.json` into it. Sizes are checked against
+//! [limits](TransformerConfig::validate) before anything is allocated from them.
+
+use crate::ModelError;
+
+/// Most layers of a stack: more than in any published model.
+pub(crate) const MOST_LAYERS: usize = 4096;
+
+/// A transformer language model: causal if it has no encoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TransformerConfig {
+    /// The family's name, `model_type` in `config.json`.
+    pub family: &'static str,
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the residual stream, `d`.
+    pub hidden_size: usize,
+    /// The encoder of an encoder–decoder.
+    pub encoder: Option<StackConfig>,
+    /// The decoder, or the only stack of a causal model.
+    pub decoder: StackConfig,
+    /// Whether the encoder's and the decoder's token embeddings are one tensor; false without an encoder.
+    pub shared_embeddings: bool,
+    /// From hidden states to logits.
+    pub head: HeadConfig,
+    /// Tokens with a meaning of their own.
+    pub special: SpecialTokens,
+}
+
+/// A stack of blocks, and what comes before and after them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StackConfig {
+    /// Number of blocks.
+    pub n_layers: usize,
+    /// What token embeddings are multiplied by.
+    pub embedding_scale: f64,
+    /// Width of the token embeddings, where they are projected to and from the hidden size.
+    pub embedding_size: Option<usize>,
+    /// Whether embeddings (with positions, if these are added) are normalized before the first block.
+    pub embedding_norm: bool,
+    /// How positions enter.
+    pub positions: Positions,
+    /// The normalization everywhere in the stack.
+    pub norm: NormConfig,
+    /// Where blocks normalize.
+    pub norm_placement: NormPlacement,
+    /// Whether the output of the last block is normalized.
+    pub final_norm: bool,
+    /// How a block's two branches join the residual stream.
+    pub residual: Residual,
+    /// Self-attention, and the sizes of cross-attention.
+    pub attention: AttentionConfig,
+    /// The feed-forward.
+    pub feed_forward: FeedForwardConfig,
+    /// The published dropout rates.
+    pub dropout: DropoutRates,
+}
+
+/// How positions enter a stack.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Positions {
+    /// A learned vector per position is added to the embeddings; position `p` takes row `p + offset` of a table of `rows` rows.
+    Learned {
+        /// Rows before that of position 0.
+        offset: usize,
+        /// Rows of the table.
+        rows: usize,
+    },
+    /// Sines, then cosines, of `p · 10000^(−2i/d)` are added (Marian). No more than `max` positions.
+    SinusoidalHalves {
+        /// Positions that the model was made for.
+        max: usize,
+    },
+    /// Sines, then cosines, of `(p + offset) · 10000^(−i/(d/2 − 1))` are added (fairseq, M2M-100).
+    SinusoidalFairseq {
+        /// Rows before that of position 0.
+        offset: usize,
+    },
+    /// Queries and keys are rotated (Su et al. 2021).
+    Rotary(RotaryConfig),
+    /// A learned bias per head and distance bucket is added to the scores of self-attention (Raffel et al. 2020).
+    RelativeBias {
+        /// Buckets of distances.
+        buckets: usize,
+        /// Distances from here on share the last bucket.
+        max_distance: usize,
+    },
+    /// A bias proportional to the distance is added to the scores (ALiBi; Press et al. 2022).
+    Alibi,
+}
+
+/// Rotary position embedding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RotaryConfig {
+    /// Leading dimensions of each head that are rotated, even.
+    pub dim: usize,
+    /// Base of the wavelengths, θ.
+    pub theta: f64,
+    /// How wavelengths are stretched for texts longer than in training.
+    pub scaling: RotaryScaling,
+    /// Positions that the model was made for.
+    pub max_positions: usize,
+}
+
+/// How rotary wavelengths are stretched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum RotaryScaling {
+    /// Not at all.
+    None,
+    /// All by the same factor (Chen et al. 2023).
+    Linear {
+        /// The factor.
+        factor: f64,
+    },
+    /// Long ones by the factor, short ones not, with a smooth passage between (Llama 3.1).
+    Llama3 {
+        /// The factor of long wavelengths.
+        factor: f64,
+        /// `original_positions / low_freq_factor` is the wavelength above which the factor applies.
+        low_freq_factor: f64,
+        /// `original_positions / high_freq_factor` is the wavelength below which nothing changes.
+        high_freq_factor: f64,
+        /// Positions before stretching.
+        original_positions: f64,
+    },
+}
+
+/// A normalization and its ε.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NormConfig {
+    /// The formula.
+    pub kind: NormKind,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+/// The formula of a normalization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NormKind {
+    /// `(x − mean) / √(var + ε) · weight + bias` (Ba et al. 2016).
+    LayerNorm,
+    /// `x / √(mean x² + ε) · weight` (Zhang & Sennrich 2019).
+    RmsNorm,
+    /// `x / √(mean x² + ε) · (1 + weight)` (Gemma).
+    RmsNormPlusOne,
+}
+
+/// Where a block normalizes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NormPlacement {
+    /// Before each branch.
+    Pre,
+    /// After each residual sum.
+    Post,
+    /// Before each branch, and its output before the residual sum (Gemma 2).
+    Sandwich,
+}
+
+/// How a block's attention and feed-forward join the residual stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Residual {
+    /// `y = x + attention(x)`, then `y + feed_forward(y)`.
+    Sequential,
+    /// `x + attention(x) + feed_forward(x)` (GPT-NeoX).
+    Parallel,
+}
+
+/// Attention.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AttentionConfig {
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads, a divisor of the query heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// What scores are multiplied by.
+    pub scale: f64,
+    /// Whether query, key and value projections have biases.
+    pub qkv_bias: bool,
+    /// Whether the output projection has a bias.
+    pub output_bias: bool,
+    /// Whether queries and keys are normalized per head (Qwen 3).
+    pub query_key_norm: bool,
+    /// `c · tanh(score / c)`, before the mask.
+    pub soft_cap: Option<f64>,
+    /// For each layer, how many positions back (its own included) a token sees; `None` is all.
+    pub windows: Vec<Option<usize>>,
+}
+
+/// The feed-forward of a block.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FeedForwardConfig {
+    /// Width of the hidden activations.
+    pub size: usize,
+    /// The nonlinearity φ.
+    pub activation: Activation,
+    /// `down(φ(gate x) ⊙ up x)` instead of `down(φ(up x))`.
+    pub gated: bool,
+    /// Whether the projections have biases.
+    pub bias: bool,
+}
+
+/// The nonlinearity of a feed-forward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activation {
+    /// `max(x, 0)`.
+    Relu,
+    /// `x · σ(x)` (also called swish).
+    Silu,
+    /// `x · Φ(x)` (Hendrycks & Gimpel 2016).
+    Gelu,
+    /// `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    GeluTanh,
+    /// `x · σ(1.702 x)`.
+    GeluQuick,
+}
+
+/// Dropout rates as the checkpoint has them, by site.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DropoutRates {
+    /// Embeddings.
+    pub embedding: f64,
+    /// Attention probabilities.
+    pub attention: f64,
+    /// What joins the residual stream.
+    pub residual: f64,
+    /// Hidden activations of the feed-forward.
+    pub activation: f64,
+    /// Behind the final normalization (T5).
+    pub last: f64,
+}
+
+/// From hidden states to logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadConfig {
+    /// Whether the weight is the decoder's embedding where the checkpoint has none of its own.
+    pub tied: bool,
+    /// What hidden states are multiplied by.
+    pub scale: f64,
+    /// Whether a bias is added to the logits.
+    pub bias: bool,
+    /// `c · tanh(logit / c)`.
+    pub soft_cap: Option<f64>,
+}
+
+/// Tokens with a meaning of their own, as `config.json` has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpecialTokens {
+    /// Begins a text.
+    pub bos: Option<u32>,
+    /// End a text: any of these.
+    pub eos: Vec<u32>,
+    /// Fills up batches.
+    pub pad: Option<u32>,
+    /// What the decoder of an encoder–decoder starts from.
+    pub decoder_start: Option<u32>,
+}
+
+impl TransformerConfig {
+    /// Whether sizes are possible, and small enough to be meant.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] with field, expectation and value.
+    pub fn validate(&self) -> Result<(), ModelError> {
+        /// Larger than any model that one machine could hold.
+        const LARGEST: usize = 1 << 24;
+        let check = |field: &str, value: usize, most: usize| {
+            if (1..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(ModelError::config(field, format!("a whole number from 1 to {most}"), value))
+            }
+        };
+        check("vocab_size", self.vocab_size, LARGEST)?;
+        check("hidden_size", self.hidden_size, 1 << 20)?;
+        for stack in self.encoder.iter().chain([&self.decoder]) {
+            let attention = &stack.attention;
+            check("number of layers", stack.n_layers, MOST_LAYERS)?;
+            check("number of heads", attention.n_heads, 4096)?;
+            check("number of key-value heads", attention.n_kv_heads, attention.n_heads)?;
+            if attention.n_heads % attention.n_kv_heads != 0 {
+                let expected = format!("a divisor of the {} heads", attention.n_heads);
+                return Err(ModelError::config("number of key-value heads", expected, attention.n_kv_heads));
+            }
+            check("head size", attention.head_dim, 1 << 16)?;
+            check("feed-forward size", stack.feed_forward.size, LARGEST)?;
+            if let Some(size) = stack.embedding_size {
+                check("embedding size", size, 1 << 20)?;
+            }
+            match &stack.positions {
+                Positions::Learned { rows, .. } => check("positions", *rows, LARGEST)?,
+                Positions::Rotary(rotary) => {
+                    check("rotary dimensions", rotary.dim, attention.head_dim)?;
+                    if rotary.dim % 2 != 0 {
+                        return Err(ModelError::config("rotary dimensions", "an even number", rotary.dim));
+                    }
+                }
+                Positions::RelativeBias { buckets, .. } => check("relative attention buckets", *buckets, 1 << 20)?,
+                Positions::SinusoidalHalves { .. } | Positions::SinusoidalFairseq { .. } | Positions::Alibi => {}
+            }
+            if attention.windows.len() != stack.n_layers {
+                let expected = format!("one attention window per layer, {}", stack.n_layers);
+                return Err(ModelError::config("layer_types", expected, attention.windows.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the model has an encoder.
+    pub fn is_encoder_decoder(&self) -> bool {
+        self.encoder.is_some()
+    }
+}

@@ -1,0 +1,84 @@
+//! BLOOM and BLOOMZ.
+//!
+//! Positions enter as ALiBi; embeddings are normalized; query, key and value are stored head by head; the feed-forward is four times
+//! as wide as the model. `apply_residual_connection_post_layernorm` is another model, and refused.
+
+use super::Family;
+use crate::config::{
+    Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement,
+    Positions, Residual, SpecialTokens, StackConfig, TransformerConfig,
+};
+use crate::names::{Block, Layout, laid_out, whole};
+
+pub(super) const BLOOM: Family = Family {
+    name: "bloom",
+    configure: |f| {
+        let why = "residual sums from behind the norms are not implemented";
+        f.only_bool("apply_residual_connection_post_layernorm", false, why)?;
+        let hidden_size = f.usize(f.any_of(&["n_embed", "hidden_size"]))?;
+        let size = 4 * hidden_size;
+        f.check(f.usize_or("n_inner", size)? == size, "n_inner", format!("null or {size}, four times the width"))?;
+        let n_layers = f.layers(f.any_of(&["n_layer", "num_hidden_layers"]))?;
+        let (n_heads, head_dim) = f.heads(f.any_of(&["n_head", "num_attention_heads"]), hidden_size)?;
+        Ok(TransformerConfig {
+            family: "bloom",
+            vocab_size: f.usize("vocab_size")?,
+            hidden_size,
+            encoder: None,
+            decoder: StackConfig {
+                n_layers,
+                embedding_scale: 1.0,
+                embedding_size: None,
+                embedding_norm: true,
+                positions: Positions::Alibi,
+                norm: NormConfig { kind: NormKind::LayerNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-5)? },
+                norm_placement: NormPlacement::Pre,
+                final_norm: true,
+                residual: Residual::Sequential,
+                attention: AttentionConfig {
+                    n_heads,
+                    n_kv_heads: n_heads,
+                    head_dim,
+                    scale: (head_dim as f64).powf(-0.5),
+                    qkv_bias: true,
+                    output_bias: true,
+                    query_key_norm: false,
+                    soft_cap: None,
+                    windows: vec![None; n_layers],
+                },
+                feed_forward: FeedForwardConfig { size, activation: Activation::GeluTanh, gated: false, bias: true },
+                dropout: DropoutRates {
+                    attention: f.rate_or("attention_dropout", 0.0)?,
+                    residual: f.rate_or("hidden_dropout", 0.0)?,
+                    ..DropoutRates::default()
+                },
+            },
+            shared_embeddings: false,
+            head: HeadConfig { tied: f.bool_or("tie_word_embeddings", true)?, scale: 1.0, bias: false, soft_cap: None },
+            special: f.special_tokens(SpecialTokens { bos: Some(1), eos: vec![2], ..SpecialTokens::default() })?,
+        })
+    },
+    names: |config| {
+        let qkv = "transformer.h.{}.self_attention.query_key_value";
+        let mut names = vec![
+            whole("decoder.embedding", "transformer.word_embeddings"),
+            whole("decoder.embedding_norm", "transformer.word_embeddings_layernorm"),
+            whole("decoder.layers.{}.self_attention_norm", "transformer.h.{}.input_layernorm"),
+            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::PerHead(Block::Query)),
+            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::PerHead(Block::Key)),
+            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::PerHead(Block::Value)),
+            whole("decoder.layers.{}.self_attention.output", "transformer.h.{}.self_attention.dense"),
+            whole("decoder.layers.{}.feed_forward_norm", "transformer.h.{}.post_attention_layernorm"),
+            whole("decoder.layers.{}.feed_forward.up", "transformer.h.{}.mlp.dense_h_to_4h"),
+            whole("decoder.layers.{}.feed_forward.down", "transformer.h.{}.mlp.dense_4h_to_h"),
+            whole("decoder.final_norm", "transformer.ln_f"),
+            whole("head", "lm_head"),
+        ];
+        if config.head.tied {
+            names.extend([whole("decoder.embedding", "lm_head"), whole("head", "transformer.word_embeddings")]);
+        }
+        names
+    },
+    prefixes: &["transformer."],
+    ignored: &[],
+};

@@ -1,0 +1,21 @@
+//! Llama 1–3.x, and what was published in its form: TinyLlama, SmolLM, Vicuna, Yi.
+//!
+//! The plain one of its kind; `attention_bias` and `mlp_bias` cover all projections of attention and feed-forward. Rotary scaling is
+//! `linear` or `llama3`.
+
+use super::{Family, llama_like};
+
+pub(super) const LLAMA: Family = Family {
+    name: "llama",
+    configure: |f| {
+        let mut config = llama_like::configure(f, llama_like::Defaults::llama("llama"))?;
+        let bias = f.bool_or("attention_bias", false)?;
+        config.decoder.attention.qkv_bias = bias;
+        config.decoder.attention.output_bias = bias;
+        config.decoder.feed_forward.bias = f.bool_or("mlp_bias", false)?;
+        Ok(config)
+    },
+    names: llama_like::names,
+    prefixes: &["model."],
+    ignored: &["rotary_emb.inv_freq"],
+};

@@ -1,0 +1,170 @@
+//! What Llama and its descendants (Mistral, Qwen, Gemma, Phi-3) share: pre-norm blocks with RMSNorm, rotary positions, grouped
+//! key-value heads and a gated feed-forward, without biases. A family starts from [`configure`] and changes what is its own.
+
+use super::activation::activation;
+use super::rotary::{RotaryFields, WHOLE_HEAD, rotary};
+use crate::ModelError;
+use crate::config::{
+    AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement, Positions,
+    Residual, SpecialTokens, StackConfig, TransformerConfig,
+};
+use crate::json::Fields;
+use crate::names::{Name, whole};
+
+/// What a family takes for fields that are absent, and where it looks.
+pub(super) struct Defaults {
+    pub(super) family: &'static str,
+    pub(super) tied: bool,
+    /// As many as heads, if `None`. (`null` always means as many as heads.)
+    pub(super) n_kv_heads: Option<usize>,
+    /// The hidden size over the heads, if `None`.
+    pub(super) head_dim: Option<usize>,
+    pub(super) epsilon: f64,
+    /// Field and value of the nonlinearity.
+    pub(super) activation: (&'static str, &'static str),
+    pub(super) rotary: RotaryFields,
+    pub(super) special: SpecialTokens,
+}
+
+impl Defaults {
+    /// Those of Llama.
+    pub(super) fn llama(family: &'static str) -> Self {
+        Self {
+            family,
+            tied: false,
+            n_kv_heads: None,
+            head_dim: None,
+            epsilon: 1e-6,
+            activation: ("hidden_act", "silu"),
+            rotary: WHOLE_HEAD,
+            special: SpecialTokens { bos: Some(1), eos: vec![2], ..SpecialTokens::default() },
+        }
+    }
+}
+
+/// A model without biases, windows and soft caps.
+pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerConfig, ModelError> {
+    let hidden_size = f.usize("hidden_size")?;
+    let n_layers = f.layers("num_hidden_layers")?;
+    let n_heads = f.usize("num_attention_heads")?;
+    let head_dim = match (f.optional_usize("head_dim")?, defaults.head_dim) {
+        (Some(head_dim), _) => head_dim,
+        (None, Some(head_dim)) if f.is_absent("head_dim") => head_dim,
+        _ => f.heads("num_attention_heads", hidden_size)?.1,
+    };
+    f.check(head_dim > 0, "head_dim", "a whole number from 1")?;
+    let absent_kv_heads = defaults.n_kv_heads.filter(|_| f.is_absent("num_key_value_heads")).unwrap_or(n_heads);
+    Ok(TransformerConfig {
+        family: defaults.family,
+        vocab_size: f.usize("vocab_size")?,
+        hidden_size,
+        encoder: None,
+        decoder: StackConfig {
+            n_layers,
+            embedding_scale: 1.0,
+            embedding_size: None,
+            embedding_norm: false,
+            positions: Positions::Rotary(rotary(f, head_dim, &defaults.rotary)?),
+            norm: NormConfig { kind: NormKind::RmsNorm, epsilon: f.positive_or("rms_norm_eps", defaults.epsilon)? },
+            norm_placement: NormPlacement::Pre,
+            final_norm: true,
+            residual: Residual::Sequential,
+            attention: AttentionConfig {
+                n_heads,
+                n_kv_heads: f.usize_or("num_key_value_heads", absent_kv_heads)?,
+                head_dim,
+                scale: (head_dim as f64).powf(-0.5),
+                qkv_bias: false,
+                output_bias: false,
+                query_key_norm: false,
+                soft_cap: None,
+                windows: vec![None; n_layers],
+            },
+            feed_forward: FeedForwardConfig {
+                size: f.usize("intermediate_size")?,
+                activation: activation(f, defaults.activation.0, defaults.activation.1)?,
+                gated: true,
+                bias: false,
+            },
+            dropout: DropoutRates { attention: f.rate_or("attention_dropout", 0.0)?, ..DropoutRates::default() },
+        },
+        shared_embeddings: false,
+        head: HeadConfig {
+            tied: f.bool_or("tie_word_embeddings", defaults.tied)?,
+            scale: 1.0,
+            bias: false,
+            soft_cap: None,
+        },
+        special: f.special_tokens(defaults.special)?,
+    })
+}
+
+/// The window of `sliding_window`; `absent` if the field isn't there, none if it is `null`.
+pub(super) fn window(f: &Fields, absent: Option<usize>) -> Result<Option<usize>, ModelError> {
+    let window = if f.is_absent("sliding_window") { absent } else { f.optional_usize("sliding_window")? };
+    f.check(window != Some(0), "sliding_window", "a whole number from 1, or null")?;
+    Ok(window)
+}
+
+/// The window of each layer: from `layer_types`, or else for those that `slides` picks.
+pub(super) fn windows_by_layer(
+    f: &Fields,
+    n_layers: usize,
+    window: Option<usize>,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<Option<usize>>, ModelError> {
+    let Some(layer_types) = f.optional_strings("layer_types")? else {
+        return Ok((0..n_layers).map(|layer| window.filter(|_| slides(layer))).collect());
+    };
+    f.check(layer_types.len() == n_layers, "layer_types", format!("one for each of {n_layers} layers"))?;
+    let of_layer = |layer_type: &str| match (layer_type, window) {
+        ("full_attention", _) => Ok(None),
+        ("sliding_attention", Some(window)) => Ok(Some(window)),
+        ("sliding_attention", None) => Err(f.error("sliding_window", "a window, as layer_types has sliding layers")),
+        _ => Err(f.error("layer_types", "full_attention and sliding_attention only")),
+    };
+    layer_types.into_iter().map(of_layer).collect()
+}
+
+/// Rows outside the blocks.
+pub(super) fn outer_names(config: &TransformerConfig) -> Vec<Name> {
+    let mut names = vec![
+        whole("decoder.embedding", "model.embed_tokens"),
+        whole("decoder.final_norm", "model.norm"),
+        whole("head", "lm_head"),
+    ];
+    if config.head.tied {
+        names.extend([whole("decoder.embedding", "lm_head"), whole("head", "model.embed_tokens")]);
+    }
+    names
+}
+
+/// Query, key and value, each its own tensor.
+pub(super) const QUERY_KEY_VALUE: [Name; 3] = [
+    whole("decoder.layers.{}.self_attention.query", "model.layers.{}.self_attn.q_proj"),
+    whole("decoder.layers.{}.self_attention.key", "model.layers.{}.self_attn.k_proj"),
+    whole("decoder.layers.{}.self_attention.value", "model.layers.{}.self_attn.v_proj"),
+];
+
+/// Gate and up, each its own tensor.
+pub(super) const GATE_UP: [Name; 2] = [
+    whole("decoder.layers.{}.feed_forward.gate", "model.layers.{}.mlp.gate_proj"),
+    whole("decoder.layers.{}.feed_forward.up", "model.layers.{}.mlp.up_proj"),
+];
+
+/// The projections back to the residual stream.
+pub(super) const OUTPUT_DOWN: [Name; 2] = [
+    whole("decoder.layers.{}.self_attention.output", "model.layers.{}.self_attn.o_proj"),
+    whole("decoder.layers.{}.feed_forward.down", "model.layers.{}.mlp.down_proj"),
+];
+
+/// Norms before both branches.
+pub(super) const PRE_NORMS: [Name; 2] = [
+    whole("decoder.layers.{}.self_attention_norm", "model.layers.{}.input_layernorm"),
+    whole("decoder.layers.{}.feed_forward_norm", "model.layers.{}.post_attention_layernorm"),
+];
+
+/// The table of Llama itself.
+pub(super) fn names(config: &TransformerConfig) -> Vec<Name> {
+    [&outer_names(config)[..], &QUERY_KEY_VALUE, &GATE_UP, &OUTPUT_DOWN, &PRE_NORMS].concat()
+}

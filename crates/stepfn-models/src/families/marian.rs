@@ -1,0 +1,45 @@
+//! Marian: the OPUS-MT translation models.
+//!
+//! BART with computed positions and no norm on embeddings. The two languages may have embeddings of their own
+//! (`share_encoder_decoder_embeddings` false), but not vocabularies of different sizes.
+
+use super::Family;
+use super::bart_like::{self, Variant, check_sinusoidal_width};
+use crate::config::{NormPlacement, Positions, SpecialTokens};
+
+pub(super) const MARIAN: Family = Family {
+    name: "marian",
+    configure: |f| {
+        let mut config = bart_like::configure(
+            f,
+            Variant {
+                family: "marian",
+                positions: |f| {
+                    check_sinusoidal_width(f)?;
+                    Ok(Positions::SinusoidalHalves { max: f.usize("max_position_embeddings")? })
+                },
+                norm_placement: NormPlacement::Post,
+                embedding_norm: false,
+                final_norm: false,
+                head_bias: true,
+                scale_embedding: false,
+                activation: "gelu",
+                attention_dropout: 0.0,
+                special: SpecialTokens { eos: vec![0], ..SpecialTokens::default() },
+            },
+        )?;
+        let decoder_vocab_size = f.usize_or("decoder_vocab_size", config.vocab_size)?;
+        let expected = format!("vocab_size, {}: two vocabularies are not implemented", config.vocab_size);
+        f.check(decoder_vocab_size == config.vocab_size, "decoder_vocab_size", expected)?;
+        config.shared_embeddings = f.bool_or("share_encoder_decoder_embeddings", true)?;
+        Ok(config)
+    },
+    names: bart_like::names,
+    prefixes: &["model."],
+    ignored: &[
+        "encoder.version",
+        "decoder.version",
+        "encoder.embed_positions.weight",
+        "decoder.embed_positions.weight",
+    ],
+};

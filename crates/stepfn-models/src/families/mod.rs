@@ -1,0 +1,145 @@
+//! The published families that are read, each as data: its `config.json` as a [`TransformerConfig`], its tensors' names as a table.
+//!
+//! A new family is a new file here and a line in [`all`]. An option that changes the mathematics and that the configuration can't
+//! express is an error, never passed over.
+
+mod activation;
+mod bart;
+mod bart_like;
+mod bloom;
+mod gemma2;
+mod gpt2;
+mod gpt_neox;
+mod llama;
+mod llama_like;
+mod m2m_100;
+mod marian;
+mod mbart;
+mod mistral;
+mod opt;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod rotary;
+mod t5;
+#[cfg(test)]
+mod tests;
+
+use crate::ModelError;
+use crate::config::TransformerConfig;
+use crate::json::Fields;
+use crate::names::Name;
+
+/// A published family of models, as data.
+#[derive(Debug)]
+pub struct Family {
+    /// `model_type` in `config.json`.
+    pub name: &'static str,
+    configure: fn(&Fields) -> Result<TransformerConfig, ModelError>,
+    names: fn(&TransformerConfig) -> Vec<Name>,
+    /// Prefixes that the table's names have, and that files saved without the head lack.
+    pub(crate) prefixes: &'static [&'static str],
+    /// Ends of the full names (`.weight` included) of tensors that mean nothing.
+    ignored: &'static [&'static str],
+}
+
+static FAMILIES: [Family; 15] = [
+    gpt2::GPT2,
+    gpt_neox::GPT_NEOX,
+    opt::OPT,
+    bloom::BLOOM,
+    llama::LLAMA,
+    mistral::MISTRAL,
+    qwen2::QWEN2,
+    qwen3::QWEN3,
+    gemma2::GEMMA2,
+    phi3::PHI3,
+    marian::MARIAN,
+    bart::BART,
+    mbart::MBART,
+    m2m_100::M2M_100,
+    t5::T5,
+];
+
+/// All families.
+pub fn all() -> &'static [Family] {
+    &FAMILIES
+}
+
+/// The family of a `model_type`.
+///
+/// # Errors
+/// [`ModelError::UnknownFamily`] with the nearest name and all of them.
+pub fn find(model_type: &str) -> Result<&'static Family, ModelError> {
+    /// Less alike than this is no help to anyone.
+    const ALIKE: f64 = 0.75;
+    if let Some(family) = FAMILIES.iter().find(|family| family.name == model_type) {
+        return Ok(family);
+    }
+    let likeness = |name: &str| strsim::jaro_winkler(name, &model_type.to_lowercase());
+    let supported: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
+    let nearest = supported
+        .iter()
+        .map(|name| (likeness(name), *name))
+        .filter(|(likeness, _)| *likeness > ALIKE)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, name)| name.to_owned());
+    Err(ModelError::UnknownFamily { found: model_type.to_owned(), nearest, supported })
+}
+
+/// The family that `config.json` names.
+///
+/// # Errors
+/// [`ModelError::Config`] if it names none, [`ModelError::UnknownFamily`] if it is not one of these.
+pub fn of(config_json: &serde_json::Value) -> Result<&'static Family, ModelError> {
+    let f = Fields::new(config_json)?;
+    let model_type = f.optional_str("model_type")?;
+    find(model_type.ok_or_else(|| f.error("model_type", "the name of a family"))?)
+}
+
+impl Family {
+    /// Whether a tensor of this name means nothing.
+    pub(crate) fn ignores(&self, tensor: &str) -> bool {
+        self.ignored.iter().any(|end| tensor.ends_with(end))
+    }
+
+    /// Reads `config.json`, as transformers 4 or 5 writes it.
+    ///
+    /// # Errors
+    /// [`ModelError::Config`] with field, expectation and value: for what is missing or impossible, and for every option that
+    /// is not implemented.
+    pub fn configure(&self, config_json: &serde_json::Value) -> Result<TransformerConfig, ModelError> {
+        let f = Fields::new(config_json)?;
+        let model_type = f.str_or("model_type", self.name)?;
+        f.check(model_type == self.name, "model_type", self.name)?;
+        refuse_unsupported(&f)?;
+        let config = (self.configure)(&f)?;
+        let is_encoder_decoder = config.is_encoder_decoder();
+        f.only_bool("is_encoder_decoder", is_encoder_decoder, "a lone half of this family is not implemented")?;
+        if is_encoder_decoder {
+            f.only_bool("is_decoder", false, "a lone decoder of this family is not implemented")?;
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The table of names: rows of ours and theirs. Where a parameter has several rows, the first that the file has counts.
+    pub fn names(&self, config: &TransformerConfig) -> Vec<Name> {
+        (self.names)(config)
+    }
+}
+
+/// Options that any file may have, and that no family here implements.
+fn refuse_unsupported(f: &Fields) -> Result<(), ModelError> {
+    for field in ["quantization_config", "compression_config"] {
+        f.refuse(field, "quantized weights are not read; load the original checkpoint")?;
+    }
+    for field in ["num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size"] {
+        f.refuse(field, "mixtures of experts are not implemented")?;
+    }
+    f.only_bool("add_cross_attention", false, "cross-attention in a causal model is not implemented")?;
+    f.only_bool("use_bidirectional_attention", false, "bidirectional attention is not implemented")?;
+    f.only_bool("is_causal", true, "bidirectional attention is not implemented")?;
+    let prunes = f.optional_object("pruned_heads")?.is_some_and(|heads| !heads.is_empty());
+    f.check(!prunes, "pruned_heads", "none: pruned heads are not implemented")
+}

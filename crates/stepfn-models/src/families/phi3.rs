@@ -1,0 +1,44 @@
+//! Phi-3, 3.5 and 4 with short contexts, without experts.
+//!
+//! Llama with query, key and value stored as one, gate and up as one, dropout of what joins the residual stream, and possibly only part
+//! of each head rotated. Long contexts (`longrope`) are refused. `embd_pdrop` is in the files, and used by no one.
+
+use super::rotary::RotaryFields;
+use super::{Family, llama_like};
+use crate::config::SpecialTokens;
+use crate::names::{Block, Layout, laid_out};
+
+pub(super) const PHI3: Family = Family {
+    name: "phi3",
+    configure: |f| {
+        f.only_bool("attention_bias", false, "Phi-3 has no biases")?;
+        f.only_bool("mlp_bias", false, "Phi-3 has no biases")?;
+        let defaults = llama_like::Defaults {
+            epsilon: 1e-5,
+            rotary: RotaryFields {
+                theta: &["rope_theta"],
+                share: Some((&["partial_rotary_factor"], 1.0)),
+                scalings: &["default"],
+            },
+            special: SpecialTokens { bos: Some(1), eos: vec![32_000], pad: Some(32_000), decoder_start: None },
+            ..llama_like::Defaults::llama("phi3")
+        };
+        let mut config = llama_like::configure(f, defaults)?;
+        config.decoder.dropout.residual = f.rate_or("resid_pdrop", 0.0)?;
+        config.decoder.attention.windows.fill(llama_like::window(f, None)?);
+        Ok(config)
+    },
+    names: |config| {
+        let (qkv, gate_up) = ("model.layers.{}.self_attn.qkv_proj", "model.layers.{}.mlp.gate_up_proj");
+        let packed = [
+            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::Rows(Block::Query)),
+            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::Rows(Block::Key)),
+            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::Rows(Block::Value)),
+            laid_out("decoder.layers.{}.feed_forward.gate", gate_up, Layout::Rows(Block::Gate)),
+            laid_out("decoder.layers.{}.feed_forward.up", gate_up, Layout::Rows(Block::Up)),
+        ];
+        [&llama_like::outer_names(config)[..], &packed, &llama_like::OUTPUT_DOWN, &llama_like::PRE_NORMS].concat()
+    },
+    prefixes: &["model."],
+    ignored: &["rotary_emb.inv_freq"],
+};

@@ -1,0 +1,142 @@
+//! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5.
+//!
+//! Scores are not scaled but biased by distance, with one table per stack, stored in its first block; no biases elsewhere; RMSNorm.
+//! Logits are scaled by d^-½ where `scale_decoder_outputs` (transformers 5) or, before it was written, a tied head says so.
+
+use super::activation::named;
+use super::{Family, bart_like};
+use crate::ModelError;
+use crate::config::{
+    AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement, Positions,
+    Residual, SpecialTokens, StackConfig, TransformerConfig,
+};
+use crate::json::Fields;
+use crate::names::{Name, whole};
+
+pub(super) const T5: Family = Family {
+    name: "t5",
+    configure: |f| {
+        f.only_bool("tie_encoder_decoder", false, "an encoder that is also the decoder is not implemented")?;
+        let hidden_size = f.usize("d_model")?;
+        let tied = f.bool_or("tie_word_embeddings", true)?;
+        let is_scaled = f.bool_or("scale_decoder_outputs", tied)?;
+        let mut special = f.special_tokens(SpecialTokens { eos: vec![1], pad: Some(0), ..SpecialTokens::default() })?;
+        // Version 5 leaves it to generation_config.json; T5 has always started from padding.
+        special.decoder_start = special.decoder_start.or(special.pad);
+        Ok(TransformerConfig {
+            family: "t5",
+            vocab_size: f.usize("vocab_size")?,
+            hidden_size,
+            encoder: Some(stack(f, "num_layers")?),
+            decoder: stack(f, f.any_of(&["num_decoder_layers", "num_layers"]))?,
+            shared_embeddings: true,
+            head: HeadConfig {
+                tied,
+                scale: if is_scaled { (hidden_size as f64).powf(-0.5) } else { 1.0 },
+                bias: false,
+                soft_cap: None,
+            },
+            special,
+        })
+    },
+    names: |config| {
+        let mut names = bart_like::embedding_names(config, "shared", "encoder.embed_tokens", "decoder.embed_tokens");
+        names.extend([&ENCODER[..], &DECODER].concat());
+        let gate_and_up: &[Name] = if config.decoder.feed_forward.gated { &GATED } else { &UNGATED };
+        names.extend(gate_and_up);
+        names
+    },
+    prefixes: &[],
+    // In old files, where cross-attention had a table that was never used.
+    ignored: &["EncDecAttention.relative_attention_bias.weight"],
+};
+
+fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
+    let n_layers = f.layers(layers)?;
+    let n_heads = f.usize("num_heads")?;
+    let buckets = f.usize_or("relative_attention_num_buckets", 32)?;
+    // Half for each direction, of these half for single distances.
+    f.check(buckets >= 4 && buckets.is_multiple_of(2), "relative_attention_num_buckets", "an even number from 4")?;
+    let max_distance = f.usize_or("relative_attention_max_distance", 128)?;
+    let expected = format!("more than half of the {buckets} buckets");
+    f.check(max_distance > buckets / 2, "relative_attention_max_distance", expected)?;
+    let rate = f.rate_or("dropout_rate", 0.1)?;
+    Ok(StackConfig {
+        n_layers,
+        embedding_scale: 1.0,
+        embedding_size: None,
+        embedding_norm: false,
+        positions: Positions::RelativeBias { buckets, max_distance },
+        norm: NormConfig { kind: NormKind::RmsNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-6)? },
+        norm_placement: NormPlacement::Pre,
+        final_norm: true,
+        residual: Residual::Sequential,
+        attention: AttentionConfig {
+            n_heads,
+            n_kv_heads: n_heads,
+            head_dim: f.usize_or("d_kv", 64)?,
+            scale: 1.0,
+            qkv_bias: false,
+            output_bias: false,
+            query_key_norm: false,
+            soft_cap: None,
+            windows: vec![None; n_layers],
+        },
+        feed_forward: feed_forward(f)?,
+        dropout: DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate },
+    })
+}
+
+/// `relu`, or `gated-` and a nonlinearity, where `gelu` is its tanh approximation. Version 5 repeats both, and may not contradict itself.
+fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
+    let (gated, name) = match f.str_or("feed_forward_proj", "relu")? {
+        "gated-gelu" => (true, "gelu_new"),
+        other => other.strip_prefix("gated-").map_or((false, other), |name| (true, name)),
+    };
+    let activation =
+        named(name).ok_or_else(|| f.error("feed_forward_proj", "relu, gated-gelu, gated-silu or gated-relu"))?;
+    f.only_bool("is_gated_act", gated, "as feed_forward_proj says")?;
+    f.check(f.str_or("dense_act_fn", name)? == name, "dense_act_fn", format!("{name}, as feed_forward_proj says"))?;
+    Ok(FeedForwardConfig { size: f.usize("d_ff")?, activation, gated, bias: false })
+}
+
+const ENCODER: [Name; 9] = [
+    whole("encoder.relative_bias", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"),
+    whole("encoder.layers.{}.self_attention_norm", "encoder.block.{}.layer.0.layer_norm"),
+    whole("encoder.layers.{}.self_attention.query", "encoder.block.{}.layer.0.SelfAttention.q"),
+    whole("encoder.layers.{}.self_attention.key", "encoder.block.{}.layer.0.SelfAttention.k"),
+    whole("encoder.layers.{}.self_attention.value", "encoder.block.{}.layer.0.SelfAttention.v"),
+    whole("encoder.layers.{}.self_attention.output", "encoder.block.{}.layer.0.SelfAttention.o"),
+    whole("encoder.layers.{}.feed_forward_norm", "encoder.block.{}.layer.1.layer_norm"),
+    whole("encoder.layers.{}.feed_forward.down", "encoder.block.{}.layer.1.DenseReluDense.wo"),
+    whole("encoder.final_norm", "encoder.final_layer_norm"),
+];
+
+const DECODER: [Name; 14] = [
+    whole("decoder.relative_bias", "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"),
+    whole("decoder.layers.{}.self_attention_norm", "decoder.block.{}.layer.0.layer_norm"),
+    whole("decoder.layers.{}.self_attention.query", "decoder.block.{}.layer.0.SelfAttention.q"),
+    whole("decoder.layers.{}.self_attention.key", "decoder.block.{}.layer.0.SelfAttention.k"),
+    whole("decoder.layers.{}.self_attention.value", "decoder.block.{}.layer.0.SelfAttention.v"),
+    whole("decoder.layers.{}.self_attention.output", "decoder.block.{}.layer.0.SelfAttention.o"),
+    whole("decoder.layers.{}.cross_attention_norm", "decoder.block.{}.layer.1.layer_norm"),
+    whole("decoder.layers.{}.cross_attention.query", "decoder.block.{}.layer.1.EncDecAttention.q"),
+    whole("decoder.layers.{}.cross_attention.key", "decoder.block.{}.layer.1.EncDecAttention.k"),
+    whole("decoder.layers.{}.cross_attention.value", "decoder.block.{}.layer.1.EncDecAttention.v"),
+    whole("decoder.layers.{}.cross_attention.output", "decoder.block.{}.layer.1.EncDecAttention.o"),
+    whole("decoder.layers.{}.feed_forward_norm", "decoder.block.{}.layer.2.layer_norm"),
+    whole("decoder.layers.{}.feed_forward.down", "decoder.block.{}.layer.2.DenseReluDense.wo"),
+    whole("decoder.final_norm", "decoder.final_layer_norm"),
+];
+
+const UNGATED: [Name; 2] = [
+    whole("encoder.layers.{}.feed_forward.up", "encoder.block.{}.layer.1.DenseReluDense.wi"),
+    whole("decoder.layers.{}.feed_forward.up", "decoder.block.{}.layer.2.DenseReluDense.wi"),
+];
+
+const GATED: [Name; 4] = [
+    whole("encoder.layers.{}.feed_forward.gate", "encoder.block.{}.layer.1.DenseReluDense.wi_0"),
+    whole("encoder.layers.{}.feed_forward.up", "encoder.block.{}.layer.1.DenseReluDense.wi_1"),
+    whole("decoder.layers.{}.feed_forward.gate", "decoder.block.{}.layer.2.DenseReluDense.wi_0"),
+    whole("decoder.layers.{}.feed_forward.up", "decoder.block.{}.layer.2.DenseReluDense.wi_1"),
+];

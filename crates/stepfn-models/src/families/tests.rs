@@ -1,0 +1,363 @@
+//! Families against the golden checkpoints: every configuration is read, every tensor has its place, every parameter its tensor.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::config::{NormKind, NormPlacement, Positions, Residual, RotaryScaling, StackConfig};
+use crate::names::{Layout, Name};
+
+const GOLDENS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/models");
+
+fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<_> = std::fs::read_dir(GOLDENS)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("config.json").exists())
+        .collect();
+    folders.sort();
+    folders
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn golden(folder: &str) -> Value {
+    read(&Path::new(GOLDENS).join(folder).join("config.json"))
+}
+
+fn configure(config_json: &Value) -> Result<TransformerConfig, ModelError> {
+    of(config_json)?.configure(config_json)
+}
+
+/// The golden configuration of a folder with some fields changed.
+fn configure_with(folder: &str, changes: Value) -> Result<TransformerConfig, ModelError> {
+    let mut config_json = golden(folder);
+    config_json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    configure(&config_json)
+}
+
+fn refused_field(folder: &str, changes: Value) -> String {
+    match configure_with(folder, changes.clone()) {
+        Err(ModelError::Config { field, .. }) => field,
+        other => panic!("{folder} with {changes}: {other:?}"),
+    }
+}
+
+/// Names and shapes of the tensors in a file.
+fn tensors(path: &Path) -> BTreeMap<String, Vec<usize>> {
+    let bytes = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let shape = |value: &Value| serde_json::from_value(value["shape"].clone()).unwrap();
+    let entries = header.as_object().unwrap().iter().filter(|(name, _)| *name != "__metadata__");
+    entries.map(|(name, value)| (name.clone(), shape(value))).collect()
+}
+
+/// Our parameters and their shapes, as `names.rs` lists them.
+fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
+    let mut parameters = BTreeMap::new();
+    let mut linear = |name: String, shape: [usize; 2], bias: bool| {
+        if bias {
+            parameters.insert(format!("{name}.bias"), vec![shape[0]]);
+        }
+        parameters.insert(format!("{name}.weight"), shape.to_vec());
+    };
+    let hidden = config.hidden_size;
+    let width = |stack: &StackConfig| stack.embedding_size.unwrap_or(hidden);
+    linear("head".into(), [config.vocab_size, width(&config.decoder)], config.head.bias);
+    let mut norms = Vec::new();
+    for (s, stack) in config.encoder.iter().map(|stack| ("encoder", stack)).chain([("decoder", &config.decoder)]) {
+        let has_bias = stack.norm.kind == NormKind::LayerNorm;
+        let mut norm = |name: String, size: usize| norms.push((name, size, has_bias));
+        linear(format!("{s}.embedding"), [config.vocab_size, width(stack)], false);
+        if let Some(size) = stack.embedding_size {
+            linear(format!("{s}.project_in"), [hidden, size], false);
+            linear(format!("{s}.project_out"), [size, hidden], false);
+        }
+        let a = &stack.attention;
+        match stack.positions {
+            Positions::Learned { rows, .. } => linear(format!("{s}.positions"), [rows, hidden], false),
+            Positions::RelativeBias { buckets, .. } => {
+                linear(format!("{s}.relative_bias"), [buckets, a.n_heads], false)
+            }
+            _ => {}
+        }
+        if stack.embedding_norm {
+            norm(format!("{s}.embedding_norm"), hidden);
+        }
+        if stack.final_norm {
+            norm(format!("{s}.final_norm"), hidden);
+        }
+        for layer in 0..stack.n_layers {
+            let l = format!("{s}.layers.{layer}");
+            let has_cross = s == "decoder" && config.encoder.is_some();
+            for attention in ["self_attention", "cross_attention"].iter().take(1 + usize::from(has_cross)) {
+                let (queries, keys) = (a.n_heads * a.head_dim, a.n_kv_heads * a.head_dim);
+                linear(format!("{l}.{attention}.query"), [queries, hidden], a.qkv_bias);
+                linear(format!("{l}.{attention}.key"), [keys, hidden], a.qkv_bias);
+                linear(format!("{l}.{attention}.value"), [keys, hidden], a.qkv_bias);
+                linear(format!("{l}.{attention}.output"), [hidden, queries], a.output_bias);
+                norm(format!("{l}.{attention}_norm"), hidden);
+            }
+            if a.query_key_norm {
+                norm(format!("{l}.self_attention.query_norm"), a.head_dim);
+                norm(format!("{l}.self_attention.key_norm"), a.head_dim);
+            }
+            norm(format!("{l}.feed_forward_norm"), hidden);
+            if stack.norm_placement == NormPlacement::Sandwich {
+                norm(format!("{l}.self_attention_post_norm"), hidden);
+                norm(format!("{l}.feed_forward_post_norm"), hidden);
+            }
+            let ff = &stack.feed_forward;
+            if ff.gated {
+                linear(format!("{l}.feed_forward.gate"), [ff.size, hidden], ff.bias);
+            }
+            linear(format!("{l}.feed_forward.up"), [ff.size, hidden], ff.bias);
+            linear(format!("{l}.feed_forward.down"), [hidden, ff.size], ff.bias);
+        }
+    }
+    for (name, size, has_bias) in norms {
+        parameters.insert(format!("{name}.weight"), vec![size]);
+        if has_bias {
+            parameters.insert(format!("{name}.bias"), vec![size]);
+        }
+    }
+    parameters
+}
+
+/// Candidates for a parameter, in order of preference.
+fn candidates(names: &[Name], parameter: &str) -> Vec<(String, Layout)> {
+    let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let layer = parameter.split('.').find(number).unwrap_or("{}").to_owned();
+    let (stem, suffix) = parameter.rsplit_once('.').unwrap();
+    let of_row = |row: &Name| {
+        let ours = row.ours.replace("{}", &layer);
+        let theirs = row.theirs.replace("{}", &layer);
+        match row.exact {
+            true => (ours == parameter).then_some((theirs, row.layout)),
+            false => (ours == stem).then(|| (format!("{theirs}.{suffix}"), row.layout)),
+        }
+    };
+    names.iter().filter_map(of_row).collect()
+}
+
+fn fits(layout: Layout, ours: &[usize], theirs: &[usize], kv_rows: usize, q_rows: usize) -> bool {
+    let elements = |shape: &[usize]| shape.iter().product::<usize>();
+    match layout {
+        Layout::Whole => ours == theirs,
+        Layout::Transposed => ours.iter().rev().eq(theirs),
+        Layout::Columns(_) => theirs[theirs.len() - 1] == 3 * ours[0] && elements(theirs) == 3 * elements(ours),
+        Layout::PerHead(_) => theirs[0] == 3 * ours[0],
+        Layout::Rows(crate::names::Block::Gate | crate::names::Block::Up) => theirs[0] == 2 * ours[0],
+        Layout::Rows(_) => theirs[0] == q_rows + 2 * kv_rows,
+        Layout::RowVector => theirs == [1, ours[0]],
+    }
+}
+
+#[test]
+fn both_spellings_of_a_configuration_are_read_alike() {
+    let mut pairs = 0;
+    for folder in folders() {
+        let config = configure(&read(&folder.join("config.json"))).unwrap();
+        let old = folder.join("config.v4.json");
+        if old.exists() {
+            let mut old = configure(&read(&old)).unwrap();
+            if folder.ends_with("t5_gated") {
+                // Version 5 says `true` whatever the file has.
+                assert!(!old.head.tied);
+                old.head.tied = true;
+            }
+            assert_eq!(config, old, "{}", folder.display());
+            pairs += 1;
+        }
+    }
+    assert!(pairs >= 12, "{pairs}");
+}
+
+#[test]
+fn every_tensor_has_its_place_and_every_parameter_its_tensor() {
+    for folder in folders() {
+        let config_json = read(&folder.join("config.json"));
+        let family = of(&config_json).unwrap();
+        let config = family.configure(&config_json).unwrap();
+        let names = family.names(&config);
+        let tensors = tensors(&folder.join("model.safetensors"));
+        let attention = &config.decoder.attention;
+        let (q_rows, kv_rows) = (attention.n_heads * attention.head_dim, attention.n_kv_heads * attention.head_dim);
+        let mut used = BTreeSet::new();
+        for (parameter, ours) in parameters(&config) {
+            let candidates = candidates(&names, &parameter);
+            let (tensor, layout) = candidates
+                .iter()
+                .find(|(tensor, _)| tensors.contains_key(tensor))
+                .unwrap_or_else(|| panic!("{}: {parameter} in none of {candidates:?}", folder.display()));
+            let theirs = &tensors[tensor];
+            assert!(
+                fits(*layout, &ours, theirs, kv_rows, q_rows),
+                "{}: {parameter} {ours:?}, {tensor} {theirs:?}",
+                folder.display()
+            );
+            used.insert(tensor.clone());
+        }
+        let is_ignored = |name: &String| family.ignores(name);
+        let unused: Vec<_> = tensors.keys().filter(|name| !used.contains(*name) && !is_ignored(name)).collect();
+        assert!(unused.is_empty(), "{}: {unused:?}", folder.display());
+        assert!(!tensors.keys().any(is_ignored), "{}: an ignored tensor has a meaning", folder.display());
+    }
+}
+
+#[test]
+fn every_family_has_a_golden_checkpoint() {
+    let seen: BTreeSet<_> =
+        folders().iter().map(|folder| configure(&read(&folder.join("config.json"))).unwrap().family).collect();
+    assert_eq!(seen, all().iter().map(|family| family.name).collect());
+}
+
+#[test]
+fn an_unknown_family_is_answered_with_the_nearest_and_all() {
+    let text = find("mistrall").unwrap_err().to_string();
+    assert!(text.contains("did you mean `mistral`?"), "{text}");
+    assert!(all().iter().all(|family| text.contains(family.name)), "{text}");
+    assert!(!find("zzz").unwrap_err().to_string().contains("did you mean"));
+}
+
+#[test]
+fn what_is_not_implemented_is_refused() {
+    let cases = [
+        ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), "scale_attn_by_inverse_layer_idx"),
+        ("gpt2", json!({"scale_attn_weights": false}), "scale_attn_weights"),
+        ("gpt2", json!({"add_cross_attention": true}), "add_cross_attention"),
+        ("gpt2", json!({"activation_function": "tanh"}), "activation_function"),
+        ("gpt2", json!({"pruned_heads": {"0": [1]}}), "pruned_heads"),
+        ("gpt2", json!({"is_encoder_decoder": true}), "is_encoder_decoder"),
+        (
+            "bloom",
+            json!({"apply_residual_connection_post_layernorm": true}),
+            "apply_residual_connection_post_layernorm",
+        ),
+        ("bloom", json!({"n_inner": 7}), "n_inner"),
+        ("opt", json!({"layer_norm_elementwise_affine": false}), "layer_norm_elementwise_affine"),
+        ("llama", json!({"quantization_config": {"bits": 4}}), "quantization_config"),
+        ("llama", json!({"num_local_experts": 8}), "num_local_experts"),
+        ("llama", json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}), "rope_parameters.rope_type"),
+        ("llama", json!({"rope_scaling": {"type": "dynamic", "factor": 2.0}}), "rope_scaling.type"),
+        ("llama", json!({"rope_scaling": {"type": "linear"}}), "rope_scaling.factor"),
+        ("llama", json!({"rope_parameters": {"full_attention": {}}}), "rope_parameters.full_attention"),
+        ("llama", json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
+        ("phi3", json!({"rope_scaling": {"type": "su"}}), "rope_scaling.type"),
+        ("phi3", json!({"rope_scaling": {"type": "linear", "factor": 2.0}}), "rope_scaling.type"),
+        ("mistral", json!({"attention_bias": true}), "attention_bias"),
+        ("mistral", json!({"sliding_window": 0}), "sliding_window"),
+        ("qwen2", json!({"layer_types": ["full_attention", "linear_attention"]}), "layer_types"),
+        ("qwen2", json!({"layer_types": ["full_attention"]}), "layer_types"),
+        ("qwen2", json!({"layer_types": ["full_attention", "sliding_attention"]}), "sliding_window"),
+        ("gemma2", json!({"use_bidirectional_attention": true}), "use_bidirectional_attention"),
+        ("marian", json!({"decoder_vocab_size": 7}), "decoder_vocab_size"),
+        ("marian", json!({"is_decoder": true}), "is_decoder"),
+        ("bart", json!({"is_encoder_decoder": false}), "is_encoder_decoder"),
+        ("bart", json!({"tie_encoder_decoder": true}), "tie_encoder_decoder"),
+        ("t5", json!({"is_decoder": true}), "is_decoder"),
+        ("t5", json!({"feed_forward_proj": "gated-mish"}), "feed_forward_proj"),
+        ("t5", json!({"feed_forward_proj": "gated-gelu"}), "is_gated_act"),
+        ("t5", json!({"relative_attention_max_distance": 4}), "relative_attention_max_distance"),
+    ];
+    for (folder, changes, field) in cases {
+        assert_eq!(refused_field(folder, changes.clone()), field, "{folder} with {changes}");
+    }
+}
+
+#[test]
+fn every_number_is_checked() {
+    let absurd = [json!(-1), json!(1.5), json!(1e300), json!(u64::MAX), json!("8"), json!([8]), json!({}), json!(true)];
+    for folder in folders() {
+        let config_json = read(&folder.join("config.json"));
+        for (field, value) in config_json.as_object().unwrap() {
+            // Not read, here or by transformers.
+            let unread = [
+                "initializer",
+                "init_std",
+                "layerdrop",
+                "classifier",
+                "summary",
+                "pretraining_tp",
+                "forced",
+                "original_max",
+            ];
+            let is_unread = unread.iter().any(|part| field.contains(part))
+                || (field == "embd_pdrop" && folder.ends_with("phi3"))
+                || (field == "max_position_embeddings" && folder.ends_with("m2m_100"));
+            if value.is_number() && !is_unread {
+                for value in &absurd {
+                    let mut changed = config_json.clone();
+                    changed[field] = value.clone();
+                    let result = configure(&changed);
+                    let is_possible = (value == &json!([8]) && field == "eos_token_id")
+                        || ((value == &json!(1.5) || value == &json!(1e300) || value == &json!(u64::MAX))
+                            && (field.contains("eps") || field.contains("softcapping") || field.contains("scalar")));
+                    assert!(is_possible || result.is_err(), "{}: {field} = {value}: {result:?}", folder.display());
+                }
+            }
+        }
+    }
+    assert_eq!(refused_field("gpt2", json!({"n_layer": 1_000_000_000})), "n_layer");
+    assert_eq!(refused_field("bart", json!({"encoder_layers": 1_000_000_000})), "encoder_layers");
+    assert_eq!(refused_field("llama", json!({"num_attention_heads": 0})), "number of heads");
+    assert_eq!(refused_field("llama", json!({"num_key_value_heads": 3})), "number of key-value heads");
+    assert_eq!(refused_field("gpt2", json!({"n_head": 0})), "n_head");
+    assert_eq!(refused_field("gpt2", json!({"vocab_size": null})), "vocab_size");
+    assert!(find("gpt2").unwrap().configure(&json!([])).is_err());
+    assert!(find("gpt2").unwrap().configure(&golden("llama")).is_err());
+}
+
+#[test]
+fn the_peculiarities_arrive() {
+    let stack = |folder| configure(&golden(folder)).unwrap().decoder;
+    assert_eq!(stack("gpt_neox").residual, Residual::Parallel);
+    assert_eq!(stack("gpt_neox_sequential").residual, Residual::Sequential);
+    assert_eq!(stack("opt_post").embedding_size, Some(20));
+    assert_eq!((stack("opt_post").norm_placement, stack("opt_post").final_norm), (NormPlacement::Post, false));
+    assert_eq!(stack("mistral").attention.windows, [Some(4); 2]);
+    assert_eq!(stack("gemma2").attention.windows, [Some(4), None, Some(4)]);
+    assert_eq!(stack("qwen2").attention.windows, [None; 2]);
+    assert_eq!(stack("gemma2").attention.scale, 7f64.powf(-0.5));
+    assert_eq!(stack("t5").attention.scale, 1.0);
+    assert_eq!(stack("t5").dropout.last, 0.1);
+    assert_eq!(stack("phi3").dropout.embedding, 0.0);
+    assert_eq!(configure(&golden("t5")).unwrap().head.scale, 32f64.powf(-0.5));
+    assert_eq!(configure(&golden("t5_gated")).unwrap().head.scale, 1.0);
+    assert_eq!(configure(&golden("llama3_rope")).unwrap().special.eos, [2, 5]);
+    let Positions::Rotary(rotary) = stack("llama_linear").positions else { panic!() };
+    assert_eq!(rotary.scaling, RotaryScaling::Linear { factor: 2.5 });
+    let Positions::Rotary(rotary) = stack("phi3").positions else { panic!() };
+    assert_eq!(rotary.dim, 6);
+    assert_eq!(stack("m2m_100").positions, Positions::SinusoidalFairseq { offset: 2 });
+    let sliding = configure_with(
+        "qwen2",
+        json!({
+            "layer_types": null, "use_sliding_window": true, "sliding_window": 3, "max_window_layers": 1
+        }),
+    );
+    assert_eq!(sliding.unwrap().decoder.attention.windows, [None, Some(3)]);
+}
+
+#[test]
+fn a_head_that_is_neither_stored_nor_tied_is_missing() {
+    for (folder, embedding) in
+        [("gpt2", "transformer.wte.weight"), ("bart", "model.shared.weight"), ("t5", "shared.weight")]
+    {
+        let heads = |tied: bool| {
+            let config = configure_with(folder, json!({"tie_word_embeddings": tied})).unwrap();
+            let names = find(config.family).unwrap().names(&config);
+            candidates(&names, "head.weight").into_iter().map(|(tensor, _)| tensor).collect::<Vec<_>>()
+        };
+        assert_eq!(heads(true)[0], "lm_head.weight");
+        assert!(heads(true).iter().any(|tensor| tensor == embedding));
+        assert_eq!(heads(false), ["lm_head.weight"]);
+    }
+}

@@ -1,0 +1,215 @@
+//! A checked reader of `config.json`: what is missing, of the wrong type or out of range is an error that names the field.
+//!
+//! `null` means absent, as transformers writes it, except where [`Fields::is_absent`] asks.
+
+use serde_json::{Map, Value};
+
+use crate::ModelError;
+use crate::config::{MOST_LAYERS, SpecialTokens};
+
+/// The fields of `config.json`, or of an object in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fields<'a> {
+    map: &'a Map<String, Value>,
+    /// The object's own field, for errors; empty at the top.
+    within: &'static str,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of `config.json`.
+    pub(crate) fn new(config_json: &'a Value) -> Result<Self, ModelError> {
+        match config_json {
+            Value::Object(map) => Ok(Self { map, within: "" }),
+            other => Err(ModelError::config("(the whole file)", "an object", shortened(other))),
+        }
+    }
+
+    /// The object in a field.
+    pub(crate) fn optional_object(&self, name: &'static str) -> Result<Option<Self>, ModelError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Self { map, within: name })),
+            Some(_) => Err(self.error(name, "an object or null")),
+        }
+    }
+
+    /// The first of these names that has a value, or the first: for fields with several spellings.
+    pub(crate) fn any_of(&self, names: &[&'static str]) -> &'static str {
+        names.iter().copied().find(|name| self.get(name).is_some()).unwrap_or(names[0])
+    }
+
+    /// Whether the field has a value other than `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Whether the field is not even `null`.
+    pub(crate) fn is_absent(&self, name: &str) -> bool {
+        !self.map.contains_key(name)
+    }
+
+    /// Whether there are no fields.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Name of the first field that holds an object itself.
+    pub(crate) fn nested(&self) -> Option<&'a str> {
+        self.map.iter().find(|(_, value)| value.is_object()).map(|(name, _)| name.as_str())
+    }
+
+    pub(crate) fn optional_usize(&self, name: &str) -> Result<Option<usize>, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        // Below 2^32, so that the product of two never overflows.
+        match value.as_u64().and_then(|number| u32::try_from(number).ok()) {
+            Some(number) => Ok(Some(number as usize)),
+            None => Err(self.error(name, "a whole number from 0 to 4294967295")),
+        }
+    }
+
+    pub(crate) fn usize(&self, name: &str) -> Result<usize, ModelError> {
+        self.optional_usize(name)?.ok_or_else(|| self.error(name, "a whole number"))
+    }
+
+    pub(crate) fn usize_or(&self, name: &str, default: usize) -> Result<usize, ModelError> {
+        Ok(self.optional_usize(name)?.unwrap_or(default))
+    }
+
+    /// A number of layers, small enough for a list with an entry per layer.
+    pub(crate) fn layers(&self, name: &str) -> Result<usize, ModelError> {
+        let layers = self.usize(name)?;
+        self.check((1..=MOST_LAYERS).contains(&layers), name, format!("a whole number from 1 to {MOST_LAYERS}"))?;
+        Ok(layers)
+    }
+
+    /// A number of heads, and the width of each if together they are as wide as the residual stream.
+    pub(crate) fn heads(&self, name: &str, hidden_size: usize) -> Result<(usize, usize), ModelError> {
+        let heads = self.usize(name)?;
+        let divides = heads > 0 && hidden_size.is_multiple_of(heads);
+        self.check(divides, name, format!("a divisor of the hidden size, {hidden_size}"))?;
+        Ok((heads, hidden_size / heads))
+    }
+
+    pub(crate) fn optional_f64(&self, name: &str) -> Result<Option<f64>, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value.as_f64().filter(|number| number.is_finite()) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.error(name, "a number")),
+        }
+    }
+
+    /// A number above 0.
+    pub(crate) fn optional_positive(&self, name: &str) -> Result<Option<f64>, ModelError> {
+        let number = self.optional_f64(name)?;
+        self.check(number.is_none_or(|number| number > 0.0), name, "a number above 0")?;
+        Ok(number)
+    }
+
+    /// A number above 0.
+    pub(crate) fn positive(&self, name: &str) -> Result<f64, ModelError> {
+        self.optional_positive(name)?.ok_or_else(|| self.error(name, "a number above 0"))
+    }
+
+    /// A number above 0.
+    pub(crate) fn positive_or(&self, name: &str, default: f64) -> Result<f64, ModelError> {
+        Ok(self.optional_positive(name)?.unwrap_or(default))
+    }
+
+    /// A dropout rate.
+    pub(crate) fn rate_or(&self, name: &str, default: f64) -> Result<f64, ModelError> {
+        let rate = self.optional_f64(name)?.unwrap_or(default);
+        self.check((0.0..1.0).contains(&rate), name, "a rate from 0 to below 1")?;
+        Ok(rate)
+    }
+
+    pub(crate) fn bool_or(&self, name: &str, default: bool) -> Result<bool, ModelError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(_) => Err(self.error(name, "true or false")),
+        }
+    }
+
+    pub(crate) fn optional_str(&self, name: &str) -> Result<Option<&'a str>, ModelError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(value)) => Ok(Some(value)),
+            Some(_) => Err(self.error(name, "a string")),
+        }
+    }
+
+    pub(crate) fn str_or(&self, name: &str, default: &'a str) -> Result<&'a str, ModelError> {
+        Ok(self.optional_str(name)?.unwrap_or(default))
+    }
+
+    /// A list of strings.
+    pub(crate) fn optional_strings(&self, name: &str) -> Result<Option<Vec<&'a str>>, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let strings = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
+        strings.map(Some).ok_or_else(|| self.error(name, "a list of strings"))
+    }
+
+    /// The special tokens; `defaults` are for those that are absent, not for those that are `null`.
+    pub(crate) fn special_tokens(&self, defaults: SpecialTokens) -> Result<SpecialTokens, ModelError> {
+        let token = |name, default| if self.is_absent(name) { Ok(default) } else { self.optional_token(name) };
+        Ok(SpecialTokens {
+            bos: token("bos_token_id", defaults.bos)?,
+            eos: if self.is_absent("eos_token_id") { defaults.eos } else { self.tokens("eos_token_id")? },
+            pad: token("pad_token_id", defaults.pad)?,
+            decoder_start: token("decoder_start_token_id", defaults.decoder_start)?,
+        })
+    }
+
+    fn optional_token(&self, name: &str) -> Result<Option<u32>, ModelError> {
+        self.get(name).map(|value| self.token(name, value)).transpose()
+    }
+
+    fn tokens(&self, name: &str) -> Result<Vec<u32>, ModelError> {
+        match self.get(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => items.iter().map(|item| self.token(name, item)).collect(),
+            Some(value) => Ok(vec![self.token(name, value)?]),
+        }
+    }
+
+    fn token(&self, name: &str, value: &Value) -> Result<u32, ModelError> {
+        let token = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        token.ok_or_else(|| self.error(name, "a token's number"))
+    }
+
+    /// A field that may only be absent or have this value; otherwise `why` says what it would ask for.
+    pub(crate) fn only_bool(&self, name: &str, only: bool, why: &str) -> Result<(), ModelError> {
+        let value = self.bool_or(name, only)?;
+        self.check(value == only, name, format!("{only}: {why}"))
+    }
+
+    /// A field that must be absent; `why` says what it would ask for.
+    pub(crate) fn refuse(&self, name: &str, why: &str) -> Result<(), ModelError> {
+        self.check(!self.has(name), name, format!("no such field: {why}"))
+    }
+
+    /// An error with the field's value unless it is as it should be.
+    pub(crate) fn check(&self, holds: bool, name: &str, expected: impl Into<String>) -> Result<(), ModelError> {
+        if holds { Ok(()) } else { Err(self.error(name, expected)) }
+    }
+
+    /// What was expected of a field, and what it is.
+    pub(crate) fn error(&self, name: &str, expected: impl Into<String>) -> ModelError {
+        let field = if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) };
+        ModelError::config(field, expected, self.map.get(name).map_or_else(|| "nothing".to_owned(), shortened))
+    }
+
+    fn get(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name).filter(|value| !value.is_null())
+    }
+}
+
+/// A value as JSON, cut where a message would drown in it.
+fn shortened(value: &Value) -> String {
+    const MOST: usize = 100;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,19 @@
+//! One transformer, causal and encoder–decoder, driven by configuration; the published families that it reads; their checkpoints.
+
+pub mod checkpoint;
+pub mod config;
+pub mod families;
+pub mod generation;
+pub mod names;
+pub mod tokenizer;
+pub mod transformer;
+
+mod decoding;
+mod error;
+mod json;
+mod model;
+mod parameters;
+
+pub use decoding::Decoding;
+pub use error::ModelError;
+pub use model::Model;

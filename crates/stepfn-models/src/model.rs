@@ -1,0 +1,81 @@
+//! A language model: stacks and a head, loaded from a checkpoint.
+
+use std::path::Path;
+
+use burn::tensor::{DType, Tensor, backend::Backend};
+
+use crate::ModelError;
+use crate::checkpoint::Checkpoint;
+use crate::config::TransformerConfig;
+use crate::families;
+use crate::parameters::Parameters;
+use crate::transformer::{Linear, Stack};
+
+/// A transformer language model, causal or encoder–decoder.
+#[derive(Debug)]
+pub struct Model<B: Backend> {
+    config: TransformerConfig,
+    encoder: Option<Stack<B>>,
+    decoder: Stack<B>,
+    head: Linear<B>,
+}
+
+impl<B: Backend> Model<B> {
+    /// Loads a checkpoint folder, its parameters in `dtype` (f32, f16, bf16 or f64, as the backend has them).
+    ///
+    /// # Errors
+    /// If the family or one of its options is not supported, a file is missing or broken, or a tensor is missing, of another shape, or of no use.
+    pub fn load(folder: impl AsRef<Path>, dtype: DType, device: &B::Device) -> Result<Self, ModelError> {
+        Self::from_checkpoint(&Checkpoint::open(folder)?, dtype, device)
+    }
+
+    /// Loads an open checkpoint.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_checkpoint(checkpoint: &Checkpoint, dtype: DType, device: &B::Device) -> Result<Self, ModelError> {
+        let family = families::of(checkpoint.config())?;
+        let config = family.configure(checkpoint.config())?;
+        let parameters = Parameters::new(checkpoint, family, family.names(&config), dtype, device);
+        let sizes = [config.vocab_size, config.hidden_size];
+        let encoder = match &config.encoder {
+            Some(stack) => Some(Stack::load(&parameters, "encoder", sizes, stack, false)?),
+            None => None,
+        };
+        let decoder = Stack::load(&parameters, "decoder", sizes, &config.decoder, encoder.is_some())?;
+        let width = config.decoder.embedding_size.unwrap_or(config.hidden_size);
+        let head = Linear::load(&parameters, "head", [width, config.vocab_size], config.head.bias, None)?;
+        parameters.check_all_used()?;
+        Ok(Self { config, encoder, decoder, head })
+    }
+
+    /// What distinguishes this model.
+    pub fn config(&self) -> &TransformerConfig {
+        &self.config
+    }
+
+    /// The encoder of an encoder–decoder.
+    pub fn encoder(&self) -> Option<&Stack<B>> {
+        self.encoder.as_ref()
+    }
+
+    /// The decoder, or the only stack of a causal model.
+    pub fn decoder(&self) -> &Stack<B> {
+        &self.decoder
+    }
+
+    /// Logits from the decoder's last hidden states; from as few of them as are needed, for vocabularies are large.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, hidden]` (`[rows, embedding]` where embeddings have a width of their own)
+    /// - result: `[rows, vocab]`
+    pub fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        let scale = self.config.head.scale;
+        let hidden = if scale == 1.0 { hidden } else { hidden.mul_scalar(scale) };
+        let logits = self.head.forward(hidden);
+        match self.config.head.soft_cap {
+            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            None => logits,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Parameters by our names, taken from where a family's checkpoint has them.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+
+use crate::ModelError;
+use crate::checkpoint::Checkpoint;
+use crate::families::Family;
+use crate::names::{Block, Layout, Name};
+
+/// Reads parameters of one model onto one device. A stored tensor that several parameters share is read once.
+pub(crate) struct Parameters<'a, B: Backend> {
+    checkpoint: &'a Checkpoint,
+    family: &'static Family,
+    names: Vec<Name>,
+    dtype: DType,
+    device: &'a B::Device,
+    matrices: RefCell<HashMap<String, Tensor<B, 2>>>,
+    used: RefCell<HashSet<String>>,
+}
+
+/// Rows of the three parameters that a family may store as one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Blocks {
+    /// Rows of each, in their order.
+    pub(crate) rows: [usize; 3],
+    /// Width of a head.
+    pub(crate) head_dim: usize,
+}
+
+impl<'a, B: Backend> Parameters<'a, B> {
+    pub(crate) fn new(
+        checkpoint: &'a Checkpoint,
+        family: &'static Family,
+        names: Vec<Name>,
+        dtype: DType,
+        device: &'a B::Device,
+    ) -> Self {
+        let (matrices, used) = Default::default();
+        Self { checkpoint, family, names, dtype, device, matrices, used }
+    }
+
+    /// A weight `[rows, columns]`, without `.weight` in its name.
+    pub(crate) fn matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        blocks: Option<Blocks>,
+    ) -> Result<Tensor<B, 2>, ModelError> {
+        let (stored, layout) = self.find(name, "weight")?;
+        let [rows, columns] = shape;
+        let total = |blocks: Option<Blocks>| blocks.map_or(rows, |blocks| blocks.rows.iter().sum());
+        let in_file = match layout {
+            Layout::Whole => [rows, columns],
+            Layout::Transposed => [columns, rows],
+            Layout::Rows(_) | Layout::PerHead(_) => [total(blocks), columns],
+            Layout::Columns(_) => [columns, total(blocks)],
+            Layout::RowVector => [1, columns],
+        };
+        let matrix = self.stored_matrix(&stored, in_file)?;
+        Ok(match layout {
+            Layout::Whole | Layout::RowVector => matrix,
+            Layout::Transposed => matrix.transpose(),
+            Layout::Rows(block) => matrix.slice(rows_of(block, blocks, rows)),
+            Layout::Columns(block) => matrix.transpose().slice(rows_of(block, blocks, rows)),
+            Layout::PerHead(block) => {
+                let head_dim = blocks.map_or(rows, |blocks| blocks.head_dim);
+                let per_head = matrix.reshape([rows / head_dim, 3, head_dim, columns]);
+                let index = index_of(block);
+                per_head.slice([0..rows / head_dim, index..index + 1]).reshape([rows, columns])
+            }
+        })
+    }
+
+    /// A vector of `len` elements, with `.weight` or `.bias` in its name.
+    pub(crate) fn vector(&self, name: &str, len: usize, blocks: Option<Blocks>) -> Result<Tensor<B, 1>, ModelError> {
+        let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
+        let (stored, layout) = self.find(base, suffix)?;
+        let total = blocks.map_or(len, |blocks| blocks.rows.iter().sum());
+        let shape = match layout {
+            Layout::Whole | Layout::Transposed => vec![len],
+            Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) => vec![total],
+            Layout::RowVector => vec![1, len],
+        };
+        let data = self.read(&stored, &shape)?;
+        let elements = shape.iter().product::<usize>();
+        let vector = Tensor::<B, 1>::from_data(reshaped(data, [elements]), (self.device, self.dtype));
+        Ok(match layout {
+            Layout::Rows(block) | Layout::Columns(block) => vector.slice(rows_of(block, blocks, len)),
+            Layout::PerHead(block) => {
+                let head_dim = blocks.map_or(len, |blocks| blocks.head_dim);
+                let index = index_of(block);
+                let per_head = vector.reshape([len / head_dim, 3, head_dim]);
+                per_head.slice([0..len / head_dim, index..index + 1]).reshape([len])
+            }
+            Layout::Whole | Layout::Transposed | Layout::RowVector => vector,
+        })
+    }
+
+    /// Whether everything in the checkpoint was used, or is known to mean nothing.
+    pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
+        let used = self.used.borrow();
+        let alternatives: HashSet<String> = self
+            .names
+            .iter()
+            .flat_map(|name| [".weight", ".bias", ""].map(|suffix| format!("{}{suffix}", name.theirs)))
+            .collect();
+        let unused = self.checkpoint.names().find(|stored| {
+            let known =
+                |stored: &str| used.contains(stored) || alternatives.contains(stored) || self.family.ignores(stored);
+            let with_prefix = |prefix: &&str| known(&format!("{prefix}{stored}"));
+            !known(stored) && !self.family.prefixes.iter().any(with_prefix)
+        });
+        match unused {
+            Some(tensor) => Err(ModelError::UnusedTensor {
+                path: self.checkpoint.file_of(tensor).to_owned(),
+                tensor: tensor.to_owned(),
+                family: self.family.name,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// The stored tensor that has a parameter, and how the parameter lies in it.
+    fn find(&self, base: &str, suffix: &str) -> Result<(String, Layout), ModelError> {
+        let ours = format!("{base}.{suffix}");
+        let mut first = None;
+        for name in &self.names {
+            let Some(layer) = matched(name.ours, base).or_else(|| matched(name.ours, &ours)) else { continue };
+            let theirs = name.theirs.replace("{}", &layer);
+            let theirs = if name.exact { theirs } else { format!("{theirs}.{suffix}") };
+            if let Some(stored) = self.in_checkpoint(&theirs) {
+                self.used.borrow_mut().insert(stored.clone());
+                return Ok((stored, name.layout));
+            }
+            first.get_or_insert(theirs);
+        }
+        let tensor = first.unwrap_or(ours);
+        Err(ModelError::MissingTensor { path: self.checkpoint.folder().to_owned(), tensor })
+    }
+
+    /// The name as it stands in the checkpoint, which may lack the family's prefix.
+    fn in_checkpoint(&self, theirs: &str) -> Option<String> {
+        let stripped = self.family.prefixes.iter().filter_map(|prefix| theirs.strip_prefix(prefix));
+        core::iter::once(theirs).chain(stripped).find(|name| self.checkpoint.contains(name)).map(str::to_owned)
+    }
+
+    fn stored_matrix(&self, stored: &str, shape: [usize; 2]) -> Result<Tensor<B, 2>, ModelError> {
+        if let Some(matrix) = self.matrices.borrow().get(stored) {
+            return Ok(matrix.clone());
+        }
+        let data = self.read(stored, &shape)?;
+        let matrix = Tensor::<B, 2>::from_data(data, (self.device, self.dtype));
+        self.matrices.borrow_mut().insert(stored.to_owned(), matrix.clone());
+        Ok(matrix)
+    }
+
+    fn read(&self, stored: &str, shape: &[usize]) -> Result<TensorData, ModelError> {
+        let found = self.checkpoint.shape(stored).unwrap_or_default();
+        if found != shape {
+            return Err(ModelError::Tensor {
+                path: self.checkpoint.file_of(stored).to_owned(),
+                tensor: stored.to_owned(),
+                expected: format!("shape {shape:?}"),
+                found: format!("{found:?}"),
+            });
+        }
+        Ok(self.checkpoint.read(stored)?.convert_dtype(self.dtype))
+    }
+}
+
+fn reshaped(data: TensorData, shape: [usize; 1]) -> TensorData {
+    let dtype = data.dtype;
+    TensorData::from_bytes(data.bytes, shape, dtype)
+}
+
+/// What stands for `{}` in `pattern` where it matches `name`; empty if it has none.
+fn matched(pattern: &str, name: &str) -> Option<String> {
+    match pattern.split_once("{}") {
+        None => (pattern == name).then(String::new),
+        Some((before, after)) => {
+            let layer = name.strip_prefix(before)?.strip_suffix(after)?;
+            (!layer.is_empty() && layer.bytes().all(|byte| byte.is_ascii_digit())).then(|| layer.to_owned())
+        }
+    }
+}
+
+fn index_of(block: Block) -> usize {
+    match block {
+        Block::Query | Block::Gate => 0,
+        Block::Key | Block::Up => 1,
+        Block::Value => 2,
+    }
+}
+
+/// The rows of one block.
+fn rows_of(block: Block, blocks: Option<Blocks>, rows: usize) -> core::ops::Range<usize> {
+    let start = blocks.map_or(0, |blocks| blocks.rows[..index_of(block)].iter().sum());
+    start..start + rows
+}

@@ -1,0 +1,113 @@
+//! Dropout as an argument of the forward pass, never a state of the model (Srivastava et al. 2014; as a Bayesian approximation, Gal &
+//! Ghahramani 2016). The masks are those of [`stepfn_kernels::dropout`]: functions of seed, text, sample and place alone.
+
+use burn::tensor::{Tensor, backend::Backend};
+use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack};
+
+use super::TokenBatch;
+use crate::config::DropoutRates;
+
+/// Whether neurons are dropped.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub enum Dropout {
+    /// None are.
+    #[default]
+    Off,
+    /// Some are, at random.
+    On {
+        /// What the randomness comes from.
+        seed: u64,
+        /// Which pass each text of the batch is: one entry per text.
+        passes: Vec<NoisyPass>,
+        /// Rates to take instead of the checkpoint's own.
+        rates: Option<DropoutRates>,
+    },
+}
+
+/// One noisy pass of one text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NoisyPass {
+    /// The text's number in the whole run, not in its batch.
+    pub text: u32,
+    /// The number of the pass.
+    pub sample: u32,
+}
+
+/// The masks of one stack in one forward pass.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Masks<'a> {
+    pub(crate) dropout: &'a Dropout,
+    pub(crate) published: DropoutRates,
+    pub(crate) stack: Stack,
+    pub(crate) batch: &'a TokenBatch,
+    /// Places at the end of every text that are computed.
+    pub(crate) places: usize,
+}
+
+impl Masks<'_> {
+    /// The rates that apply.
+    pub(crate) fn rates(&self) -> DropoutRates {
+        match self.dropout {
+            Dropout::On { rates: Some(rates), .. } => *rates,
+            _ => self.published,
+        }
+    }
+
+    /// `x` with some of its elements dropped and the others scaled.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[texts · places, width]`
+    pub(crate) fn apply<B: Backend>(&self, x: Tensor<B, 2>, layer: usize, site: Site, rate: f64) -> Tensor<B, 2> {
+        let [_, width] = x.dims();
+        match self.multipliers(layer, site, rate, width, &x.device()) {
+            Some(mask) => x * mask,
+            None => x,
+        }
+    }
+
+    /// What attention probabilities are multiplied by, `[texts, heads, places, keys]`.
+    pub(crate) fn attention<B: Backend>(
+        &self,
+        layer: usize,
+        site: Site,
+        heads: usize,
+        keys: &TokenBatch,
+        device: &B::Device,
+    ) -> Option<Tensor<B, 4>> {
+        let (texts, width) = (self.batch.len(), keys.width());
+        // Element `key position · heads + head`: the same whatever the padding.
+        let mask = self.multipliers(layer, site, self.rates().attention, width * heads, device)?;
+        let mask: Tensor<B, 4> = mask.reshape([texts, self.places, width, heads]).swap_dims(2, 3).swap_dims(1, 2);
+        if (0..texts).all(|text| keys.start(text) == 0) {
+            return Some(mask);
+        }
+        let shifted = |text: usize| {
+            let start = keys.start(text);
+            let of_text =
+                |range: core::ops::Range<usize>| mask.clone().slice([text..text + 1, 0..heads, 0..self.places, range]);
+            // What stands in the padding is multiplied with probabilities of 0.
+            Tensor::cat(vec![of_text(width - start..width), of_text(0..width - start)], 3)
+        };
+        Some(Tensor::cat((0..texts).map(shifted).collect(), 0))
+    }
+
+    fn multipliers<B: Backend>(
+        &self,
+        layer: usize,
+        site: Site,
+        rate: f64,
+        width: usize,
+        device: &B::Device,
+    ) -> Option<Tensor<B, 2>> {
+        let Dropout::On { seed, passes, .. } = self.dropout else { return None };
+        let rate = DropRate::new(rate).filter(|rate| rate.get() > 0.0)?;
+        let row = |text: usize, place| {
+            let NoisyPass { text: number, sample } = passes[text];
+            let position = self.batch.position(text, place).unwrap_or(0) as u32;
+            MaskRow { text: number, sample, position }
+        };
+        let stream = MaskStream::new(*seed, self.stack, layer as u32, site);
+        Some(stream.mask(&self.batch.map(self.places, row), width, rate, device))
+    }
+}

@@ -1,0 +1,20 @@
+//! The one transformer: every part once, driven by [`TransformerConfig`](crate::config::TransformerConfig).
+//!
+//! Hidden states travel as `[texts · positions, hidden]`, two dimensions, so that every linear layer is one large product; attention
+//! alone looks at texts and heads.
+
+mod attention;
+mod block;
+mod dropout;
+mod feed_forward;
+mod linear;
+mod norm;
+mod positions;
+mod stack;
+mod tokens;
+
+pub use dropout::{Dropout, NoisyPass};
+pub use stack::{Cache, Pass, Stack, StackOutput, Trace};
+pub use tokens::{PaddingSide, TokenBatch};
+
+pub(crate) use linear::Linear;

@@ -1,0 +1,161 @@
+//! How positions enter a stack: added to embeddings, rotated into queries and keys, or as a bias on attention scores. All tables are made
+//! once per forward pass.
+
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+
+use super::tokens::{TokenBatch, indices};
+use crate::config::{Positions, RotaryConfig, RotaryScaling};
+
+/// Sines and cosines by which queries and keys are rotated (Su et al. 2021).
+#[derive(Debug, Clone)]
+pub(crate) struct Rotation<B: Backend> {
+    /// `[texts, 1, width, dim]`
+    cos: Tensor<B, 4>,
+    /// `[texts, 1, width, dim]`
+    sin: Tensor<B, 4>,
+    dim: usize,
+}
+
+impl<B: Backend> Rotation<B> {
+    /// The rotation of the last `places` of every text.
+    pub(crate) fn new(
+        config: &RotaryConfig,
+        batch: &TokenBatch,
+        places: usize,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Self {
+        let frequencies = config.frequencies();
+        let table = |f: fn(f32) -> f32| {
+            let angles = |text, place| {
+                let position = batch.position(text, place).unwrap_or(0) as f32;
+                // Both halves turn by the same angles.
+                let angles = frequencies.iter().chain(&frequencies).map(move |frequency| f(position * frequency));
+                angles.collect::<Vec<f32>>()
+            };
+            let values: Vec<f32> = batch.map(places, angles).concat();
+            let data = TensorData::new(values, [batch.len(), 1, places, config.dim]).convert_dtype(dtype);
+            Tensor::<B, 4>::from_data(data, (device, dtype))
+        };
+        Self { cos: table(f32::cos), sin: table(f32::sin), dim: config.dim }
+    }
+
+    /// Rotates the leading dimensions: `x cos + (−second half, first half) sin`.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[texts, heads, width, head_dim]`
+    pub(crate) fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        let [texts, heads, width, head_dim] = x.dims();
+        let part = |range: core::ops::Range<usize>| x.clone().slice([0..texts, 0..heads, 0..width, range]);
+        let half = self.dim / 2;
+        let turned = Tensor::cat(vec![part(half..self.dim).neg(), part(0..half)], 3);
+        let rotated = part(0..self.dim) * self.cos.clone() + turned * self.sin.clone();
+        if self.dim == head_dim { rotated } else { Tensor::cat(vec![rotated, part(self.dim..head_dim)], 3) }
+    }
+}
+
+impl RotaryConfig {
+    /// `θ^(−2i/dim)`, stretched.
+    fn frequencies(&self) -> Vec<f32> {
+        let frequency = |i: usize| {
+            let frequency = 1.0 / (self.theta as f32).powf(2.0 * i as f32 / self.dim as f32);
+            match self.scaling {
+                RotaryScaling::None => frequency,
+                RotaryScaling::Linear { factor } => frequency / factor as f32,
+                RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
+                    let frequency = f64::from(frequency);
+                    let turns = original_positions * frequency / (2.0 * core::f64::consts::PI);
+                    let stretched = if turns < low_freq_factor {
+                        frequency / factor
+                    } else if turns > high_freq_factor {
+                        frequency
+                    } else {
+                        let smooth = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                        (1.0 - smooth) * frequency / factor + smooth * frequency
+                    };
+                    stretched as f32
+                }
+            }
+        };
+        (0..self.dim / 2).map(frequency).collect()
+    }
+}
+
+impl Positions {
+    /// Sinusoids to add to the embeddings of the last `places` of every text, `[texts · places, hidden]`; `None` for other kinds of positions.
+    pub(crate) fn sinusoids<B: Backend>(
+        &self,
+        batch: &TokenBatch,
+        places: usize,
+        hidden: usize,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Option<Tensor<B, 2>> {
+        let (offset, steepness) = match *self {
+            Positions::SinusoidalHalves { .. } => (0, hidden as f64 / 2.0),
+            Positions::SinusoidalFairseq { offset } => (offset, hidden as f64 / 2.0 - 1.0),
+            _ => return None,
+        };
+        let half = hidden / 2;
+        let row = |text, place| {
+            let position = batch.position(text, place).map_or(0, |position| position + offset) as f64;
+            let angle = |i: usize| position * (-(10_000f64.ln()) * i as f64 / steepness).exp();
+            let value = |i: usize| if i < half { angle(i).sin() } else { angle(i - half).cos() };
+            (0..hidden).map(|i| value(i) as f32).collect::<Vec<f32>>()
+        };
+        let values: Vec<f32> = batch.map(places, row).concat();
+        let data = TensorData::new(values, [batch.len() * places, hidden]).convert_dtype(dtype);
+        Some(Tensor::from_data(data, (device, dtype)))
+    }
+}
+
+/// Rows of a table of learned positions for the last `places` of every text, `[texts · places]`.
+pub(crate) fn learned_rows<B: Backend>(
+    batch: &TokenBatch,
+    places: usize,
+    offset: usize,
+    device: &B::Device,
+) -> Tensor<B, 1, Int> {
+    let row = |text, place| batch.position(text, place).map_or(0, |position| position + offset) as i32;
+    indices(batch.map(places, row), device)
+}
+
+/// The buckets of the distances between all places (Raffel et al. 2020): near ones exactly, far ones logarithmically.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Buckets {
+    pub(crate) buckets: usize,
+    pub(crate) max_distance: usize,
+    /// Whether keys behind the query have buckets of their own; else they share that of distance 0.
+    pub(crate) bidirectional: bool,
+}
+
+impl Buckets {
+    /// The buckets of the last `places` as queries and all of `width` as keys, `[queries · keys]`.
+    pub(crate) fn table<B: Backend>(self, places: usize, width: usize, device: &B::Device) -> Tensor<B, 1, Int> {
+        let pairs = (width - places..width).flat_map(|query| (0..width).map(move |key| (query, key)));
+        indices(pairs.map(|(query, key)| self.bucket(query, key) as i32).collect(), device)
+    }
+
+    fn bucket(self, query: usize, key: usize) -> usize {
+        let (buckets, first) = match self.bidirectional {
+            true => (self.buckets / 2, if key > query { self.buckets / 2 } else { 0 }),
+            false => (self.buckets, 0),
+        };
+        let distance = if self.bidirectional { query.abs_diff(key) } else { query.saturating_sub(key) };
+        let exact = buckets / 2;
+        if distance < exact {
+            return first + distance;
+        }
+        let logarithm = (distance as f64 / exact as f64).ln() / (self.max_distance as f64 / exact as f64).ln();
+        first + (exact + (logarithm * (buckets - exact) as f64) as usize).min(buckets - 1)
+    }
+}
+
+/// The slopes of ALiBi (Press et al. 2022): powers of `2^(−8/n)` for n heads, n a power of two; others take every other slope of twice as many.
+pub(crate) fn alibi_slopes(heads: usize) -> Vec<f32> {
+    let power = 1usize << heads.ilog2();
+    let slope = |i: usize, n: usize| 2f64.powf(-8.0 * i as f64 / n as f64) as f32;
+    let first = (1..=power).map(|i| slope(i, power));
+    let rest = (0..heads - power).map(|i| slope(2 * i + 1, 2 * power));
+    first.chain(rest).collect()
+}

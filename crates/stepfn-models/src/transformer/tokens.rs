@@ -1,0 +1,116 @@
+//! Texts of different lengths as one batch.
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+
+use crate::ModelError;
+
+/// Texts as token ids, padded to the longest.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenBatch {
+    texts: Vec<Vec<u32>>,
+    width: usize,
+    side: PaddingSide,
+}
+
+/// Where shorter texts are filled up. It changes nothing but where tokens lie.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PaddingSide {
+    /// Before the text.
+    Left,
+    /// After it.
+    #[default]
+    Right,
+}
+
+impl TokenBatch {
+    /// A batch of texts.
+    ///
+    /// # Errors
+    /// [`ModelError::Input`] if there is no text, an empty one, or an id outside the vocabulary.
+    pub fn new(texts: Vec<Vec<u32>>, vocab_size: usize, side: PaddingSide) -> Result<Self, ModelError> {
+        let input = |text, expected: String, found: String| ModelError::Input { text, expected, found };
+        if texts.is_empty() {
+            return Err(input(0, "at least one text".to_owned(), "none".to_owned()));
+        }
+        for (number, text) in texts.iter().enumerate() {
+            if text.is_empty() {
+                return Err(input(number, "at least one token".to_owned(), "an empty text".to_owned()));
+            }
+            if let Some(position) = text.iter().position(|&id| id as usize >= vocab_size) {
+                let found = format!("{} at position {position}", text[position]);
+                return Err(input(number, format!("token ids below {vocab_size}"), found));
+            }
+        }
+        let width = texts.iter().map(Vec::len).max().unwrap_or(0);
+        Ok(Self { texts, width, side })
+    }
+
+    /// The texts.
+    pub fn texts(&self) -> &[Vec<u32>] {
+        &self.texts
+    }
+
+    /// Number of texts.
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Never: a batch has texts.
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// Places per text: the length of the longest.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The place of a text's first token.
+    pub fn start(&self, text: usize) -> usize {
+        match self.side {
+            PaddingSide::Left => self.width - self.texts[text].len(),
+            PaddingSide::Right => 0,
+        }
+    }
+
+    /// The position of the token at a place of a text; `None` in the padding.
+    pub(crate) fn position(&self, text: usize, place: usize) -> Option<usize> {
+        let position = place.checked_sub(self.start(text))?;
+        (position < self.texts[text].len()).then_some(position)
+    }
+
+    /// `f(text, place)` for the last `places` of every text, text after text.
+    pub(crate) fn map<T>(&self, places: usize, f: impl Fn(usize, usize) -> T) -> Vec<T> {
+        let first = self.width - places;
+        let all = (0..self.len()).flat_map(|text| (first..self.width).map(move |place| (text, place)));
+        all.map(|(text, place)| f(text, place)).collect()
+    }
+
+    /// Ids of the last `places` of every text, 0 in the padding, `[texts · places]`.
+    pub(crate) fn ids<B: Backend>(&self, places: usize, device: &B::Device) -> Tensor<B, 1, Int> {
+        let id =
+            |text: usize, place| self.position(text, place).map_or(0, |position| self.texts[text][position] as i32);
+        indices(self.map(places, id), device)
+    }
+
+    /// The first text so many times.
+    pub(crate) fn repeated(&self, times: usize) -> Self {
+        Self { texts: vec![self.texts[0].clone(); times], width: self.width, side: self.side }
+    }
+
+    /// Text `i` becomes text `parents[i]`, followed by `tokens[i]`. Ids are those of the vocabulary, texts padded on the left or of one length.
+    pub(crate) fn advanced(&self, parents: &[usize], tokens: &[u32]) -> Self {
+        let text = |(&parent, &token): (&usize, &u32)| {
+            let mut text = self.texts[parent].clone();
+            text.push(token);
+            text
+        };
+        Self { texts: parents.iter().zip(tokens).map(text).collect(), width: self.width + 1, side: self.side }
+    }
+}
+
+/// Indices on a device.
+pub(crate) fn indices<B: Backend>(values: Vec<i32>, device: &B::Device) -> Tensor<B, 1, Int> {
+    let len = values.len();
+    Tensor::from_data(TensorData::new(values, [len]), device)
+}

@@ -1,0 +1,196 @@
+//! Every family of models against transformers, in batches padded on either side.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::fs;
+
+use burn::tensor::DType;
+use proptest::prelude::*;
+use stepfn_models::config::DropoutRates;
+use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
+use stepfn_models::{Model, ModelError};
+use stepfn_tests::golden::folder;
+use stepfn_tests::models::{agrees_with_transformers, folders, noisy_states, states, writes_what_transformers_writes};
+
+type Flex = stepfn_cpu::flex::Backend;
+type NdArray = stepfn_cpu::ndarray::Backend;
+
+/// Largest difference of values that spread by 10.
+const TOLERANCE: f64 = 2e-5;
+
+#[test]
+fn every_family_agrees_with_transformers() {
+    let folders = folders();
+    assert!(folders.len() >= 20, "golden models are missing: {folders:?}");
+    for folder in folders {
+        for side in [PaddingSide::Right, PaddingSide::Left] {
+            agrees_with_transformers::<Flex>(&folder, side, TOLERANCE, &Default::default());
+        }
+    }
+}
+
+#[test]
+fn other_backends_agree_with_transformers_too() {
+    for folder in folders() {
+        agrees_with_transformers::<NdArray>(&folder, PaddingSide::Right, TOLERANCE, &Default::default());
+    }
+}
+
+#[test]
+fn every_family_writes_what_transformers_writes() {
+    for folder in folders() {
+        writes_what_transformers_writes::<Flex>(&folder, &Default::default());
+    }
+}
+
+/// Texts of different lengths, each in two noisy passes.
+fn noisy_texts() -> Vec<(Vec<u32>, NoisyPass)> {
+    let texts = [vec![5, 9, 30, 7, 61, 12], vec![44, 3, 8], vec![17, 50, 2, 33]];
+    let pass = |text: usize, sample| NoisyPass { text: 100 + text as u32, sample };
+    let twice = |(number, text): (usize, &Vec<u32>)| [0, 1].map(|sample| (text.clone(), pass(number, sample)));
+    texts.iter().enumerate().flat_map(twice).collect()
+}
+
+/// The same seed gives the same neurons to drop whatever the batch and its padding; passes differ from each other; and dropout changes something
+/// in every family that publishes a rate.
+#[test]
+fn dropout_depends_on_seed_text_and_sample_alone() {
+    for folder in folders() {
+        let model = Model::<Flex>::load(&folder, DType::F32, &Default::default()).unwrap();
+        let texts = noisy_texts();
+        let together = noisy_states(&model, &texts, PaddingSide::Right, 7, None);
+        let close =
+            |left: &[f64], right: &[f64]| left.iter().zip(right).all(|(a, b)| (a - b).abs() < 1e-4 * a.abs().max(1.0));
+        let left = noisy_states(&model, &texts, PaddingSide::Left, 7, None);
+        for (index, text) in texts.iter().enumerate() {
+            let alone = noisy_states(&model, std::slice::from_ref(text), PaddingSide::Right, 7, None);
+            assert!(close(&together[index], &alone[0]), "{}: text {index} alone", folder.display());
+            assert!(close(&together[index], &left[index]), "{}: text {index} padded on the left", folder.display());
+        }
+        assert!(!close(&together[0], &together[1]), "{}: samples are alike", folder.display());
+        let other_seed = noisy_states(&model, &texts, PaddingSide::Right, 8, None);
+        assert!(!close(&together[0], &other_seed[0]), "{}: seeds are alike", folder.display());
+    }
+}
+
+/// With dropout off, and with rates of 0, outputs are the same to the bit.
+#[test]
+fn dropout_of_rate_0_is_no_dropout() {
+    for folder in folders() {
+        let model = Model::<Flex>::load(&folder, DType::F32, &Default::default()).unwrap();
+        let texts = noisy_texts();
+        let batch: Vec<Vec<u32>> = texts.iter().map(|text| text.0.clone()).collect();
+        let batch = TokenBatch::new(batch, model.config().vocab_size, PaddingSide::Right).unwrap();
+        let off = states(&model, &batch, &Dropout::Off);
+        let rates = Some(DropoutRates::default());
+        assert_eq!(noisy_states(&model, &texts, PaddingSide::Right, 7, rates), off, "{}", folder.display());
+    }
+}
+
+#[test]
+fn what_a_model_cannot_read_is_an_error_that_says_so() {
+    let gpt2 = folder().join("models/gpt2");
+    let model = Model::<Flex>::load(&gpt2, DType::F32, &Default::default()).unwrap();
+    let batch = |texts: Vec<Vec<u32>>| TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right);
+    let message = |error: ModelError| error.to_string();
+    assert_eq!(message(batch(vec![]).unwrap_err()), "text 0: expected at least one text, found none");
+    assert_eq!(
+        message(batch(vec![vec![1], vec![]]).unwrap_err()),
+        "text 1: expected at least one token, found an empty text"
+    );
+    let error = message(batch(vec![vec![1, 2, 101]]).unwrap_err());
+    assert_eq!(error, "text 0: expected token ids below 101, found 101 at position 2");
+    let long = batch(vec![vec![1; 65]]).unwrap();
+    let decoder = model.decoder();
+    let error = message(decoder.forward(decoder.embed(&long), Pass::new(&long)).unwrap_err());
+    assert_eq!(error, "text 0: expected at most 64 tokens, for which the model has positions, found 65");
+    let error = model.generate(Some(&[1]), &[1], &Default::default()).unwrap_err();
+    assert!(message(error).contains("the model is causal"));
+}
+
+/// Loading `files` from a folder of their own: the message of the error.
+fn load_error(files: &[(&str, &[u8])]) -> String {
+    let folder =
+        std::env::temp_dir().join(format!("stepfn-models-{}-{:?}", std::process::id(), std::thread::current().id()));
+    fs::create_dir_all(&folder).unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    let error = Model::<Flex>::load(&folder, DType::F32, &Default::default()).map(|_| ()).unwrap_err();
+    fs::remove_dir_all(&folder).unwrap();
+    error.to_string()
+}
+
+#[test]
+fn broken_checkpoints_are_errors_that_name_file_and_tensor() {
+    let gpt2 = folder().join("models/gpt2");
+    let config = fs::read(gpt2.join("config.json")).unwrap();
+    let weights = fs::read(gpt2.join("model.safetensors")).unwrap();
+    let config_with = |from: &str, to: &str| {
+        let text = String::from_utf8(config.clone()).unwrap();
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to).into_bytes()
+    };
+
+    let error = load_error(&[]);
+    assert!(error.contains("config.json"), "{error}");
+    let error = load_error(&[("config.json", b"{")]);
+    assert!(error.contains("config.json: EOF"), "{error}");
+    let error = load_error(&[("config.json", &config)]);
+    assert!(error.contains("model.safetensors: not found"), "{error}");
+    let error = load_error(&[("config.json", &config), ("pytorch_model.bin", b"x")]);
+    assert!(error.contains("pytorch_model.bin") && error.contains("save_pretrained"), "{error}");
+    let index = br#"{"weight_map": {"wte.weight": "../other.safetensors"}}"#;
+    let error = load_error(&[("config.json", &config), ("model.safetensors.index.json", index)]);
+    assert!(error.contains("not the name of a file beside it"), "{error}");
+
+    for length in [0, 4, 8, 100, weights.len() - 1] {
+        let error = load_error(&[("config.json", &config), ("model.safetensors", &weights[..length])]);
+        assert!(error.contains("not a whole safetensors file"), "{error}");
+    }
+    let error = load_error(&[
+        ("config.json", &config_with("\"n_embd\": 36", "\"n_embd\": 39")),
+        ("model.safetensors", &weights),
+    ]);
+    assert!(error.contains("expected shape") && error.contains("36"), "{error}");
+    let error = load_error(&[
+        ("config.json", &config_with("\"n_layer\": 2", "\"n_layer\": 3")),
+        ("model.safetensors", &weights),
+    ]);
+    assert!(error.contains("no tensor `transformer.h.2."), "{error}");
+    let error = load_error(&[
+        ("config.json", &config_with("\"n_layer\": 2", "\"n_layer\": 1")),
+        ("model.safetensors", &weights),
+    ]);
+    assert!(error.contains("`transformer.h.1.") && error.contains("belongs to no part"), "{error}");
+    let error = load_error(&[
+        ("config.json", &config_with("\"n_layer\": 2", "\"n_layer\": 1000000000")),
+        ("model.safetensors", &weights),
+    ]);
+    assert!(error.contains("config.json, `"), "{error}");
+    let error = load_error(&[("config.json", &config_with("\"gpt2\"", "\"gpt3\"")), ("model.safetensors", &weights)]);
+    assert!(error.contains("did you mean `gpt2`?"), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+
+    /// Whatever is done to the bytes of a checkpoint, loading ends with a model or an error.
+    #[test]
+    fn damaged_checkpoints_never_panic(at in any::<prop::sample::Index>(), byte: u8, in_config: bool) {
+        let gpt2 = folder().join("models/gpt2");
+        let (mut config, mut weights) = (fs::read(gpt2.join("config.json")).unwrap(), fs::read(gpt2.join("model.safetensors")).unwrap());
+        // The header of the weights; their values may be anything.
+        let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+        match in_config {
+            true => { let at = at.index(config.len()); config[at] = byte; }
+            false => { let at = at.index(header); weights[at] = byte; }
+        }
+        let folder = std::env::temp_dir().join(format!("stepfn-damaged-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config.json"), &config).unwrap();
+        fs::write(folder.join("model.safetensors"), &weights).unwrap();
+        let _ = Model::<Flex>::load(&folder, DType::F32, &Default::default());
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
