@@ -73,7 +73,8 @@ impl Steps {
             "rank" => functions::rank(z(), y()),
             "margin" => functions::margin(z(), y()),
             "typicality" => functions::typicality(z(), y()),
-            "top_p_size" => functions::top_p_size(z(), 0.9),
+            // The peer has a second way, which few people write: growing a top-k until it suffices.
+            "top_p_size" | "top_p_size_topk" => functions::top_p_size(z(), 0.9),
             "renyi_entropy" => functions::renyi_entropy(z(), 2.0),
             "contrast_logits" => functions::contrast_logits(other(), y()),
             "contrast_prob" => functions::contrast_prob(other(), y()),
@@ -125,7 +126,7 @@ fn seconds_of(peer: &mut Peer, name: &str) -> f64 {
 /// All step functions of the registry, and combinations that share work.
 fn names() -> Vec<String> {
     let registry = Registry::<B>::default();
-    let extra = ["all_five", "kl_divergence_top_p"].map(str::to_owned);
+    let extra = ["all_five", "kl_divergence_top_p", "top_p_size_topk"].map(str::to_owned);
     registry.iter().map(|about| about.name.clone()).chain(extra).collect()
 }
 

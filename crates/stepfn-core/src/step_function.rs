@@ -89,6 +89,16 @@ pub trait Named: Default + Serialize + DeserializeOwned {
         Ok(())
     }
 
+    /// Whether a number of noisy passes is enough: one for a mean, two for a spread.
+    ///
+    /// # Errors
+    /// [`StepError::Parameter`] if there are fewer than `least`, 1 or 2.
+    fn check_noisy_passes(n_mcd_steps: usize, least: usize) -> Result<(), StepError> {
+        let expected =
+            if least < 2 { "a whole number, 1 or greater" } else { "a whole number, 2 or greater, for a spread" };
+        if n_mcd_steps >= least { Ok(()) } else { Err(Self::out_of_range("n_mcd_steps", expected, n_mcd_steps)) }
+    }
+
     /// The error of a parameter that is out of its range.
     fn out_of_range(parameter: &'static str, expected: &'static str, found: impl core::fmt::Display) -> StepError {
         StepError::Parameter { function: Self::NAME.to_owned(), parameter, expected, found: found.to_string() }

@@ -21,6 +21,7 @@
 
 mod host;
 mod lanes;
+mod threefry;
 
 pub mod competitors;
 pub mod divergence;

@@ -49,11 +49,7 @@ impl Named for McDropoutEntropy {
     const UNIT: &'static str = "nats";
 
     fn validate(&self) -> Result<(), StepError> {
-        if self.n_mcd_steps >= 1 {
-            Ok(())
-        } else {
-            Err(Self::out_of_range("n_mcd_steps", "a whole number, 1 or greater", self.n_mcd_steps))
-        }
+        Self::check_noisy_passes(self.n_mcd_steps, 1)
     }
 }
 

@@ -106,16 +106,8 @@ impl Named for McDropoutProbAvg {
     const UNIT: &'static str = "probability";
 
     fn validate(&self) -> Result<(), StepError> {
-        match self.statistic {
-            NoisyStatistic::Mean if self.n_mcd_steps < 1 => {
-                Err(Self::out_of_range("n_mcd_steps", "a whole number, 1 or greater", self.n_mcd_steps))
-            }
-            NoisyStatistic::Zscore | NoisyStatistic::Std | NoisyStatistic::Var if self.n_mcd_steps < 2 => {
-                let expected = "a whole number, 2 or greater (the statistic is a spread)";
-                Err(Self::out_of_range("n_mcd_steps", expected, self.n_mcd_steps))
-            }
-            _ => Ok(()),
-        }
+        let least = if self.statistic == NoisyStatistic::Mean { 1 } else { 2 };
+        Self::check_noisy_passes(self.n_mcd_steps, least)
     }
 }
 
