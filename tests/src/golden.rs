@@ -1,10 +1,12 @@
 //! Golden values of step functions, computed by PyTorch (`goldens/step_functions.py`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use burn::tensor::{DType, backend::Backend};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use stepfn_core::Registry;
 
 use crate::case::Case;
 use crate::values::{scores, tolerance};
@@ -40,6 +42,10 @@ pub fn agree_with_pytorch<B: Backend>(device: &B::Device) {
     let text = std::fs::read_to_string(folder().join("step_functions.json")).unwrap();
     let goldens: Vec<Golden> = serde_json::from_str(&text).unwrap();
     assert!(goldens.len() >= 5);
+    let covered: BTreeSet<&str> =
+        goldens.iter().flat_map(|golden| golden.expected.iter().map(|expected| expected.function.as_str())).collect();
+    let registry = Registry::<B>::default();
+    assert_eq!(covered, registry.iter().map(|about| about.name.as_str()).collect());
     for golden in goldens {
         let Golden { name, expected, .. } = golden;
         let case = Case {

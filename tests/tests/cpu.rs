@@ -107,6 +107,61 @@ fn a_vocabulary_of_256k_and_one_row_are_nothing_special() {
     }
 }
 
+/// The nucleus of a flat prediction over a large vocabulary sums 100,000 small numbers, on either route.
+#[test]
+fn a_large_nucleus_is_counted_to_a_part_in_ten_thousand() {
+    fn size<B: burn::tensor::backend::Backend>() -> f64 {
+        let device = Default::default();
+        let steps = StepBatch::new(matrix::<B>(&vec![0.0; 128_256], 1, DType::F32, &device), &[0]).unwrap();
+        values::scores("top_p_size", &Default::default(), &steps)[0]
+    }
+    let expected = 0.9 * 128_256.0;
+    for size in [size::<Flex>(), size::<NdArray>()] {
+        assert!((size / expected - 1.0).abs() < 1e-4, "{size} instead of {expected}");
+    }
+}
+
+/// A model may mask tokens with the lowest number there is: they weigh nothing.
+#[test]
+fn masked_tokens_weigh_nothing() {
+    fn scores<B: burn::tensor::backend::Backend>(function: &str) -> f64 {
+        let device = Default::default();
+        let lowest = f64::from(f32::MIN);
+        let logits = matrix::<B>(&[1.0, 1.0, lowest, lowest], 1, DType::F32, &device);
+        let contrast = matrix::<B>(&[2.0, 2.0, lowest, lowest], 1, DType::F32, &device);
+        let contrast = Contrast::new(contrast, &[0], &Alignment::OneToOne, 1).unwrap();
+        let steps = StepBatch::new(logits, &[0]).unwrap().with_contrast(contrast).unwrap();
+        values::scores(function, &Default::default(), &steps)[0]
+    }
+    for (function, expected) in
+        [("entropy", 2f64.ln()), ("kl_divergence", 0.0), ("js_divergence", 0.0), ("perplexity", 2.0)]
+    {
+        for score in [scores::<Flex>(function), scores::<NdArray>(function)] {
+            assert!((score - expected).abs() < 1e-6, "{function}: {score} instead of {expected}");
+        }
+    }
+}
+
+/// Whoever scores without checks gets NaN from NaN, not a number that looks like one.
+#[test]
+fn what_is_not_checked_stays_nan() {
+    use stepfn_core::functions::{
+        js_divergence, kl_divergence, mc_dropout_mutual_information, probability, top_p_size,
+    };
+    let device = Device::<Flex>::default();
+    let broken = || matrix::<Flex>(&[0.0, f64::NAN, 1.0], 1, DType::F32, &device);
+    let whole = || matrix::<Flex>(&[0.0, 1.0, 2.0], 1, DType::F32, &device);
+    let scores = [
+        probability(broken(), Tensor::from_data([0], &device)),
+        kl_divergence(broken(), whole(), &Default::default()),
+        kl_divergence(whole(), broken(), &Default::default()),
+        js_divergence(whole(), broken()),
+        mc_dropout_mutual_information(broken().reshape([1, 1, 3])),
+        top_p_size(broken(), 0.5),
+    ];
+    assert!(scores.into_iter().all(|score| score.into_scalar().is_nan()));
+}
+
 /// Half precision is read as it is and summed in single precision: the scores are those of the rounded logits.
 #[test]
 fn half_precision_logits_are_scored_in_single_precision() {
@@ -216,6 +271,14 @@ fn a_contrast_is_aligned_and_steps_without_a_partner_are_nan() {
     let pairs = scores(Alignment::Pairs(vec![(0, 1), (2, 0)]));
     assert_eq!((pairs[0], pairs[2]), (-6.0, -2.0));
     assert!(pairs[1].is_nan());
+
+    // Errors name the rows of the contrast as it was given, used or not.
+    let broken = matrix::<Flex>(&[0.0, 5.0, 0.0, f64::NAN], 2, DType::F32, &device);
+    let error = Contrast::new(broken, &[1, 1], &Alignment::Pairs(vec![(2, 1)]), 3).unwrap_err();
+    assert_eq!(error, StepError::NonFinite { pass: stepfn_core::Pass::Contrast, row: 1 });
+    let empty = Tensor::<Flex, 2>::zeros([0, 2], &device);
+    let error = Contrast::new(empty, &[], &Alignment::OneToOne, 3).unwrap_err();
+    assert_eq!(error, StepError::Empty { rows: 0, vocab: 2 });
 }
 
 /// What contrastive attribution differentiates: the context is kept, and only the target token differs.

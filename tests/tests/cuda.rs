@@ -13,6 +13,6 @@ fn step_functions_on_cuda() {
             println!("on {}", stepfn_cuda::describe(&device));
             suite::run::<stepfn_cuda::Backend>(&device);
         }
-        Err(error) => suite::skip("CUDA", &error),
+        Err(error) => suite::skip("cuda", &error),
     }
 }

@@ -104,8 +104,38 @@ fn what_a_model_cannot_read_is_an_error_that_says_so() {
     let decoder = model.decoder();
     let error = message(decoder.forward(decoder.embed(&long), Pass::new(&long)).unwrap_err());
     assert_eq!(error, "text 0: expected at most 64 tokens, for which the model has positions, found 65");
+    let marian = Model::<Flex>::load(folder().join("models/marian"), DType::F32, &Default::default()).unwrap();
+    let short = batch(vec![vec![1, 2]]).unwrap();
+    let decoder = marian.decoder();
+    let error = message(decoder.forward(decoder.embed(&short), Pass::new(&short)).unwrap_err());
+    assert_eq!(error, "text 0: expected an encoder's output to read, found none");
+    let rates = Some(DropoutRates { attention: 1.0, ..DropoutRates::default() });
+    let dropout = Dropout::On { seed: 1, passes: vec![NoisyPass { text: 0, sample: 0 }], rates };
+    let decoder = model.decoder();
+    let pass = Pass::new(&short).with_dropout(&dropout);
+    let error = message(decoder.forward(decoder.embed(&short), pass).unwrap_err());
+    assert_eq!(error, "text 0: expected dropout rates in [0, 1), found 1");
     let error = model.generate(Some(&[1]), &[1], &Default::default()).unwrap_err();
     assert!(message(error).contains("the model is causal"));
+}
+
+/// Half precision computes the same to a few of its digits, in the padding too.
+#[test]
+fn half_precision_stays_close() {
+    for folder in folders() {
+        let load = |dtype| Model::<Flex>::load(&folder, dtype, &Default::default()).unwrap();
+        let single = load(DType::F32);
+        let texts: Vec<Vec<u32>> = noisy_texts().into_iter().map(|text| text.0).collect();
+        let batch = TokenBatch::new(texts, single.config().vocab_size, PaddingSide::Left).unwrap();
+        let expected = states(&single, &batch, &Dropout::Off);
+        for (dtype, tolerance) in [(DType::F16, 0.05), (DType::BF16, 0.4)] {
+            let values = states(&load(dtype), &batch, &Dropout::Off);
+            let error = |(a, b): (&f64, &f64)| (a - b).abs() / b.abs().max(1.0);
+            let pairs = values.iter().flatten().zip(expected.iter().flatten());
+            let mean = pairs.clone().map(error).sum::<f64>() / pairs.count() as f64;
+            assert!(mean <= tolerance, "{}: mean error {mean} in {dtype:?}", folder.display());
+        }
+    }
 }
 
 /// Loading `files` from a folder of their own: the message of the error.

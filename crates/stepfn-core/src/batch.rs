@@ -88,7 +88,10 @@ impl<B: Backend> StepBatch<B> {
         &self.prediction
     }
 
-    /// The targets `y`, `[rows]`.
+    /// The targets `y`.
+    ///
+    /// # Shapes
+    /// - result: `[rows]`
     pub fn target_ids(&self) -> Tensor<B, 1, Int> {
         self.target_ids.clone()
     }
@@ -158,16 +161,16 @@ impl<B: Backend> Contrast<B> {
     ) -> Result<Self, StepError> {
         let [contrast_rows, vocab] = logits.dims();
         check_targets(target_ids, contrast_rows, vocab)?;
+        let device = logits.device();
+        // Before they are aligned: an error names the row as the caller knows it.
+        let context = Prediction::new(logits, Pass::Contrast)?;
         let partners = alignment.partners(rows, contrast_rows)?;
-        let aligned = if partners.iter().copied().eq((0..contrast_rows).map(Some)) {
-            logits
+        let context = if partners.iter().copied().eq((0..contrast_rows).map(Some)) {
+            context
         } else {
             let indices: Vec<u32> = partners.iter().map(|partner| partner.unwrap_or(0) as u32).collect();
-            let indices = upload(&indices, &logits.device());
-            logits.select(0, indices)
+            context.select(&upload(&indices, &device))
         };
-        let device = aligned.device();
-        let context = Prediction::new(aligned, Pass::Contrast)?;
         Ok(Self::from_partners(Some(context), target_ids, &partners, &device))
     }
 
@@ -251,7 +254,7 @@ impl<B: Backend> NoisyPredictions<B> {
     /// Noisy predictions whose logits nobody has checked: NaN and ±∞ in a row make its scores NaN.
     ///
     /// # Shapes
-    /// - `noisy_logits`: `[n_samples, rows, vocab]`
+    /// - `noisy_logits`: `[n_samples, rows, vocab]`, `n_samples ≥ 1`
     pub fn unchecked(noisy_logits: Tensor<B, 3>) -> Self {
         let [n_samples, rows, vocab] = noisy_logits.dims();
         let prediction = Prediction::unchecked(noisy_logits.reshape([n_samples * rows, vocab]));
@@ -275,7 +278,7 @@ impl<B: Backend> NoisyPredictions<B> {
 
     /// Entropy of the mean prediction of the first `n` passes in nats, `[rows, 1]`.
     pub fn mean_entropy(&self, n: usize) -> Tensor<B, 2> {
-        let n = n.clamp(1, self.n_samples);
+        let n = n.min(self.n_samples).max(1);
         match self.mixture.get() {
             Some((cached, mixture)) if *cached == n => mixture.entropy.clone(),
             _ => mixture_entropy(&self.members(n).iter().collect::<Vec<_>>()),
@@ -284,7 +287,7 @@ impl<B: Backend> NoisyPredictions<B> {
 
     /// Entropy of the mean prediction of the first `n` passes, and their mutual information, in nats.
     pub fn mixture(&self, n: usize) -> Mixture<B> {
-        let n = n.clamp(1, self.n_samples);
+        let n = n.min(self.n_samples).max(1);
         let of = |n| mixture(&self.members(n).iter().collect::<Vec<_>>());
         let (cached, mixture) = self.mixture.get_or_init(|| (n, of(n)));
         if *cached == n { mixture.clone() } else { of(n) }

@@ -14,7 +14,8 @@ pub struct Prediction<B: Backend> {
 }
 
 impl<B: Backend> Prediction<B> {
-    /// A prediction whose logits nobody has checked: NaN and ±∞ in a row make its scores NaN.
+    /// A prediction whose logits nobody has checked: NaN and ±∞ in a row make its scores NaN, but those that count (ranks) mean
+    /// nothing.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`
@@ -42,6 +43,11 @@ impl<B: Backend> Prediction<B> {
             Ok(softmax) => Ok(Self { softmax }),
             Err(non_finite) => Err(StepError::NonFinite { pass, row: non_finite.row }),
         }
+    }
+
+    /// The given rows, in their order, with what is known of them.
+    pub(crate) fn select(&self, indices: &Tensor<B, 1, Int>) -> Self {
+        Self { softmax: self.softmax.select(indices) }
     }
 
     /// Number of steps.

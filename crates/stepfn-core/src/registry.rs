@@ -113,8 +113,13 @@ impl<B: Backend> Registry<B> {
 fn make<B: Backend, F: StepFunction<B> + Named + 'static>(
     parameters: &Map<String, Value>,
 ) -> Result<Box<dyn StepFunction<B>>, StepError> {
-    let function: F = serde_json::from_value(Value::Object(parameters.clone()))
-        .map_err(|error| StepError::Parameters { function: F::NAME.to_owned(), message: error.to_string() })?;
+    let wrong =
+        |error: serde_json::Error| StepError::Parameters { function: F::NAME.to_owned(), message: error.to_string() };
+    // Also for a type that has no fields, of which serde makes no object.
+    let function: F = match parameters.is_empty() {
+        true => F::default(),
+        false => serde_json::from_value(Value::Object(parameters.clone())).map_err(wrong)?,
+    };
     function.validate()?;
     Ok(Box::new(function))
 }

@@ -2,31 +2,30 @@
 //!
 //! Builds without a CUDA toolkit: driver and run-time compiler are looked for when the first device is asked for.
 
-use std::sync::Arc;
-
 use burn::tensor::DType;
-use cudarc::driver::{CudaContext, DriverError};
+use cudarc::driver::CudaContext;
 use stepfn_core::device::{DeviceError, DeviceInfo};
 
-/// The backend, in single precision.
-pub type Backend = burn_cuda::Cuda<f32, i32>;
+/// The backend; its default float type, where tensors are made without saying one, is `F`.
+pub type Backend<F = f32> = burn_cuda::Cuda<F, i32>;
 /// Its device.
 pub type Device = burn_cuda::CudaDevice;
 
-/// The device of that number, counted as `nvidia-smi` counts.
+/// The device of that number, as the CUDA driver counts (fastest first, unless `CUDA_DEVICE_ORDER` says otherwise).
 ///
 /// # Errors
 /// If there is none, with a list of what there is, or if driver or run-time compiler are missing.
 pub fn device(index: &str) -> Result<Device, DeviceError> {
     check_libraries()?;
-    let devices = devices().map_err(|error| no_device(format!("the driver answered {error:?}")))?;
-    if devices.is_empty() {
+    let count = CudaContext::device_count().map_err(|error| no_device(format!("the driver answered {error:?}")))?;
+    let count = usize::try_from(count).unwrap_or(0);
+    if count == 0 {
         return Err(no_device("the driver finds no GPU".to_owned()));
     }
     match index.trim().parse() {
-        Ok(index) if index < devices.len() => Ok(Device::new(index)),
+        Ok(index) if index < count => Ok(Device::new(index)),
         _ => {
-            let available = devices.iter().enumerate().map(|(n, context)| info(n, context).to_string()).collect();
+            let available = (0..count).map(|index| describe(&Device::new(index)).to_string()).collect();
             Err(DeviceError::Unknown { backend: "CUDA", asked: index.to_owned(), available })
         }
     }
@@ -44,10 +43,6 @@ pub fn describe(device: &Device) -> DeviceInfo {
             element_types: vec![DType::F32],
         },
     }
-}
-
-fn devices() -> Result<Vec<Arc<CudaContext>>, DriverError> {
-    (0..CudaContext::device_count()?).map(|index| CudaContext::new(index as usize)).collect()
 }
 
 fn info(index: usize, context: &CudaContext) -> DeviceInfo {

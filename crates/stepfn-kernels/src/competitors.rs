@@ -24,7 +24,8 @@ pub fn better_tokens<B: Backend>(logits: &Tensor<B, 2>, target_logits: &Tensor<B
 fn composed_better_tokens<B: Backend>(logits: &Tensor<B, 2>, target_logits: &Tensor<B, 2>) -> Tensor<B, 2> {
     let target_logits = target_logits.clone().detach();
     let better = logits.clone().detach().greater(target_logits.clone());
-    better.int().sum_dim(1).float().cast(target_logits.dtype())
+    // Counted in the type of the logits, for an integer becomes the backend's own float type, which may be a half.
+    logits.zeros_like().mask_fill(better, 1.0).sum_dim(1)
 }
 
 /// The largest logit of any token but the target.
@@ -33,6 +34,9 @@ fn composed_better_tokens<B: Backend>(logits: &Tensor<B, 2>, target_logits: &Ten
 /// - `logits`: `[rows, vocab]`, `vocab ≥ 2`
 /// - `target_ids`: `[rows, 1]`
 /// - result: `[rows, 1]`
+///
+/// # Panics
+/// If a target is outside the vocabulary, where the backend notices.
 pub fn best_other<B: Backend>(logits: &Tensor<B, 2>, target_ids: &Tensor<B, 2, Int>) -> Tensor<B, 2> {
     if let Some(rows) = HostRows::of(logits) {
         let targets: Vec<usize> = target_ids.to_data().iter::<i64>().map(|id| id as usize).collect();

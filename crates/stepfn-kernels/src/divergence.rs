@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::host::{self, HostRows, RowKernel};
 use crate::lanes;
-use crate::softmax::Softmax;
+use crate::softmax::{Softmax, times};
 
 /// `KL(p‖q)` of every row, in nats, never negative.
 ///
@@ -67,14 +67,17 @@ impl RowKernel<1> for KlKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 1] {
         let (p, q) = (self.p.row(index), self.q.row(index));
-        let (p_max, q_max) = (lanes::max(p), lanes::max(q));
+        let ((p_max, p_finite), (q_max, q_finite)) = (lanes::max_and_finite(p), lanes::max_and_finite(q));
+        if !(p_finite && q_finite) {
+            return [f32::NAN];
+        }
         let [terms, p_mass, q_mass] = lanes::sums_of_pairs(p, q, |zp, zq| {
             let (a, b) = (zp - p_max, zq - q_max);
             let w = lanes::exp(a);
-            [w * (a - b), w, lanes::exp(b)]
+            [times(w, a - b), w, lanes::exp(b)]
         });
         let kl = terms / p_mass - p_mass.ln() + q_mass.ln();
-        [kl.max(0.0) as f32]
+        [not_negative(kl) as f32]
     }
 }
 
@@ -89,17 +92,26 @@ impl RowKernel<1> for FilteredKlKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 1] {
         let (p, q, threshold) = (self.p.row(index), self.q.row(index), self.threshold[index]);
-        let p_max = lanes::max(p);
+        let ((p_max, p_finite), (_, q_finite)) = (lanes::max_and_finite(p), lanes::max_and_finite(q));
+        if !(p_finite && q_finite) {
+            return [f32::NAN];
+        }
         let q_max = lanes::max_of_pairs(p, q, |zp, zq| if zp >= threshold { zq } else { f32::NEG_INFINITY });
         let [terms, p_mass, q_mass] = lanes::sums_of_pairs(p, q, |zp, zq| {
             let keep = zp >= threshold;
             let (a, b) = (zp - p_max, if keep { zq - q_max } else { 0.0 });
             let w = if keep { lanes::exp(a) } else { 0.0 };
-            [w * (a - b), w, if keep { lanes::exp(b) } else { 0.0 }]
+            [times(w, a - b), w, if keep { lanes::exp(b) } else { 0.0 }]
         });
         let kl = terms / p_mass - p_mass.ln() + q_mass.ln();
-        [kl.max(0.0) as f32]
+        [not_negative(kl) as f32]
     }
+}
+
+/// 0 for what rounding made negative. NaN stays.
+#[inline(always)]
+pub(crate) fn not_negative(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
 }
 
 #[cfg(test)]

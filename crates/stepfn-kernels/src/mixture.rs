@@ -6,9 +6,10 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use crate::divergence::not_negative;
 use crate::host::{self, RowKernel};
 use crate::lanes;
-use crate::softmax::{HostSoftmax, Softmax};
+use crate::softmax::{HostSoftmax, Softmax, times};
 
 /// What [`mixture`] says of every row.
 #[derive(Debug, Clone)]
@@ -88,6 +89,9 @@ struct MixtureKernel<'a, const INFORMATION: bool> {
 impl<const INFORMATION: bool> RowKernel<2> for MixtureKernel<'_, INFORMATION> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 2] {
+        if self.members.iter().any(|member| member.stats[index].log_norm.is_nan()) {
+            return [f32::NAN; 2];
+        }
         let share = 1.0 / self.members.len() as f32;
         let width = self.members[0].rows.width();
         let (mut negative_entropy, mut information) = (0.0, 0.0);
@@ -109,7 +113,7 @@ impl<const INFORMATION: bool> RowKernel<2> for MixtureKernel<'_, INFORMATION> {
             for (log_mean, &mean) in log_means.iter_mut().zip(means.iter()) {
                 *log_mean = lanes::ln(mean);
             }
-            let [terms] = lanes::sums_of_pairs(means, log_means, |mean, log_mean| [mean * log_mean]);
+            let [terms] = lanes::sums_of_pairs(means, log_means, |mean, log_mean| [times(mean, log_mean)]);
             negative_entropy += terms;
             if !INFORMATION {
                 continue;
@@ -118,13 +122,13 @@ impl<const INFORMATION: bool> RowKernel<2> for MixtureKernel<'_, INFORMATION> {
                 let stats = member.stats[index];
                 let logits = &member.rows.row(index)[tokens.clone()];
                 for ((prob, &z), &log_mean) in probs.iter_mut().zip(logits).zip(log_means.iter()) {
-                    *prob *= stats.log_prob(z) - log_mean;
+                    *prob = times(*prob, stats.log_prob(z) - log_mean);
                 }
                 let [terms] = lanes::sums(&probs[..tokens.len()], |term| [term]);
                 information += terms;
             }
         }
-        let information = (information * f64::from(share)).max(0.0);
+        let information = not_negative(information * f64::from(share));
         [-negative_entropy as f32, information as f32]
     }
 }

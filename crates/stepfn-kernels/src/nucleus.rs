@@ -3,7 +3,7 @@
 //! On the CPU only as many tokens are sorted as the nucleus has: the most likely 64 are selected in linear time, then ever
 //! larger batches until their mass suffices.
 
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 
 use crate::host::{self, RowKernel};
 use crate::softmax::{HostSoftmax, Softmax};
@@ -52,21 +52,40 @@ impl Likely {
 
 fn composed<B: Backend>(softmax: &Softmax<B>, likely: Likely) -> Nucleus<B> {
     let logits = softmax.logits().clone().detach();
-    let [rows, vocab] = logits.dims();
+    let [_, vocab] = logits.dims();
     let (least, most) = likely.bounds(vocab);
     let sorted = logits.clone().sort_descending(1);
-    let size = if likely.top_p >= 1.0 {
-        Tensor::<B, 2, Int>::from_data([[most as i64]], &logits.device()).expand([rows, 1])
+    // The set goes on as long as what is before it does not suffice.
+    let lacking = if likely.top_p >= 1.0 {
+        sorted.clone().equal(sorted.clone())
     } else {
         let stats = softmax.stats();
-        let log_probs = sorted.clone() - stats.max.clone().detach() - stats.log_norm.clone().detach();
-        let mass = log_probs.exp().cumsum(1);
-        // The set goes on as long as what is before it does not suffice.
-        let lacking = mass.lower_elem(likely.top_p).int().sum_dim(1);
-        (lacking + 1).clamp(least as i64, most as i64)
+        let probs = (sorted.clone() - stats.max.clone().detach() - stats.log_norm.clone().detach()).exp();
+        running_mass(probs).lower_elem(likely.top_p)
     };
-    let threshold = sorted.gather(1, size.clone() - 1);
-    Nucleus { size: size.float().cast(threshold.dtype()), threshold }
+    let bounded = (least as i64, most as i64);
+    let index = (lacking.clone().int().sum_dim(1) + 1).clamp(bounded.0, bounded.1) - 1;
+    // Counted in the type of the logits, for an integer becomes the backend's own float type, which may be a half.
+    let size = sorted.zeros_like().mask_fill(lacking, 1.0).sum_dim(1).add_scalar(1).clamp(bounded.0, bounded.1);
+    Nucleus { size, threshold: sorted.gather(1, index) }
+}
+
+/// The sums of a row up to each element, in blocks: a single running sum in single precision loses a token in a thousand over a large
+/// vocabulary.
+fn running_mass<B: Backend>(probs: Tensor<B, 2>) -> Tensor<B, 2> {
+    /// About the square root of a large vocabulary.
+    const BLOCK: usize = 512;
+    let [rows, vocab] = probs.dims();
+    if vocab <= BLOCK {
+        return probs.cumsum(1);
+    }
+    let blocks = vocab.div_ceil(BLOCK);
+    let padding = Tensor::zeros([rows, blocks * BLOCK - vocab], (&probs.device(), probs.dtype()));
+    let padded = if blocks * BLOCK == vocab { probs } else { Tensor::cat(vec![probs, padding], 1) };
+    let within: Tensor<B, 3> = padded.reshape([rows, blocks, BLOCK]).cumsum(2);
+    let totals = within.clone().slice([0..rows, 0..blocks, BLOCK - 1..BLOCK]);
+    let before = totals.clone().cumsum(1) - totals;
+    (within + before).reshape([rows, blocks * BLOCK]).slice([0..rows, 0..vocab])
 }
 
 struct NucleusKernel<'a> {
@@ -78,6 +97,9 @@ impl RowKernel<2> for NucleusKernel<'_> {
     #[inline(always)]
     fn row(&self, index: usize) -> [f32; 2] {
         let stats = self.softmax.stats[index];
+        if stats.log_norm.is_nan() {
+            return [f32::NAN; 2];
+        }
         let mut tokens = self.softmax.rows.row(index).to_vec();
         let (least, most) = self.likely.bounds(tokens.len());
         let descending = |a: &f32, b: &f32| b.total_cmp(a);

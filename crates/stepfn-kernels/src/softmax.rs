@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::{DType, Tensor, backend::Backend};
+use burn::tensor::{DType, Int, Tensor, backend::Backend};
 
 use crate::host::{self, HostRows, RowKernel};
 use crate::lanes;
@@ -102,11 +102,22 @@ impl<B: Backend> Softmax<B> {
         })
     }
 
+    /// The given rows, in their order, with what is known of them.
+    ///
+    /// # Shapes
+    /// - `indices`: `[n]`; the result has n rows
+    pub fn select(&self, indices: &Tensor<B, 1, Int>) -> Self {
+        self.parts(|tensor| tensor.clone().select(0, indices.clone()))
+    }
+
     /// Some of the rows, with what is known of them.
     pub fn rows(&self, rows: core::ops::Range<usize>) -> Self {
-        let part = |tensor: &Tensor<B, 2>| tensor.clone().slice([rows.clone()]);
-        let stats =
-            self.stats.get().map(|stats| SoftmaxStats { max: part(&stats.max), log_norm: part(&stats.log_norm) });
+        self.parts(|tensor| tensor.clone().slice(rows.clone()))
+    }
+
+    fn parts(&self, part: impl Fn(&Tensor<B, 2>) -> Tensor<B, 2>) -> Self {
+        let stats = self.stats.get();
+        let stats = stats.map(|stats| SoftmaxStats { max: part(&stats.max), log_norm: part(&stats.log_norm) });
         Self {
             logits: part(&self.logits),
             stats: stats.map_or_else(OnceLock::new, OnceLock::from),
@@ -209,7 +220,7 @@ impl RowKernel<4> for EntropyKernel<'_> {
         let [rest, weighted] = lanes::sums(row, |z| {
             let shifted = z - max;
             let exp = beside_maximum(shifted);
-            [exp, exp * shifted]
+            [exp, times(exp, shifted)]
         });
         let rest = rest + other_maxima(row, max);
         let log_norm = rest.ln_1p();
@@ -223,6 +234,12 @@ impl RowKernel<4> for EntropyKernel<'_> {
 #[inline(always)]
 fn beside_maximum(shifted: f32) -> f32 {
     if shifted < 0.0 { lanes::exp(shifted) } else { 0.0 }
+}
+
+/// `weight · x`, and 0 where the weight is, also for an infinite x.
+#[inline(always)]
+pub(crate) fn times(weight: f32, x: f32) -> f32 {
+    if weight > 0.0 { weight * x } else { 0.0 }
 }
 
 /// How many tokens tie with the maximum.
@@ -281,6 +298,16 @@ mod tests {
         let log_norm = Softmax::unchecked(logits).stats().log_norm.clone().into_scalar();
         let expected = ((-20.0f64).exp() + (-21.0f64).exp()).ln_1p();
         assert!((f64::from(log_norm) / expected - 1.0).abs() < 1e-6, "{log_norm}");
+    }
+
+    #[test]
+    fn tokens_masked_with_the_lowest_number_weigh_nothing() {
+        for top in [0.0, f32::MAX] {
+            let logits = tensor::<Flex>(&[top, top, f32::MIN, f32::MIN], 1);
+            let softmax = Softmax::unchecked(logits);
+            assert_close(softmax.entropy(), &[2f64.ln()], 1e-6);
+            assert_close(&softmax.stats().log_norm, &[2f64.ln()], 1e-6);
+        }
     }
 
     #[test]

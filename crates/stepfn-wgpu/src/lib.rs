@@ -8,8 +8,8 @@ use burn::tensor::{DType, read_sync};
 use burn_wgpu::graphics::{AutoGraphicsApi, GraphicsApi};
 use stepfn_core::device::{DeviceError, DeviceInfo};
 
-/// The backend, in single precision.
-pub type Backend = burn_wgpu::Wgpu<f32, i32>;
+/// The backend; its default float type, where tensors are made without saying one, is `F`.
+pub type Backend<F = f32> = burn_wgpu::Wgpu<F, i32>;
 /// Its device.
 pub type Device = burn_wgpu::WgpuDevice;
 

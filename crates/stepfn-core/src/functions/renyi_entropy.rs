@@ -22,11 +22,14 @@ use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
 /// Within this distance of 1, `ln Σ pᵅ / (1 − α)` is 0 / 0 in single precision, and its limit is closer to the truth.
 const SHANNON: f64 = 1e-4;
 
+/// Beyond this order nothing but the most likely token counts.
+const LARGEST: f64 = 1e6;
+
 /// `ln(Σ pᵢᵅ) / (1 − α)` of every row.
 ///
 /// # Shapes
 /// - `logits`: `[rows, vocab]`
-/// - `alpha`: finite, ≥ 0
+/// - `alpha`: in `[0, 1e6]`
 /// - result: `[rows]`, nats
 pub fn renyi_entropy<B: Backend>(logits: Tensor<B, 2>, alpha: f64) -> Tensor<B, 1> {
     renyi_entropy_of(&Prediction::unchecked(logits), alpha)
@@ -44,7 +47,7 @@ fn renyi_entropy_of<B: Backend>(prediction: &Prediction<B>, alpha: f64) -> Tenso
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RenyiEntropy {
-    /// The order α, finite and not negative.
+    /// The order α, in `[0, 1e6]`.
     pub alpha: f64,
 }
 
@@ -60,10 +63,10 @@ impl Named for RenyiEntropy {
     const UNIT: &'static str = "nats";
 
     fn validate(&self) -> Result<(), StepError> {
-        if self.alpha.is_finite() && self.alpha >= 0.0 {
+        if (0.0..=LARGEST).contains(&self.alpha) {
             Ok(())
         } else {
-            Err(Self::out_of_range("alpha", "a finite number, 0 or greater", self.alpha))
+            Err(Self::out_of_range("alpha", "a number in [0, 1e6]", self.alpha))
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Normalization of hidden states: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019).
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::ModelError;
 use crate::config::{NormConfig, NormKind};
@@ -37,12 +37,17 @@ impl<B: Backend> Norm<B> {
     /// # Shapes
     /// - `x`, result: `[rows, size]`
     pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        // Squares overflow half precision, and sums lose digits there.
+        let dtype = x.dtype();
+        let half = matches!(dtype, DType::F16 | DType::BF16);
+        let x = if half { x.cast(DType::F32) } else { x };
         let centered = match self.bias {
             Some(_) => x.clone() - x.mean_dim(1),
             None => x,
         };
         let variance = centered.clone().powi_scalar(2).mean_dim(1);
-        let normalized = centered / variance.add_scalar(self.epsilon).sqrt() * self.weight.clone();
+        let normalized = centered / variance.add_scalar(self.epsilon).sqrt();
+        let normalized = if half { normalized.cast(dtype) } else { normalized } * self.weight.clone();
         match &self.bias {
             Some(bias) => normalized + bias.clone(),
             None => normalized,

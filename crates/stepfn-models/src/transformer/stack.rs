@@ -1,7 +1,7 @@
 //! A stack of blocks: embeddings and positions, blocks, final normalization; an encoder, or a decoder with or without one.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
-use stepfn_kernels::dropout::{Site, Stack as MaskedStack};
+use stepfn_kernels::dropout::{DropRate, Site, Stack as MaskedStack};
 
 use super::attention::View;
 use super::block::{Block, LayerCache, Surroundings};
@@ -14,7 +14,9 @@ use crate::config::{Positions, StackConfig};
 use crate::parameters::Parameters;
 
 /// What masks add to a score: low enough that its exponential is 0, not so low that a row of nothing else overflows.
-const MASKED: f32 = -1e30;
+fn masked(dtype: DType) -> f32 {
+    if dtype == DType::F16 { -3e4 } else { -1e30 }
+}
 
 /// An encoder or a decoder.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Stack<B: Backend> {
     config: StackConfig,
     hidden: usize,
     is_decoder: bool,
+    /// Whether blocks read an encoder's output.
+    cross: bool,
     embedding: Tensor<B, 2>,
     positions: Option<Tensor<B, 2>>,
     project_in: Option<Linear<B>>,
@@ -139,6 +143,7 @@ impl<B: Backend> Stack<B> {
         Ok(Self {
             hidden,
             is_decoder: name == "decoder",
+            cross,
             embedding: matrix("embedding", [vocab, width])?,
             positions: match config.positions {
                 Positions::Learned { rows, .. } => Some(matrix("positions", [rows, hidden])?),
@@ -177,20 +182,28 @@ impl<B: Backend> Stack<B> {
         self.embed_last(batch, batch.width())
     }
 
-    /// Embeddings of the last `places` of every text, `[texts · places, embedding]`.
+    /// Embeddings of the last `places` of every text, scaled, before positions.
+    ///
+    /// # Shapes
+    /// - result: `[texts · places, embedding]`
     pub fn embed_last(&self, batch: &TokenBatch, places: usize) -> Tensor<B, 2> {
         let embedded = self.embedding.clone().select(0, batch.ids(places, &self.device()));
         if self.config.embedding_scale == 1.0 { embedded } else { embedded.mul_scalar(self.config.embedding_scale) }
     }
 
-    /// Runs the stack on embeddings, `[texts · places, embedding]`: all places of the batch, or those that are not in the cache.
+    /// Runs the stack on embeddings: all places of the batch, or those that are not in the cache.
+    ///
+    /// # Shapes
+    /// - `embedded`: `[texts · places, embedding]`
     ///
     /// # Errors
-    /// [`ModelError::Input`] for a text longer than the model has positions, or noisy passes that are not one per text.
+    /// [`ModelError::Input`] for a text longer than the model has positions, a decoder without the encoder's output that it reads, sources or
+    /// noisy passes that are not one per text, rates outside [0, 1), or a cache that has all of the batch.
     pub fn forward(&self, embedded: Tensor<B, 2>, pass: Pass<B>) -> Result<StackOutput<B>, ModelError> {
         let Pass { batch, memory, dropout, trace, mut cache } = pass;
-        self.check(batch, dropout)?;
-        let places = batch.width() - cache.as_ref().map_or(0, |cache| cache.width);
+        let cached = cache.as_ref().map_or(0, |cache| cache.width);
+        self.check(batch, memory.map(|(_, source)| source), dropout, cached)?;
+        let places = batch.width() - cached;
         let (device, dtype) = (embedded.device(), embedded.dtype());
         let stack = if self.is_decoder { MaskedStack::Decoder } else { MaskedStack::Encoder };
         let masks = Masks { dropout, published: self.config.dropout, stack, batch, places };
@@ -293,15 +306,36 @@ impl<B: Backend> Stack<B> {
         }
     }
 
-    fn check(&self, batch: &TokenBatch, dropout: &Dropout) -> Result<(), ModelError> {
-        if let Dropout::On { passes, .. } = dropout
-            && passes.len() != batch.len()
-        {
-            return Err(ModelError::Input {
-                text: 0,
-                expected: format!("one noisy pass for each of the {} texts", batch.len()),
-                found: passes.len().to_string(),
-            });
+    /// Whether what a pass is given fits together, and the model.
+    fn check(
+        &self,
+        batch: &TokenBatch,
+        source: Option<&TokenBatch>,
+        dropout: &Dropout,
+        cached: usize,
+    ) -> Result<(), ModelError> {
+        let wrong = |expected: String, found: String| Err(ModelError::Input { text: 0, expected, found });
+        if cached >= batch.width() {
+            let expected = format!("more than the {cached} tokens that were read");
+            return wrong(expected, format!("{}", batch.width()));
+        }
+        match source {
+            None if self.cross => return wrong("an encoder's output to read".to_owned(), "none".to_owned()),
+            Some(source) if source.len() != batch.len() => {
+                return wrong(format!("one source for each of the {} texts", batch.len()), source.len().to_string());
+            }
+            _ => {}
+        }
+        if let Dropout::On { passes, rates, .. } = dropout {
+            if passes.len() != batch.len() {
+                let expected = format!("one noisy pass for each of the {} texts", batch.len());
+                return wrong(expected, passes.len().to_string());
+            }
+            let rates = rates.unwrap_or(self.config.dropout);
+            let all = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
+            if let Some(rate) = all.into_iter().find(|&rate| DropRate::new(rate).is_none()) {
+                return wrong("dropout rates in [0, 1)".to_owned(), rate.to_string());
+            }
         }
         let most = match &self.config.positions {
             Positions::Learned { offset, rows } => rows.saturating_sub(*offset),
@@ -320,7 +354,7 @@ impl<B: Backend> Stack<B> {
     }
 }
 
-/// What masks add to scores, `[texts, 1, queries, keys]`: nothing for what a query sees, [`MASKED`] for the rest. Keys are the places of
+/// What masks add to scores, `[texts, 1, queries, keys]`: nothing for what a query sees, [`masked`] for the rest. Keys are the places of
 /// `keys`; causal queries are the last of these, others all see the same, so that one stands for them.
 fn mask<B: Backend>(
     keys: &TokenBatch,
@@ -331,6 +365,7 @@ fn mask<B: Backend>(
     device: &B::Device,
 ) -> Tensor<B, 4> {
     let (width, queries) = (keys.width(), if causal { places } else { 1 });
+    let masked = masked(dtype);
     let sees = |text: usize, query: usize, key: usize| {
         let in_text = keys.position(text, key).is_some();
         let in_order = !causal || (key <= query && window.is_none_or(|window| query - key < window));
@@ -339,7 +374,7 @@ fn mask<B: Backend>(
     let mut values = Vec::with_capacity(keys.len() * queries * width);
     for text in 0..keys.len() {
         for query in width - queries..width {
-            values.extend((0..width).map(|key| if sees(text, query, key) { 0.0 } else { MASKED }));
+            values.extend((0..width).map(|key| if sees(text, query, key) { 0.0 } else { masked }));
         }
     }
     let data = TensorData::new(values, [keys.len(), 1, queries, width]).convert_dtype(dtype);
