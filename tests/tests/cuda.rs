@@ -1,6 +1,7 @@
 //! Step functions and dropout masks on CUDA.
 
 #![cfg(feature = "cuda")]
+#![allow(clippy::print_stdout, reason = "a log should say which device was tested")]
 
 use stepfn_tests::suite;
 

@@ -1,6 +1,7 @@
 //! Step functions and dropout masks on wgpu; Mesa's software Vulkan will do.
 
 #![cfg(feature = "wgpu")]
+#![allow(clippy::print_stdout, reason = "a log should say which device was tested")]
 
 use stepfn_tests::suite;
 
