@@ -142,6 +142,17 @@ fn masked_tokens_weigh_nothing() {
     }
 }
 
+#[test]
+fn a_standard_deviation_of_equal_passes_has_a_gradient() {
+    use burn::backend::Autodiff;
+    use stepfn_core::functions::{NoisyStatistic, mc_dropout_prob_avg};
+    let device = Device::<Flex>::default();
+    let noisy = Tensor::<Autodiff<Flex>, 2>::from_data([[0.5], [0.5]], &device).require_grad();
+    let value = Tensor::<Autodiff<Flex>, 1>::from_data([0.5], &device);
+    let gradients = mc_dropout_prob_avg(value, noisy.clone(), NoisyStatistic::Std).sum().backward();
+    assert_eq!(noisy.grad(&gradients).unwrap().into_data().to_vec::<f32>().unwrap(), [0.0, 0.0]);
+}
+
 /// Whoever scores without checks gets NaN from NaN, not a number that looks like one.
 #[test]
 fn what_is_not_checked_stays_nan() {

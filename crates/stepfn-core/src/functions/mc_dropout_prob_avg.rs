@@ -52,10 +52,12 @@ pub fn mc_dropout_prob_avg<B: Backend>(
 ) -> Tensor<B, 1> {
     let mean = |noisy: Tensor<B, 2>| noisy.mean_dim(0).squeeze_dim::<1>(0);
     let variance = |noisy: Tensor<B, 2>| noisy.var(0).squeeze_dim::<1>(0);
+    // A root has no slope at 0, where all passes agree: from just above it, the slope is 0.
+    let std = |noisy: Tensor<B, 2>| variance(noisy).clamp_min(1e-30).sqrt();
     match statistic {
         NoisyStatistic::Mean => mean(noisy_values),
-        NoisyStatistic::Zscore => (value - mean(noisy_values.clone())) / variance(noisy_values).sqrt(),
-        NoisyStatistic::Std => variance(noisy_values).sqrt(),
+        NoisyStatistic::Zscore => (value - mean(noisy_values.clone())) / std(noisy_values),
+        NoisyStatistic::Std => std(noisy_values),
         NoisyStatistic::Var => variance(noisy_values),
     }
 }
