@@ -21,6 +21,12 @@ pub struct Mixture<B: Backend> {
 }
 
 /// Entropy of the mean, and mutual information, of an ensemble of at least one member.
+///
+/// # Shapes
+/// - `members`: each `[rows, vocab]`
+///
+/// # Panics
+/// If there is no member.
 pub fn mixture<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
     match on_host(members) {
         Some(host) => {
@@ -32,6 +38,12 @@ pub fn mixture<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
 }
 
 /// Entropy of the mean of an ensemble of at least one member, `[rows, 1]`: cheaper than [`mixture`] where nothing else is wanted.
+///
+/// # Shapes
+/// - `members`: each `[rows, vocab]`
+///
+/// # Panics
+/// If there is no member.
 pub fn mixture_entropy<B: Backend>(members: &[&Softmax<B>]) -> Tensor<B, 2> {
     match on_host(members) {
         Some(host) => {
