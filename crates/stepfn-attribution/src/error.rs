@@ -1,0 +1,48 @@
+//! What can go wrong, said so that it can be mended.
+
+use stepfn_core::StepError;
+use stepfn_models::ModelError;
+
+/// Why a text could not be scored or attributed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttributionError {
+    /// The model could not be run.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A step function could not be computed.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// What is asked of a text does not fit it.
+    #[error("text {text}: expected {expected}, found {found}")]
+    Text {
+        /// The text's number, from 0.
+        text: usize,
+        /// What would fit.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
+    /// A parameter has a value that can't be used.
+    #[error("`{parameter}` of {of}: expected {expected}, found {found}")]
+    Parameter {
+        /// The method or option.
+        of: String,
+        /// The parameter.
+        parameter: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// A file holds no attribution that can be read.
+    #[error("{what}: expected {expected}, found {found}")]
+    Format {
+        /// The part of the file.
+        what: String,
+        /// What it should hold.
+        expected: String,
+        /// What it holds.
+        found: String,
+    },
+}
