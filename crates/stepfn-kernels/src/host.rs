@@ -77,12 +77,12 @@ impl HostRows {
     }
 }
 
-/// Whether `B` keeps its tensors where [`HostRows`] can read them.
+/// Whether `B` keeps its tensors in host memory, under automatic differentiation too: that wraps floats, and leaves integers as they are.
 pub(crate) fn is_host<B: Backend>() -> bool {
     #[cfg(feature = "flex")]
     {
         use core::any::TypeId;
-        TypeId::of::<B::FloatTensorPrimitive>() == TypeId::of::<burn_flex::FlexTensor>()
+        TypeId::of::<B::IntTensorPrimitive>() == TypeId::of::<burn_flex::FlexTensor>()
     }
     #[cfg(not(feature = "flex"))]
     {

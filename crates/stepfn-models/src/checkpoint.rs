@@ -1,4 +1,4 @@
-//! Checkpoints on disk: a folder with `config.json` and one or several `*.safetensors` files, memory-mapped.
+//! Checkpoints: a folder with `config.json` and one or several `*.safetensors` files, memory-mapped; or the same compiled into the program.
 //!
 //! Headers are checked by the `safetensors` crate before anything is read or allocated: every tensor must lie inside its file and have
 //! as many bytes as its shape says.
@@ -7,20 +7,38 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use burn::tensor::backend::Backend;
 use burn::tensor::{DType, TensorData};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use crate::ModelError;
+use crate::source::{StoredTensor, TensorSource, check_shape};
 
 /// The files of a model.
 #[derive(Debug)]
 pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
-    files: Vec<(PathBuf, Mmap)>,
+    files: Vec<(PathBuf, Contents)>,
     tensors: BTreeMap<String, Entry>,
+}
+
+/// The bytes of a file.
+#[derive(Debug)]
+enum Contents {
+    Mapped(Mmap),
+    Compiled(&'static [u8]),
+}
+
+impl Contents {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Compiled(bytes) => bytes,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -48,6 +66,19 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
+    /// A checkpoint that is part of the program: its `config.json` and its `model.safetensors`. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] if one of them is not what its name says.
+    pub fn from_bytes(name: &str, config: &str, weights: &'static [u8]) -> Result<Self, ModelError> {
+        let folder = PathBuf::from(name);
+        let path = folder.join("config.json");
+        let config = serde_json::from_str(config).map_err(|error| file_error(&path, error))?;
+        let mut checkpoint = Self { config, files: Vec::new(), tensors: BTreeMap::new(), folder: folder.clone() };
+        checkpoint.add(folder.join("model.safetensors"), Contents::Compiled(weights))?;
+        Ok(checkpoint)
+    }
+
     fn map(&mut self, path: PathBuf) -> Result<(), ModelError> {
         let file = File::open(&path).map_err(|error| file_error(&path, error))?;
         #[allow(
@@ -56,8 +87,14 @@ impl Checkpoint {
                       truncates while it is mapped ends this one, as with any mapped file"
         )]
         let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(&path, error))?;
-        let tensors = SafeTensors::deserialize(&map).map_err(|error| file_error(&path, describe(&error, map.len())))?;
-        let start = map.as_ptr() as usize;
+        self.add(path, Contents::Mapped(map))
+    }
+
+    fn add(&mut self, path: PathBuf, contents: Contents) -> Result<(), ModelError> {
+        let bytes = contents.bytes();
+        let tensors =
+            SafeTensors::deserialize(bytes).map_err(|error| file_error(&path, describe(&error, bytes.len())))?;
+        let start = bytes.as_ptr() as usize;
         for (name, view) in tensors.iter() {
             let offset = view.data().as_ptr() as usize - start;
             let bytes = offset..offset + view.data().len();
@@ -65,7 +102,7 @@ impl Checkpoint {
             self.tensors.insert(name.to_owned(), entry);
         }
         drop(tensors);
-        self.files.push((path, map));
+        self.files.push((path, contents));
         Ok(())
     }
 
@@ -121,8 +158,33 @@ impl Checkpoint {
                 });
             }
         };
-        let bytes = self.files[entry.file].1[entry.bytes.clone()].to_vec();
+        let bytes = self.files[entry.file].1.bytes()[entry.bytes.clone()].to_vec();
         Ok(TensorData::from_bytes_vec(bytes, entry.shape.clone(), dtype))
+    }
+}
+
+impl<B: Backend> TensorSource<B> for Checkpoint {
+    fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
+    fn contains(&self, tensor: &str) -> bool {
+        self.tensors.contains_key(tensor)
+    }
+
+    fn location(&self, tensor: &str) -> &Path {
+        self.file_of(tensor)
+    }
+
+    fn tensor(
+        &self,
+        tensor: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<StoredTensor<B>, ModelError> {
+        check_shape(self.file_of(tensor), tensor, shape, self.shape(tensor).unwrap_or_default())?;
+        Ok(StoredTensor::from_data(self.read(tensor)?, dtype, device))
     }
 }
 

@@ -1,14 +1,18 @@
 //! A language model: stacks and a head, loaded from a checkpoint.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
+use serde_json::Value;
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
 use crate::config::TransformerConfig;
 use crate::families;
 use crate::parameters::Parameters;
+use crate::source::{Outline, TensorSource, Tensors};
 use crate::transformer::{Linear, Stack};
 
 /// A transformer language model, causal or encoder–decoder.
@@ -34,9 +38,31 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn from_checkpoint(checkpoint: &Checkpoint, dtype: DType, device: &B::Device) -> Result<Self, ModelError> {
-        let family = families::of(checkpoint.config())?;
-        let config = family.configure(checkpoint.config())?;
-        let parameters = Parameters::new(checkpoint, family, family.names(&config), dtype, device);
+        Self::from_source(checkpoint.config(), checkpoint, dtype, device)
+    }
+
+    /// Builds a model of tensors in memory, by the names that the family's checkpoints have. The model shares them: on a backend with automatic
+    /// differentiation, gradients of what it computes are gradients of these tensors.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_tensors(config_json: &Value, tensors: &Tensors<B>, device: &B::Device) -> Result<Self, ModelError> {
+        Self::from_source(config_json, tensors, DType::F32, device)
+    }
+
+    /// Builds a model of what a source has, read in `dtype`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn from_source(
+        config_json: &Value,
+        source: &dyn TensorSource<B>,
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<Self, ModelError> {
+        let family = families::of(config_json)?;
+        let config = family.configure(config_json)?;
+        let parameters = Parameters::new(source, family, family.names(&config), dtype, device);
         let sizes = [config.vocab_size, config.hidden_size];
         let encoder = match &config.encoder {
             Some(stack) => Some(Stack::load(&parameters, "encoder", sizes, stack, false)?),
@@ -47,6 +73,21 @@ impl<B: Backend> Model<B> {
         let head = Linear::load(&parameters, "head", [width, config.vocab_size], config.head.bias, None)?;
         parameters.check_all_used()?;
         Ok(Self { config, encoder, decoder, head })
+    }
+
+    /// Names and shapes of the tensors that a checkpoint of this configuration has. Where a family knows several names for a parameter,
+    /// `is_stored` says which of them are used: with tied embeddings, for instance, all but `lm_head.weight`.
+    ///
+    /// # Errors
+    /// If the family or one of its options is not supported, or `is_stored` leaves a parameter without a name.
+    pub fn outline(
+        config_json: &Value,
+        is_stored: impl Fn(&str) -> bool,
+        device: &B::Device,
+    ) -> Result<BTreeMap<String, Vec<usize>>, ModelError> {
+        let outline = Outline { is_stored, shapes: RefCell::default() };
+        Self::from_source(config_json, &outline, DType::F32, device)?;
+        Ok(outline.shapes.into_inner())
     }
 
     /// What distinguishes this model.

@@ -3,16 +3,16 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::ModelError;
-use crate::checkpoint::Checkpoint;
 use crate::families::Family;
 use crate::names::{Block, Layout, Name};
+use crate::source::TensorSource;
 
-/// Reads parameters of one model onto one device. A stored tensor that several parameters share is read once.
+/// Takes the parameters of one model from their source. A stored tensor that several parameters share is read once.
 pub(crate) struct Parameters<'a, B: Backend> {
-    checkpoint: &'a Checkpoint,
+    source: &'a dyn TensorSource<B>,
     family: &'static Family,
     names: Vec<Name>,
     dtype: DType,
@@ -32,14 +32,14 @@ pub(crate) struct Blocks {
 
 impl<'a, B: Backend> Parameters<'a, B> {
     pub(crate) fn new(
-        checkpoint: &'a Checkpoint,
+        source: &'a dyn TensorSource<B>,
         family: &'static Family,
         names: Vec<Name>,
         dtype: DType,
         device: &'a B::Device,
     ) -> Self {
         let (matrices, used) = Default::default();
-        Self { checkpoint, family, names, dtype, device, matrices, used }
+        Self { source, family, names, dtype, device, matrices, used }
     }
 
     /// A weight `[rows, columns]`, without `.weight` in its name.
@@ -84,9 +84,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
             Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) => vec![total],
             Layout::RowVector => vec![1, len],
         };
-        let data = self.read(&stored, &shape)?;
-        let elements = shape.iter().product::<usize>();
-        let vector = Tensor::<B, 1>::from_data(reshaped(data, [elements]), (self.device, self.dtype));
+        let vector = self.source.tensor(&stored, &shape, self.dtype, self.device)?.into_vector();
         Ok(match layout {
             Layout::Rows(block) | Layout::Columns(block) => vector.slice(rows_of(block, blocks, len)),
             Layout::PerHead(block) => {
@@ -99,7 +97,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         })
     }
 
-    /// Whether everything in the checkpoint was used, or is known to mean nothing.
+    /// Whether everything in the source was used, or is known to mean nothing.
     pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
         let used = self.used.borrow();
         let alternatives: HashSet<String> = self
@@ -107,7 +105,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
             .iter()
             .flat_map(|name| [".weight", ".bias", ""].map(|suffix| format!("{}{suffix}", name.theirs)))
             .collect();
-        let unused = self.checkpoint.names().find(|stored| {
+        let unused = self.source.names().into_iter().find(|stored| {
             let known =
                 |stored: &str| used.contains(stored) || alternatives.contains(stored) || self.family.ignores(stored);
             let with_prefix = |prefix: &&str| known(&format!("{prefix}{stored}"));
@@ -115,8 +113,8 @@ impl<'a, B: Backend> Parameters<'a, B> {
         });
         match unused {
             Some(tensor) => Err(ModelError::UnusedTensor {
-                path: self.checkpoint.file_of(tensor).to_owned(),
-                tensor: tensor.to_owned(),
+                path: self.source.location(&tensor).to_owned(),
+                tensor,
                 family: self.family.name,
             }),
             None => Ok(()),
@@ -131,49 +129,30 @@ impl<'a, B: Backend> Parameters<'a, B> {
             let Some(layer) = matched(name.ours, base).or_else(|| matched(name.ours, &ours)) else { continue };
             let theirs = name.theirs.replace("{}", &layer);
             let theirs = if name.exact { theirs } else { format!("{theirs}.{suffix}") };
-            if let Some(stored) = self.in_checkpoint(&theirs) {
+            if let Some(stored) = self.in_source(&theirs) {
                 self.used.borrow_mut().insert(stored.clone());
                 return Ok((stored, name.layout));
             }
             first.get_or_insert(theirs);
         }
         let tensor = first.unwrap_or(ours);
-        Err(ModelError::MissingTensor { path: self.checkpoint.folder().to_owned(), tensor })
+        Err(ModelError::MissingTensor { path: self.source.location(&tensor).to_owned(), tensor })
     }
 
-    /// The name as it stands in the checkpoint, which may lack the family's prefix.
-    fn in_checkpoint(&self, theirs: &str) -> Option<String> {
+    /// The name as it stands in the source, which may lack the family's prefix.
+    fn in_source(&self, theirs: &str) -> Option<String> {
         let stripped = self.family.prefixes.iter().filter_map(|prefix| theirs.strip_prefix(prefix));
-        core::iter::once(theirs).chain(stripped).find(|name| self.checkpoint.contains(name)).map(str::to_owned)
+        core::iter::once(theirs).chain(stripped).find(|name| self.source.contains(name)).map(str::to_owned)
     }
 
     fn stored_matrix(&self, stored: &str, shape: [usize; 2]) -> Result<Tensor<B, 2>, ModelError> {
         if let Some(matrix) = self.matrices.borrow().get(stored) {
             return Ok(matrix.clone());
         }
-        let data = self.read(stored, &shape)?;
-        let matrix = Tensor::<B, 2>::from_data(data, (self.device, self.dtype));
+        let matrix = self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix();
         self.matrices.borrow_mut().insert(stored.to_owned(), matrix.clone());
         Ok(matrix)
     }
-
-    fn read(&self, stored: &str, shape: &[usize]) -> Result<TensorData, ModelError> {
-        let found = self.checkpoint.shape(stored).unwrap_or_default();
-        if found != shape {
-            return Err(ModelError::Tensor {
-                path: self.checkpoint.file_of(stored).to_owned(),
-                tensor: stored.to_owned(),
-                expected: format!("shape {shape:?}"),
-                found: format!("{found:?}"),
-            });
-        }
-        Ok(self.checkpoint.read(stored)?.convert_dtype(self.dtype))
-    }
-}
-
-fn reshaped(data: TensorData, shape: [usize; 1]) -> TensorData {
-    let dtype = data.dtype;
-    TensorData::from_bytes(data.bytes, shape, dtype)
 }
 
 /// What stands for `{}` in `pattern` where it matches `name`; empty if it has none.

@@ -1,0 +1,181 @@
+//! Where a model's parameters come from: a file, tensors in memory, or nowhere yet.
+//!
+//! Whatever the source, tensors have the names and shapes of the family's published checkpoints.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+
+use crate::ModelError;
+
+/// A place that has parameters by name.
+pub trait TensorSource<B: Backend> {
+    /// The names of all tensors.
+    fn names(&self) -> Vec<String>;
+
+    /// Whether there is a tensor of that name.
+    fn contains(&self, tensor: &str) -> bool;
+
+    /// What errors about a tensor name: the file that it is in, or the whole source's place if it is in none.
+    fn location(&self, tensor: &str) -> &Path;
+
+    /// A tensor of that name and shape. `dtype` and `device` are where a source that reads puts it; tensors that are on a device already stay
+    /// as they are.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] if there is none of that name, [`ModelError::Tensor`] if it has another shape, or an element type that
+    /// can't be read.
+    fn tensor(
+        &self,
+        tensor: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<StoredTensor<B>, ModelError>;
+}
+
+/// A tensor as checkpoints have it: they know no others.
+#[derive(Debug, Clone)]
+pub enum StoredTensor<B: Backend> {
+    /// A bias, or the weight of a normalization.
+    Vector(Tensor<B, 1>),
+    /// Any other weight.
+    Matrix(Tensor<B, 2>),
+}
+
+impl<B: Backend> StoredTensor<B> {
+    /// Values on a device. More than two dimensions become `[first, all others]`.
+    pub fn from_data(data: TensorData, dtype: DType, device: &B::Device) -> Self {
+        match *data.shape.as_slice() {
+            [_] => Self::Vector(Tensor::from_data(data.convert_dtype(dtype), (device, dtype))),
+            _ => {
+                let rows = data.shape.first().copied().unwrap_or(1);
+                let columns = data.shape.iter().skip(1).product();
+                let (bytes, found) = (data.bytes, data.dtype);
+                let data = TensorData::from_bytes(bytes, [rows, columns], found).convert_dtype(dtype);
+                Self::Matrix(Tensor::from_data(data, (device, dtype)))
+            }
+        }
+    }
+
+    /// Its sizes.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(vector) => vector.dims().to_vec(),
+            Self::Matrix(matrix) => matrix.dims().to_vec(),
+        }
+    }
+
+    pub(crate) fn into_matrix(self) -> Tensor<B, 2> {
+        match self {
+            Self::Vector(vector) => vector.unsqueeze_dim(0),
+            Self::Matrix(matrix) => matrix,
+        }
+    }
+
+    pub(crate) fn into_vector(self) -> Tensor<B, 1> {
+        match self {
+            Self::Vector(vector) => vector,
+            Self::Matrix(matrix) => matrix.flatten(0, 1),
+        }
+    }
+}
+
+impl<B: Backend> From<Tensor<B, 1>> for StoredTensor<B> {
+    fn from(vector: Tensor<B, 1>) -> Self {
+        Self::Vector(vector)
+    }
+}
+
+impl<B: Backend> From<Tensor<B, 2>> for StoredTensor<B> {
+    fn from(matrix: Tensor<B, 2>) -> Self {
+        Self::Matrix(matrix)
+    }
+}
+
+/// Whether a tensor has the shape that the configuration calls for.
+pub(crate) fn check_shape(location: &Path, tensor: &str, expected: &[usize], found: &[usize]) -> Result<(), ModelError> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(ModelError::Tensor {
+        path: location.to_owned(),
+        tensor: tensor.to_owned(),
+        expected: format!("shape {expected:?}"),
+        found: format!("{found:?}"),
+    })
+}
+
+/// Tensors in memory: a model that is being trained, for instance. Models share them; nothing is copied.
+pub type Tensors<B> = BTreeMap<String, StoredTensor<B>>;
+
+/// What errors call the place of tensors in memory.
+const IN_MEMORY: &str = "(tensors in memory)";
+
+impl<B: Backend> TensorSource<B> for Tensors<B> {
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
+
+    fn contains(&self, tensor: &str) -> bool {
+        self.contains_key(tensor)
+    }
+
+    fn location(&self, _tensor: &str) -> &Path {
+        Path::new(IN_MEMORY)
+    }
+
+    fn tensor(
+        &self,
+        tensor: &str,
+        shape: &[usize],
+        _dtype: DType,
+        _device: &B::Device,
+    ) -> Result<StoredTensor<B>, ModelError> {
+        let location = Path::new(IN_MEMORY);
+        let missing = || ModelError::MissingTensor { path: location.to_owned(), tensor: tensor.to_owned() };
+        let stored = self.get(tensor).ok_or_else(missing)?;
+        check_shape(location, tensor, shape, &stored.shape())?;
+        Ok(stored.clone())
+    }
+}
+
+/// A source that has whatever it is asked for, all zeros, and writes down what that was.
+pub(crate) struct Outline<F> {
+    /// Which of the names that a tensor may have it has.
+    pub(crate) is_stored: F,
+    pub(crate) shapes: RefCell<BTreeMap<String, Vec<usize>>>,
+}
+
+impl<B: Backend, F: Fn(&str) -> bool> TensorSource<B> for Outline<F> {
+    fn names(&self) -> Vec<String> {
+        self.shapes.borrow().keys().cloned().collect()
+    }
+
+    fn contains(&self, tensor: &str) -> bool {
+        (self.is_stored)(tensor)
+    }
+
+    fn location(&self, _tensor: &str) -> &Path {
+        Path::new("(no tensors yet)")
+    }
+
+    fn tensor(
+        &self,
+        tensor: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &B::Device,
+    ) -> Result<StoredTensor<B>, ModelError> {
+        self.shapes.borrow_mut().insert(tensor.to_owned(), shape.to_vec());
+        Ok(match *shape {
+            [len] => Tensor::<B, 1>::zeros([len], (device, dtype)).into(),
+            _ => {
+                let rows = shape.first().copied().unwrap_or(1);
+                Tensor::<B, 2>::zeros([rows, shape.iter().skip(1).product()], (device, dtype)).into()
+            }
+        })
+    }
+}
