@@ -3,6 +3,8 @@
 //! One [`TransformerConfig`] drives one implementation; a family turns its `config.json` into it. Sizes are checked against
 //! [limits](TransformerConfig::validate) before anything is allocated from them.
 
+pub use stepfn_kernels::activation::Activation;
+
 use crate::ModelError;
 
 /// Most layers of a stack: more than in any published model.
@@ -206,22 +208,6 @@ pub struct FeedForwardConfig {
     pub gated: bool,
     /// Whether the projections have biases.
     pub bias: bool,
-}
-
-/// The nonlinearity of a feed-forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `max(x, 0)`.
-    Relu,
-    /// `x · σ(x)` (also called swish).
-    Silu,
-    /// `x · Φ(x)` (Hendrycks & Gimpel 2016).
-    Gelu,
-    /// `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
-    GeluTanh,
-    /// `x · σ(1.702 x)`.
-    GeluQuick,
 }
 
 /// Dropout rates as the checkpoint has them, by site.

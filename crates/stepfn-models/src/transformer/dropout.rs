@@ -54,18 +54,6 @@ impl Masks<'_> {
         }
     }
 
-    /// `x` with some of its elements dropped and the others scaled.
-    ///
-    /// # Shapes
-    /// - `x`, result: `[texts · places, width]`
-    pub(crate) fn apply<B: Backend>(&self, x: Tensor<B, 2>, layer: usize, site: Site, rate: f64) -> Tensor<B, 2> {
-        let [_, width] = x.dims();
-        match self.multipliers(layer, site, rate, width, &x.device()) {
-            Some(mask) => x * mask,
-            None => x,
-        }
-    }
-
     /// What attention probabilities are multiplied by, `[texts, heads, places, keys]`.
     pub(crate) fn attention<B: Backend>(
         &self,
@@ -92,7 +80,8 @@ impl Masks<'_> {
         Some(Tensor::cat((0..texts).map(shifted).collect(), 0))
     }
 
-    fn multipliers<B: Backend>(
+    /// What activations of one site are multiplied by, `[texts · places, width]`; `None` where nothing is dropped.
+    pub(crate) fn multipliers<B: Backend>(
         &self,
         layer: usize,
         site: Site,
