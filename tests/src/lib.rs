@@ -9,4 +9,5 @@ pub mod identities;
 pub mod models;
 pub mod reference;
 pub mod suite;
+pub mod tape;
 pub mod values;

@@ -6,6 +6,7 @@ pub mod families;
 pub mod generation;
 pub mod names;
 pub mod source;
+pub mod tape;
 pub mod tokenizer;
 pub mod transformer;
 

@@ -84,7 +84,7 @@ fn capped_scores<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 4> {
     let scores = stacked_queries(inputs).matmul(key.swap_dims(2, 3)).mul_scalar(inputs.shape.scale);
     let scores = scores.reshape([texts, n_heads, queries, keys]);
     match inputs.shape.soft_cap {
-        Some(cap) => scores.div_scalar(cap).tanh().mul_scalar(cap),
+        Some(cap) => scores.mul_scalar(cap.recip()).tanh().mul_scalar(cap),
         None => scores,
     }
 }

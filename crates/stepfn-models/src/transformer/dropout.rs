@@ -1,7 +1,7 @@
 //! Dropout as an argument of the forward pass, never a state of the model (Srivastava et al. 2014; as a Bayesian approximation, Gal &
 //! Ghahramani 2016). The masks are those of [`stepfn_kernels::dropout`]: functions of seed, text, sample and place alone.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack};
 
 use super::TokenBatch;
@@ -43,6 +43,8 @@ pub(crate) struct Masks<'a> {
     pub(crate) batch: &'a TokenBatch,
     /// Places at the end of every text that are computed.
     pub(crate) places: usize,
+    /// The element type of what they are multiplied with.
+    pub(crate) dtype: DType,
 }
 
 impl Masks<'_> {
@@ -97,6 +99,7 @@ impl Masks<'_> {
             MaskRow { text: number, sample, position }
         };
         let stream = MaskStream::new(*seed, self.stack, layer as u32, site);
-        Some(stream.mask(&self.batch.map(self.places, row), width, rate, device))
+        let mask: Tensor<B, 2> = stream.mask(&self.batch.map(self.places, row), width, rate, device);
+        Some(if mask.dtype() == self.dtype { mask } else { mask.cast(self.dtype) })
     }
 }

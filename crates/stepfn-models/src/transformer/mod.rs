@@ -24,3 +24,4 @@ pub use tape::{Entry, Keep, Origin, StackTape};
 pub use tokens::{PaddingSide, TokenBatch};
 
 pub(crate) use linear::Linear;
+pub(crate) use rules::slope;

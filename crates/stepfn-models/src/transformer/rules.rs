@@ -26,7 +26,7 @@ pub enum Rule<S = ()> {
 }
 
 impl<S> Rule<S> {
-    fn map<'a, T>(&'a self, f: impl Fn(&'a S) -> T) -> Rule<T> {
+    pub(crate) fn map<'a, T>(&'a self, f: impl Fn(&'a S) -> T) -> Rule<T> {
         match self {
             Rule::Gradient => Rule::Gradient,
             Rule::AttnLrp => Rule::AttnLrp,

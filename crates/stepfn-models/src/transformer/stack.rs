@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{DType, Int, Tensor, backend::Backend};
 use stepfn_kernels::Cotangents;
 use stepfn_kernels::attention::Visible;
 use stepfn_kernels::dropout::{DropRate, Site, Stack as MaskedStack};
@@ -296,7 +296,7 @@ impl<B: Backend> Stack<B> {
         self.check(batch, source, dropout, entry, cached)?;
         let places = batch.width() - cached;
         let (device, dtype) = (embedded.device(), embedded.dtype());
-        let masks = self.masks(batch, dropout, places);
+        let masks = self.masks(batch, dropout, places, dtype);
         let mut run = Run {
             last: embedded,
             tables: Tables::new(
@@ -465,7 +465,7 @@ impl<B: Backend> Stack<B> {
         match &tape.layers[layer - tape.entry.layer()] {
             LayerTape::Whole(inside) => Cow::Borrowed(inside),
             LayerTape::Input(x) => {
-                let masks = self.masks(&tape.batch, &tape.dropout, tape.batch.width());
+                let masks = self.masks(&tape.batch, &tape.dropout, tape.batch.width(), x.dtype());
                 let memory = tape.memory.as_ref().map(|(hidden, source)| (hidden, source));
                 let around = self.surroundings(layer, &tape.tables, memory, &masks, &x.device());
                 Cow::Owned(self.blocks[layer].forward(x.clone(), around).1)
@@ -473,9 +473,9 @@ impl<B: Backend> Stack<B> {
         }
     }
 
-    fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize) -> Masks<'a> {
+    fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize, dtype: DType) -> Masks<'a> {
         let stack = if self.is_decoder { MaskedStack::Decoder } else { MaskedStack::Encoder };
-        Masks { dropout, published: self.config.dropout, stack, batch, places }
+        Masks { dropout, published: self.config.dropout, stack, batch, places, dtype }
     }
 
     /// What self-attention of a layer sees.
