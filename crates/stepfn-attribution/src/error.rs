@@ -13,6 +13,16 @@ pub enum AttributionError {
     /// A step function could not be computed.
     #[error(transparent)]
     Step(#[from] StepError),
+    /// A step function could not be computed for one text.
+    #[error("text {text}{}: {error}", step.map_or_else(String::new, |step| format!(", step {step}")))]
+    StepOfText {
+        /// The text's number, from 0.
+        text: usize,
+        /// The step, from 0 at the first that is scored, where it is one in particular. The error's own `row` is the same.
+        step: Option<usize>,
+        /// What went wrong there.
+        error: StepError,
+    },
     /// What is asked of a text does not fit it.
     #[error("text {text}: expected {expected}, found {found}")]
     Text {

@@ -94,6 +94,18 @@ pub enum Positions {
     Alibi,
 }
 
+impl Positions {
+    /// Most tokens that a text can have; `None` where positions go on for ever (a model is worse beyond those that it was trained on, but
+    /// not undefined).
+    pub fn most(&self) -> Option<usize> {
+        match self {
+            Positions::Learned { offset, rows } => Some(rows.saturating_sub(*offset)),
+            Positions::SinusoidalHalves { max } => Some(*max),
+            _ => None,
+        }
+    }
+}
+
 /// Rotary position embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryConfig {

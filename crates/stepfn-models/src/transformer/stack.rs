@@ -541,12 +541,7 @@ impl<B: Backend> Stack<B> {
                 return wrong("dropout rates in [0, 1)".to_owned(), rate.to_string());
             }
         }
-        let most = match &self.config.positions {
-            Positions::Learned { offset, rows } => rows.saturating_sub(*offset),
-            Positions::SinusoidalHalves { max } => *max,
-            // These go on for ever; a model is worse beyond the positions that it was trained on, but not undefined.
-            _ => return Ok(()),
-        };
+        let Some(most) = self.config.positions.most() else { return Ok(()) };
         match batch.texts().iter().position(|text| text.len() > most) {
             Some(text) => Err(ModelError::Input {
                 text,
