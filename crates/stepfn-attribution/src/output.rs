@@ -12,13 +12,17 @@ use crate::AttributionError;
 /// The version of the JSON that [`Attribution`] is written as.
 pub const FORMAT: u32 = 1;
 
+/// The id of a token that stands for several, or for none of the vocabulary: what aggregation makes of merged tokens.
+pub const MERGED: u32 = u32::MAX;
+
 /// Where the predictions of one text came from.
 ///
 /// Steps are positions of `target`: `target[steps]` are the predicted tokens. Scores of a token that a step can't see are NaN (`null` in
 /// JSON), as are those of steps where a step function has no value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {
-    /// [`FORMAT`] when it was written.
+    /// [`FORMAT`] when it was written. A newer one than this crate's is not read.
+    #[serde(deserialize_with = "readable_format")]
     pub format: u32,
     /// What the encoder read; empty for a causal model.
     pub source: Vec<Token>,
@@ -36,8 +40,80 @@ pub struct Attribution {
     /// For methods that promise completeness: how far the scores of each step are from adding up.
     #[serde(with = "optional_column")]
     pub deltas: Option<Vec<f32>>,
+    /// The token that each step was compared with, `None` where a step has no partner; empty where nothing was compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contrast: Vec<Option<Token>>,
     /// How it was made.
     pub about: About,
+}
+
+impl Attribution {
+    /// An answer without scores yet.
+    pub fn new(source: Vec<Token>, target: Vec<Token>, steps: Range<usize>) -> Self {
+        Self {
+            format: FORMAT,
+            source,
+            target,
+            steps,
+            source_scores: None,
+            target_scores: None,
+            step_scores: BTreeMap::new(),
+            deltas: None,
+            contrast: Vec::new(),
+            about: About::default(),
+        }
+    }
+
+    /// Whether the parts fit each other: steps lie in the target, scores have a row for every token and a column for every step.
+    ///
+    /// # Errors
+    /// [`AttributionError::Format`] naming the part that doesn't fit.
+    pub fn check(&self) -> Result<(), AttributionError> {
+        let Range { start, end } = self.steps;
+        if start > end || end > self.target.len() {
+            let expected = format!("positions among the {} tokens of `target`", self.target.len());
+            return Err(misfit("steps", expected, format!("{start}..{end}")));
+        }
+        let sides = [
+            ("source_scores", &self.source_scores, self.source.len()),
+            ("target_scores", &self.target_scores, self.target.len()),
+        ];
+        for (what, scores, tokens) in sides {
+            let Some(scores) = scores else { continue };
+            if scores.tokens() != tokens || scores.steps() != end - start {
+                let expected = format!("{tokens} tokens and {} steps", end - start);
+                return Err(misfit(what, expected, format!("{} tokens and {} steps", scores.tokens(), scores.steps())));
+            }
+        }
+        let columns = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
+        let columns = columns.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
+        let contrast = (!self.contrast.is_empty()).then(|| ("contrast".to_owned(), self.contrast.len()));
+        for (what, length) in columns.chain(contrast) {
+            if length != end - start {
+                return Err(misfit(&what, format!("{}, one per step", end - start), length.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is one number per token and step on both sides.
+    pub fn is_aggregated(&self) -> bool {
+        [&self.source_scores, &self.target_scores].into_iter().flatten().all(Scores::is_aggregated)
+    }
+}
+
+fn misfit(what: &str, expected: String, found: String) -> AttributionError {
+    AttributionError::Format { what: what.to_owned(), expected, found }
+}
+
+fn readable_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let found = u32::deserialize(deserializer)?;
+    if found > FORMAT {
+        return Err(serde::de::Error::custom(format!(
+            "expected format {FORMAT} or older, found {found}: a newer stepfn wrote this file, and is needed to read it"
+        )));
+    }
+    Ok(found)
 }
 
 /// How an [`Attribution`] was made: all that is needed to make it again.
@@ -92,6 +168,19 @@ pub struct Scores {
     values: Vec<f32>,
 }
 
+impl Axis {
+    /// Its name, as in JSON and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Step => "step",
+            Self::Hidden => "hidden",
+            Self::Layer => "layer",
+            Self::Head => "head",
+        }
+    }
+}
+
 impl Scores {
     /// Scores with axes beyond `[token, step]`.
     ///
@@ -120,6 +209,30 @@ impl Scores {
     /// As [`new`](Self::new).
     pub fn per_token(tokens: usize, steps: usize, values: Vec<f32>) -> Result<Self, AttributionError> {
         Self::new(vec![Axis::Token, Axis::Step], vec![tokens, steps], values)
+    }
+
+    /// Scores whose axes behind token and step are `inner`, filled by `value(token, step, position in the inner axes)`.
+    pub(crate) fn filled(
+        tokens: usize,
+        steps: usize,
+        inner: &[(Axis, usize)],
+        mut value: impl FnMut(usize, usize, usize) -> f32,
+    ) -> Self {
+        let depth: usize = inner.iter().map(|&(_, size)| size).product();
+        let mut values = Vec::with_capacity(tokens * steps * depth);
+        for token in 0..tokens {
+            for step in 0..steps {
+                values.extend((0..depth).map(|position| value(token, step, position)));
+            }
+        }
+        let axes = [Axis::Token, Axis::Step].into_iter().chain(inner.iter().map(|&(axis, _)| axis)).collect();
+        let shape = [tokens, steps].into_iter().chain(inner.iter().map(|&(_, size)| size)).collect();
+        Self { axes, shape, values }
+    }
+
+    /// The axes behind token and step, with their sizes.
+    pub fn inner(&self) -> Vec<(Axis, usize)> {
+        self.axes[2..].iter().copied().zip(self.shape[2..].iter().copied()).collect()
     }
 
     /// What each dimension counts.
