@@ -55,4 +55,21 @@ pub enum AttributionError {
         /// What it holds.
         found: String,
     },
+    /// The progress callback asked to stop.
+    #[error("stopped before it was done, as asked")]
+    Cancelled,
+    /// There is no method of that name.
+    #[error(
+        "there is no method `{found}`{}; there are: {}",
+        nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)")),
+        supported.join(", ")
+    )]
+    UnknownMethod {
+        /// What was asked for.
+        found: String,
+        /// The name most like it.
+        nearest: Option<&'static str>,
+        /// All methods.
+        supported: Vec<&'static str>,
+    },
 }

@@ -313,6 +313,16 @@ impl TransformerConfig {
         Ok(())
     }
 
+    /// Floating-point numbers that the busiest block has in flight for one token, about: what memory is planned with.
+    pub fn floats_per_token(&self) -> usize {
+        let of_stack = |stack: &StackConfig| {
+            let AttentionConfig { n_heads, n_kv_heads, head_dim, .. } = stack.attention;
+            let FeedForwardConfig { size, gated, .. } = stack.feed_forward;
+            8 * self.hidden_size + 2 * (n_heads + 2 * n_kv_heads) * head_dim + size * if gated { 4 } else { 2 }
+        };
+        self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)
+    }
+
     /// Whether the model has an encoder.
     pub fn is_encoder_decoder(&self) -> bool {
         self.encoder.is_some()

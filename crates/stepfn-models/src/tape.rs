@@ -51,6 +51,22 @@ impl<B: Backend> Tape<B> {
     pub fn hidden(&self) -> &Tensor<B, 2> {
         &self.hidden
     }
+
+    /// The decoder's residual stream before a block, or behind the last one, `[texts · width, hidden]`.
+    ///
+    /// # Panics
+    /// If the pass began behind it.
+    pub fn residual(&self, layer: usize) -> Tensor<B, 2> {
+        self.decoder.residual(layer).unwrap_or_else(|| self.hidden.clone())
+    }
+
+    /// The encoder's, where there is one.
+    ///
+    /// # Panics
+    /// If the pass began behind it.
+    pub fn encoder_residual(&self, layer: usize) -> Option<Tensor<B, 2>> {
+        self.encoder.as_ref()?.residual(layer).or_else(|| self.decoder.memory())
+    }
 }
 
 /// Derivatives with respect to what a model read.

@@ -520,8 +520,8 @@ impl<B: Backend> Stack<B> {
             let expected = format!("more than the {cached} tokens that were read");
             return wrong(expected, format!("{}", batch.width()));
         }
-        if entry.layer() >= self.blocks.len() {
-            return wrong(format!("a layer below {}", self.blocks.len()), entry.layer().to_string());
+        if entry.layer() > self.blocks.len() {
+            return wrong(format!("a layer up to {}", self.blocks.len()), entry.layer().to_string());
         }
         match source {
             None if self.cross => return wrong("an encoder's output to read".to_owned(), "none".to_owned()),

@@ -69,6 +69,23 @@ pub struct StackTape<B: Backend> {
     pub(super) last_mask: Option<Tensor<B, 2>>,
 }
 
+impl<B: Backend> StackTape<B> {
+    /// The residual stream before a block, or behind the last; `None` where the last hidden states are just that.
+    pub(crate) fn residual(&self, layer: usize) -> Option<Tensor<B, 2>> {
+        let index = layer - self.entry.layer();
+        match self.layers.get(index) {
+            Some(LayerTape::Input(x)) => Some(x.clone()),
+            Some(LayerTape::Whole(inside)) => Some(inside.input().clone()),
+            None => self.unnormalized.clone(),
+        }
+    }
+
+    /// The encoder's output that the pass read.
+    pub(crate) fn memory(&self) -> Option<Tensor<B, 2>> {
+        self.memory.as_ref().map(|(hidden, _)| hidden.clone())
+    }
+}
+
 /// What is kept of one block.
 #[derive(Debug, Clone)]
 pub(super) enum LayerTape<B: Backend> {
