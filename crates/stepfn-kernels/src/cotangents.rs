@@ -25,6 +25,18 @@ impl Cotangents {
         saved * self.per_text
     }
 
+    /// The saved row of a gradient row, of `saved` rows.
+    #[inline(always)]
+    pub(crate) fn saved_row(self, row: usize, saved: usize) -> usize {
+        let width = saved / self.texts;
+        row / (self.per_text * width) * width + row % width
+    }
+
+    /// Whether `grad` rows lie over `saved` rows in this way.
+    pub(crate) fn fit(self, grad: usize, saved: usize) -> bool {
+        self.texts > 0 && saved.is_multiple_of(self.texts) && grad == self.rows(saved)
+    }
+
     /// Saved rows seen from above: broadcast over the cotangents.
     ///
     /// # Shapes

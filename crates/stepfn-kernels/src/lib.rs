@@ -30,6 +30,8 @@
 mod cotangents;
 mod host;
 mod lanes;
+#[cfg(feature = "flex")]
+mod product;
 mod threefry;
 
 pub mod activation;

@@ -7,6 +7,8 @@ use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::Cotangents;
 use crate::cotangents::is_half;
+use crate::host::{self, BlockKernel, HostRows, RowKernel};
+use crate::lanes;
 
 /// The formula of a normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +34,10 @@ pub fn normalize<B: Backend>(
     kind: NormKind,
     epsilon: f64,
 ) -> Tensor<B, 2> {
-    composed(x, weight, bias, kind, epsilon)
+    match fused(x, weight, bias, kind, epsilon) {
+        Ok(normalized) => normalized,
+        Err(x) => composed(x, weight, bias, kind, epsilon),
+    }
 }
 
 /// The gradient of `x` for the gradients `grad` of [`normalize`]'s result.
@@ -52,7 +57,10 @@ pub fn normalize_backward<B: Backend>(
     grad: Tensor<B, 2>,
     cotangents: Cotangents,
 ) -> Tensor<B, 2> {
-    composed_backward(x, weight, kind, epsilon, grad, cotangents)
+    match fused_backward(x, weight, kind, epsilon, grad, cotangents) {
+        Ok(gradient) => gradient,
+        Err(grad) => composed_backward(x, weight, kind, epsilon, grad, cotangents),
+    }
 }
 
 fn composed<B: Backend>(
@@ -105,6 +113,139 @@ fn standardized<B: Backend>(x: Tensor<B, 2>, kind: NormKind, epsilon: f64) -> (T
 /// Half precision as `f32`.
 fn widened<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     if is_half(x.dtype()) { x.cast(DType::F32) } else { x }
+}
+
+/// `x` comes back where no fused loop can read it.
+fn fused<B: Backend>(
+    x: Tensor<B, 2>,
+    weight: &Tensor<B, 2>,
+    bias: Option<&Tensor<B, 2>>,
+    kind: NormKind,
+    epsilon: f64,
+) -> Result<Tensor<B, 2>, Tensor<B, 2>> {
+    let d = x.dims()[1];
+    let vector = |vector| HostRows::of(vector).filter(|vector| vector.width() == d);
+    let Some(weight) = vector(weight) else { return Err(x) };
+    let bias = match bias.map(vector) {
+        Some(None) => return Err(x),
+        None => None,
+        Some(bias) => bias,
+    };
+    let kernel = NormKernel { weight: &weight, bias: bias.as_ref(), formula: Formula { kind, epsilon } };
+    host::transform(x, &kernel)
+}
+
+/// `grad` comes back where no fused loop can read it.
+fn fused_backward<B: Backend>(
+    x: &Tensor<B, 2>,
+    weight: &Tensor<B, 2>,
+    kind: NormKind,
+    epsilon: f64,
+    grad: Tensor<B, 2>,
+    cotangents: Cotangents,
+) -> Result<Tensor<B, 2>, Tensor<B, 2>> {
+    let [rows, d] = grad.dims();
+    let (Some(x), Some(weight)) = (HostRows::of(x), HostRows::of(weight)) else { return Err(grad) };
+    if x.width() != d || weight.width() != d || !cotangents.fit(rows, x.len()) {
+        return Err(grad);
+    }
+    let formula = Formula { kind, epsilon };
+    let [mean, factor] = host::map_rows(x.len(), d, StatisticsKernel { x: &x, formula });
+    host::transform(grad, &NormBackwardKernel { x: &x, weight: &weight, kind, mean, factor, cotangents })
+}
+
+#[derive(Clone, Copy)]
+struct Formula {
+    kind: NormKind,
+    epsilon: f64,
+}
+
+impl Formula {
+    /// Mean (0 for RMSNorm) and `r` of a row.
+    #[inline(always)]
+    fn statistics(self, row: &[f32]) -> [f32; 2] {
+        let d = row.len() as f64;
+        let mean = match self.kind {
+            NormKind::Layer => (lanes::sums(row, |x| [x])[0] / d) as f32,
+            NormKind::Rms => 0.0,
+        };
+        let [squares] = lanes::sums(row, |x| [(x - mean) * (x - mean)]);
+        [mean, (1.0 / (squares / d + self.epsilon).sqrt()) as f32]
+    }
+}
+
+struct NormKernel<'a> {
+    weight: &'a HostRows,
+    bias: Option<&'a HostRows>,
+    formula: Formula,
+}
+
+impl BlockKernel for NormKernel<'_> {
+    #[inline(always)]
+    fn rows(&self, _first: usize, rows: &mut [f32]) {
+        let weight = self.weight.row(0);
+        for row in rows.chunks_exact_mut(weight.len()) {
+            let [mean, factor] = self.formula.statistics(row);
+            match self.bias {
+                Some(bias) => {
+                    for ((x, w), b) in row.iter_mut().zip(weight).zip(bias.row(0)) {
+                        *x = ((*x - mean) * factor).mul_add(*w, *b);
+                    }
+                }
+                None => {
+                    for (x, w) in row.iter_mut().zip(weight) {
+                        *x = (*x - mean) * factor * w;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Mean and `r` of every row.
+struct StatisticsKernel<'a> {
+    x: &'a HostRows,
+    formula: Formula,
+}
+
+impl RowKernel<2> for StatisticsKernel<'_> {
+    #[inline(always)]
+    fn row(&self, index: usize) -> [f32; 2] {
+        self.formula.statistics(self.x.row(index))
+    }
+}
+
+struct NormBackwardKernel<'a> {
+    x: &'a HostRows,
+    weight: &'a HostRows,
+    kind: NormKind,
+    mean: Vec<f32>,
+    factor: Vec<f32>,
+    cotangents: Cotangents,
+}
+
+impl BlockKernel for NormBackwardKernel<'_> {
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &mut [f32]) {
+        let weight = self.weight.row(0);
+        let d = weight.len() as f64;
+        for (index, row) in rows.chunks_exact_mut(weight.len()).enumerate() {
+            let saved = self.cotangents.saved_row(first + index, self.mean.len());
+            let (x, mean, factor) = (self.x.row(saved), self.mean[saved], self.factor[saved]);
+            for (g, w) in row.iter_mut().zip(weight) {
+                *g *= w;
+            }
+            let [total, along] = lanes::sums_of_pairs(row, x, |g, x| [g, g * (x - mean)]);
+            let along = (along * f64::from(factor) * f64::from(factor) / d) as f32;
+            let level = match self.kind {
+                NormKind::Layer => (total / d) as f32,
+                NormKind::Rms => 0.0,
+            };
+            for (g, x) in row.iter_mut().zip(x) {
+                *g = factor * (*g - level - (x - mean) * along);
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::Cotangents;
+use crate::host::{self, BlockKernel, HostRows};
 
 /// Cosines and sines of the angles by which heads are rotated: the same for both halves of the rotated dimensions.
 #[derive(Debug, Clone)]
@@ -35,7 +36,10 @@ pub fn rotate<B: Backend>(
     inverse: bool,
     cotangents: Cotangents,
 ) -> Tensor<B, 2> {
-    composed(x, rotation, head_dim, inverse, cotangents)
+    match fused(x, rotation, head_dim, inverse, cotangents) {
+        Ok(rotated) => rotated,
+        Err(x) => composed(x, rotation, head_dim, inverse, cotangents),
+    }
 }
 
 fn composed<B: Backend>(
@@ -57,6 +61,53 @@ fn composed<B: Backend>(
     let rotated = part(0..dim) * cos + turned * sin;
     let rotated = if dim == head_dim { rotated } else { Tensor::cat(vec![rotated, part(dim..head_dim)], 4) };
     rotated.reshape([rows, columns])
+}
+
+/// `x` comes back where no fused loop can read it.
+fn fused<B: Backend>(
+    x: Tensor<B, 2>,
+    rotation: &Rotation<B>,
+    head_dim: usize,
+    inverse: bool,
+    cotangents: Cotangents,
+) -> Result<Tensor<B, 2>, Tensor<B, 2>> {
+    let (Some(cos), Some(sin)) = (HostRows::of(&rotation.cos), HostRows::of(&rotation.sin)) else { return Err(x) };
+    let [rows, columns] = x.dims();
+    let heads = head_dim > 0 && columns.is_multiple_of(head_dim) && cos.width() <= head_dim;
+    let tables = cos.width() == sin.width() && cos.width().is_multiple_of(2) && cos.len() == sin.len();
+    if !heads || !tables || !cotangents.fit(rows, cos.len()) {
+        return Err(x);
+    }
+    let sign = if inverse { -1.0 } else { 1.0 };
+    host::transform(x, &RotateKernel { cos: &cos, sin: &sin, sign, head_dim, columns, cotangents })
+}
+
+struct RotateKernel<'a> {
+    cos: &'a HostRows,
+    sin: &'a HostRows,
+    /// −1 to rotate back.
+    sign: f32,
+    head_dim: usize,
+    columns: usize,
+    cotangents: Cotangents,
+}
+
+impl BlockKernel for RotateKernel<'_> {
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &mut [f32]) {
+        let dim = self.cos.width();
+        for (index, row) in rows.chunks_exact_mut(self.columns).enumerate() {
+            let saved = self.cotangents.saved_row(first + index, self.cos.len());
+            let (cos, sin) = (&self.cos.row(saved)[..dim / 2], &self.sin.row(saved)[..dim / 2]);
+            for head in row.chunks_exact_mut(self.head_dim) {
+                let (left, right) = head[..dim].split_at_mut(dim / 2);
+                for (((a, b), cos), sin) in left.iter_mut().zip(right).zip(cos).zip(sin) {
+                    let sin = self.sign * sin;
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 //! Heads may share keys and values (Ainslie et al. 2023, arXiv:2305.13245): query head h reads key head `h / (n_heads / n_kv_heads)`.
 
 mod composed;
+#[cfg(feature = "flex")]
+mod fused;
 mod visible;
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -75,6 +77,10 @@ pub struct AttentionGradients<B: Backend> {
 /// # Panics
 /// If shapes don't fit together.
 pub fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 2> {
+    #[cfg(feature = "flex")]
+    if let Some(read) = fused::attention(inputs) {
+        return read;
+    }
     composed::attention(inputs)
 }
 
@@ -86,6 +92,10 @@ pub fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 2> {
 /// # Panics
 /// If shapes don't fit together.
 pub fn attention_probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 4> {
+    #[cfg(feature = "flex")]
+    if let Some(probabilities) = fused::probabilities(inputs) {
+        return probabilities;
+    }
     composed::probabilities(inputs)
 }
 
@@ -101,6 +111,10 @@ pub fn attention_backward<B: Backend>(
     grad: Tensor<B, 2>,
     per_text: usize,
 ) -> AttentionGradients<B> {
+    #[cfg(feature = "flex")]
+    if let Some(gradients) = fused::backward(inputs, &grad, per_text) {
+        return gradients;
+    }
     composed::backward(inputs, grad, per_text)
 }
 
