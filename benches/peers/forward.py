@@ -1,6 +1,7 @@
 """Forward passes of transformers: the other side of an interleaved benchmark.
 
-Speaks JSON, one object per line. First it says {"torch": version, "transformers": version, "threads": n}; then it answers
+Speaks JSON, one object per line. First it says
+{"torch": version, "transformers": version, "threads": n}; then it answers
 
     {"setup": {"shape": "gpt2-small", "batch": B, "length": N}}  with {"ok": true}
     {"time": "last", "repeats": k}                               with {"seconds": [k floats]}
