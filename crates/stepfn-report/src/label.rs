@@ -73,7 +73,7 @@ pub(crate) fn clip(text: &str, columns: usize) -> String {
     clipped
 }
 
-/// Numbers of a row or table as text, with as many decimals as its largest needs for three digits; nothing for NaN.
+/// A number of a row or table as text: two decimals, more if the largest is below 0.1 and fewer if it is above 10; nothing for NaN.
 pub(crate) fn number(value: f32, max: f32) -> String {
     if value.is_nan() {
         return String::new();
@@ -82,7 +82,8 @@ pub(crate) fn number(value: f32, max: f32) -> String {
         return format!("{value:.1e}");
     }
     let magnitude = if max > 0.0 { max.log10().floor() as i32 } else { 0 };
-    let decimals = usize::try_from((2 - magnitude).clamp(0, 7)).unwrap_or(0);
+    let decimals = if magnitude < 0 { 1 - magnitude } else { 2 - magnitude };
+    let decimals = usize::try_from(decimals.clamp(0, 7)).unwrap_or(0);
     let text = format!("{value:.decimals$}");
     // Zero has no sign, and neither has what is rounded to it.
     match text.strip_prefix('-') {
@@ -132,10 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_three_digits() {
+    fn numbers_have_the_decimals_that_their_table_needs() {
         for (value, max, expected) in [
             (0.123_456, 1.0, "0.12"),
-            (0.123_456, 0.5, "0.123"),
+            (0.123_456, 0.5, "0.12"),
+            (0.012_345, 0.05, "0.012"),
             (-0.000_1, 1.0, "0.00"),
             (12.34, 40.0, "12.3"),
             (1234.5, 5000.0, "1234"),

@@ -20,4 +20,5 @@ pub mod svg;
 pub mod terminal;
 
 #[cfg(test)]
+#[path = "../tests/samples/mod.rs"]
 mod samples;

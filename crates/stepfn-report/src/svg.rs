@@ -27,8 +27,10 @@ impl Default for SvgOptions {
     }
 }
 
-/// Sizes in the units of the drawing, which are pixels where it isn't scaled.
+/// Sizes in the units of the drawing, which are pixels where it isn't scaled. A cell is wider if its numbers are.
 const CELL: (f64, f64) = (38.0, 22.0);
+/// What a digit is wide in the small font.
+const DIGIT: f64 = 6.0;
 const FONT: f64 = 12.0;
 const SMALL: f64 = 10.0;
 const MARGIN: f64 = 10.0;
@@ -48,9 +50,10 @@ pub fn render(attribution: &Attribution, options: &SvgOptions) -> String {
     let leaning = room(grid.columns.iter().map(|column| column.text.as_str()));
     let (sine, cosine) = LEAN.to_radians().sin_cos();
     let top = MARGIN + leaning * sine + FONT;
-    let right = left + CELL.0 * grid.columns.len() as f64;
+    let cell = cell_width(&grid, steps, options.numbers);
+    let right = left + cell * grid.columns.len() as f64;
 
-    let mut drawing = Drawing { text: String::new(), left, y: top };
+    let mut drawing = Drawing { text: String::new(), left, cell, y: top };
     drawing.header(&grid.columns);
     for section in &grid.sections {
         drawing.section(section, grid.scale, options.numbers);
@@ -78,10 +81,21 @@ fn room<'a>(labels: impl Iterator<Item = &'a str>) -> f64 {
     labels.map(|label| width(label).min(LABEL)).max().unwrap_or(0) as f64 * COLUMN
 }
 
+/// Room for the widest number.
+fn cell_width(grid: &Grid, steps: &[(String, Vec<f32>)], numbers: bool) -> f64 {
+    let cells = grid.sections.iter().flat_map(|section| &section.rows).filter(|_| numbers);
+    let cells = cells.map(|(_, values)| (values, grid.scale.max));
+    let steps = steps.iter().map(|(_, values)| (values, Scale::of(values.iter().copied()).max));
+    let texts = cells.chain(steps).flat_map(|(values, max)| values.iter().map(move |&value| number(value, max).len()));
+    CELL.0.max(texts.max().unwrap_or(0) as f64 * DIGIT + 6.0)
+}
+
 struct Drawing {
     text: String,
     /// Where the cells begin.
     left: f64,
+    /// How wide a cell is.
+    cell: f64,
     /// The top of what comes next.
     y: f64,
 }
@@ -93,7 +107,7 @@ impl Drawing {
 
     /// The middle of a column.
     fn column(&self, at: usize) -> f64 {
-        self.left + CELL.0 * (at as f64 + 0.5)
+        self.left + self.cell * (at as f64 + 0.5)
     }
 
     fn header(&mut self, columns: &[Label]) {
@@ -117,8 +131,8 @@ impl Drawing {
             self.label(label);
             for (at, &value) in values.iter().enumerate() {
                 let Some(color) = scale.color(value) else { continue };
-                let (x, y) = (self.left + CELL.0 * at as f64, self.y);
-                let (wide, high) = CELL;
+                let (x, y) = (self.left + self.cell * at as f64, self.y);
+                let (wide, high) = (self.cell, CELL.1);
                 self.element(format_args!(
                     "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"{}\" stroke=\"#fff\"/>",
                     hex(color)
@@ -229,11 +243,11 @@ mod tests {
         let rects = elements(&svg).iter().filter(|name| *name == "rect").count();
         // 8 source tokens at 10 steps; 1 to 10 target tokens; the ground and the legend.
         assert_eq!(rects, 80 + 55 + 2);
-        assert!(svg.contains(">eröffnet</text>") && svg.contains(">0.970</text>"), "{svg}");
+        assert!(svg.contains(">eröffnet</text>") && svg.contains(">0.97</text>"), "{svg}");
         let bare = SvgOptions { numbers: false, step_scores: false, ..SvgOptions::default() };
         let bare = render(&samples::translation(), &bare);
         assert_eq!(elements(&bare).iter().filter(|name| *name == "rect").count(), rects);
-        assert!(!bare.contains(">0.970</text>") && bare.len() < svg.len());
+        assert!(!bare.contains(">0.97</text>") && bare.len() < svg.len());
     }
 
     #[test]

@@ -10,9 +10,9 @@
 //! attribution.target_scores = Some(Scores::per_token(3, 2, vec![0.2, 0.3, f32::NAN, 0.1, f32::NAN, f32::NAN])?);
 //! let options = TerminalOptions { colors: Colors::None, ..TerminalOptions::default() };
 //! assert!(render(&attribution, &options).ends_with("
-//!        old   man
-//! An    1.00  0.75
-//! old         0.25
+//!      old   man
+//! An  1.00  0.75
+//! old       0.25
 //! "));
 //! # Ok::<(), stepfn_attribution::AttributionError>(())
 //! ```
@@ -128,7 +128,7 @@ impl Table<'_> {
         let mut header = " ".repeat(self.label_width);
         for at in columns.clone() {
             let label = clip(&self.grid.columns[at].text, self.widths[at]);
-            header += &pad_left(&label, self.widths[at] + 2, &self.styled(&label, &self.grid.columns[at]));
+            header += &cell(&label, self.widths[at], &self.styled(&label, &self.grid.columns[at]));
         }
         line(text, &header);
         let several = self.grid.sections.len() > 1;
@@ -136,7 +136,8 @@ impl Table<'_> {
             if several {
                 line(text, &self.pen.dim(&format!("── {}", section.name)));
             }
-            for (label, values) in &section.rows {
+            let seen = |values: &[f32]| values[columns.clone()].iter().any(|value| !value.is_nan());
+            for (label, values) in section.rows.iter().filter(|(_, values)| seen(values)) {
                 let row: String = columns.clone().map(|at| self.cell(values[at], self.widths[at])).collect();
                 line(text, &(self.row_label(label) + &row));
             }
@@ -147,7 +148,10 @@ impl Table<'_> {
         for (name, values) in &self.grid.step_scores {
             let max = largest(values);
             let label = Label { text: crate::label::plain(name), special: false };
-            let number = |at: usize| pad_left(&number(values[at], max), self.widths[at] + 2, &number(values[at], max));
+            let number = |at: usize| {
+                let number = number(values[at], max);
+                cell(&number, self.widths[at], &number)
+            };
             line(text, &(self.row_label(&label) + &columns.clone().map(number).collect::<String>()));
         }
     }
@@ -165,15 +169,15 @@ impl Table<'_> {
     fn cell(&self, value: f32, width: usize) -> String {
         let text = number(value, self.grid.scale.max);
         match self.grid.scale.color(value) {
-            Some(color) if self.pen.0 != Colors::None => self.pen.on(color, &format!(" {text:>width$} ")),
-            _ => format!("{text:>width$}", width = width + 2),
+            Some(color) => self.pen.on(color, &cell(&text, width, &text)),
+            None => cell(&text, width, &text),
         }
     }
 }
 
-/// `text` right-aligned, shown as `styled`.
-fn pad_left(text: &str, columns: usize, styled: &str) -> String {
-    " ".repeat(columns.saturating_sub(width(text))) + styled
+/// `text` right-aligned in a column with a space on both sides, shown as `styled`.
+fn cell(text: &str, columns: usize, styled: &str) -> String {
+    format!("{}{styled} ", " ".repeat((columns + 1).saturating_sub(width(text))))
 }
 
 /// A line without spaces at its end.
@@ -239,13 +243,12 @@ mod tests {
     #[test]
     fn a_translation_in_plain_text() {
         let text = render(&samples::translation(), &plain(100));
-        println!("{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "integrated_gradients of probability, opus-mt-en-de");
         assert!(lines[3].contains("Der") && lines[3].contains("eröffnet"), "{text}");
         assert!(lines.contains(&"── source") && lines.contains(&"── target") && lines.contains(&"── steps"), "{text}");
         let row = |name: &str| lines.iter().find(|line| line.starts_with(name)).copied().unwrap_or_default();
-        assert!(row("probability").contains("0.970"), "{text}");
+        assert!(row("probability").contains(" 0.97 "), "{text}");
         assert!(row("chair").split_whitespace().count() == 11, "{text}");
         assert!(!text.contains('\x1b'));
     }
@@ -253,13 +256,11 @@ mod tests {
     #[test]
     fn wide_tables_are_broken_into_blocks() {
         let narrow = render(&samples::translation(), &plain(44));
-        assert!(narrow.lines().all(|line| width(line) <= 44), "{narrow}");
-        assert!(narrow.matches("── source").count() >= 2, "{narrow}");
-        assert_eq!(
-            narrow.matches("eröffnet").count(),
-            1 + narrow.matches("── source").count(),
-            "a column, and a row in each block"
-        );
+        assert!(narrow.lines().skip(2).all(|line| width(line) <= 44), "{narrow}");
+        let headers: Vec<&str> = narrow.split("\n\n").skip(1).filter_map(|block| block.lines().next()).collect();
+        assert!(headers.len() >= 2, "{narrow}");
+        let columns: Vec<&str> = headers.iter().flat_map(|header| header.split_whitespace()).collect();
+        assert_eq!(columns, ["Der", "Vor", "sitz", "ende", "eröffnet", "e", "die", "Sitzung", ".", "</s>"]);
         let wide = render(&samples::translation(), &plain(200));
         assert_eq!(wide.matches("── source").count(), 1);
     }
@@ -267,7 +268,6 @@ mod tests {
     #[test]
     fn colors_come_with_readable_text() {
         let full = render(&samples::translation(), &TerminalOptions { width: 100, ..TerminalOptions::default() });
-        println!("{full}");
         assert!(full.contains("\x1b[48;2;"));
         let indexed =
             render(&samples::translation(), &TerminalOptions { colors: Colors::Indexed, ..TerminalOptions::default() });

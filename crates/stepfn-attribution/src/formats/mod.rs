@@ -168,12 +168,14 @@ pub(crate) mod samples {
 
 #[cfg(test)]
 mod tests {
+    use core::slice::from_ref;
+
     use super::*;
 
     #[test]
     fn the_format_is_recognized() {
         let sample = samples::translation();
-        let ours = json::write(&[sample.clone()]);
+        let ours = json::write(from_ref(&sample));
         assert!(samples::same(&read(&ours).unwrap()[0], &sample));
         let theirs = inseq::write(&[sample]).unwrap();
         assert_eq!(read(&theirs).unwrap()[0].about.method, "integrated_gradients");

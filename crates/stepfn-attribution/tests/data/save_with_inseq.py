@@ -26,7 +26,7 @@ def tokens(*texts):
 def info(method, source, target):
     return {
         "attribution_method": method,
-        "attributed_fn": "probability",
+        "attributed_fn": "probability_fn",
         "attributed_fn_args": {"logprob": True},
         "attribution_args": {"n_steps": 3},
         "step_scores_args": {},

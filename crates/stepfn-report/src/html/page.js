@@ -5,6 +5,7 @@
 (() => {
   const page = JSON.parse(document.getElementById('data').textContent);
   const SCALES = { share: 'share of the step', peak: 'of the step’s largest', raw: 'as computed' };
+  const MOST_CELLS = 20000;
   const state = { scale: 'share', theme: '', chosen: page.texts.map(first), views: page.texts.map(() => 0) };
 
   function first(text) {
@@ -33,7 +34,7 @@
     const parts = new URLSearchParams(location.hash.slice(1));
     const [text, what] = (parts.get('select') || '').split('.');
     const found = /^([st]?)(\d+)$/.exec(what || '');
-    const chosenText = page.texts[text];
+    const chosenText = /^\d+$/.test(text) ? page.texts[text] : undefined;
     if (chosenText && found) {
       const side = { s: 'source', t: 'target' }[found[1]] || 'step';
       const at = Number(found[2]);
@@ -42,7 +43,7 @@
     }
     if (parts.get('scale') in SCALES) state.scale = parts.get('scale');
     const view = Number(parts.get('view'));
-    if (Number.isInteger(view)) state.views = page.texts.map((one) => (view < one.views.length ? view : 0));
+    if (Number.isInteger(view) && view >= 0) state.views = page.texts.map((one) => (view < one.views.length ? view : 0));
     return chosenText ? Number(text) : null;
   }
 
@@ -84,7 +85,8 @@
   function format(value, largest) {
     if (value === null || value === undefined) return '';
     if (largest >= 1e6 || (largest > 0 && largest < 1e-5)) return value.toExponential(1);
-    const decimals = Math.min(7, Math.max(0, 2 - Math.floor(Math.log10(largest || 1))));
+    const magnitude = Math.floor(Math.log10(largest || 1));
+    const decimals = Math.min(7, Math.max(0, magnitude < 0 ? 1 - magnitude : 2 - magnitude));
     const text = value.toFixed(decimals);
     return /^-[0.]*$/.test(text) ? text.slice(1) : text;
   }
@@ -164,9 +166,11 @@
       this.tableBox = make('div', { className: 'scroll table', tabIndex: 0, role: 'region' });
       this.tableBox.setAttribute('aria-label', `Scores of ${name}`);
       this.legend = make('p', { className: 'legend' });
-      this.element.append(
-        make('details', { open: true }, make('summary', { textContent: 'Heat map' }), this.tableBox, this.legend),
-      );
+      // A large table is drawn when it is asked for.
+      const cells = this.steps * (text.source.length + text.target.length);
+      this.tableDetails = make('details', { open: cells <= MOST_CELLS }, make('summary', { textContent: 'Heat map' }), this.tableBox, this.legend);
+      this.tableDetails.addEventListener('toggle', () => this.update());
+      this.element.append(this.tableDetails);
       if (text.about.length > 0) {
         const list = make('dl');
         for (const [key, value] of text.about) list.append(make('dt', { textContent: key }), make('dd', { textContent: value }));
@@ -233,7 +237,7 @@
       const view = state.views[this.number];
       if (this.viewSelect) this.viewSelect.value = view;
       this.scores = scaled(this.text, view, state.scale);
-      this.buildTable();
+      if (this.tableDetails.open) this.buildTable();
       this.shadeAll();
     }
 
@@ -377,7 +381,7 @@
   class Chart {
     constructor(owner, score) {
       const { text, steps } = owner;
-      const [left, top, height, gap] = [58, 26, 78, Math.max(34, Math.min(64, 900 / Math.max(1, steps)))];
+      const [left, top, height, gap] = [58, 26, 78, Math.max(34, Math.min(64, 460 / Math.max(1, steps)))];
       const wide = left + gap * steps + 12;
       const numbers = score.values.filter((value) => value !== null);
       let [low, high] = [Math.min(0, ...numbers), Math.max(...numbers, 0)];
@@ -387,8 +391,9 @@
       const name = `${score.name} per predicted token` + (numbers.length > 0 ? `, from ${format(Math.min(...numbers), greatest(numbers))} to ${format(Math.max(...numbers), greatest(numbers))}` : '');
       const svg = draw('svg', { width: wide, height: top + height + 24, role: 'img', 'aria-label': name });
       svg.append(draw('text', { x: 8, y: 16, class: 'name' }, score.name));
-      for (const value of new Set([low, 0, high])) {
-        if (value < low || value > high) continue;
+      // Zero, and the ends where their numbers don't run into it.
+      for (const value of new Set([0, low, high])) {
+        if (value !== 0 && Math.abs(y(value) - y(0)) < 12) continue;
         svg.append(draw('line', { class: 'axis', x1: left, x2: wide - 8, y1: y(value), y2: y(value) }));
         svg.append(draw('text', { x: left - 6, y: y(value) + 4, 'text-anchor': 'end' }, format(value, greatest(numbers)) || '0'));
       }
@@ -423,6 +428,9 @@
       if (step !== null) {
         this.line.setAttribute('x1', this.x(step));
         this.line.setAttribute('x2', this.x(step));
+        const { scrollLeft, clientWidth } = this.element;
+        const away = this.x(step) < scrollLeft || this.x(step) > scrollLeft + clientWidth;
+        if (away) this.element.scrollLeft = this.x(step) - clientWidth / 2;
       }
     }
   }

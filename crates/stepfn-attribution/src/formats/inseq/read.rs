@@ -159,7 +159,8 @@ fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a St
     }
     About {
         method: text("attribution_method"),
-        attributed_fn: text("attributed_fn"),
+        // The name of a Python function.
+        attributed_fn: text("attributed_fn").trim_end_matches("_fn").to_owned(),
         parameters,
         model: text("model_name"),
         family: text("model_class"),
@@ -202,7 +203,9 @@ fn find(text: &str, at: usize, surface: &str) -> Range<usize> {
     if rest.starts_with(surface) {
         at..at + surface.len()
     } else if !surface.trim_start().is_empty() && rest.trim_start().starts_with(surface.trim_start()) {
-        at..at + blank + surface.trim_start().len()
+        // A space that the surface doesn't have is not the token's.
+        let start = if surface.starts_with(char::is_whitespace) { at } else { at + blank };
+        start..at + blank + surface.trim_start().len()
     } else {
         at..at
     }
@@ -297,7 +300,7 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_text_has_an_empty_span() {
-        let tokens = read_tokens(&["hello", "▁xyz", "▁world"], Some("hello  world"));
-        assert_eq!(tokens.iter().map(|(_, span, _)| span.clone()).collect::<Vec<_>>(), [0..5, 5..5, 5..12]);
+        let tokens = read_tokens(&["hello", "▁xyz", "▁world", "again"], Some("hello  world again"));
+        assert_eq!(tokens.iter().map(|(_, span, _)| span.clone()).collect::<Vec<_>>(), [0..5, 5..5, 5..12, 13..18]);
     }
 }
