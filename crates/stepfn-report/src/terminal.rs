@@ -58,8 +58,8 @@ impl Default for TerminalOptions {
 /// The widest label of a row, and of a column.
 const LABELS: [usize; 2] = [24, 14];
 
-/// Draws one text's output, ended by a line break. Special tokens are dimmed; a space stands for what a step can't see. Where there is no room for even
-/// one column, lines are longer than asked for.
+/// Draws one text's output, ended by a line break. Special tokens are dimmed; a space stands for what a step can't see. Where there is no
+/// room for even one column, lines are longer than asked for.
 pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
     let grid = Grid::new(attribution, options.normalize);
     let pen = Pen(options.colors);

@@ -92,7 +92,10 @@ mod tests {
         #[test]
         fn numbers_go_there_and_back(sample in samples::any_output()) {
             let back = &read(&write(from_ref(&sample)).unwrap()).unwrap()[0];
-            let bits = |scores: &Option<Scores>| scores.as_ref().map(|s| (s.shape().to_vec(), s.values().iter().map(|v| v.to_bits()).collect::<Vec<_>>()));
+            let bits = |scores: &Option<Scores>| {
+                let of = |scores: &Scores| scores.values().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                scores.as_ref().map(|scores| (scores.shape().to_vec(), of(scores)))
+            };
             prop_assert_eq!(bits(&back.source_scores), bits(&sample.source_scores));
             prop_assert_eq!(bits(&back.target_scores), bits(&sample.target_scores));
             prop_assert_eq!(back.steps.clone(), sample.steps.clone());
