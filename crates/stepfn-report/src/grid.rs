@@ -35,10 +35,11 @@ pub(crate) struct Section {
 }
 
 impl Grid {
-    /// The table of an output, with each step's scores as shares of their sum if asked for. Tokens that no step sees have no row.
+    /// The table of an output, with each step's scores as shares of their sum if asked for; not of those that were left after shares were
+    /// taken. Tokens that no step sees have no row.
     pub(crate) fn new(attribution: &Attribution, normalize: bool) -> Self {
         let mut attribution = attribution.per_token();
-        if normalize {
+        if normalize && !attribution.about.aggregation.contains(&Stage::Normalize.to_string()) {
             // Both sides have no axes left that could differ.
             attribution = Pipeline(vec![Stage::Normalize]).apply(&attribution).unwrap_or(attribution);
         }
@@ -107,6 +108,15 @@ mod tests {
         assert_ne!(last.0.text, grid.columns.last().unwrap().text, "the last token is seen by nothing");
         let sum: f32 = section.rows.iter().map(|(_, values)| values[0].abs()).filter(|value| !value.is_nan()).sum();
         assert!((sum - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn shares_are_taken_once() {
+        let pipeline: Pipeline = "normalize,slices(source=0:2)".parse().unwrap();
+        let sliced = pipeline.apply(&samples::translation()).unwrap();
+        let whole = Grid::new(&samples::translation(), true);
+        let cut = Grid::new(&sliced, true);
+        assert_eq!(cut.sections[0].rows[..], whole.sections[0].rows[..2]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use chromium::Browser;
+use stepfn_attribution::{Attribution, Scores};
+use stepfn_models::tokenizer::Token;
 use stepfn_report::html::{HtmlOptions, render};
 use stepfn_report::svg::{self, SvgOptions};
 
@@ -28,6 +30,7 @@ fn the_page_in_a_browser() {
             check(&mut browser, &url);
             assert_eq!(browser.complaints, Vec::<String>::new());
         }
+        opens_large_tables_on_demand(&mut browser, &folder);
         for (number, text) in texts.iter().enumerate() {
             draws_svg(&mut browser, &folder, number, &svg::render(text, &SvgOptions::default()));
         }
@@ -210,4 +213,24 @@ fn draws_svg(browser: &mut Browser, folder: &Path, number: usize, svg: &str) {
         return all.x < -0.5 || all.y < -0.5 || all.x + all.width > w + 0.5 || all.y + all.height > h + 0.5; })()";
     assert_eq!(browser.evaluate(cut), false, "text {number}");
     browser.screenshot(&format!("{number}.svg.png"));
+}
+
+/// Two hundred steps of a text of four hundred tokens.
+fn opens_large_tables_on_demand(browser: &mut Browser, folder: &Path) {
+    let token = |at: usize| Token { id: 0, surface: format!(" word{at}"), span: 0..0, special: false };
+    let mut large = Attribution::new(Vec::new(), (0..400).map(token).collect(), 200..400);
+    let score = |at: usize| if at / 200 < at % 200 + 200 { (at % 17) as f32 } else { f32::NAN };
+    large.target_scores = Some(Scores::per_token(400, 200, (0..400 * 200).map(score).collect()).unwrap());
+    let file = folder.join("large.html");
+    fs::write(&file, render(&[large], &HtmlOptions::default())).unwrap();
+    browser.open(&format!("file://{}", file.display()));
+    let rows = "document.querySelectorAll('tbody tr').length";
+    assert_eq!(browser.evaluate(rows), 0);
+    browser.click("#text-0 .flow .token:nth-of-type(251)");
+    assert_eq!(browser.evaluate(PRESSED), "word250");
+    browser.click("details summary");
+    // The table is drawn by an event that follows the click.
+    browser.evaluate("new Promise((done) => setTimeout(done, 500))");
+    assert_eq!(browser.evaluate(rows), 399);
+    assert_eq!(browser.complaints, Vec::<String>::new());
 }

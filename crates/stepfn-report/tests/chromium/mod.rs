@@ -35,9 +35,9 @@ impl Browser {
             drop(fs::remove_file(pipe));
             assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success(), "mkfifo {}", pipe.display());
         }
-        // The browser reads file 3 and writes file 4. A browser that hangs ends the test after two minutes.
+        // The browser reads file 3 and writes file 4. A browser that hangs ends the test after five minutes.
         let process = Command::new("sh")
-            .args(["-c", r#"exec timeout 120 "$@" 3<"$0/to" 4>"$0/from""#])
+            .args(["-c", r#"exec timeout 300 "$@" 3<"$0/to" 4>"$0/from""#])
             .arg(folder)
             .arg(binary)
             .args(["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"])
@@ -76,9 +76,10 @@ impl Browser {
         }
     }
 
-    /// The value of an expression on the page.
+    /// The value of an expression on the page, or of what it promises.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
-        let answer = self.call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
+        let answer = self
+            .call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true, "awaitPromise": true}));
         assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }
