@@ -54,7 +54,7 @@ pub(super) fn spans(spans: &[Slice], tokens: usize, side: &str) -> Result<Groups
     Ok(groups)
 }
 
-/// What [`split`] looks for.
+/// What a text is split at.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Separator {

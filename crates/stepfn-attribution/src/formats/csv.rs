@@ -109,7 +109,7 @@ mod tests {
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines[0], "text,kind,index,token,step,predicted,hidden,score");
         assert_eq!(lines[2], "0,target,0,The,2,nager,1,-0.5");
-        assert!(lines.iter().any(|line| *line == "1,source,0,Hi,1,Hallo,,0.5"));
+        assert!(lines.contains(&"1,source,0,Hi,1,Hallo,,0.5"));
         assert!(lines.iter().all(|line| line.matches(',').count() >= 7));
     }
 }

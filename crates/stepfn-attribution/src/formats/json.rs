@@ -59,6 +59,8 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
 
 #[cfg(test)]
 mod tests {
+    use core::slice::from_ref;
+
     use proptest::prelude::*;
 
     use super::super::samples;
@@ -101,7 +103,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(sample in samples::any_output()) {
-            let back = read(&write(&[sample.clone()])).unwrap();
+            let back = read(&write(from_ref(&sample))).unwrap();
             prop_assert!(samples::same(&back[0], &sample), "{:?}\n{:?}", back[0], sample);
         }
 

@@ -1,4 +1,4 @@
-//! Files that an [`Attribution`](crate::Attribution) is written to and read from.
+//! Files that an [`Attribution`] is written to and read from.
 //!
 //! | module | format | read | written |
 //! |---|---|---|---|
@@ -96,7 +96,8 @@ pub(crate) mod samples {
 
     /// Outputs of any size with any numbers in them.
     pub(crate) fn any_output() -> impl Strategy<Value = Attribution> {
-        let value = || prop_oneof![6 => -1e3f32..1e3, 1 => Just(f32::NAN), 1 => Just(f32::MIN_POSITIVE), 1 => any::<f32>().prop_filter("finite", |v| v.is_finite())];
+        let finite = || any::<f32>().prop_filter("finite", |value| value.is_finite());
+        let value = move || prop_oneof![6 => -1e3f32..1e3, 1 => Just(f32::NAN), 1 => finite()];
         let surfaces = |n| prop::collection::vec((".{0,6}", any::<u32>(), any::<bool>()), n);
         (0usize..4, 1usize..5, prop::option::of(1usize..3), any::<u64>())
             .prop_flat_map(move |(source, target, hidden, seed)| {
@@ -168,12 +169,14 @@ pub(crate) mod samples {
 
 #[cfg(test)]
 mod tests {
+    use core::slice::from_ref;
+
     use super::*;
 
     #[test]
     fn the_format_is_recognized() {
         let sample = samples::translation();
-        let ours = json::write(&[sample.clone()]);
+        let ours = json::write(from_ref(&sample));
         assert!(samples::same(&read(&ours).unwrap()[0], &sample));
         let theirs = inseq::write(&[sample]).unwrap();
         assert_eq!(read(&theirs).unwrap()[0].about.method, "integrated_gradients");

@@ -29,6 +29,8 @@ const MODULE: &str = "inseq.data.attribution";
 
 #[cfg(test)]
 mod tests {
+    use core::slice::from_ref;
+
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -39,14 +41,14 @@ mod tests {
     #[test]
     fn a_translation_goes_there_and_back() {
         let sample = samples::translation();
-        let back = read(&write(&[sample.clone()]).unwrap()).unwrap();
+        let back = read(&write(from_ref(&sample)).unwrap()).unwrap();
         assert!(samples::same(&back[0], &sample), "{back:?}");
     }
 
     #[test]
     fn a_causal_text_goes_there_and_back() {
         let mut sample = samples::causal();
-        let text = write(&[sample.clone()]).unwrap();
+        let text = write(from_ref(&sample)).unwrap();
         let json: Value = serde_json::from_str(&text).unwrap();
         let sequence = &json["attributes"]["sequence_attributions"][0];
         assert_eq!(sequence["__instance_type__"], json!([MODULE, "GranularFeatureAttributionSequenceOutput"]));
@@ -55,7 +57,7 @@ mod tests {
 
         let inner = [(Axis::Layer, 2), (Axis::Head, 2)];
         sample.target_scores = Some(Scores::filled(4, 2, &inner, |token, _, position| (token + position) as f32));
-        let text = write(&[sample.clone()]).unwrap();
+        let text = write(from_ref(&sample)).unwrap();
         assert!(text.contains("MultiDimensionalFeatureAttributionSequenceOutput"));
         assert!(samples::same(&read(&text).unwrap()[0], &sample));
     }
@@ -89,8 +91,11 @@ mod tests {
     proptest! {
         #[test]
         fn numbers_go_there_and_back(sample in samples::any_output()) {
-            let back = &read(&write(&[sample.clone()]).unwrap()).unwrap()[0];
-            let bits = |scores: &Option<Scores>| scores.as_ref().map(|s| (s.shape().to_vec(), s.values().iter().map(|v| v.to_bits()).collect::<Vec<_>>()));
+            let back = &read(&write(from_ref(&sample)).unwrap()).unwrap()[0];
+            let bits = |scores: &Option<Scores>| {
+                let of = |scores: &Scores| scores.values().iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+                scores.as_ref().map(|scores| (scores.shape().to_vec(), of(scores)))
+            };
             prop_assert_eq!(bits(&back.source_scores), bits(&sample.source_scores));
             prop_assert_eq!(bits(&back.target_scores), bits(&sample.target_scores));
             prop_assert_eq!(back.steps.clone(), sample.steps.clone());

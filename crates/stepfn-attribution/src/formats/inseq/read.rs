@@ -159,7 +159,8 @@ fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a St
     }
     About {
         method: text("attribution_method"),
-        attributed_fn: text("attributed_fn"),
+        // The name of a Python function.
+        attributed_fn: text("attributed_fn").trim_end_matches("_fn").to_owned(),
         parameters,
         model: text("model_name"),
         family: text("model_class"),
@@ -171,31 +172,28 @@ fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a St
 /// Tokens with spans in `text`, or in what the tokens say if the file doesn't have it.
 fn tokens(theirs: &[Instance<TokenWithId>], text: Option<&str>) -> Vec<Token> {
     let byte_level = theirs.iter().any(|token| token.attributes.token.contains(['Ġ', 'Ċ']));
-    let mut first = true;
-    let mut tokens: Vec<Token> = (theirs.iter())
+    let surface = |token: &str| match byte_level {
+        true => from_byte_level(token),
+        false => from_pieces(token),
+    };
+    let said: String = theirs.iter().map(|token| surface(&token.attributes.token)).collect();
+    let text = text.unwrap_or(&said);
+    let (mut first, mut at) = (true, 0);
+    (theirs.iter())
         .map(|Instance { attributes: TokenWithId { token, id }, .. }| {
-            let special = is_special(token);
-            let mut surface = match (special, byte_level) {
-                (true, _) => token.clone(),
-                (_, true) => from_byte_level(token),
-                (_, false) => from_pieces(token),
-            };
+            let mut surface = surface(token);
             // The marker that a tokenizer puts before a text is not in the text.
-            if first && !special && surface.trim() != "" && !text.is_some_and(|text| text.starts_with(' ')) {
+            if first && surface.trim() != "" && !text.starts_with(' ') {
                 surface = surface.strip_prefix(' ').unwrap_or(&surface).to_owned();
             }
+            let span = find(text, at, &surface);
+            let special = is_special(token) || (is_angled(token) && span.is_empty());
+            let (surface, span) = if special { (token.clone(), at..at) } else { (surface, span) };
             first &= special;
-            Token { id: u32::try_from(*id).unwrap_or(MERGED), surface, span: 0..0, special }
+            at = span.end;
+            Token { id: u32::try_from(*id).unwrap_or(MERGED), surface, span, special }
         })
-        .collect();
-    let said: String = tokens.iter().filter(|token| !token.special).map(|token| token.surface.as_str()).collect();
-    let text = text.unwrap_or(&said);
-    let mut at = 0;
-    for token in tokens.iter_mut() {
-        token.span = if token.special { at..at } else { find(text, at, &token.surface) };
-        at = token.span.end;
-    }
-    tokens
+        .collect()
 }
 
 /// Where a surface stands in a text, at or behind whitespace at a position; an empty span there if it doesn't.
@@ -205,17 +203,25 @@ fn find(text: &str, at: usize, surface: &str) -> Range<usize> {
     if rest.starts_with(surface) {
         at..at + surface.len()
     } else if !surface.trim_start().is_empty() && rest.trim_start().starts_with(surface.trim_start()) {
-        at..at + blank + surface.trim_start().len()
+        // A space that the surface doesn't have is not the token's.
+        let start = if surface.starts_with(char::is_whitespace) { at } else { at + blank };
+        start..at + blank + surface.trim_start().len()
     } else {
         at..at
     }
 }
 
-/// `</s>`, `<|endoftext|>`, `[CLS]`, but not the byte `<0x0A>`.
+/// Names that no text has by chance: `</s>`, `<|endoftext|>`, `[CLS]`.
 fn is_special(token: &str) -> bool {
-    let named = ["[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]", "[BOS]", "[EOS]"].contains(&token);
+    let known =
+        ["<s>", "</s>", "<pad>", "<unk>", "<bos>", "<eos>", "<mask>", "[CLS]", "[SEP]", "[PAD]", "[UNK]", "[MASK]"];
+    known.contains(&token) || (token.len() > 4 && token.starts_with("<|") && token.ends_with("|>"))
+}
+
+/// A name that may be one, such as `<extra_id_0>`, but not the byte `<0x0A>`.
+fn is_angled(token: &str) -> bool {
     let angled = token.len() > 2 && token.starts_with('<') && token.ends_with('>');
-    named || (angled && !token.starts_with("<0x") && !token.contains(char::is_whitespace))
+    angled && !token.starts_with("<0x") && !token.contains(char::is_whitespace)
 }
 
 /// A SentencePiece token: `▁` is a space, `<0x0A>` a byte.
@@ -287,8 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn special_tokens_are_told_by_their_names_and_by_the_text() {
+        let tokens = read_tokens(&["<90>", "<x>", "</s>"], Some("<90> </s>"));
+        assert_eq!(tokens.iter().map(|(.., special)| *special).collect::<Vec<_>>(), [false, true, true]);
+    }
+
+    #[test]
     fn what_is_not_in_the_text_has_an_empty_span() {
-        let tokens = read_tokens(&["hello", "▁xyz", "▁world"], Some("hello  world"));
-        assert_eq!(tokens.iter().map(|(_, span, _)| span.clone()).collect::<Vec<_>>(), [0..5, 5..5, 5..12]);
+        let tokens = read_tokens(&["hello", "▁xyz", "▁world", "again"], Some("hello  world again"));
+        assert_eq!(tokens.iter().map(|(_, span, _)| span.clone()).collect::<Vec<_>>(), [0..5, 5..5, 5..12, 13..18]);
     }
 }
