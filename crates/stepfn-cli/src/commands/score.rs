@@ -67,13 +67,16 @@ impl OnBackend for Score<'_> {
     }
 }
 
+/// A text and its scores, or why it has none.
+type Outcome = Result<(Prepared, TextScores), Failure>;
+
 /// Prepares and scores some texts together: one result each, in their order.
 fn score_window<B: Backend>(
     loaded: &Loaded<B>,
     window: Vec<Asked>,
     functions: &[Box<dyn StepFunction<B>>],
     options: &ScoringOptions<'_>,
-) -> Result<Vec<Result<(Prepared, TextScores), Failure>>, Failure> {
+) -> Result<Vec<Outcome>, Failure> {
     let preparer = loaded.preparer();
     let first = options.first_number as usize;
     let mut places = Vec::with_capacity(window.len());
