@@ -3,7 +3,7 @@
 //! Headers are checked by the `safetensors` crate before anything is read or allocated: every tensor must lie inside its file and have
 //! as many bytes as its shape says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -203,22 +203,23 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         };
         return Err(ModelError::File { path: whole, message: message.to_owned() });
     }
-    let json = read_json(&index)?;
+    Ok(shards(&index)?.iter().map(|name| folder.join(name)).collect())
+}
+
+/// The files that a `model.safetensors.index.json` lists, each once: names of files beside it.
+pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
+    let json = read_json(index)?;
     let map = json.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| file_error(&index, "expected an object `weight_map`"))?;
-    let mut files = Vec::new();
-    for file in map.values() {
-        let name = file.as_str().ok_or_else(|| file_error(&index, "`weight_map`: expected names of files"))?;
+    let map = map.ok_or_else(|| file_error(index, "expected an object `weight_map`"))?;
+    let name_of = |file: &Value| {
+        let name = file.as_str().ok_or_else(|| file_error(index, "`weight_map`: expected names of files"))?;
         // A name, not a path: an index must not reach outside its folder.
         if Path::new(name).file_name().is_none_or(|file| file != name) {
-            return Err(file_error(&index, format!("`weight_map`: {name:?} is not the name of a file beside it")));
+            return Err(file_error(index, format!("`weight_map`: {name:?} is not the name of a file beside it")));
         }
-        let path = folder.join(name);
-        if !files.contains(&path) {
-            files.push(path);
-        }
-    }
-    Ok(files)
+        Ok(name.to_owned())
+    };
+    map.values().map(name_of).collect()
 }
 
 fn read_json(path: &Path) -> Result<Value, ModelError> {

@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod config;
 pub mod families;
 pub mod generation;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod names;
 pub mod source;
 pub mod tokenizer;
