@@ -13,6 +13,8 @@ pub mod transformer;
 
 mod decoding;
 mod error;
+#[cfg(feature = "gguf")]
+mod gguf;
 mod json;
 mod model;
 mod parameters;
