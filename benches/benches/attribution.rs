@@ -104,12 +104,15 @@ fn questions() -> Vec<(String, usize, usize)> {
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let only: Option<String> = std::env::args().find_map(|argument| argument.strip_prefix("--only=").map(str::to_owned));
+    let only: Option<String> =
+        std::env::args().find_map(|argument| argument.strip_prefix("--only=").map(str::to_owned));
     let mut peer = Peer::start("attribution.py")
         .inspect(|peer| println!("Peer: {}\n", peer.about))
         .inspect_err(|error| eprintln!("NO RATIOS, for there is no inseq: {error}"))
         .ok();
-    println!("| shape | prompt + target | work | ours, s | inseq, s | times as fast (least–most) |\n|---|---|---|---|---|---|");
+    println!(
+        "| shape | prompt + target | work | ours, s | inseq, s | times as fast (least–most) |\n|---|---|---|---|---|---|"
+    );
     for (shape, prompt, target) in questions() {
         let model = shapes::model::<B>(&shape, &Default::default());
         let ids = shapes::ids(&shape, prompt + target, 1);

@@ -77,7 +77,9 @@ fn main() {
         .ok();
     let peak = gemm_peak::<B>(&Default::default());
     println!("Peak of a large product: {:.0} GFLOP/s\n", peak / 1e9);
-    println!("| shape | texts × tokens | ms, last logits | share of peak | × transformers | ms, all logits | × transformers |");
+    println!(
+        "| shape | texts × tokens | ms, last logits | share of peak | × transformers | ms, all logits | × transformers |"
+    );
     println!("|---|---|---|---|---|---|---|");
     for shape in chosen {
         let model = shapes::model::<B>(shape, &Default::default());
@@ -93,7 +95,9 @@ fn main() {
                 let first = seconds(&model, &batch, all);
                 let runs = if quick { 3 } else { ((BUDGET / 4.0 / first) as usize).clamp(5, 25) };
                 let pairs: Vec<(f64, f64)> = (0..runs)
-                    .map(|_| (seconds(&model, &batch, all), peer.as_mut().map_or(f64::NAN, |peer| seconds_of(peer, all))))
+                    .map(|_| {
+                        (seconds(&model, &batch, all), peer.as_mut().map_or(f64::NAN, |peer| seconds_of(peer, all)))
+                    })
                     .collect();
                 let ours = median(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
                 let mut ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| theirs / ours).collect();

@@ -13,8 +13,8 @@ use clap_complete::Shell;
 stepfn runs language models and says what they expected.
 
 A language model writes a text token by token. A step function turns what it predicted at one step into a number: how likely was this \
-token, how unsure was the model, how much would another context have changed it. `stepfn score` computes step functions of texts, \
-`stepfn generate` lets a model write.
+token, how unsure was the model, how much would another context have changed it. `stepfn score` computes step functions of texts; \
+`stepfn attribute` says which input tokens a number came from; `stepfn generate` lets a model write.
 
 Models are folders as Hugging Face tools write them: config.json, model.safetensors, tokenizer.json. A causal model (GPT-2, Llama, …) \
 reads a prompt and goes on; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
@@ -29,6 +29,26 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Say which input tokens predictions came from
+    #[command(after_long_help = "\
+Examples:
+  stepfn attribute phonetics
+  stepfn attribute phonetics --method integrated_gradients --set n_steps=20 --step-scores probability,entropy --html page.html
+  stepfn attribute --model gpt2 --source 'The capital of France is' --target 'The capital of France is Paris.' --aggregate vnorm,subwords
+  stepfn attribute --model gpt2 --target 'The nurse said that she' --contrast-target 'The nurse said that he' --from 4 \
+--attributed-fn contrast_prob_diff
+  stepfn attribute --model opus-mt-en-de --input pairs.jsonl --method attention --target-side --format jsonl -o attributions.jsonl
+
+A text without a target is written by the model first. Scores of hidden units, layers and heads become one number per token, unless --raw keeps \
+them or --aggregate says how: a pipeline such as layers=0:4,mean,subwords,normalize (see `stepfn list aggregators`).")]
+    Attribute(Box<AttributeArgs>),
+    /// Show attributions from a file
+    #[command(after_long_help = "\
+Examples:
+  stepfn show attributions.json --aggregate subwords,normalize
+  stepfn show saved-by-inseq.json --html page.html
+  stepfn attribute phonetics --format json | stepfn show - --svg map.svg")]
+    Show(ShowArgs),
     /// Score the tokens of texts with step functions
     #[command(after_long_help = "\
 Examples:
@@ -83,6 +103,51 @@ pub(crate) struct ScoreArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AttributeArgs {
+    #[command(flatten)]
+    pub(crate) texts: TextArgs,
+    /// How to attribute (see `stepfn list methods`)
+    #[arg(long, value_name = "NAME", default_value = "saliency")]
+    pub(crate) method: String,
+    /// The step function to attribute (see `stepfn list step-functions`)
+    #[arg(long, value_name = "NAME", default_value = "probability")]
+    pub(crate) attributed_fn: String,
+    /// Step functions to compute beside, with commas between them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) step_scores: Vec<String>,
+    /// Attribute to the target so far too, of an encoder-decoder; a causal model's text always is
+    #[arg(long)]
+    pub(crate) target_side: bool,
+    /// The first token that is attributed, counted in the target from 0; default: the first after the prompt
+    #[arg(long, value_name = "N")]
+    pub(crate) from: Option<usize>,
+    /// The first token that is no longer attributed
+    #[arg(long, value_name = "N")]
+    pub(crate) to: Option<usize>,
+    #[command(flatten)]
+    pub(crate) contrast: ContrastArgs,
+    /// Let a contrastive function read the contrast's own context, rather than another target in the original one
+    #[arg(long)]
+    pub(crate) contrast_force_inputs: bool,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArgs,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A file that `stepfn attribute --format json` or inseq wrote; `-` is standard input
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) view: ViewArgs,
 }
 
 #[derive(Debug, Args)]
@@ -185,7 +250,7 @@ pub(crate) struct GenerationArgs {
 /// Which model, and where it runs.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// The model: a folder with config.json, model.safetensors and tokenizer.json
+    /// The model: a folder with config.json, model.safetensors and tokenizer.json; a GGUF file; a name on a hub, org/name[@revision]
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// What it runs on
@@ -223,6 +288,63 @@ pub(crate) struct OutputArgs {
     /// Say what is done, and how long it takes
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// How attributions are shown, and where.
+#[derive(Debug, Args)]
+pub(crate) struct ViewArgs {
+    /// What becomes of the scores: stages with commas between them (see `stepfn list aggregators`)
+    #[arg(long, value_name = "STAGES")]
+    pub(crate) aggregate: Option<String>,
+    /// Keep the scores of hidden units, layers and heads
+    #[arg(long)]
+    pub(crate) raw: bool,
+    /// Write a page for a browser, too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Write a drawing of the heat map, too; of several texts, one each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Form of the results
+    #[arg(long, value_enum, default_value_t = ViewFormat::Table)]
+    pub(crate) format: ViewFormat,
+    /// Write results to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Neither progress nor warnings
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what is done, and how long it takes
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+impl ViewArgs {
+    /// Where results go, and in what form where others have it too.
+    pub(crate) fn to(&self) -> OutputArgs {
+        let format = match self.format {
+            ViewFormat::Table => Format::Table,
+            // Whole files of all texts.
+            ViewFormat::Json | ViewFormat::Inseq => Format::Json,
+            ViewFormat::Jsonl => Format::Jsonl,
+            ViewFormat::Csv => Format::Csv,
+        };
+        OutputArgs { format, output: self.output.clone(), quiet: self.quiet, verbose: self.verbose }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ViewFormat {
+    /// A heat map, in colours on a terminal
+    Table,
+    /// An object, or a list of them for several texts
+    Json,
+    /// An object per line
+    Jsonl,
+    /// A line per score
+    Csv,
+    /// What Python's inseq reads
+    Inseq,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

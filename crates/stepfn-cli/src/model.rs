@@ -1,6 +1,7 @@
 //! Finding and loading a model: the one place where its name is looked up.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
@@ -8,6 +9,7 @@ use serde_json::{Map, Value};
 use stepfn_attribution::{GenerationOptions, Preparer};
 use stepfn_models::Model;
 use stepfn_models::checkpoint::Checkpoint;
+use stepfn_models::hub::Hub;
 use stepfn_models::tokenizer::Tokenizer;
 
 use crate::args::{GenerationArgs, ModelArgs};
@@ -44,7 +46,7 @@ impl<B: Backend> Loaded<B> {
         })?;
         let folder = find(&name)?;
         let checkpoint = Checkpoint::open(&folder)?;
-        let tokenizer = Tokenizer::from_folder(&folder)?;
+        let tokenizer = Tokenizer::open(&folder)?;
         let model = Model::from_checkpoint(&checkpoint, place.dtype, &place.device)?;
         tokenizer.check_vocab(model.config().vocab_size)?;
         let changes = with_language(changes, generation, &tokenizer)?;
@@ -60,16 +62,20 @@ impl<B: Backend> Loaded<B> {
     }
 }
 
-/// The folder of a model.
+/// The folder of a model, or its GGUF file; from a hub, if there is none here and it is a name there.
 fn find(name: &str) -> Result<PathBuf, Failure> {
     let path = PathBuf::from(name);
-    if path.is_dir() {
+    if path.exists() {
         return Ok(path);
     }
-    let hint = "give a folder with config.json, model.safetensors and tokenizer.json";
-    if path.exists() {
-        return Err(Failure::work(format!("model {name}: expected a folder, found a file"), hint));
+    // A path that was mistyped is no name of a hub.
+    if name.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").count() == 2
+        && !path.is_absolute()
+        && let Ok(name) = name.parse()
+    {
+        return Ok(Hub::from_env().fetch(&name)?);
     }
+    let hint = "give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a hub's org/name";
     let nearest = nearest(name, EMBEDDED.iter().map(|model| model.name));
     let meant = nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"));
     Err(Failure::work(format!("there is no model `{name}`{meant}"), hint))
@@ -128,7 +134,10 @@ fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value, Fa
     let path = folder.join("generation_config.json");
     let bytes = match fs::read(&path) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(checkpoint.config().clone()),
+        // A GGUF file is no folder.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(checkpoint.config().clone());
+        }
         Err(error) => return Err(unreadable(&path, &error)),
     };
     serde_json::from_slice(&bytes).map_err(|error| unreadable(&path, &error))

@@ -14,10 +14,8 @@ pub(crate) trait Record {
     fn json(&self) -> Result<String, serde_json::Error>;
     /// For people, lines and all.
     fn table(&self) -> String;
-    /// Names of the columns.
-    fn header(&self) -> Vec<String>;
-    /// Rows of as many columns.
-    fn rows(&self) -> Vec<Vec<String>>;
+    /// As lines of comma-separated values, under their names if these are asked for.
+    fn csv(&self, with_header: bool) -> String;
 }
 
 /// Where results go.
@@ -56,12 +54,14 @@ impl Sink {
                 let json = record.json().map_err(|error| Failure::work(error.to_string(), "use --format csv"))?;
                 self.framed(&json)
             }
-            Format::Csv => {
-                let header = (self.written == 0).then(|| record.header());
-                header.iter().chain(&record.rows()).map(|row| csv_line(row)).collect()
-            }
+            Format::Csv => record.csv(self.written == 0),
         };
         self.put(&text)
+    }
+
+    /// Writes something that is whole by itself.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.put(text)
     }
 
     /// Writes, where the form has a place for it, that a text has no result.
@@ -97,6 +97,11 @@ impl Sink {
         let done = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         done.map_err(|error| Failure::output(&self.name, &error))
     }
+}
+
+/// Lines of comma-separated values.
+pub(crate) fn csv_lines(rows: impl Iterator<Item = Vec<String>>) -> String {
+    rows.map(|row| csv_line(&row)).collect()
 }
 
 /// A line of comma-separated values (RFC 4180).

@@ -141,24 +141,24 @@ const fn absmax() -> Function {
 }
 
 impl Stage {
-    /// The names that a short form can begin with.
-    pub const NAMES: [&'static str; 16] = [
-        "mean",
-        "max",
-        "min",
-        "sum",
-        "prod",
-        "absmax",
-        "vnorm",
-        "layers",
-        "heads",
-        "hidden",
-        "normalize",
-        "spans",
-        "subwords",
-        "split",
-        "slices",
-        "pair",
+    /// What a short form can begin with, and what it does.
+    pub const ABOUT: [(&'static str, &'static str); 16] = [
+        ("mean", "mean over the last axis: hidden units, heads or layers; mean(layer) over that one"),
+        ("max", "greatest value over an axis"),
+        ("min", "least value over an axis"),
+        ("sum", "sum over an axis"),
+        ("prod", "product over an axis"),
+        ("absmax", "value with the greatest size over an axis"),
+        ("vnorm", "L2 norm over an axis"),
+        ("layers", "keeps some layers: layers=0:4, layers(0,-1)"),
+        ("heads", "keeps some attention heads: heads=3"),
+        ("hidden", "keeps some hidden units: hidden=0:16"),
+        ("normalize", "each step's scores as shares of the sum of their sizes, over source and target together"),
+        ("spans", "merges tokens by position: spans(source=0:2,target=1:3,mean)"),
+        ("subwords", "merges the tokens of a word: subwords, subwords(target,sum)"),
+        ("split", "merges what stands between separators: split(\", \"), split(pattern=\"[.!?]\",end)"),
+        ("slices", "keeps some tokens: slices(source=0:5,target=-3:)"),
+        ("pair", "difference of two outputs"),
     ];
 
     /// Does this step; all but [`Pair`](Self::Pair), which needs two outputs.

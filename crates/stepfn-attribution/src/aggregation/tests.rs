@@ -180,7 +180,7 @@ fn defaults_follow_the_axes() {
 
 #[test]
 fn names_are_all_known() {
-    for name in Stage::NAMES {
+    for (name, _) in Stage::ABOUT {
         let text = match name {
             "layers" | "heads" | "hidden" => format!("{name}=0"),
             "split" => "split(.)".to_owned(),

@@ -19,16 +19,24 @@ const EXTRA: [Axis; 3] = [Axis::Layer, Axis::Head, Axis::Hidden];
 
 /// All numbers of some texts, with a header line.
 pub fn write(attributions: &[Attribution]) -> String {
+    write_part(attributions, 0, true)
+}
+
+/// All numbers of some texts, the first of which has number `first`; with a header line if it is to stand above them.
+pub fn write_part(attributions: &[Attribution], first: usize, with_header: bool) -> String {
     let has = |axis: &Axis| {
         attributions.iter().any(|attribution| both(attribution).any(|(_, scores, _)| scores.axes().contains(axis)))
     };
     let extra: Vec<Axis> = EXTRA.into_iter().filter(has).collect();
-    let mut table = String::from("text,kind,index,token,step,predicted,");
-    for axis in &extra {
-        table.extend([axis.name(), ","]);
+    let mut table = String::new();
+    if with_header {
+        table.push_str("text,kind,index,token,step,predicted,");
+        for axis in &extra {
+            table.extend([axis.name(), ","]);
+        }
+        table.push_str("score\r\n");
     }
-    table.push_str("score\r\n");
-    for (text, attribution) in attributions.iter().enumerate() {
+    for (text, attribution) in (first..).zip(attributions) {
         for (kind, scores, tokens) in both(attribution) {
             for (index, token) in tokens.iter().enumerate().take(scores.tokens()) {
                 for step in 0..scores.steps() {

@@ -10,7 +10,7 @@ use crate::backend::{OnBackend, Place, dispatch};
 use crate::failure::Failure;
 use crate::input::{Asked, Inputs};
 use crate::model::Loaded;
-use crate::output::{Record, Sink};
+use crate::output::{Record, Sink, csv_lines};
 use crate::progress::Teller;
 
 /// Lets a model write.
@@ -79,13 +79,11 @@ impl Record for Written {
         format!("{}\n", self.generated.text)
     }
 
-    fn header(&self) -> Vec<String> {
-        ["source", "text", "score", "finished"].map(str::to_owned).to_vec()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
+    fn csv(&self, with_header: bool) -> String {
+        let header = ["source", "text", "score", "finished"].map(str::to_owned).to_vec();
         let Generated { text, hypothesis } = &self.generated;
         let (score, finished) = (hypothesis.score.to_string(), hypothesis.finished.to_string());
-        vec![vec![self.source.clone(), text.clone(), score, finished]]
+        let row = vec![self.source.clone(), text.clone(), score, finished];
+        csv_lines(with_header.then_some(header).into_iter().chain([row]))
     }
 }

@@ -7,7 +7,7 @@ use crate::args::{ListArgs, Listing};
 use crate::backend;
 use crate::failure::Failure;
 use crate::model::EMBEDDED;
-use crate::output::{Record, Sink, aligned};
+use crate::output::{Record, Sink, aligned, csv_lines};
 
 /// Lists what was asked for.
 pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
@@ -16,8 +16,8 @@ pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
         Listing::Families => families(),
         Listing::StepFunctions => step_functions(),
         Listing::Backends => backends(),
-        // Nothing in this program attributes yet.
-        Listing::Methods | Listing::Aggregators => List::new(&["name", "summary"], Vec::new()),
+        Listing::Methods => methods(),
+        Listing::Aggregators => aggregators(),
     };
     let mut sink = Sink::open(&args.output, true)?;
     sink.write(&list)?;
@@ -40,6 +40,19 @@ fn step_functions() -> List {
         vec![about.name, about.unit, parameters.collect::<Vec<_>>().join(" "), about.summary]
     };
     List::new(&["name", "unit", "parameters", "summary"], functions.map(row).collect())
+}
+
+fn methods() -> List {
+    let row = |about: stepfn_attribution::AboutMethod| {
+        let parameters = about.parameters.iter().map(|(name, default)| format!("{name}={default}"));
+        vec![about.name.to_owned(), parameters.collect::<Vec<_>>().join(" "), about.summary.to_owned()]
+    };
+    List::new(&["name", "parameters", "summary"], stepfn_attribution::methods().into_iter().map(row).collect())
+}
+
+fn aggregators() -> List {
+    let row = |(name, summary): (&str, &str)| vec![name.to_owned(), summary.to_owned()];
+    List::new(&["name", "summary"], stepfn_attribution::aggregation::Stage::ABOUT.into_iter().map(row).collect())
 }
 
 fn backends() -> List {
@@ -78,11 +91,7 @@ impl Record for List {
         }
     }
 
-    fn header(&self) -> Vec<String> {
-        self.columns.clone()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
-        self.rows.clone()
+    fn csv(&self, with_header: bool) -> String {
+        csv_lines(with_header.then(|| self.columns.clone()).into_iter().chain(self.rows.iter().cloned()))
     }
 }

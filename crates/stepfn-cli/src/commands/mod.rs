@@ -1,9 +1,13 @@
 //! What the program does: one file a command.
 
+mod attribute;
 mod completions;
 mod generate;
 mod list;
+mod parameters;
 mod score;
+mod show;
+mod view;
 
 use std::io;
 
@@ -15,7 +19,9 @@ use crate::progress::Teller;
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
+        Command::Attribute(args) => attribute::run(&args),
         Command::Score(args) => score::run(&args),
+        Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::List(args) => list::run(&args),
         Command::Completions { shell } => completions::run(shell),
@@ -51,6 +57,26 @@ impl Results {
         }
         self.teller.done(self.all);
         Ok(())
+    }
+
+    /// Counts the result of a text that is written with all others, or tells why it has none.
+    fn count(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        self.all += 1;
+        match result {
+            Ok(()) => {}
+            Err(failure) if self.single => return Err(failure),
+            Err(failure) => {
+                self.failed += 1;
+                self.teller.suspended(|| failure.report(&mut io::stderr()));
+            }
+        }
+        self.teller.done(self.all);
+        Ok(())
+    }
+
+    /// Writes something that is whole by itself.
+    fn text(&mut self, text: &str) -> Result<(), Failure> {
+        self.sink.text(text)
     }
 
     fn finish(self) -> Result<(), Failure> {

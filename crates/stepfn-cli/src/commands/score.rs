@@ -3,18 +3,19 @@
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use stepfn_attribution::{Prepared, Progress, ScoredTokens, ScoringOptions, Text, TextScores, score};
 use stepfn_core::{Registry, StepFunction};
 use stepfn_models::config::{DropoutRates, TransformerConfig};
 
 use super::Results;
+use super::parameters::{Owner, assigned, everywhere, of_function};
 use crate::args::{ParameterArgs, ScoreArgs};
 use crate::backend::{OnBackend, Place, dispatch};
 use crate::failure::Failure;
 use crate::input::{Asked, Typed};
-use crate::model::{Loaded, assignment, nearest};
-use crate::output::{Record, Sink, aligned, number};
+use crate::model::Loaded;
+use crate::output::{Record, Sink, aligned, csv_lines, number};
 use crate::progress::Teller;
 
 /// Scores texts.
@@ -109,53 +110,17 @@ fn located(failure: Failure, place: Option<&str>) -> Failure {
 /// The step functions that were asked for, with their parameters.
 fn functions<B: Backend>(names: &[String], args: &ParameterArgs) -> Result<Vec<Box<dyn StepFunction<B>>>, Failure> {
     let registry = Registry::<B>::default();
-    let mut parameters: Vec<(&String, Map<String, Value>)> = Vec::new();
-    for name in names {
+    for (index, name) in names.iter().enumerate() {
         // An unknown name is answered before its parameters are looked at.
         registry.make(name, &Map::new())?;
-        if parameters.iter().any(|(other, _)| *other == name) {
+        if names[..index].contains(name) {
             return Err(Failure::usage(format!("--step-fn: `{name}` twice"), "name each step function once"));
         }
-        parameters.push((name, Map::new()));
     }
-    for text in &args.set {
-        let (target, value) = assignment(text, "set")?;
-        let (function, parameter) = match target.split_once('.') {
-            Some((function, parameter)) => (Some(function), parameter),
-            None => (None, target.as_str()),
-        };
-        if let Some(function) = function.filter(|function| !names.iter().any(|name| name == function)) {
-            let what =
-                format!("--set {text}: `{function}` is none of the step functions asked for: {}", names.join(", "));
-            return Err(Failure::usage(what, format!("add it with --step-fn {function}")));
-        }
-        let mut taken = false;
-        let mut known = Vec::new();
-        for (name, own) in &mut parameters {
-            let about = registry.iter().find(|about| about.name == **name);
-            let has: Vec<&String> = about.into_iter().flat_map(|about| about.parameters.keys()).collect();
-            if function.is_none_or(|function| function == *name) {
-                if has.iter().any(|has| *has == parameter) {
-                    own.insert(parameter.to_owned(), value.clone());
-                    taken = true;
-                }
-                known.extend(has.into_iter().map(String::as_str));
-            }
-        }
-        if !taken {
-            let meant = nearest(parameter, known.iter().copied());
-            let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
-            let asked = function.map_or_else(|| names.join(", "), str::to_owned);
-            let what = format!("--set {text}: no parameter `{parameter}`{meant} of {asked}");
-            return Err(Failure::usage(what, "see `stepfn list step-functions` for the parameters"));
-        }
-    }
-    parameters.into_iter().map(|(name, own)| registry.make(name, &own).map_err(Failure::from)).collect()
-}
-
-/// One rate at every site.
-fn everywhere(rate: f64) -> DropoutRates {
-    DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate }
+    let owners: Vec<Owner> = names.iter().map(|name| of_function(&registry, name)).collect();
+    let add = |function: &str| format!("add it with --step-fn {function}");
+    let parameters = assigned(&owners, &args.set, ("the step functions", add))?;
+    names.iter().zip(&parameters).map(|(name, own)| registry.make(name, own).map_err(Failure::from)).collect()
 }
 
 /// Passes that drop nothing are all the same, and a mean of them says nothing.
@@ -217,12 +182,9 @@ impl Record for Scored {
         format!("{}logprob {logprob}, perplexity {perplexity}, mean entropy {entropy}\n", aligned(&header, &rows))
     }
 
-    fn header(&self) -> Vec<String> {
+    fn csv(&self, with_header: bool) -> String {
         let fixed = ["text", "position", "token", "id", "start", "end"].map(str::to_owned);
-        fixed.into_iter().chain(self.names()).collect()
-    }
-
-    fn rows(&self) -> Vec<Vec<String>> {
+        let header: Vec<String> = fixed.into_iter().chain(self.names()).collect();
         let row = |position: usize| {
             let token = &self.prepared.target[position];
             let fixed = [
@@ -236,7 +198,8 @@ impl Record for Scored {
             let scores = self.cells(position, |value| if value.is_nan() { String::new() } else { value.to_string() });
             fixed.into_iter().chain(scores).collect()
         };
-        (self.scores.first..self.prepared.target.len()).map(row).collect()
+        let rows = (self.scores.first..self.prepared.target.len()).map(row);
+        csv_lines(with_header.then_some(header).into_iter().chain(rows))
     }
 }
 
