@@ -13,11 +13,18 @@ fn ours(golden: &Golden) -> Option<Method> {
     let name = match golden.method.as_str() {
         // Its random point is fixed: integrated gradients at one point are the same.
         "gradient_shap" => return None,
+        // All sets of the tokens, of which there are eight at most.
+        "shapley" => {
+            parameters.insert("n_samples".to_owned(), json!(254));
+            "kernel_shap"
+        }
         name => name,
     };
-    if name == "saliency" {
-        parameters.insert("abs".to_owned(), json!(true));
-    }
+    match name {
+        "saliency" => parameters.insert("abs".to_owned(), json!(true)),
+        "occlusion" => parameters.insert("abs".to_owned(), json!(false)),
+        _ => None,
+    };
     stepfn_attribution::methods().iter().any(|method| method.name == name).then_some(())?;
     Some(Method::make(name, &parameters).unwrap_or_else(|error| panic!("{name}: {error}")))
 }

@@ -61,6 +61,14 @@ pub fn attribute<B: Backend>(
     options: &AttributionOptions<'_>,
 ) -> Result<Vec<Result<Attributed, AttributionError>>, AttributionError> {
     method.validate()?;
+    if !options.features.is_empty() && options.features.len() != texts.len() {
+        return Err(AttributionError::Parameter {
+            of: "the options".to_owned(),
+            parameter: "features".to_owned(),
+            expected: format!("groups of each of the {} texts, or none at all", texts.len()),
+            found: format!("those of {}", options.features.len()),
+        });
+    }
     let mut beside = if step_scores.is_empty() {
         Vec::new()
     } else {

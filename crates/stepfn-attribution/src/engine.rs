@@ -4,17 +4,21 @@
 //! together, and each is scored at all steps that are asked about. Derivatives start from `d score / d logits`, by automatic differentiation of
 //! the step function alone, and go back through the model's tape for all steps of a chunk at once.
 
+mod replaced;
+
 use core::ops::Range;
 
 use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use stepfn_core::{Alignment, Contrast, Need, Passes, StepBatch, StepError};
+use stepfn_core::{Alignment, Contrast, Need, Passes, StepBatch, StepError, StepFunction};
 use stepfn_models::Model;
 use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Tape};
 use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, TokenBatch};
 
 use crate::methods::{Layer, StackName};
-use crate::{AttributedFn, AttributionError, AttributionOptions, Text};
+use crate::{AttributedFn, AttributionError, AttributionOptions, Features, Text};
+
+pub(crate) use replaced::{Replaced, Replacing};
 
 /// One text under attribution.
 pub(crate) struct Subject<'a, B: Backend> {
@@ -115,6 +119,16 @@ impl<'a, B: Backend> Subject<'a, B> {
     /// Whether the target's tokens get scores and take part in what a method does to its input.
     pub(crate) fn attributes_target(&self) -> bool {
         self.source.is_none() || self.options.attribute_target
+    }
+
+    /// The step function that is attributed.
+    pub(crate) fn function(&self) -> &dyn StepFunction<B> {
+        self.function.plain()
+    }
+
+    /// Groups of tokens that are hidden and shown together, if there are any.
+    pub(crate) fn features(&self) -> Option<&Features> {
+        self.options.features.get(self.place.0)
     }
 
     /// The text as it is, as far as these steps see it.
@@ -221,16 +235,27 @@ impl<'a, B: Backend> Subject<'a, B> {
                 Some(self.at_steps(hidden, samples * variants.count, steps))
             }
         };
-        let rows = variants.count * steps.len();
+        self.scores(self.function.plain(), hidden, noisy, steps)
+    }
+
+    /// A function's values, `[variants, steps]`, where hidden states `[variants · steps, hidden]` predict the steps.
+    fn scores(
+        &self,
+        function: &dyn StepFunction<B>,
+        hidden: Tensor<B, 2>,
+        noisy: Option<Tensor<B, 2>>,
+        steps: &Range<usize>,
+    ) -> Result<Tensor<B, 2>, AttributionError> {
+        let [rows, _] = hidden.dims();
         let mut values = Vec::new();
         for chunk in self.row_chunks(rows) {
             let logits = self.model.logits(hidden.clone().slice(chunk.clone()));
             let noisy = noisy.as_ref().map(|noisy| self.model.logits(of_each_sample(noisy, rows, &chunk)));
             let contrast = self.contrast_logits(&chunk, steps)?;
             let batch = self.predictions(logits, noisy, contrast, &chunk, steps)?;
-            values.push(self.function.plain().score(&batch).map_err(|error| self.located(error, &chunk, steps))?);
+            values.push(function.score(&batch).map_err(|error| self.located(error, &chunk, steps))?);
         }
-        Ok(Tensor::cat(values, 0).reshape([variants.count, steps.len()]))
+        Ok(Tensor::cat(values, 0).reshape([rows / steps.len(), steps.len()]))
     }
 
     /// The attributed function's derivatives at these steps with respect to each variant's input: the cotangents are steps, and gradients

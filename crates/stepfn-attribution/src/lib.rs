@@ -25,7 +25,7 @@ pub use attribute::{Attributed, StepScores, attribute};
 pub use attributed_fn::{AttributedFn, Registries};
 pub use error::AttributionError;
 pub use methods::{AboutMethod, Method, methods};
-pub use options::{AttributionOptions, Baseline, Steps};
+pub use options::{AttributionOptions, Baseline, Features, Steps};
 pub use output::{About, Attribution, Axis, FORMAT, MERGED, Scores};
 pub use prepare::{Generated, GenerationOptions, Prepared, Preparer, Request};
 pub use scores::{ScoredTokens, SequenceScores, TextScores};

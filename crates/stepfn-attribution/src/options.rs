@@ -1,6 +1,6 @@
 //! How attribution runs.
 
-use core::ops::ControlFlow;
+use core::ops::{ControlFlow, Range};
 
 use stepfn_models::config::DropoutRates;
 
@@ -22,6 +22,9 @@ pub struct AttributionOptions<'a> {
     pub raw: bool,
     /// What stands for a token that is taken away.
     pub baseline: Baseline,
+    /// Groups of tokens that perturbation methods hide and show together, those of each text; empty: each token by itself, in all texts. A group's
+    /// score is shared by its tokens in equal parts, so it is their sum.
+    pub features: &'a [Features],
     /// Whether a contrastive function reads the contrast's own context, rather than other targets in the original one.
     pub contrast_force_inputs: bool,
     /// Is told how far the call is after every piece of work; [`ControlFlow::Break`] ends it with
@@ -40,6 +43,15 @@ pub struct Steps {
     pub done: usize,
     /// Pieces that there are.
     pub all: usize,
+}
+
+/// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Groups of source tokens, as positions that don't overlap.
+    pub source: Vec<Range<usize>>,
+    /// Groups of target tokens. Of a group that a step sees in part, the other tokens are no part of what it attributes.
+    pub target: Vec<Range<usize>>,
 }
 
 /// What stands for a token that is taken away: in the baseline of gradient methods, and where perturbation hides it.
@@ -61,6 +73,7 @@ impl Default for AttributionOptions<'_> {
             attribute_target: false,
             raw: false,
             baseline: Baseline::default(),
+            features: &[],
             contrast_force_inputs: false,
             progress: None,
         }
@@ -77,6 +90,7 @@ impl core::fmt::Debug for AttributionOptions<'_> {
             .field("attribute_target", &self.attribute_target)
             .field("raw", &self.raw)
             .field("baseline", &self.baseline)
+            .field("features", &self.features)
             .field("contrast_force_inputs", &self.contrast_force_inputs)
             .finish_non_exhaustive()
     }

@@ -2,17 +2,25 @@
 
 mod attn_lrp;
 mod deeplift;
+mod discretized_integrated_gradients;
 mod dummy;
 mod gradient;
 mod gradient_shap;
 mod input_x_gradient;
 mod integrated_gradients;
+mod kernel_shap;
 mod layer;
 mod layer_deeplift;
 mod layer_gradient_x_activation;
 mod layer_integrated_gradients;
+mod least_squares;
+mod lime;
+mod occlusion;
+mod players;
+mod reagent;
 mod saliency;
 mod sequential_integrated_gradients;
+mod shapley_sampling;
 
 use burn::tensor::backend::Backend;
 use serde::Serialize;
@@ -21,16 +29,22 @@ use serde_json::{Map, Value};
 
 pub use attn_lrp::AttnLrp;
 pub use deeplift::DeepLift;
+pub use discretized_integrated_gradients::{DiscretizedIntegratedGradients, PathStrategy};
 pub use dummy::Dummy;
 pub use gradient_shap::GradientShap;
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{Auto, IntegratedGradients, PathSteps};
+pub use kernel_shap::KernelShap;
 pub use layer::{Layer, StackName};
 pub use layer_deeplift::LayerDeepLift;
 pub use layer_gradient_x_activation::LayerGradientXActivation;
 pub use layer_integrated_gradients::LayerIntegratedGradients;
+pub use lime::{Lime, Similarity};
+pub use occlusion::Occlusion;
+pub use reagent::{Reagent, Replacement};
 pub use saliency::Saliency;
 pub use sequential_integrated_gradients::SequentialIntegratedGradients;
+pub use shapley_sampling::ShapleySampling;
 
 use crate::AttributionError;
 use crate::engine::Subject;
@@ -72,12 +86,18 @@ macro_rules! for_each_method {
             InputXGradient,
             IntegratedGradients,
             SequentialIntegratedGradients,
+            DiscretizedIntegratedGradients,
             GradientShap,
             DeepLift,
             AttnLrp,
             LayerGradientXActivation,
             LayerIntegratedGradients,
             LayerDeepLift,
+            Occlusion,
+            Lime,
+            KernelShap,
+            ShapleySampling,
+            Reagent,
             Dummy,
         );
     };

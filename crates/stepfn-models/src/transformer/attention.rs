@@ -56,6 +56,20 @@ impl<B: Backend> KeyValues<B> {
         }
     }
 
+    /// Places of each text.
+    pub(crate) fn width(&self) -> usize {
+        self.keys.dims()[1]
+    }
+
+    /// The first `places` of the only text, `copies` times.
+    pub(crate) fn prefix(&self, places: usize, copies: usize) -> Self {
+        let part = |tensor: &Tensor<B, 3>| {
+            let [_, _, size] = tensor.dims();
+            tensor.clone().slice([0..1, 0..places]).expand([copies, places, size])
+        };
+        Self { keys: part(&self.keys), values: part(&self.values), unnormalized: None }
+    }
+
     /// Those of texts `parents`.
     pub(crate) fn select(&self, parents: &Tensor<B, 1, Int>) -> Self {
         let select = |tensor: &Tensor<B, 3>| tensor.clone().select(0, parents.clone());

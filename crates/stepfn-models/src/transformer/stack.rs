@@ -104,6 +104,15 @@ impl<B: Backend> Cache<B> {
         self.width
     }
 
+    /// Of a cache of one text, the first `places` of it, so many times: what copies begin with that differ behind them.
+    pub fn prefix(&self, places: usize, copies: usize) -> Self {
+        let of_layer = |LayerCache { own, memory }: &LayerCache<B>| LayerCache {
+            own: own.as_ref().filter(|_| places > 0).map(|own| own.prefix(places, copies)),
+            memory: memory.as_ref().map(|memory| memory.prefix(memory.width(), copies)),
+        };
+        Self { layers: self.layers.iter().map(of_layer).collect(), width: places }
+    }
+
     /// Text `i` becomes text `parents[i]`.
     pub fn select(&mut self, parents: &Tensor<B, 1, Int>) {
         for layer in &mut self.layers {

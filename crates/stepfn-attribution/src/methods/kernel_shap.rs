@@ -1,0 +1,177 @@
+//! Kernel SHAP (Lundberg & Lee 2017, arXiv:1705.07874): Shapley values as weighted least squares over coalitions of tokens,
+//! `min Σ π(z) (f(z) − f(x̄) − φᵀz)²` with `π = (n − 1) / (C(n, k) k (n − k))` for `k` of `n` present, where `Σφ = f(x) − f(x̄)` exactly (Covert & Lee
+//! 2021, arXiv:2012.01536).
+//!
+//! Where all coalitions are few enough they are all run, and values are exact. Else each is drawn by a threshold: all tokens draw a number, and
+//! those below it are present. The size is then uniform, and so it is among the tokens that any one step sees, so that one sample serves all steps,
+//! weighted by the kernel's part of the size over its probability. A coalition comes with the one of all other tokens, which cancels most noise.
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+use stepfn_models::random::SplitMix64;
+
+use super::Attribute;
+use super::least_squares::NormalEquations;
+use super::players::Players;
+use crate::AttributionError;
+use crate::engine::{Replaced, Replacing, Subject};
+use crate::grid::Found;
+
+/// Shapley values by weighted least squares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KernelShap {
+    /// Coalitions that are run at most, all and none beside. With `2ⁿ − 2` of `n` tokens or more, values are exact; with fewer than twice the
+    /// tokens they tell little.
+    pub n_samples: usize,
+}
+
+impl Default for KernelShap {
+    fn default() -> Self {
+        Self { n_samples: 256 }
+    }
+}
+
+impl Attribute for KernelShap {
+    const NAME: &'static str = "kernel_shap";
+    const SUMMARY: &'static str = "Shapley values by least squares over coalitions of tokens; adds up to f(x) − f(x̄)";
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        match self.n_samples {
+            0 | 1 => Err(Self::out_of_range("n_samples", "a whole number, 2 or greater", self.n_samples)),
+            _ => Ok(()),
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let players = Players::of(subject)?;
+        let n = players.len();
+        let (coalitions, chance): (_, fn(usize, usize) -> f64) = match all_coalitions(n, self.n_samples) {
+            Some(all) => (all, chance_of_any),
+            None => {
+                let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+                (drawn(n, self.n_samples, seed), chance_of_size)
+            }
+        };
+        let none = vec![false; n];
+        let variants: Vec<Replaced> =
+            core::iter::once(&none).chain(&coalitions).map(|present| players.present(subject, present)).collect();
+        let (clean, values) = Replacing::new(subject)?.values(&variants)?;
+        let (mut scores, mut deltas) = (Vec::new(), Vec::new());
+        for (index, step) in subject.steps().enumerate() {
+            let (seen, empty) = (players.seen_by(step), values[0][index]);
+            let total = clean[index] - empty;
+            let samples = coalitions.iter().zip(&values[1..]);
+            let samples = samples.map(|(present, values)| (&present[..seen], values[index] - empty));
+            let of_step = regress(samples, seen, total, chance);
+            deltas.push((of_step.iter().sum::<f64>() - total) as f32);
+            scores.push(of_step);
+        }
+        players.found(subject, &scores, Some(deltas))
+    }
+}
+
+/// Shapley values of `n` players, from what some coalitions are worth more than none, and all are; `chance` is that of a coalition's size.
+fn regress<'c>(
+    coalitions: impl Iterator<Item = (&'c [bool], f64)>,
+    n: usize,
+    total: f64,
+    chance: fn(usize, usize) -> f64,
+) -> Vec<f64> {
+    let mut equations = NormalEquations::new(n);
+    for (present, worth) in coalitions {
+        let z: Vec<f64> = present.iter().map(|&present| f64::from(u8::from(present))).collect();
+        let size = present.iter().filter(|&&present| present).count();
+        if (1..n).contains(&size) {
+            equations.observe(&z, worth, kernel(n, size) / chance(n, size));
+        }
+    }
+    if n == 0 { Vec::new() } else { equations.adding_up_to(total) }
+}
+
+/// All coalitions but the full and the empty one, if they are not too many.
+fn all_coalitions(n: usize, most: usize) -> Option<Vec<Vec<bool>>> {
+    let sets =
+        u32::try_from(n).ok().and_then(|n| 1_usize.checked_shl(n)).filter(|&sets| sets <= most.saturating_add(2))?;
+    let present = |set: usize| (0..n).map(|player| set >> player & 1 == 1).collect();
+    Some((1..sets.max(2) - 1).map(present).collect())
+}
+
+/// Coalitions and their complements, by thresholds.
+fn drawn(n: usize, count: usize, seed: u64) -> Vec<Vec<bool>> {
+    let mut all = Vec::with_capacity(count + 1);
+    for pair in 0..count.div_ceil(2) {
+        let mut random = SplitMix64::stream(seed, pair as u64);
+        let threshold = random.uniform();
+        let present: Vec<bool> = (0..n).map(|_| random.uniform() < threshold).collect();
+        all.push(present.clone());
+        all.push(present.into_iter().map(|present| !present).collect());
+    }
+    all.truncate(count);
+    all
+}
+
+/// The Shapley kernel's weight of all coalitions of `size`, but for a factor.
+fn kernel(n: usize, size: usize) -> f64 {
+    (n - 1) as f64 / (size * (n - size)) as f64
+}
+
+/// The chance of a size when any number of tokens is as likely.
+fn chance_of_size(n: usize, _size: usize) -> f64 {
+    1.0 / (n + 1) as f64
+}
+
+/// The chance of a size when any coalition is as likely, but for a factor: how many of that size there are.
+fn chance_of_any(n: usize, size: usize) -> f64 {
+    (0..size).map(|chosen| (n - chosen) as f64 / (chosen + 1) as f64).product()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_coalitions_are_all_but_two_and_only_if_they_are_few() {
+        assert_eq!(all_coalitions(3, 6).unwrap().len(), 6);
+        assert_eq!(all_coalitions(3, 5), None);
+        assert_eq!(all_coalitions(1, 2).unwrap().len(), 0);
+        assert_eq!(all_coalitions(0, 2).unwrap().len(), 0);
+        assert_eq!(all_coalitions(200, usize::MAX - 1), None);
+        assert_eq!(chance_of_any(6, 2), 15.0);
+    }
+
+    /// A game in which players help and hinder each other.
+    fn worth(present: &[bool]) -> f64 {
+        let one = |player: usize| f64::from(u8::from(present[player]));
+        2.0 * one(0) - one(1) + 3.0 * one(2) * one(3) + one(0) * one(1) * one(4) - 0.5 * one(3)
+    }
+
+    /// Everyone's own part, and an equal one of each product.
+    const SHAPLEY: [f64; 5] = [2.0 + 1.0 / 3.0, -1.0 + 1.0 / 3.0, 1.5, 1.0, 1.0 / 3.0];
+
+    #[test]
+    fn all_coalitions_give_the_shapley_values_and_many_drawn_ones_come_near() {
+        let total = SHAPLEY.iter().sum();
+        let values = |coalitions: &[Vec<bool>], chance| {
+            regress(coalitions.iter().map(|present| (&present[..], worth(present))), 5, total, chance)
+        };
+        let exact = values(&all_coalitions(5, 30).unwrap(), chance_of_any);
+        let near = values(&drawn(5, 20_000, 7), chance_of_size);
+        for ((exact, near), value) in exact.iter().zip(near).zip(SHAPLEY) {
+            assert!((exact - value).abs() < 1e-7, "{exact} instead of {value}");
+            assert!((near - value).abs() < 0.03, "{near} instead of {value}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_uniform_among_any_of_the_first_tokens() {
+        let drawn = drawn(20, 20_000, 3);
+        for seen in [1, 4, 20] {
+            let mut counts = vec![0_usize; seen + 1];
+            drawn.iter().for_each(|present| counts[present[..seen].iter().filter(|&&present| present).count()] += 1);
+            let expected = 20_000.0 * chance_of_size(seen, 0);
+            let off = counts.iter().map(|&count| (count as f64 / expected - 1.0).abs()).fold(0.0, f64::max);
+            assert!(off < 0.15, "{seen}: {counts:?}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! LIME (Ribeiro et al. 2016, arXiv:1602.04938): a linear model of what the attributed function does when random tokens are hidden,
+//! `min Σ π(z) (f(z) − β₀ − βᵀz)² + α |β|²`, where `z` says which tokens are present, and π how near that is to the text. Scores are β.
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+use stepfn_models::random::SplitMix64;
+
+use super::Attribute;
+use super::least_squares::NormalEquations;
+use super::players::Players;
+use crate::AttributionError;
+use crate::engine::{Replaced, Replacing, Subject};
+use crate::grid::Found;
+
+/// A linear model of random samples around the text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lime {
+    /// Samples with hidden tokens; the text itself is one more.
+    pub n_samples: usize,
+    /// Probability that a token is hidden.
+    pub mask_prob: f64,
+    /// Weight of the ridge penalty: 0 is an ordinary least squares fit. The intercept has none.
+    pub alpha: f64,
+    /// How much a sample counts.
+    pub similarity: Similarity,
+    /// With `cosine`: the distance at which a sample counts `e^(−½)`.
+    pub kernel_width: f64,
+}
+
+/// How near a sample is to the text, of whose `n` tokens `k` are present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Similarity {
+    /// `exp(−d² / 2w²)` with the cosine distance `d = 1 − √(k/n)`, as the authors have it for texts.
+    Cosine,
+    /// The share of tokens that are present, `k/n`.
+    Kept,
+}
+
+impl Default for Lime {
+    fn default() -> Self {
+        Self { n_samples: 50, mask_prob: 0.3, alpha: 1.0, similarity: Similarity::Cosine, kernel_width: 0.25 }
+    }
+}
+
+impl Attribute for Lime {
+    const NAME: &'static str = "lime";
+    const SUMMARY: &'static str = "a linear model of the function's values when random tokens are hidden";
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        let Self { n_samples, mask_prob, alpha, kernel_width, .. } = *self;
+        if n_samples == 0 {
+            return Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", n_samples));
+        }
+        if !(mask_prob > 0.0 && mask_prob < 1.0) {
+            return Err(Self::out_of_range("mask_prob", "a probability between 0 and 1", mask_prob));
+        }
+        if !(alpha >= 0.0 && alpha.is_finite()) {
+            return Err(Self::out_of_range("alpha", "a number, 0 or greater", alpha));
+        }
+        match kernel_width > 0.0 && kernel_width.is_finite() {
+            true => Ok(()),
+            false => Err(Self::out_of_range("kernel_width", "a number greater than 0", kernel_width)),
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let players = Players::of(subject)?;
+        let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+        // One stream a sample, so that what is drawn for a token does not depend on those behind it.
+        let present = |sample: usize| -> Vec<bool> {
+            let mut random = SplitMix64::stream(seed, sample as u64);
+            (0..players.len()).map(|_| random.uniform() >= self.mask_prob).collect()
+        };
+        let samples: Vec<Vec<bool>> = (0..self.n_samples).map(present).collect();
+        let variants: Vec<Replaced> = samples.iter().map(|present| players.present(subject, present)).collect();
+        let (clean, values) = Replacing::new(subject)?.values(&variants)?;
+        let scores: Vec<Vec<f64>> = subject
+            .steps()
+            .enumerate()
+            .map(|(index, step)| {
+                let seen = players.seen_by(step);
+                let whole = (vec![1.0; seen], clean[index]);
+                let samples = samples.iter().zip(&values).map(|(present, values)| {
+                    (present[..seen].iter().map(|&present| f64::from(u8::from(present))).collect(), values[index])
+                });
+                self.fit(&core::iter::once(whole).chain(samples).collect::<Vec<(Vec<f64>, f64)>>())
+            })
+            .collect();
+        players.found(subject, &scores, None)
+    }
+}
+
+impl Lime {
+    /// The coefficients; the intercept is what is left of the mean, so that it has no penalty.
+    fn fit(&self, samples: &[(Vec<f64>, f64)]) -> Vec<f64> {
+        let unknowns = samples[0].0.len();
+        let weights: Vec<f64> = samples.iter().map(|(z, _)| self.weight(z)).collect();
+        let all: f64 = weights.iter().sum();
+        let mean = |f: &dyn Fn(&(Vec<f64>, f64)) -> f64| -> f64 {
+            samples.iter().zip(&weights).map(|(sample, weight)| weight * f(sample)).sum::<f64>() / all
+        };
+        let centre: Vec<f64> = (0..unknowns).map(|token| mean(&|(z, _)| z[token])).collect();
+        let level = mean(&|(_, y)| *y);
+        let mut equations = NormalEquations::new(unknowns);
+        for ((z, y), &weight) in samples.iter().zip(&weights) {
+            let z: Vec<f64> = z.iter().zip(&centre).map(|(z, centre)| z - centre).collect();
+            equations.observe(&z, y - level, weight);
+        }
+        equations.ridge(self.alpha)
+    }
+
+    fn weight(&self, z: &[f64]) -> f64 {
+        let share = z.iter().sum::<f64>() / z.len().max(1) as f64;
+        match self.similarity {
+            Similarity::Cosine => (-0.5 * ((1.0 - share.sqrt()) / self.kernel_width).powi(2)).exp(),
+            Similarity::Kept => share,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_a_linear_function_give_its_coefficients() {
+        let exact = [0.5, -2.0, 0.25];
+        let value = |z: &[f64]| 3.0 + z.iter().zip(exact).map(|(z, beta)| z * beta).sum::<f64>();
+        let all: Vec<(Vec<f64>, f64)> = (0..8_u32)
+            .map(|set| (0..3).map(|token| f64::from(set >> token & 1)).collect::<Vec<f64>>())
+            .map(|z| (z.clone(), value(&z)))
+            .collect();
+        for similarity in [Similarity::Cosine, Similarity::Kept] {
+            let lime = Lime { alpha: 0.0, similarity, ..Lime::default() };
+            for (ours, exact) in lime.fit(&all).iter().zip(exact) {
+                assert!((ours - exact).abs() < 1e-6, "{ours} instead of {exact}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_itself_counts_most_and_a_penalty_shrinks() {
+        for similarity in [Similarity::Cosine, Similarity::Kept] {
+            let lime = Lime { similarity, ..Lime::default() };
+            assert!((lime.weight(&[1.0, 1.0]) - 1.0).abs() < 1e-12);
+            assert!(lime.weight(&[1.0, 0.0]) < 1.0 && lime.weight(&[0.0, 0.0]) < lime.weight(&[1.0, 0.0]));
+        }
+        let samples = [(vec![1.0], 1.0), (vec![0.0], 0.0)];
+        let score = |alpha| Lime { alpha, ..Lime::default() }.fit(&samples)[0];
+        assert!(score(1.0) < score(0.1) && score(0.1) < score(0.0));
+    }
+}

@@ -1,0 +1,116 @@
+//! Occlusion (Zeiler & Fergus 2014, arXiv:1311.2901): what the attributed function loses when a token is hidden, `f(x) − f(x without it)`.
+//!
+//! Hidden is a window of neighbouring tokens, or groups of them. One pass for each window scores all steps that see any of it; the windows of a
+//! step are those it would have if its text ended there.
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+use super::Attribute;
+use super::players::{Columns, Side, hideable, units};
+use crate::AttributionError;
+use crate::engine::{Replaced, Replacing, Subject};
+use crate::grid::Found;
+
+/// What the function loses without a token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Occlusion {
+    /// Whether the absolute value is taken; else what speaks against the prediction is negative.
+    pub abs: bool,
+    /// Neighbouring tokens (or groups) that are hidden at once. A token's score is the mean over the windows that it is in.
+    pub window: usize,
+    /// Tokens (or groups) from one window to the next.
+    pub stride: usize,
+}
+
+impl Default for Occlusion {
+    fn default() -> Self {
+        Self { abs: true, window: 1, stride: 1 }
+    }
+}
+
+/// What is hidden at once.
+struct Window {
+    side: Side,
+    /// How many of its side come before it.
+    number: usize,
+    tokens: Vec<usize>,
+}
+
+impl Attribute for Occlusion {
+    const NAME: &'static str = "occlusion";
+    const SUMMARY: &'static str = "what the function loses when a token, or a window of them, is hidden";
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        if self.window == 0 {
+            return Err(Self::out_of_range("window", "a whole number, 1 or greater", 0));
+        }
+        match self.stride {
+            stride if (1..=self.window).contains(&stride) => Ok(()),
+            stride => {
+                let expected =
+                    format!("a whole number from 1 to the window, {}, so that no token is left out", self.window);
+                Err(Self::out_of_range("stride", &expected, stride))
+            }
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let sides = [(Side::Source, units(subject, Side::Source)?), (Side::Target, units(subject, Side::Target)?)];
+        let mut windows = Vec::new();
+        for (side, units) in &sides {
+            windows.extend((0..self.windows(units.len())).map(|number| {
+                let start = number * self.stride;
+                let covered = units[start].start..units[units.len().min(start + self.window) - 1].end;
+                Window { side: *side, number, tokens: hideable(subject, *side, covered) }
+            }));
+        }
+        let replacing = Replacing::new(subject)?;
+        let variants: Vec<Replaced> = windows.iter().map(|window| hidden(subject, &replacing, window)).collect();
+        let (clean, values) = replacing.values(&variants)?;
+
+        let mut columns = Columns::new(subject);
+        for (index, step) in subject.steps().enumerate() {
+            for (side, units) in &sides {
+                let seen = units.iter().filter(|unit| *side == Side::Source || unit.start < step).count();
+                let mut sums = vec![(0.0, 0_u32); units.last().map_or(0, |unit| unit.end)];
+                let of_step =
+                    |window: &&(&Window, &Vec<f64>)| window.0.side == *side && window.0.number < self.windows(seen);
+                for (window, values) in windows.iter().zip(&values).collect::<Vec<_>>().iter().filter(of_step) {
+                    for &token in &window.tokens {
+                        sums[token].0 += clean[index] - values[index];
+                        sums[token].1 += 1;
+                    }
+                }
+                for (token, (sum, count)) in sums.into_iter().enumerate() {
+                    if count > 0 && (*side == Side::Source || token < step) {
+                        let mean = sum / f64::from(count);
+                        columns.set(*side, token, step, if self.abs { mean.abs() } else { mean });
+                    }
+                }
+            }
+        }
+        columns.found(None)
+    }
+}
+
+impl Occlusion {
+    /// How many windows reach the last of so many tokens.
+    fn windows(&self, tokens: usize) -> usize {
+        if tokens == 0 { 0 } else { tokens.saturating_sub(self.window).div_ceil(self.stride) + 1 }
+    }
+}
+
+/// The text without a window.
+fn hidden<B: Backend>(subject: &Subject<'_, B>, replacing: &Replacing<'_, '_, B>, window: &Window) -> Replaced {
+    let mut text = replacing.text();
+    let ids = match window.side {
+        Side::Source => text.source.as_mut(),
+        Side::Target => Some(&mut text.target),
+    };
+    if let Some(ids) = ids {
+        window.tokens.iter().for_each(|&token| ids[token] = subject.options.baseline.id);
+    }
+    text
+}

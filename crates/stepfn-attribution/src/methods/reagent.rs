@@ -1,0 +1,382 @@
+//! ReAGent (Zhao et al. 2024, arXiv:2402.00794): how much the probability of the target falls when a token is replaced by another that might stand
+//! there. Of each step, several probes begin with random importances `ℓ`, and at each move replace a random part of the tokens: with `Δ = p(y) − p̃(y)`,
+//! `ℓ += logit(½ + Δ/2)` where a token was replaced, and `ℓ −=` the same elsewhere. A probe ends when the target is among the `stopping_condition_top_k`
+//! most likely tokens though all but the `keep_top_n` most important ones are replaced. Scores are the mean of `softmax(ℓ)` over the probes that
+//! ended; over all where none did.
+//!
+//! A move's replacement is one pass for all steps. Whether a probe ends is asked of each step by itself.
+//!
+//! **Replacements.** The authors draw from a masked language model, inseq among tokens of the same part of speech, which needs a tagger. Here the
+//! attributed model itself proposes ([`Replacement::Predicted`]): tokens as likely as it thinks them after what stands before, the token itself
+//! excepted. They fit their context, are of the model's own vocabulary, and need nothing to be downloaded. An encoder predicts nothing, and nor
+//! does a text's start: there, and with [`Replacement::Uniform`], all tokens but special ones are equally likely.
+
+use core::ops::Range;
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+use stepfn_core::functions::{Probability, Rank};
+use stepfn_models::random::SplitMix64;
+
+use super::Attribute;
+use super::players::{Players, Side};
+use crate::AttributionError;
+use crate::engine::{Replaced, Replacing, Subject};
+use crate::grid::Found;
+
+/// How much the probability of the target falls when tokens are replaced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reagent {
+    /// Tokens (or groups) that stay in the stopping condition.
+    pub keep_top_n: usize,
+    /// Among how many of the most likely tokens the target must be there.
+    pub stopping_condition_top_k: usize,
+    /// Probability that a token is replaced in a move.
+    pub replacing_ratio: f64,
+    /// Moves of a probe at most.
+    pub max_probe_steps: usize,
+    /// Probes of each step.
+    pub num_probes: usize,
+    /// What takes the place of a token.
+    pub replacement: Replacement,
+}
+
+/// What takes the place of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replacement {
+    /// What the model predicts there, where it predicts.
+    Predicted,
+    /// Any token that is not special.
+    Uniform,
+}
+
+impl Default for Reagent {
+    fn default() -> Self {
+        Self {
+            keep_top_n: 5,
+            stopping_condition_top_k: 3,
+            replacing_ratio: 0.3,
+            max_probe_steps: 3000,
+            num_probes: 16,
+            replacement: Replacement::Predicted,
+        }
+    }
+}
+
+impl Attribute for Reagent {
+    const NAME: &'static str = "reagent";
+    const SUMMARY: &'static str =
+        "how much the probability of the target falls when tokens are replaced by plausible ones";
+    const OF_FUNCTION: bool = false;
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        let counts = [
+            ("stopping_condition_top_k", self.stopping_condition_top_k),
+            ("max_probe_steps", self.max_probe_steps),
+            ("num_probes", self.num_probes),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
+            return Err(Self::out_of_range(name, "a whole number, 1 or greater", 0));
+        }
+        match self.replacing_ratio > 0.0 && self.replacing_ratio < 1.0 {
+            true => Ok(()),
+            false => Err(Self::out_of_range("replacing_ratio", "a number between 0 and 1", self.replacing_ratio)),
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let players = Players::of(subject)?;
+        let replacing = Replacing::new(subject)?;
+        let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+        let sampler = Sampler::new(self.replacement, subject, &replacing, seed)?;
+        let seen: Vec<usize> = subject.steps().map(|step| players.seen_by(step)).collect();
+        let clean = replacing.clean(&Probability::default(), &subject.steps())?;
+        let probe = |number: usize| Probe::new(SplitMix64::stream(seed, number as u64).bits(), &seen);
+        let mut probes: Vec<Probe> = (0..self.num_probes).map(probe).collect();
+        for done in 0..self.max_probe_steps {
+            subject.progress(done, self.max_probe_steps)?;
+            let open: Vec<&mut Probe> = probes.iter_mut().filter(|probe| !probe.has_ended()).collect();
+            if open.is_empty() || players.len() == 0 {
+                break;
+            }
+            let game = Game { subject, replacing: &replacing, players: &players, sampler: &sampler };
+            self.advance(&game, &clean, done as u64, open)?;
+        }
+        subject.progress(self.max_probe_steps, self.max_probe_steps)?;
+        let scores: Vec<Vec<f64>> = (0..seen.len()).map(|step| mean_importance(&probes, step)).collect();
+        players.found(subject, &scores, None)
+    }
+}
+
+/// What probes move in.
+struct Game<'g, 'a, B: Backend> {
+    subject: &'g Subject<'a, B>,
+    replacing: &'g Replacing<'g, 'a, B>,
+    players: &'g Players,
+    sampler: &'g Sampler,
+}
+
+impl<B: Backend> Game<'_, '_, B> {
+    /// The text with other tokens for some players.
+    fn replaced(&self, mut random: SplitMix64, chosen: impl Fn(usize) -> bool) -> Replaced {
+        let mut draw = |(side, token)| self.sampler.draw(side, token, &mut random);
+        self.players.replaced(self.subject, |player, place| chosen(player).then(|| draw(place)))
+    }
+}
+
+impl Reagent {
+    /// One move of each probe.
+    fn advance<B: Backend>(
+        &self,
+        game: &Game<'_, '_, B>,
+        clean: &[f64],
+        number: u64,
+        mut probes: Vec<&mut Probe>,
+    ) -> Result<(), AttributionError> {
+        let quiet = |_, _| Ok(());
+        let steps = game.subject.steps();
+        let choose = |probe: &&mut Probe| -> Vec<bool> {
+            let mut random = probe.random(number, Draw::Choice);
+            (0..game.players.len()).map(|_| random.uniform() < self.replacing_ratio).collect()
+        };
+        let chosen: Vec<Vec<bool>> = probes.iter().map(choose).collect();
+        let variant = |(probe, chosen): (&&mut Probe, &Vec<bool>)| {
+            game.replaced(probe.random(number, Draw::Move), |player| chosen[player])
+        };
+        let variants: Vec<Replaced> = probes.iter().zip(&chosen).map(variant).collect();
+        let values = game.replacing.of(&Probability::default(), &variants, &steps, quiet)?;
+        for ((probe, chosen), values) in probes.iter_mut().zip(&chosen).zip(&values) {
+            let fall: Vec<f64> = clean.iter().zip(values).map(|(clean, value)| clean - value).collect();
+            probe.learn(chosen, &fall);
+        }
+        for (index, step) in steps.enumerate() {
+            let mut open: Vec<&mut &mut Probe> =
+                probes.iter_mut().filter(|probe| !probe.of_step[index].ended).collect();
+            let variant = |probe: &&mut &mut Probe| {
+                let others = probe.of_step[index].all_but(self.keep_top_n);
+                game.replaced(probe.random(number, Draw::Condition(step)), |player| others.contains(&player))
+            };
+            let variants: Vec<Replaced> = open.iter().map(variant).collect();
+            let ranks = game.replacing.of(&Rank::default(), &variants, &(step..step + 1), quiet)?;
+            for (probe, rank) in open.iter_mut().zip(ranks) {
+                probe.of_step[index].ended = rank[0] <= self.stopping_condition_top_k as f64;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What random numbers of a move are for.
+#[derive(Clone, Copy)]
+enum Draw {
+    Choice,
+    Move,
+    Condition(usize),
+}
+
+/// A chain of importances that are learned.
+struct Probe {
+    seed: u64,
+    of_step: Vec<Importance>,
+}
+
+/// What one step's tokens are worth.
+#[derive(Clone)]
+struct Importance {
+    logits: Vec<f64>,
+    ended: bool,
+}
+
+impl Probe {
+    /// Random importances, of as many players as each step sees.
+    fn new(seed: u64, seen: &[usize]) -> Self {
+        let mut random = SplitMix64::stream(seed, 0);
+        let most = seen.iter().copied().max().unwrap_or(0);
+        let first: Vec<f64> = (0..most).map(|_| random.uniform()).collect();
+        let of_step = |&seen: &usize| Importance { logits: first[..seen].to_vec(), ended: false };
+        Self { seed, of_step: seen.iter().map(of_step).collect() }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.of_step.iter().all(|importance| importance.ended)
+    }
+
+    /// A stream of its own for every purpose, so that what one step draws changes nothing elsewhere.
+    fn random(&self, number: u64, draw: Draw) -> SplitMix64 {
+        let purpose = match draw {
+            Draw::Choice => 0,
+            Draw::Move => 1,
+            Draw::Condition(step) => 2 + step as u64,
+        };
+        SplitMix64::stream(SplitMix64::stream(self.seed, 1 + number).bits(), purpose)
+    }
+
+    /// Takes in how far each step's probability fell when some players were replaced.
+    fn learn(&mut self, replaced: &[bool], fall: &[f64]) {
+        /// Keeps the update finite where a probability goes from one to nothing.
+        const MOST: f64 = 1.0 - 1e-6;
+        for (importance, fall) in self.of_step.iter_mut().zip(fall).filter(|(importance, _)| !importance.ended) {
+            let fall = fall.clamp(-MOST, MOST);
+            let update = ((1.0 + fall) / (1.0 - fall)).ln();
+            for (logit, &replaced) in importance.logits.iter_mut().zip(replaced) {
+                *logit += if replaced { update } else { -update };
+            }
+        }
+    }
+}
+
+impl Importance {
+    /// The players that are not among the best so many.
+    fn all_but(&self, keep: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.logits.len()).collect();
+        order.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
+        order.split_off(keep.min(order.len()))
+    }
+
+    fn softmax(&self) -> Vec<f64> {
+        let greatest = self.logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let powers: Vec<f64> = self.logits.iter().map(|logit| (logit - greatest).exp()).collect();
+        let sum: f64 = powers.iter().sum();
+        powers.into_iter().map(|power| power / sum).collect()
+    }
+}
+
+/// The mean over the probes that ended at a step, or over all.
+fn mean_importance(probes: &[Probe], step: usize) -> Vec<f64> {
+    let of_step = || probes.iter().map(|probe| &probe.of_step[step]);
+    let any = of_step().any(|importance| importance.ended);
+    let counted: Vec<Vec<f64>> =
+        of_step().filter(|importance| importance.ended || !any).map(Importance::softmax).collect();
+    let players = counted[0].len();
+    (0..players).map(|player| counted.iter().map(|shares| shares[player]).sum::<f64>() / counted.len() as f64).collect()
+}
+
+/// What takes the place of tokens.
+struct Sampler {
+    /// Tokens that are not special.
+    all: Vec<u32>,
+    /// Of each place of the target, tokens as likely as they are predicted there; none where nothing is predicted.
+    predicted: Vec<Vec<u32>>,
+    source: Vec<u32>,
+    target: Vec<u32>,
+}
+
+impl Sampler {
+    fn new<B: Backend>(
+        replacement: Replacement,
+        subject: &Subject<'_, B>,
+        replacing: &Replacing<'_, '_, B>,
+        seed: u64,
+    ) -> Result<Self, AttributionError> {
+        let special = |id: &u32| subject.options.baseline.kept.contains(id);
+        let all: Vec<u32> = (0..subject.model.config().vocab_size as u32).filter(|id| !special(id)).collect();
+        if all.len() < 2 {
+            return Err(Reagent::out_of_range(
+                "replacement",
+                "a vocabulary of other tokens than special ones",
+                all.len(),
+            ));
+        }
+        let Replaced { source, target } = replacing.text();
+        let mut sampler = Self { all, predicted: Vec::new(), source: source.unwrap_or_default(), target };
+        if replacement == Replacement::Predicted && subject.attributes_target() {
+            sampler.predicted = sampler.predictions(subject, replacing, seed);
+        }
+        Ok(sampler)
+    }
+
+    /// Draws of each place of the target but the first, from what the model predicts there.
+    fn predictions<B: Backend>(
+        &self,
+        subject: &Subject<'_, B>,
+        replacing: &Replacing<'_, '_, B>,
+        seed: u64,
+    ) -> Vec<Vec<u32>> {
+        /// Predictions that are held at once.
+        const ROWS: usize = 32;
+        let [width, _] = replacing.hidden().dims();
+        let mut pools = vec![Vec::new()];
+        for start in (0..width - 1).step_by(ROWS) {
+            let rows: Range<usize> = start..(width - 1).min(start + ROWS);
+            let logits = subject.model.logits(replacing.hidden().clone().slice(rows.clone()));
+            let [_, vocab] = logits.dims();
+            let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+            for (row, logits) in rows.zip(logits.chunks(vocab)) {
+                let random = SplitMix64::stream(seed, u64::MAX - row as u64);
+                pools.push(pool(logits, &self.all, self.target[row + 1], random));
+            }
+        }
+        pools
+    }
+
+    /// Another token for a place.
+    fn draw(&self, side: Side, token: usize, random: &mut SplitMix64) -> u32 {
+        let (own, pool) = match side {
+            Side::Source => (self.source[token], None),
+            Side::Target => (self.target[token], self.predicted.get(token)),
+        };
+        match pool.filter(|pool| !pool.is_empty()) {
+            Some(pool) => pool[random.below(pool.len())],
+            None => {
+                // One of the others: the last stands in for the token itself.
+                let drawn = self.all[random.below(self.all.len() - 1)];
+                if drawn == own { self.all[self.all.len() - 1] } else { drawn }
+            }
+        }
+    }
+}
+
+/// Draws of a prediction, without the token itself: so many that what is drawn of them is as good as new.
+fn pool(logits: &[f32], allowed: &[u32], own: u32, mut random: SplitMix64) -> Vec<u32> {
+    const DRAWS: usize = 256;
+    let others: Vec<u32> = allowed.iter().copied().filter(|&id| id != own).collect();
+    let greatest = others.iter().map(|&id| logits[id as usize]).fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    let mut below = |id: &u32| {
+        sum += f64::from(logits[*id as usize] - greatest).exp();
+        sum
+    };
+    let cumulative: Vec<f64> = others.iter().map(&mut below).collect();
+    let draw = |_| {
+        let threshold = random.uniform() * sum;
+        others[cumulative.partition_point(|&below| below <= threshold).min(others.len() - 1)]
+    };
+    (0..DRAWS).map(draw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_prediction_and_are_never_the_token_itself_nor_a_special_one() {
+        let logits = [9.0, 1.0_f32.ln(), 3.0_f32.ln(), 9.0, f32::NEG_INFINITY];
+        let pool = pool(&logits, &[1, 2, 3, 4], 3, SplitMix64::stream(1, 1));
+        let share = pool.iter().filter(|&&id| id == 2).count() as f64 / pool.len() as f64;
+        assert!(pool.iter().all(|id| [1, 2].contains(id)) && (share - 0.75).abs() < 0.1, "{share}");
+    }
+
+    #[test]
+    fn what_made_the_probability_fall_becomes_more_important() {
+        let mut probe = Probe::new(1, &[2, 3]);
+        probe.of_step[0].ended = true;
+        let before = probe.of_step.clone();
+        probe.learn(&[true, false, false], &[0.5, 0.5]);
+        assert_eq!(probe.of_step[0].logits, before[0].logits);
+        let moved: Vec<f64> = probe.of_step[1].logits.iter().zip(&before[1].logits).map(|(a, b)| a - b).collect();
+        assert!(moved.iter().zip([1.0, -1.0, -1.0]).all(|(moved, sign)| (moved - sign * 3.0_f64.ln()).abs() < 1e-12));
+        assert_eq!(probe.of_step[1].all_but(1).len(), 2);
+        assert!(!probe.of_step[1].all_but(1).contains(&0));
+    }
+
+    #[test]
+    fn probes_that_ended_count_alone() {
+        let mut probes = [Probe::new(1, &[2]), Probe::new(2, &[2])];
+        let both = mean_importance(&probes, 0);
+        assert!((both.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        probes[1].of_step[0].ended = true;
+        assert_eq!(mean_importance(&probes, 0), probes[1].of_step[0].softmax());
+    }
+}

@@ -1,0 +1,95 @@
+//! Shapley values by sampling permutations (Štrumbelj & Kononenko 2010, doi:10.5555/1756006.1756007; Castro et al. 2009): what each token adds to
+//! those before it in a random order, which adds up to `f(x) − f(x̄)` in every order. Every other order is the one before reversed, which cancels
+//! noise (Mitchell et al. 2022, arXiv:2104.12199). An order of all tokens is one of those that a step sees: one sample serves all steps.
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+use stepfn_models::random::SplitMix64;
+
+use super::Attribute;
+use super::players::Players;
+use crate::AttributionError;
+use crate::engine::{Replaced, Replacing, Subject};
+use crate::grid::Found;
+
+/// Shapley values by what tokens add in random orders.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ShapleySampling {
+    /// Orders, each of which takes a pass for every token. In pairs, so an even number is best.
+    pub n_samples: usize,
+}
+
+impl Default for ShapleySampling {
+    fn default() -> Self {
+        Self { n_samples: 26 }
+    }
+}
+
+impl Attribute for ShapleySampling {
+    const NAME: &'static str = "shapley_sampling";
+    const SUMMARY: &'static str = "Shapley values by what tokens add in random orders; adds up to f(x) − f(x̄)";
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        match self.n_samples {
+            0 => Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", 0)),
+            _ => Ok(()),
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let players = Players::of(subject)?;
+        let n = players.len();
+        let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+        let orders = orders(n, self.n_samples, seed);
+        // The empty coalition, then of each order the coalitions between it and the full one.
+        let mut variants: Vec<Replaced> = vec![players.present(subject, &vec![false; n])];
+        for order in &orders {
+            let mut present = vec![false; n];
+            for &player in &order[..n.saturating_sub(1)] {
+                present[player] = true;
+                variants.push(players.present(subject, &present));
+            }
+        }
+        let (clean, values) = Replacing::new(subject)?.values(&variants)?;
+        let (empty, between) = (&values[0], &values[1..]);
+        let (mut scores, mut deltas) = (Vec::new(), Vec::new());
+        for (index, step) in subject.steps().enumerate() {
+            let seen = players.seen_by(step);
+            let mut sums = vec![0.0; seen];
+            for (number, order) in orders.iter().enumerate() {
+                let mut before = empty[index];
+                let of_step = order.iter().enumerate().filter(|&(_, &player)| player < seen);
+                for (count, (place, &player)) in of_step.enumerate() {
+                    // With the last that the step sees, its text is whole.
+                    let last = count + 1 == seen;
+                    let after = if last { clean[index] } else { between[number * (n - 1) + place][index] };
+                    sums[player] += after - before;
+                    before = after;
+                }
+            }
+            let means: Vec<f64> = sums.iter().map(|sum| sum / orders.len() as f64).collect();
+            let total = if seen == 0 { 0.0 } else { clean[index] - empty[index] };
+            deltas.push((means.iter().sum::<f64>() - total) as f32);
+            scores.push(means);
+        }
+        players.found(subject, &scores, Some(deltas))
+    }
+}
+
+/// Random orders of so many, every other the one before reversed.
+fn orders(n: usize, count: usize, seed: u64) -> Vec<Vec<usize>> {
+    let mut all: Vec<Vec<usize>> = Vec::with_capacity(count + 1);
+    for pair in 0..count.div_ceil(2) {
+        // An order by random numbers: that of the first few does not depend on how many there are behind them.
+        let mut random = SplitMix64::stream(seed, pair as u64);
+        let keys: Vec<u64> = (0..n).map(|_| random.bits()).collect();
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by_key(|&player| keys[player]);
+        let reversed = order.iter().rev().copied().collect();
+        all.push(order);
+        all.push(reversed);
+    }
+    all.truncate(count);
+    all
+}
