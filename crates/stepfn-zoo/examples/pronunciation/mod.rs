@@ -15,17 +15,17 @@ use stepfn_models::transformer::{PaddingSide, Pass, TokenBatch};
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Ends source and target.
-pub const END: u32 = 0;
+pub(crate) const END: u32 = 0;
 /// Fills up batches, and is what the decoder starts from.
-pub const PAD: u32 = 2;
+pub(crate) const PAD: u32 = 2;
 /// More than any word has.
 const MOST_PHONEMES: usize = 40;
 
 /// Spellings, each with its pronunciations (phonemes with spaces between).
-pub type Dictionary = BTreeMap<String, Vec<String>>;
+pub(crate) type Dictionary = BTreeMap<String, Vec<String>>;
 
 /// Reads `cmudict.dict`: lines of `word` or `word(2)`, phonemes, and maybe a comment behind `#`.
-pub fn dictionary(path: &Path) -> Outcome<Dictionary> {
+pub(crate) fn dictionary(path: &Path) -> Outcome<Dictionary> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{}: {error}; crates/stepfn-zoo/fetch.sh fetches it", path.display()))?;
     let mut words = Dictionary::new();
@@ -39,7 +39,7 @@ pub fn dictionary(path: &Path) -> Outcome<Dictionary> {
 }
 
 /// Whether a word is kept out of training: FNV-1a of its bytes is a multiple of 20.
-pub fn is_held_out(word: &str) -> bool {
+pub(crate) fn is_held_out(word: &str) -> bool {
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     word.bytes().fold(0xcbf2_9ce4_8422_2325, hash).is_multiple_of(20)
 }
@@ -48,7 +48,7 @@ pub fn is_held_out(word: &str) -> bool {
 ///
 /// Phonemes are added tokens that only match between word boundaries, before the text is put in lower case; all other text falls into
 /// letters.
-pub fn tokenizer_json() -> Value {
+pub(crate) fn tokenizer_json() -> Value {
     const VOWELS: [&str; 15] =
         ["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"];
     const CONSONANTS: [&str; 24] = [
@@ -98,12 +98,12 @@ pub fn tokenizer_json() -> Value {
 }
 
 /// The ids of a text, with the end token.
-pub fn ids(tokenizer: &Tokenizer, text: &str) -> Outcome<Vec<u32>> {
+pub(crate) fn ids(tokenizer: &Tokenizer, text: &str) -> Outcome<Vec<u32>> {
     Ok(tokenizer.encode(text, true)?.into_iter().map(|token| token.id).collect())
 }
 
 /// The likeliest phonemes, one after the other, of spellings that all have the same number of letters.
-pub fn pronounce<B: Backend>(model: &Model<B>, sources: Vec<Vec<u32>>) -> Outcome<Vec<Vec<u32>>> {
+pub(crate) fn pronounce<B: Backend>(model: &Model<B>, sources: Vec<Vec<u32>>) -> Outcome<Vec<Vec<u32>>> {
     let vocab = model.config().vocab_size;
     let encoder = model.encoder().ok_or("the model has no encoder")?;
     let decoder = model.decoder();
@@ -131,15 +131,15 @@ pub fn pronounce<B: Backend>(model: &Model<B>, sources: Vec<Vec<u32>>) -> Outcom
 
 /// What share of phonemes and of words is wrong.
 #[derive(Debug, Clone, Copy)]
-pub struct ErrorRates {
+pub(crate) struct ErrorRates {
     /// Insertions, deletions and substitutions over the phonemes of the nearest pronunciation.
-    pub phonemes: f64,
+    pub(crate) phonemes: f64,
     /// Words whose pronunciation is none of those in the dictionary.
-    pub words: f64,
+    pub(crate) words: f64,
 }
 
 /// Error rates over words, first with stress, then without.
-pub fn error_rates<B: Backend>(
+pub(crate) fn error_rates<B: Backend>(
     model: &Model<B>,
     tokenizer: &Tokenizer,
     words: &[(&String, &Vec<String>)],

@@ -1,7 +1,7 @@
 //! The order of the examples, from a seed: SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) and Fisher–Yates.
 
 /// Puts things in a random order.
-pub struct Shuffle(u64);
+pub(crate) struct Shuffle(u64);
 
 impl Shuffle {
     /// The randomness of an epoch.

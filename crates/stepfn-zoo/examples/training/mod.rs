@@ -11,9 +11,9 @@ mod batches;
 mod schedule;
 mod weights;
 
-pub use batches::Shuffle;
-pub use schedule::Schedule;
-pub use weights::Weights;
+pub(crate) use batches::Shuffle;
+pub(crate) use schedule::Schedule;
+pub(crate) use weights::Weights;
 
 use std::error::Error;
 use std::fs;
@@ -32,13 +32,13 @@ use stepfn_models::config::DropoutRates;
 use stepfn_models::transformer::{Dropout, NoisyPass};
 
 /// What may go wrong is said by whoever finds it.
-pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Where two threads are enough: burn's elementwise operations on the CPU use one each.
 const SHARDS: usize = 2;
 
 /// Sum of the loss over the tokens of part of a batch, from a model of the current weights.
-pub trait Task<B: AutodiffBackend>: Sync {
+pub(crate) trait Task<B: AutodiffBackend>: Sync {
     /// One text to learn.
     type Example: Sync;
 
@@ -53,7 +53,7 @@ pub trait Task<B: AutodiffBackend>: Sync {
 }
 
 /// A model that is being trained.
-pub struct Trainer<B: AutodiffBackend> {
+pub(crate) struct Trainer<B: AutodiffBackend> {
     config_json: Value,
     weights: Weights<B>,
     optimizer: OptimizerAdaptor<AdamW, Weights<B>, B>,
@@ -193,7 +193,7 @@ impl<B: AutodiffBackend> Trainer<B> {
 /// # Shapes
 /// - `logits`: `[rows, vocab]`
 /// - result: `[1]`
-pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &[u32]) -> Tensor<B, 1> {
+pub(crate) fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &[u32]) -> Tensor<B, 1> {
     let rows = targets.len();
     let ids: Vec<i32> = targets.iter().map(|&id| id as i32).collect();
     let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows, 1]), &logits.device());
@@ -201,12 +201,12 @@ pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &[u32]) -> Tenso
 }
 
 /// JSON as a person reads it.
-pub fn pretty(value: &Value) -> Outcome<String> {
+pub(crate) fn pretty(value: &Value) -> Outcome<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
 /// The command line: `NAME=VALUE` arguments over defaults.
-pub struct Arguments(Vec<(String, String)>);
+pub(crate) struct Arguments(Vec<(String, String)>);
 
 impl Arguments {
     /// Those of this program, each with one of `names`.
@@ -233,7 +233,7 @@ impl Arguments {
 }
 
 /// Prints the loss curve as CSV, and how fast it goes.
-pub struct Progress {
+pub(crate) struct Progress {
     started: Instant,
     tokens: usize,
     loss: f64,

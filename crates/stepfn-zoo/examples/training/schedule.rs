@@ -2,13 +2,13 @@
 
 /// Learning rate by step.
 #[derive(Debug, Clone, Copy)]
-pub struct Schedule {
+pub(crate) struct Schedule {
     /// The highest rate.
-    pub peak: f64,
+    pub(crate) peak: f64,
     /// Steps of the rise.
-    pub warmup: usize,
+    pub(crate) warmup: usize,
     /// All steps.
-    pub steps: usize,
+    pub(crate) steps: usize,
 }
 
 impl Schedule {

@@ -15,7 +15,7 @@ use super::{Outcome, Shuffle};
 
 /// Matrices and vectors, each in the order of their names.
 #[derive(Module, Debug)]
-pub struct Weights<B: Backend> {
+pub(crate) struct Weights<B: Backend> {
     matrices: Vec<Param<Tensor<B, 2>>>,
     vectors: Vec<Param<Tensor<B, 1>>>,
     /// Those of the matrices, then of the vectors.
