@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use burn::tensor::{Int, Tensor, TensorData};
+use serde_json::json;
 use stepfn_benches::peer::Peer;
 use stepfn_benches::{logits, median};
 use stepfn_core::functions::{self, KlDivergence, NoisyStatistic};
@@ -158,7 +159,7 @@ fn main() {
         eprintln!("{rows} rows of {vocab}, {n_noisy} noisy passes");
         let steps = Steps::new(rows, vocab, n_noisy);
         if let Some(peer) = &mut peer {
-            peer.setup(rows, vocab, n_noisy);
+            peer.setup(&json!({ "rows": rows, "vocab": vocab, "n_noisy": n_noisy }));
         }
         for (name, cells) in names.iter().zip(&mut cells) {
             cells.push(measure(&steps, name, peer.as_mut()));

@@ -42,8 +42,8 @@ impl Peer {
     }
 
     /// Makes ready for work of that shape.
-    pub fn setup(&mut self, rows: usize, vocab: usize, n_noisy: usize) {
-        self.ask(&json!({ "setup": { "rows": rows, "vocab": vocab, "n_noisy": n_noisy } }));
+    pub fn setup(&mut self, shape: &Value) {
+        self.ask(&json!({ "setup": shape }));
     }
 
     /// Seconds that each of `repeats` runs of `work` took.

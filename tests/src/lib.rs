@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
 
+pub mod attributions;
 pub mod case;
 pub mod golden;
 pub mod gradients;
@@ -9,4 +10,5 @@ pub mod identities;
 pub mod models;
 pub mod reference;
 pub mod suite;
+pub mod tape;
 pub mod values;

@@ -10,6 +10,9 @@ use rayon::prelude::*;
 /// core takes the exponential of this many.
 const PARALLEL_MIN: usize = 1 << 17;
 
+/// The same for loops that overwrite what they read: these take longer per element than it takes to read it.
+const PARALLEL_BLOCKS_MIN: usize = 1 << 15;
+
 /// A 2-D (or flattened) tensor seen as rows of `f32` in host memory.
 pub(crate) struct HostRows {
     #[cfg(feature = "flex")]
@@ -123,6 +126,158 @@ pub(crate) fn map_rows<const N: usize, K: RowKernel<N>>(rows: usize, width: usiz
         (0..rows).map(one).collect()
     };
     core::array::from_fn(|column| values.iter().map(|value| value[column]).collect())
+}
+
+/// What a fused loop makes of rows, in place. Implementations mark `rows` `#[inline(always)]`, as [`RowKernel::row`] is.
+pub(crate) trait BlockKernel: Sync {
+    /// Overwrites some rows, one after the other, the first of which is row `first` of the tensor.
+    fn rows(&self, first: usize, rows: &mut [f32]);
+}
+
+/// Some rows, ready to be compiled once per instruction set.
+struct OneBlock<'a, K>(&'a K, usize, &'a mut [f32]);
+
+impl<K: BlockKernel> pulp::NullaryFnOnce for OneBlock<'_, K> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.0.rows(self.1, self.2);
+    }
+}
+
+/// What `kernel` makes of the rows of `x`, on all cores where that pays: in the memory of `x` if nobody else holds it. Where no fused
+/// loop can read `x`, it comes back as it was.
+pub(crate) fn transform<B: Backend, K: BlockKernel>(x: Tensor<B, 2>, kernel: &K) -> Result<Tensor<B, 2>, Tensor<B, 2>> {
+    #[cfg(feature = "flex")]
+    {
+        let width = x.dims()[1];
+        let mut tensor = flex::owned(x)?;
+        let Some(range) = flex::elements(&tensor).filter(|_| width > 0) else {
+            return Err(flex::wrapped(tensor));
+        };
+        if let Some(storage) = tensor.try_storage_mut::<f32>() {
+            each_block(&mut storage[range], None, width, kernel);
+            return Ok(flex::wrapped(tensor));
+        }
+        let mut rows = vec![0.0; range.len()];
+        each_block(&mut rows, Some(&tensor.storage::<f32>()[range]), width, kernel);
+        Ok(flex::made(rows, tensor.layout().shape().clone()))
+    }
+    #[cfg(not(feature = "flex"))]
+    {
+        // Used, as it is with the feature.
+        let _ = each_block::<K>;
+        Err(x)
+    }
+}
+
+/// Runs `kernel` on blocks of rows that fit a core's nearest cache, after copying them from `source` if there is one.
+fn each_block<K: BlockKernel>(rows: &mut [f32], source: Option<&[f32]>, width: usize, kernel: &K) {
+    /// Elements of a block.
+    const BLOCK: usize = 1 << 13;
+    let arch = pulp::Arch::new();
+    let per_block = (BLOCK / width).max(1);
+    let one = |(index, block): (usize, &mut [f32])| {
+        if let Some(source) = source {
+            let start = index * per_block * width;
+            block.copy_from_slice(&source[start..start + block.len()]);
+        }
+        arch.dispatch(OneBlock(kernel, index * per_block, block));
+    };
+    if rows.len() >= PARALLEL_BLOCKS_MIN {
+        rows.par_chunks_mut(per_block * width).enumerate().for_each(one);
+    } else {
+        rows.chunks_mut(per_block * width).enumerate().for_each(one);
+    }
+}
+
+/// The way between tensors of burn-flex and of a backend `B` that turns out to be burn-flex.
+#[cfg(feature = "flex")]
+pub(crate) mod flex {
+    use core::any::{Any, TypeId};
+    use core::ops::Range;
+
+    use burn::tensor::{DType, Shape, Tensor, TensorData, TensorPrimitive, backend::Backend};
+    use burn_flex::FlexTensor;
+
+    use crate::product::Matrix;
+
+    /// The tensor itself, not another handle of it.
+    pub(crate) fn owned<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<FlexTensor, Tensor<B, D>> {
+        if TypeId::of::<B::FloatTensorPrimitive>() != TypeId::of::<FlexTensor>() {
+            return Err(x);
+        }
+        match x.into_primitive() {
+            TensorPrimitive::Float(primitive) => {
+                let boxed: Box<dyn Any> = Box::new(primitive);
+                match boxed.downcast::<FlexTensor>() {
+                    Ok(tensor) => Ok(*tensor),
+                    Err(_) => unreachable!("the types were compared"),
+                }
+            }
+            quantized => Err(Tensor::from_primitive(quantized)),
+        }
+    }
+
+    /// A tensor of `B`, which is burn-flex.
+    pub(crate) fn wrapped<B: Backend, const D: usize>(tensor: FlexTensor) -> Tensor<B, D> {
+        let boxed: Box<dyn Any> = Box::new(tensor);
+        match boxed.downcast::<B::FloatTensorPrimitive>() {
+            Ok(primitive) => Tensor::from_primitive(TensorPrimitive::Float(*primitive)),
+            Err(_) => unreachable!("only burn-flex's tensors are unwrapped and made"),
+        }
+    }
+
+    /// A tensor of `B`, which is burn-flex, from its elements.
+    pub(crate) fn made<B: Backend, const D: usize>(elements: Vec<f32>, shape: impl Into<Shape>) -> Tensor<B, D> {
+        wrapped(FlexTensor::from_data(TensorData::new(elements, shape.into())))
+    }
+
+    /// A tensor's elements in host memory, wherever its strides put them.
+    pub(crate) struct Strided<const D: usize> {
+        tensor: FlexTensor,
+        size: [usize; D],
+        strides: [usize; D],
+    }
+
+    impl<const D: usize> Strided<D> {
+        /// The elements of `x`, or `None` where no fused loop can read them.
+        pub(crate) fn of<B: Backend>(x: &Tensor<B, D>) -> Option<Self> {
+            let tensor = owned(x.clone()).ok().filter(|tensor| tensor.dtype() == DType::F32)?;
+            let strides: &[isize] = tensor.layout().strides();
+            let strides: Vec<usize> = strides.iter().map(|&stride| stride.try_into().ok()).collect::<Option<_>>()?;
+            Some(Self { strides: strides.try_into().ok()?, size: x.dims(), tensor })
+        }
+
+        /// The first element and all that lies behind it.
+        pub(crate) fn data(&self) -> &[f32] {
+            let storage = self.tensor.storage::<f32>();
+            &storage[self.tensor.layout().start_offset().min(storage.len())..]
+        }
+
+        /// How many elements there are in each dimension.
+        pub(crate) fn size(&self) -> [usize; D] {
+            self.size
+        }
+
+        /// How far apart elements are in each dimension; 0 in dimensions with one element, so that any index reads it.
+        pub(crate) fn strides(&self) -> [usize; D] {
+            core::array::from_fn(|dim| if self.size[dim] == 1 { 0 } else { self.strides[dim] })
+        }
+    }
+
+    impl Strided<2> {
+        pub(crate) fn matrix(&self) -> Matrix<'_> {
+            Matrix::new(self.data(), self.size, self.strides)
+        }
+    }
+
+    /// Where the elements are in the tensor's memory, if they are `f32` and lie one after the other.
+    pub(crate) fn elements(tensor: &FlexTensor) -> Option<Range<usize>> {
+        let (start, end) = tensor.layout().contiguous_offsets().filter(|_| tensor.dtype() == DType::F32)?;
+        Some(start..end)
+    }
 }
 
 /// A column `[rows, 1]` on the device of `like`.

@@ -5,7 +5,7 @@
 
 /// Independent accumulators. So many that compilers keep the loop over them a loop, which they then vectorize at any width;
 /// a loop over 16 they unroll into scalar code.
-const LANES: usize = 128;
+pub(crate) const LANES: usize = 128;
 /// Elements that are added in single precision before the running total in double precision takes over.
 const BLOCK: usize = 16 * LANES;
 

@@ -18,18 +18,36 @@
 //! | [`competitors`] | rank of a token, best other token |
 //! | [`power_sum`] | log Σ pᵅ, from which Rényi entropies follow |
 //! | [`dropout`] | dropout masks from a counter-based generator |
+//! | [`linear`] | `x W + b` without a copy of transposed weights |
+//! | [`norm`] | LayerNorm and RMSNorm, and their gradients |
+//! | [`activation`] | the nonlinearities of feed-forwards, gated or not, and their gradients |
+//! | [`rotary`] | rotary positions, there and back |
+//! | [`attention`] | attention straight from packed projections, its probabilities, and its gradients |
+//!
+//! The last five are what a transformer is made of, forward and backward. A backward pass carries several [`Cotangents`] per text at
+//! once, which share the saved activations.
 
+mod cotangents;
 mod host;
 mod lanes;
+#[cfg(feature = "flex")]
+mod product;
 mod threefry;
 
+pub mod activation;
+pub mod attention;
 pub mod competitors;
 pub mod divergence;
 pub mod dropout;
+pub mod linear;
 pub mod mixture;
+pub mod norm;
 pub mod nucleus;
 pub mod power_sum;
+pub mod rotary;
 pub mod softmax;
+
+pub use cotangents::Cotangents;
 
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,8 @@
 //! One [`TransformerConfig`] drives one implementation; a family turns its `config.json` into it. Sizes are checked against
 //! [limits](TransformerConfig::validate) before anything is allocated from them.
 
+pub use stepfn_kernels::activation::Activation;
+
 use crate::ModelError;
 
 /// Most layers of a stack: more than in any published model.
@@ -90,6 +92,18 @@ pub enum Positions {
     },
     /// A bias proportional to the distance is added to the scores (ALiBi; Press et al. 2022).
     Alibi,
+}
+
+impl Positions {
+    /// Most tokens that a text can have; `None` where positions go on for ever (a model is worse beyond those that it was trained on, but
+    /// not undefined).
+    pub fn most(&self) -> Option<usize> {
+        match self {
+            Positions::Learned { offset, rows } => Some(rows.saturating_sub(*offset)),
+            Positions::SinusoidalHalves { max } => Some(*max),
+            _ => None,
+        }
+    }
 }
 
 /// Rotary position embedding.
@@ -208,22 +222,6 @@ pub struct FeedForwardConfig {
     pub bias: bool,
 }
 
-/// The nonlinearity of a feed-forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Activation {
-    /// `max(x, 0)`.
-    Relu,
-    /// `x · σ(x)` (also called swish).
-    Silu,
-    /// `x · Φ(x)` (Hendrycks & Gimpel 2016).
-    Gelu,
-    /// `x/2 · (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
-    GeluTanh,
-    /// `x · σ(1.702 x)`.
-    GeluQuick,
-}
-
 /// Dropout rates as the checkpoint has them, by site.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DropoutRates {
@@ -313,6 +311,16 @@ impl TransformerConfig {
             }
         }
         Ok(())
+    }
+
+    /// Floating-point numbers that the busiest block has in flight for one token, about: what memory is planned with.
+    pub fn floats_per_token(&self) -> usize {
+        let of_stack = |stack: &StackConfig| {
+            let AttentionConfig { n_heads, n_kv_heads, head_dim, .. } = stack.attention;
+            let FeedForwardConfig { size, gated, .. } = stack.feed_forward;
+            8 * self.hidden_size + 2 * (n_heads + 2 * n_kv_heads) * head_dim + size * if gated { 4 } else { 2 }
+        };
+        self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)
     }
 
     /// Whether the model has an encoder.

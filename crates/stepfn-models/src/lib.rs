@@ -5,7 +5,9 @@ pub mod config;
 pub mod families;
 pub mod generation;
 pub mod names;
+pub mod random;
 pub mod source;
+pub mod tape;
 pub mod tokenizer;
 pub mod transformer;
 

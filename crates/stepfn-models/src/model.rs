@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
-use crate::config::TransformerConfig;
+use crate::config::{HeadConfig, TransformerConfig};
 use crate::families;
 use crate::parameters::Parameters;
 use crate::source::{Outline, TensorSource, Tensors};
-use crate::transformer::{Linear, Stack};
+use crate::transformer::{Linear, Rule, Stack, slope};
 
 /// A transformer language model, causal or encoder–decoder.
 #[derive(Debug)]
@@ -115,8 +115,46 @@ impl<B: Backend> Model<B> {
         let hidden = if scale == 1.0 { hidden } else { hidden.mul_scalar(scale) };
         let logits = self.head.forward(hidden);
         match self.config.head.soft_cap {
-            Some(cap) => logits.div_scalar(cap).tanh().mul_scalar(cap),
+            Some(cap) => logits.mul_scalar(cap.recip()).tanh().mul_scalar(cap),
             None => logits,
         }
+    }
+
+    /// Pulls cotangents of [`logits`](Self::logits) back to the hidden states.
+    ///
+    /// # Shapes
+    /// - `hidden`: `[rows, hidden]`, and the baseline's under [`Rule::DeepLift`]
+    /// - `grad`: `[rows, vocab]`
+    /// - result: `[rows, hidden]`
+    pub fn logits_backward(
+        &self,
+        hidden: &Tensor<B, 2>,
+        rule: Rule<&Tensor<B, 2>>,
+        grad: Tensor<B, 2>,
+    ) -> Tensor<B, 2> {
+        let HeadConfig { scale, soft_cap, .. } = self.config.head;
+        let uncapped = |hidden: &Tensor<B, 2>| self.head.forward(hidden.clone().mul_scalar(scale));
+        let grad = match (soft_cap, rule) {
+            (None, _) => grad,
+            (Some(cap), rule) => {
+                let capped = |x: Tensor<B, 2>| x.div_scalar(cap).tanh();
+                let derivative = |x: Tensor<B, 2>| capped(x).powi_scalar(2).neg().add_scalar(1);
+                let here = uncapped(hidden);
+                grad * match rule {
+                    Rule::Gradient => derivative(here),
+                    Rule::DeepLift { baseline } => {
+                        slope(here, uncapped(baseline), |x| capped(x).mul_scalar(cap), derivative)
+                    }
+                    // Relevance passes unchanged: the ratio of output and input.
+                    Rule::AttnLrp => {
+                        let tiny = here.clone().abs().lower_elem(1e-6);
+                        let ratio = capped(here.clone()).mul_scalar(cap) / here.mask_fill(tiny.clone(), 1.0);
+                        ratio.mask_fill(tiny, 1.0)
+                    }
+                }
+            }
+        };
+        let grad = self.head.backward(grad);
+        if scale == 1.0 { grad } else { grad.mul_scalar(scale) }
     }
 }

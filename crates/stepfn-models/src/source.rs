@@ -96,7 +96,12 @@ impl<B: Backend> From<Tensor<B, 2>> for StoredTensor<B> {
 }
 
 /// Whether a tensor has the shape that the configuration calls for.
-pub(crate) fn check_shape(location: &Path, tensor: &str, expected: &[usize], found: &[usize]) -> Result<(), ModelError> {
+pub(crate) fn check_shape(
+    location: &Path,
+    tensor: &str,
+    expected: &[usize],
+    found: &[usize],
+) -> Result<(), ModelError> {
     if expected == found {
         return Ok(());
     }

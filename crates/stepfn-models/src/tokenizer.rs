@@ -11,14 +11,14 @@ use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokenizers::ModelWrapper;
 
 use crate::ModelError;
 
 /// A piece of a text, as the model sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
     /// Number of the token in the vocabulary.
     pub id: u32,
@@ -216,6 +216,42 @@ impl Tokenizer {
         guarded(&self.path, || self.inner.decode(ids, skip_special_tokens))
     }
 
+    /// The text that ids stand for, without special tokens, and what each id is in it: what [`encode`](Self::encode) says of a text's own
+    /// tokens, for ids that a model wrote.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn describe(&self, ids: &[u32]) -> Result<(String, Vec<Token>), ModelError> {
+        let text = self.decode(ids, true)?;
+        let mut tokens: Vec<Token> = Vec::with_capacity(ids.len());
+        // What the tokens so far cover, and the first token whose last character is not complete.
+        let (mut covered, mut waiting) = (0, None);
+        for (i, &id) in ids.iter().enumerate() {
+            let special = self.special.contains(&id);
+            tokens.push(Token { id, surface: String::new(), span: covered..covered, special });
+            if special {
+                continue;
+            }
+            let so_far = self.decode(&ids[..=i], true)?;
+            // Bytes that are no whole character yet are decoded as replacement characters.
+            let whole = so_far.trim_end_matches(char::REPLACEMENT_CHARACTER);
+            let end = if i + 1 == ids.len() { text.len() } else { common(whole, &text) };
+            let first = *waiting.get_or_insert(i);
+            if end > covered {
+                tokens[first..].iter_mut().filter(|token| !token.special).for_each(|token| token.span = covered..end);
+                (covered, waiting) = (end, None);
+            }
+        }
+        for i in 0..tokens.len() {
+            let Token { id, span, special, .. } = tokens[i].clone();
+            let token = self.inner.id_to_token(id).unwrap_or_default();
+            let shared = |other: Option<&Token>| other.is_some_and(|other| !span.is_empty() && other.span == span);
+            let shared = shared(i.checked_sub(1).and_then(|i| tokens.get(i))) || shared(tokens.get(i + 1));
+            tokens[i].surface = if special { token } else { self.surface(id, &token, &text, &span, shared) };
+        }
+        Ok((text, tokens))
+    }
+
     /// The id of a token, as the vocabulary spells it (`Ġof`, `▁of`, `</s>`).
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -344,6 +380,12 @@ fn readable(bytes: &[u8]) -> (String, bool) {
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
     }
     (text, core::str::from_utf8(bytes).is_ok())
+}
+
+/// Bytes that two texts start with alike, in whole characters.
+fn common(a: &str, b: &str) -> usize {
+    let differs = a.char_indices().zip(b.chars()).find(|((_, ours), theirs)| ours != theirs);
+    differs.map_or(a.len().min(b.len()), |((at, _), _)| at)
 }
 
 fn default_template(template: &Value) -> Option<String> {

@@ -7,6 +7,7 @@
 use super::processors::Rules;
 use super::{Decoder, GenerationSettings, Hypothesis, checked_logits, log_normalizer, nothing_allowed};
 use crate::ModelError;
+use crate::random::SplitMix64;
 
 /// A text being written.
 struct Running {
@@ -118,33 +119,4 @@ pub(super) fn draw(scores: &[f32], settings: &GenerationSettings, random: &mut S
     });
     // Rounding may leave a crumb after the last.
     Some(allowed[chosen.unwrap_or(kept - 1)].1)
-}
-
-/// The generator of random numbers.
-pub(super) struct SplitMix64 {
-    state: u64,
-}
-
-impl SplitMix64 {
-    /// The `number`th stream of a seed.
-    pub(super) fn stream(seed: u64, number: u64) -> Self {
-        Self::from_state(Self::from_state(seed).next().wrapping_add(number))
-    }
-
-    pub(super) fn from_state(state: u64) -> Self {
-        Self { state }
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number in `[0, 1)`, of 53 random bits.
-    fn uniform(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }

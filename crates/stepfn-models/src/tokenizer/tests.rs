@@ -293,3 +293,41 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ids_are_described_as_the_text_that_they_came_from_was() {
+    for name in GOLDENS {
+        let tokenizer = golden(name);
+        for text in ["The capital of France is Paris.", "naïve 🙂 of", "a"] {
+            let encoded = tokenizer.encode(text, false).unwrap();
+            let (decoded, described) = tokenizer.describe(&ids(&encoded)).unwrap();
+            assert_eq!(ids(&described), ids(&encoded), "{name}");
+            // Spans partition the text, but for characters that several tokens share.
+            let mut covered = 0;
+            for token in &described {
+                assert!(token.span.start <= covered && token.span.end >= covered, "{name}: {described:?}");
+                covered = token.span.end;
+            }
+            assert_eq!(covered, decoded.len(), "{name}: {described:?}");
+        }
+    }
+    let (text, tokens) =
+        golden("byte_bpe").describe(&ids(&golden("byte_bpe").encode("naïve of", true).unwrap())).unwrap();
+    let surfaces: Vec<&str> = tokens.iter().map(|token| token.surface.as_str()).collect();
+    assert_eq!((text.as_str(), surfaces), ("naïve of", vec!["n", "a", r"\xC3", r"\xAF", "ve", " of"]));
+    assert_eq!((tokens[2].span.clone(), tokens[3].span.clone()), (2..4, 2..4));
+}
+
+#[test]
+fn special_tokens_are_described_outside_the_text() {
+    let tokenizer = golden("unigram");
+    let mut written = ids(&tokenizer.encode("of", false).unwrap());
+    written.insert(0, 0);
+    written.push(1);
+    let (text, tokens) = tokenizer.describe(&written).unwrap();
+    assert_eq!(text, "of");
+    let last = tokens.last().unwrap();
+    assert_eq!((last.surface.as_str(), last.span.clone(), last.special), ("</s>", 2..2, true));
+    assert_eq!((tokens[0].surface.as_str(), tokens[0].span.clone(), tokens[0].special), ("<pad>", 0..0, true));
+    assert!(tokenizer.describe(&[4000]).is_err());
+}

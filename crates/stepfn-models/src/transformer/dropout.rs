@@ -1,7 +1,7 @@
 //! Dropout as an argument of the forward pass, never a state of the model (Srivastava et al. 2014; as a Bayesian approximation, Gal &
 //! Ghahramani 2016). The masks are those of [`stepfn_kernels::dropout`]: functions of seed, text, sample and place alone.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack};
 
 use super::TokenBatch;
@@ -43,6 +43,8 @@ pub(crate) struct Masks<'a> {
     pub(crate) batch: &'a TokenBatch,
     /// Places at the end of every text that are computed.
     pub(crate) places: usize,
+    /// The element type of what they are multiplied with.
+    pub(crate) dtype: DType,
 }
 
 impl Masks<'_> {
@@ -51,18 +53,6 @@ impl Masks<'_> {
         match self.dropout {
             Dropout::On { rates: Some(rates), .. } => *rates,
             _ => self.published,
-        }
-    }
-
-    /// `x` with some of its elements dropped and the others scaled.
-    ///
-    /// # Shapes
-    /// - `x`, result: `[texts · places, width]`
-    pub(crate) fn apply<B: Backend>(&self, x: Tensor<B, 2>, layer: usize, site: Site, rate: f64) -> Tensor<B, 2> {
-        let [_, width] = x.dims();
-        match self.multipliers(layer, site, rate, width, &x.device()) {
-            Some(mask) => x * mask,
-            None => x,
         }
     }
 
@@ -92,7 +82,8 @@ impl Masks<'_> {
         Some(Tensor::cat((0..texts).map(shifted).collect(), 0))
     }
 
-    fn multipliers<B: Backend>(
+    /// What activations of one site are multiplied by, `[texts · places, width]`; `None` where nothing is dropped.
+    pub(crate) fn multipliers<B: Backend>(
         &self,
         layer: usize,
         site: Site,
@@ -108,6 +99,7 @@ impl Masks<'_> {
             MaskRow { text: number, sample, position }
         };
         let stream = MaskStream::new(*seed, self.stack, layer as u32, site);
-        Some(stream.mask(&self.batch.map(self.places, row), width, rate, device))
+        let mask: Tensor<B, 2> = stream.mask(&self.batch.map(self.places, row), width, rate, device);
+        Some(if mask.dtype() == self.dtype { mask } else { mask.cast(self.dtype) })
     }
 }

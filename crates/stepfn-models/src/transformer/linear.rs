@@ -1,6 +1,7 @@
 //! Linear layers: `y = x Wᵀ + b`.
 
 use burn::tensor::{Tensor, backend::Backend};
+use stepfn_kernels::linear::linear;
 
 use crate::ModelError;
 use crate::parameters::{Blocks, Parameters};
@@ -34,10 +35,15 @@ impl<B: Backend> Linear<B> {
     /// - `x`: `[rows, in]`
     /// - result: `[rows, out]`
     pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let y = x.matmul(self.weight.clone());
-        match &self.bias {
-            Some(bias) => y + bias.clone(),
-            None => y,
-        }
+        linear(x, &self.weight, self.bias.as_ref())
+    }
+
+    /// Pulls cotangents back; nothing of the forward is needed, whatever the rule.
+    ///
+    /// # Shapes
+    /// - `grad`: `[rows, out]`
+    /// - result: `[rows, in]`
+    pub(crate) fn backward(&self, grad: Tensor<B, 2>) -> Tensor<B, 2> {
+        linear(grad, &self.weight.clone().transpose(), None)
     }
 }

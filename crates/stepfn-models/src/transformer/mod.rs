@@ -10,11 +10,18 @@ mod feed_forward;
 mod linear;
 mod norm;
 mod positions;
+mod rows;
+mod rules;
 mod stack;
+mod tables;
+mod tape;
 mod tokens;
 
 pub use dropout::{Dropout, NoisyPass};
+pub use rules::Rule;
 pub use stack::{Cache, Pass, Stack, StackOutput, Trace};
+pub use tape::{Entry, Keep, Origin, StackTape};
 pub use tokens::{PaddingSide, TokenBatch};
 
 pub(crate) use linear::Linear;
+pub(crate) use rules::slope;

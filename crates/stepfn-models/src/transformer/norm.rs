@@ -1,7 +1,10 @@
 //! Normalization of hidden states: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019).
 
-use burn::tensor::{DType, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use stepfn_kernels::Cotangents;
+use stepfn_kernels::norm::{NormKind as Formula, normalize, normalize_backward};
 
+use super::rules::{Rule, Saved, scaled};
 use crate::ModelError;
 use crate::config::{NormConfig, NormKind};
 use crate::parameters::Parameters;
@@ -12,6 +15,7 @@ pub(crate) struct Norm<B: Backend> {
     weight: Tensor<B, 2>,
     /// LayerNorm's; RMSNorm has none.
     bias: Option<Tensor<B, 2>>,
+    formula: Formula,
     epsilon: f64,
 }
 
@@ -26,31 +30,64 @@ impl<B: Backend> Norm<B> {
             Ok(parameters.vector(&format!("{name}.{suffix}"), size, None)?.unsqueeze_dim(0))
         };
         let weight = vector("weight")?;
-        let (weight, bias) = match config.kind {
-            NormKind::LayerNorm => (weight, Some(vector("bias")?)),
-            NormKind::RmsNorm => (weight, None),
-            NormKind::RmsNormPlusOne => (weight.add_scalar(1), None),
+        let (formula, weight, bias) = match config.kind {
+            NormKind::LayerNorm => (Formula::Layer, weight, Some(vector("bias")?)),
+            NormKind::RmsNorm => (Formula::Rms, weight, None),
+            NormKind::RmsNormPlusOne => (Formula::Rms, weight.add_scalar(1), None),
         };
-        Ok(Self { weight, bias, epsilon: config.epsilon })
+        Ok(Self { weight, bias, formula, epsilon: config.epsilon })
     }
 
     /// # Shapes
     /// - `x`, result: `[rows, size]`
     pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        // Squares overflow half precision, and sums lose digits there.
-        let dtype = x.dtype();
-        let half = matches!(dtype, DType::F16 | DType::BF16);
-        let x = if half { x.cast(DType::F32) } else { x };
-        let centered = match self.bias {
-            Some(_) => x.clone() - x.mean_dim(1),
-            None => x,
+        normalize(x, &self.weight, self.bias.as_ref(), self.formula, self.epsilon)
+    }
+
+    /// Pulls cotangents back to the input.
+    ///
+    /// # Shapes
+    /// - `x`: `[texts · places, size]`, the input
+    /// - `grad`, result: `[texts · cotangents · places, size]`
+    pub(crate) fn backward(&self, x: Saved<Tensor<B, 2>>, grad: Tensor<B, 2>, cotangents: Cotangents) -> Tensor<B, 2> {
+        let baseline = match x.rule {
+            Rule::Gradient => {
+                return normalize_backward(x.here, &self.weight, self.formula, self.epsilon, grad, cotangents);
+            }
+            Rule::AttnLrp => None,
+            Rule::DeepLift { baseline } => Some(baseline.clone()),
+        };
+        // y = weight · c · r with c the centered input and r the reciprocal of its size.
+        let grad = grad * self.weight.clone();
+        let (c, r) = self.factors(x.here.clone());
+        let grad = match baseline {
+            // r passes nothing on.
+            None => scaled(grad, r, cotangents),
+            // Δ(c r) = Δc · (r + r₀)/2 + Δr · (c + c₀)/2, and Δr = −r r₀ / (1/r + 1/r₀) · mean((c + c₀) Δc).
+            Some(baseline) => {
+                let (c0, r0) = self.factors(baseline);
+                let both = c + c0;
+                let [rows, width] = grad.dims();
+                let through_size = scaled(grad.clone(), both.clone().div_scalar(2), cotangents).sum_dim(1);
+                let slope =
+                    (r.clone() * r0.clone() / (r.clone().recip() + r0.clone().recip())).div_scalar(-(width as f64));
+                let through_size = scaled(through_size.expand([rows, width]), both * slope, cotangents);
+                scaled(grad, (r + r0).div_scalar(2), cotangents) + through_size
+            }
+        };
+        match self.formula {
+            Formula::Layer => grad.clone() - grad.mean_dim(1),
+            Formula::Rms => grad,
+        }
+    }
+
+    /// The centered input `[rows, size]`, and the reciprocal of its size `[rows, 1]`.
+    fn factors(&self, x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+        let centered = match self.formula {
+            Formula::Layer => x.clone() - x.mean_dim(1),
+            Formula::Rms => x,
         };
         let variance = centered.clone().powi_scalar(2).mean_dim(1);
-        let normalized = centered / variance.add_scalar(self.epsilon).sqrt();
-        let normalized = if half { normalized.cast(dtype) } else { normalized } * self.weight.clone();
-        match &self.bias {
-            Some(bias) => normalized + bias.clone(),
-            None => normalized,
-        }
+        (centered, variance.add_scalar(self.epsilon).sqrt().recip())
     }
 }

@@ -2,30 +2,21 @@
 //! once per forward pass.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use stepfn_kernels::rotary::Rotation;
 
 use super::tokens::{TokenBatch, indices};
 use crate::config::{Positions, RotaryConfig, RotaryScaling};
 
-/// Sines and cosines by which queries and keys are rotated (Su et al. 2021).
-#[derive(Debug, Clone)]
-pub(crate) struct Rotation<B: Backend> {
-    /// `[texts, 1, width, dim]`
-    cos: Tensor<B, 4>,
-    /// `[texts, 1, width, dim]`
-    sin: Tensor<B, 4>,
-    dim: usize,
-}
-
-impl<B: Backend> Rotation<B> {
-    /// The rotation of the last `places` of every text.
-    pub(crate) fn new(
-        config: &RotaryConfig,
+impl RotaryConfig {
+    /// By which angles queries and keys at the last `places` of every text are rotated (Su et al. 2021).
+    pub(crate) fn rotation<B: Backend>(
+        &self,
         batch: &TokenBatch,
         places: usize,
         dtype: DType,
         device: &B::Device,
-    ) -> Self {
-        let frequencies = config.frequencies();
+    ) -> Rotation<B> {
+        let frequencies = self.frequencies();
         let table = |f: fn(f32) -> f32| {
             let angles = |text, place| {
                 let position = batch.position(text, place).unwrap_or(0) as f32;
@@ -34,27 +25,12 @@ impl<B: Backend> Rotation<B> {
                 angles.collect::<Vec<f32>>()
             };
             let values: Vec<f32> = batch.map(places, angles).concat();
-            let data = TensorData::new(values, [batch.len(), 1, places, config.dim]).convert_dtype(dtype);
-            Tensor::<B, 4>::from_data(data, (device, dtype))
+            let data = TensorData::new(values, [batch.len() * places, self.dim]).convert_dtype(dtype);
+            Tensor::<B, 2>::from_data(data, (device, dtype))
         };
-        Self { cos: table(f32::cos), sin: table(f32::sin), dim: config.dim }
+        Rotation { cos: table(f32::cos), sin: table(f32::sin) }
     }
 
-    /// Rotates the leading dimensions: `x cos + (−second half, first half) sin`.
-    ///
-    /// # Shapes
-    /// - `x`, result: `[texts, heads, width, head_dim]`
-    pub(crate) fn rotate(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [texts, heads, width, head_dim] = x.dims();
-        let part = |range: core::ops::Range<usize>| x.clone().slice([0..texts, 0..heads, 0..width, range]);
-        let half = self.dim / 2;
-        let turned = Tensor::cat(vec![part(half..self.dim).neg(), part(0..half)], 3);
-        let rotated = part(0..self.dim) * self.cos.clone() + turned * self.sin.clone();
-        if self.dim == head_dim { rotated } else { Tensor::cat(vec![rotated, part(self.dim..head_dim)], 3) }
-    }
-}
-
-impl RotaryConfig {
     /// `θ^(−2i/dim)`, stretched.
     fn frequencies(&self) -> Vec<f32> {
         let frequency = |i: usize| {

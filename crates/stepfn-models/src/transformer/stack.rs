@@ -1,22 +1,25 @@
 //! A stack of blocks: embeddings and positions, blocks, final normalization; an encoder, or a decoder with or without one.
 
-use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use std::borrow::Cow;
+
+use burn::tensor::{DType, Int, Tensor, backend::Backend};
+use stepfn_kernels::Cotangents;
+use stepfn_kernels::attention::Visible;
 use stepfn_kernels::dropout::{DropRate, Site, Stack as MaskedStack};
 
-use super::attention::View;
-use super::block::{Block, LayerCache, Surroundings};
+use super::attention::{Sight, View};
+use super::block::{Block, BlockTape, LayerCache, Sights, Surroundings};
 use super::dropout::Masks;
 use super::norm::Norm;
-use super::positions::{self, Buckets, Rotation};
+use super::positions;
+use super::rows::Rows;
+use super::rules::{Rule, Saved, scaled};
+use super::tables::Tables;
+use super::tape::{Entry, Keep, LayerTape, Origin, StackTape};
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
 use crate::config::{Positions, StackConfig};
 use crate::parameters::Parameters;
-
-/// What masks add to a score: low enough that its exponential is 0, not so low that a row of nothing else overflows.
-fn masked(dtype: DType) -> f32 {
-    if dtype == DType::F16 { -3e4 } else { -1e30 }
-}
 
 /// An encoder or a decoder.
 #[derive(Debug)]
@@ -47,6 +50,8 @@ pub struct Pass<'a, B: Backend> {
     pub dropout: &'a Dropout,
     /// What to keep.
     pub trace: Trace,
+    /// What the pass begins with.
+    pub entry: Entry,
     /// What was computed of the places before: with it, only the places after are.
     pub cache: Option<&'a mut Cache<B>>,
 }
@@ -54,7 +59,14 @@ pub struct Pass<'a, B: Backend> {
 impl<'a, B: Backend> Pass<'a, B> {
     /// A plain pass over all tokens.
     pub fn new(batch: &'a TokenBatch) -> Self {
-        Self { batch, memory: None, dropout: &Dropout::Off, trace: Trace::default(), cache: None }
+        Self {
+            batch,
+            memory: None,
+            dropout: &Dropout::Off,
+            trace: Trace::default(),
+            entry: Entry::Embeddings,
+            cache: None,
+        }
     }
 
     /// The same, reading an encoder's output.
@@ -65,6 +77,11 @@ impl<'a, B: Backend> Pass<'a, B> {
     /// The same with dropout.
     pub fn with_dropout(self, dropout: &'a Dropout) -> Self {
         Self { dropout, ..self }
+    }
+
+    /// The same, beginning with what enters a block.
+    pub fn from(self, entry: Entry) -> Self {
+        Self { entry, ..self }
     }
 
     /// The same, keeping what `trace` asks for.
@@ -117,6 +134,16 @@ pub struct StackOutput<B: Backend> {
     pub self_attentions: Vec<Tensor<B, 4>>,
     /// Cross-attention of each block, `[texts, heads, queries, keys]`, if asked for.
     pub cross_attentions: Vec<Tensor<B, 4>>,
+}
+
+/// A forward pass under way, and what was made on it.
+struct Run<B: Backend> {
+    last: Tensor<B, 2>,
+    tables: Tables<B>,
+    before_norm: Option<Tensor<B, 2>>,
+    embedding_mask: Option<Tensor<B, 2>>,
+    unnormalized: Option<Tensor<B, 2>>,
+    last_mask: Option<Tensor<B, 2>>,
 }
 
 impl<B: Backend> Stack<B> {
@@ -194,24 +221,133 @@ impl<B: Backend> Stack<B> {
     /// Runs the stack on embeddings: all places of the batch, or those that are not in the cache.
     ///
     /// # Shapes
-    /// - `embedded`: `[texts · places, embedding]`
+    /// - `embedded`: `[texts · places, embedding]`; what enters a block, `[texts · places, hidden]`, if the pass begins there
     ///
     /// # Errors
     /// [`ModelError::Input`] for a text longer than the model has positions, a decoder without the encoder's output that it reads, sources or
-    /// noisy passes that are not one per text, rates outside [0, 1), or a cache that has all of the batch.
+    /// noisy passes that are not one per text, rates outside [0, 1), a layer that the model hasn't, or a cache that has all of the batch.
     pub fn forward(&self, embedded: Tensor<B, 2>, pass: Pass<B>) -> Result<StackOutput<B>, ModelError> {
-        let Pass { batch, memory, dropout, trace, mut cache } = pass;
+        let trace = pass.trace;
+        let mut output =
+            StackOutput { last: embedded, hidden_states: vec![], self_attentions: vec![], cross_attentions: vec![] };
+        let run = self.run(output.last, pass, |layer, tape, tables| {
+            if trace.hidden_states {
+                output.hidden_states.push(tape.input().clone());
+            }
+            if trace.attentions {
+                let [own, memory] = self.blocks[layer].probabilities(&tape, self.visible(tables, layer), tables);
+                output.self_attentions.extend(own);
+                output.cross_attentions.extend(memory);
+            }
+        })?;
+        output.last = run.last;
+        Ok(output)
+    }
+
+    /// Runs the stack and keeps what [`pull_back`](Self::pull_back) needs; the last hidden states with it.
+    ///
+    /// # Shapes
+    /// - `embedded`: as in [`forward`](Self::forward)
+    /// - result: `[texts · places, hidden]`, or the embeddings' own width
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn record(
+        &self,
+        embedded: Tensor<B, 2>,
+        pass: Pass<B>,
+        keep: Keep,
+    ) -> Result<(Tensor<B, 2>, StackTape<B>), ModelError> {
+        let batch = pass.batch.clone();
+        let memory = pass.memory.map(|(hidden, source)| (hidden.clone(), source.clone()));
+        let (dropout, entry) = (pass.dropout.clone(), pass.entry);
+        let mut layers = Vec::with_capacity(self.blocks.len());
+        let run = self.run(embedded, pass, |_, tape, _| {
+            layers.push(match keep {
+                Keep::Inputs => LayerTape::Input(tape.input().clone()),
+                Keep::Everything => LayerTape::Whole(Box::new(tape)),
+            });
+        })?;
+        let Run { last, tables, before_norm, embedding_mask, unnormalized, last_mask } = run;
+        let tape = StackTape {
+            batch,
+            memory,
+            dropout,
+            entry,
+            tables,
+            before_norm,
+            embedding_mask,
+            layers,
+            unnormalized,
+            last_mask,
+        };
+        Ok((last, tape))
+    }
+
+    fn run(
+        &self,
+        embedded: Tensor<B, 2>,
+        pass: Pass<B>,
+        mut each: impl FnMut(usize, BlockTape<B>, &Tables<B>),
+    ) -> Result<Run<B>, ModelError> {
+        let Pass { batch, memory, dropout, entry, mut cache, .. } = pass;
         let cached = cache.as_ref().map_or(0, |cache| cache.width);
-        self.check(batch, memory.map(|(_, source)| source), dropout, cached)?;
+        let source = memory.map(|(_, source)| source);
+        self.check(batch, source, dropout, entry, cached)?;
         let places = batch.width() - cached;
         let (device, dtype) = (embedded.device(), embedded.dtype());
-        let stack = if self.is_decoder { MaskedStack::Decoder } else { MaskedStack::Encoder };
-        let masks = Masks { dropout, published: self.config.dropout, stack, batch, places };
-
-        let mut x = match &self.project_in {
-            Some(project_in) => project_in.forward(embedded),
-            None => embedded,
+        let masks = self.masks(batch, dropout, places, dtype);
+        let mut run = Run {
+            last: embedded,
+            tables: Tables::new(
+                &self.config,
+                self.relative_bias.as_ref(),
+                self.is_decoder,
+                batch,
+                source,
+                (places, dtype, &device),
+            ),
+            before_norm: None,
+            embedding_mask: None,
+            unnormalized: None,
+            last_mask: None,
         };
+        if entry == Entry::Embeddings {
+            self.enter(&mut run, batch, &masks);
+        }
+        for layer in entry.layer()..self.blocks.len() {
+            let around = Surroundings {
+                cache: cache.as_mut().map(|cache| &mut cache.layers[layer]),
+                ..self.surroundings(layer, &run.tables, memory, &masks, &device)
+            };
+            let tape;
+            (run.last, tape) = self.blocks[layer].forward(run.last, around);
+            each(layer, tape, &run.tables);
+        }
+        if let Some(cache) = cache {
+            cache.width = batch.width();
+        }
+        if let Some(norm) = &self.final_norm {
+            run.unnormalized = Some(run.last.clone());
+            run.last = norm.forward(run.last);
+        }
+        run.last_mask = masks.multipliers(0, Site::Final, masks.rates().last, self.hidden, &device);
+        if let Some(mask) = &run.last_mask {
+            run.last = run.last * mask.clone();
+        }
+        if let Some(project_out) = &self.project_out {
+            run.last = project_out.forward(run.last);
+        }
+        Ok(run)
+    }
+
+    /// From embeddings to what enters the first block.
+    fn enter(&self, run: &mut Run<B>, batch: &TokenBatch, masks: &Masks) {
+        let mut x = run.last.clone();
+        let (places, dtype, device) = (masks.places, x.dtype(), x.device());
+        if let Some(project_in) = &self.project_in {
+            x = project_in.forward(x);
+        }
         if let (Some(table), Positions::Learned { offset, .. }) = (&self.positions, &self.config.positions) {
             x = x + table.clone().select(0, positions::learned_rows(batch, places, *offset, &device));
         }
@@ -219,91 +355,155 @@ impl<B: Backend> Stack<B> {
             x = x + sinusoids;
         }
         if let Some(norm) = &self.embedding_norm {
+            run.before_norm = Some(x.clone());
             x = norm.forward(x);
         }
-        x = masks.apply(x, 0, Site::Embedding, masks.rates().embedding);
-
-        let rotation = match &self.config.positions {
-            Positions::Rotary(rotary) => Some(Rotation::new(rotary, batch, places, dtype, &device)),
-            _ => None,
-        };
-        let positions_bias = self.positions_bias(batch, places, dtype, &device);
-        let mut seen: Vec<(Option<usize>, Tensor<B, 4>)> = Vec::new();
-        let memory = memory.map(|(hidden, source)| (hidden, source, mask(source, 1, false, None, dtype, &device)));
-        let heads = self.config.attention.n_heads;
-        let mut output =
-            StackOutput { last: x, hidden_states: vec![], self_attentions: vec![], cross_attentions: vec![] };
-        for (layer, (block, window)) in self.blocks.iter().zip(&self.config.attention.windows).enumerate() {
-            if trace.hidden_states {
-                output.hidden_states.push(output.last.clone());
-            }
-            // Layers see through few different windows: one mask for each.
-            let index = seen.iter().position(|(made, _)| made == window).unwrap_or_else(|| {
-                let mask = mask(batch, places, self.is_decoder, *window, dtype, &device);
-                seen.push((*window, positions_bias.iter().cloned().fold(mask, |mask, bias| mask + bias)));
-                seen.len() - 1
-            });
-            let view = |bias, site, keys| View {
-                texts: batch.len(),
-                bias,
-                rotation: None,
-                dropout: masks.attention(layer, site, heads, keys, &device),
-            };
-            let own = View { rotation: rotation.as_ref(), ..view(&seen[index].1, Site::SelfAttention, batch) };
-            let around = Surroundings {
-                view: own,
-                memory: memory
-                    .as_ref()
-                    .map(|(hidden, source, bias)| (*hidden, view(bias, Site::CrossAttention, source))),
-                masks: &masks,
-                cache: cache.as_mut().map(|cache| &mut cache.layers[layer]),
-            };
-            let done = block.forward(output.last, around);
-            output.last = done.hidden;
-            if trace.attentions {
-                output.self_attentions.push(done.self_attention);
-                output.cross_attentions.extend(done.cross_attention);
-            }
+        run.embedding_mask = masks.multipliers(0, Site::Embedding, masks.rates().embedding, self.hidden, &device);
+        if let Some(mask) = &run.embedding_mask {
+            x = x * mask.clone();
         }
-        if let Some(cache) = cache {
-            cache.width = batch.width();
-        }
-        if let Some(norm) = &self.final_norm {
-            output.last = norm.forward(output.last);
-        }
-        output.last = masks.apply(output.last, 0, Site::Final, masks.rates().last);
-        if let Some(project_out) = &self.project_out {
-            output.last = project_out.forward(output.last);
-        }
-        Ok(output)
+        run.last = x;
     }
 
-    /// What positions add to the scores of self-attention, broadcast over `[texts, heads, queries, keys]`.
-    fn positions_bias(
+    /// Pulls cotangents of the last hidden states back to what the pass began with, and to the encoder's output. Under
+    /// [`Rule::DeepLift`] the baseline is a pass over as many places.
+    ///
+    /// # Shapes
+    /// - `grad`: `[texts · cotangents, hidden]` if each has a place of its own, the same in all texts; else `[texts · cotangents · places, hidden]`
+    /// - result: `[texts · cotangents · places, embedding]`, or hidden size where the pass began at a block; `[texts · cotangents · source width,
+    ///   hidden]`
+    ///
+    /// # Panics
+    /// If shapes don't fit the tape, or a baseline's pass the other.
+    pub fn pull_back(
         &self,
-        batch: &TokenBatch,
-        places: usize,
-        dtype: DType,
-        device: &B::Device,
-    ) -> Option<Tensor<B, 4>> {
-        let (heads, width) = (self.config.attention.n_heads, batch.width());
-        match (&self.config.positions, &self.relative_bias) {
-            (&Positions::RelativeBias { buckets, max_distance }, Some(table)) => {
-                let buckets = Buckets { buckets, max_distance, bidirectional: !self.is_decoder };
-                let bias = table.clone().select(0, buckets.table(places, width, device)); // [queries · keys, heads]
-                Some(bias.transpose().reshape([1, heads, places, width]))
-            }
-            (Positions::Alibi, _) => {
-                let slopes = positions::alibi_slopes(heads);
-                let keys = |text: usize| (0..width).map(move |place| batch.position(text, place).unwrap_or(0) as f32);
-                let of_text =
-                    |text| slopes.iter().flat_map(move |slope| keys(text).map(move |position| slope * position));
-                let values: Vec<f32> = (0..batch.len()).flat_map(of_text).collect();
-                let data = TensorData::new(values, [batch.len(), heads, 1, width]).convert_dtype(dtype);
-                Some(Tensor::from_data(data, (device, dtype)))
-            }
-            _ => None,
+        tape: &StackTape<B>,
+        rule: Rule<&StackTape<B>>,
+        grad: Tensor<B, 2>,
+        origin: Origin,
+    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
+        let texts = tape.batch.len();
+        let (width, device) = (tape.batch.width(), grad.device());
+        let per_text = match origin {
+            Origin::Places(places) => places.len(),
+            Origin::Everywhere { cotangents } => cotangents,
+        };
+        let cotangents = Cotangents { texts, per_text };
+        let mut rows = match origin {
+            Origin::Places(places) => Some(Rows::new(texts, width, places, &device)),
+            Origin::Everywhere { .. } => None,
+        };
+        let tape = Saved { here: tape, rule };
+        let mut grad = match &self.project_out {
+            Some(project_out) => project_out.backward(grad),
+            None => grad,
+        };
+        let at = |x: &Tensor<B, 2>| rows.as_ref().map_or_else(|| x.clone(), |rows| rows.of(x));
+        let over = if rows.is_some() { Cotangents::one_each(1) } else { cotangents };
+        if let Some(mask) = &tape.here.last_mask {
+            grad = scaled(grad, at(mask), over);
         }
+        if let (Some(norm), Some(x)) = (&self.final_norm, tape.optional(|tape| tape.unnormalized.as_ref())) {
+            grad = x.made(at, |x| norm.backward(x, grad, over));
+        }
+        if let (Rule::DeepLift { .. }, Some(single)) =
+            (tape.rule, rows.take_if(|_| matches!(tape.rule, Rule::DeepLift { .. })))
+        {
+            // Multipliers compare passes place by place.
+            grad = single.spread(grad);
+        }
+        let mut single = rows.as_ref().map(|rows| tape.here.tables.rows(rows, &device));
+
+        let mut to_memory: Option<Tensor<B, 2>> = None;
+        for (layer, block) in self.blocks.iter().enumerate().skip(tape.here.entry.layer()).rev() {
+            let tables = &tape.here.tables;
+            let queries = single.as_ref().unwrap_or(tables);
+            let sight = Sight {
+                visible: self.visible(queries, layer),
+                bias: queries.bias.as_ref(),
+                rotation: tables.rotation.as_ref(),
+                query_rotation: queries.rotation.as_ref(),
+                cotangents,
+                own: rows.is_some(),
+            };
+            let memory = queries.memory.as_ref();
+            let memory =
+                memory.map(|visible| Sight { visible, bias: None, rotation: None, query_rotation: None, ..sight });
+            let sights = Sights { own: sight, memory, rows: rows.as_ref() };
+            let to;
+            (grad, to) = tape.made(
+                |tape| self.inside(tape, layer),
+                |inside| block.backward(inside.part(|inside| &**inside), grad, sights),
+            );
+            to_memory = match (to_memory, to) {
+                (Some(sum), Some(to)) => Some(sum + to),
+                (sum, to) => sum.or(to),
+            };
+            // Below the last block, every place has cotangents.
+            (rows, single) = (None, None);
+        }
+        if let Some(rows) = rows {
+            grad = rows.spread(grad);
+        }
+        if tape.here.entry != Entry::Embeddings {
+            return (grad, to_memory);
+        }
+        if let Some(mask) = &tape.here.embedding_mask {
+            grad = scaled(grad, mask.clone(), cotangents);
+        }
+        if let (Some(norm), Some(x)) = (&self.embedding_norm, tape.optional(|tape| tape.before_norm.as_ref())) {
+            grad = norm.backward(x, grad, cotangents);
+        }
+        if let Some(project_in) = &self.project_in {
+            grad = project_in.backward(grad);
+        }
+        (grad, to_memory)
+    }
+
+    /// What a layer's backward reads: kept, or computed again.
+    fn inside<'a>(&self, tape: &'a StackTape<B>, layer: usize) -> Cow<'a, BlockTape<B>> {
+        match &tape.layers[layer - tape.entry.layer()] {
+            LayerTape::Whole(inside) => Cow::Borrowed(inside),
+            LayerTape::Input(x) => {
+                let masks = self.masks(&tape.batch, &tape.dropout, tape.batch.width(), x.dtype());
+                let memory = tape.memory.as_ref().map(|(hidden, source)| (hidden, source));
+                let around = self.surroundings(layer, &tape.tables, memory, &masks, &x.device());
+                Cow::Owned(self.blocks[layer].forward(x.clone(), around).1)
+            }
+        }
+    }
+
+    fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize, dtype: DType) -> Masks<'a> {
+        let stack = if self.is_decoder { MaskedStack::Decoder } else { MaskedStack::Encoder };
+        Masks { dropout, published: self.config.dropout, stack, batch, places, dtype }
+    }
+
+    /// What self-attention of a layer sees.
+    fn visible<'a>(&self, tables: &'a Tables<B>, layer: usize) -> &'a Visible<B> {
+        tables.own(self.config.attention.windows[layer])
+    }
+
+    fn surroundings<'a>(
+        &self,
+        layer: usize,
+        tables: &'a Tables<B>,
+        memory: Option<(&'a Tensor<B, 2>, &TokenBatch)>,
+        masks: &'a Masks<'a>,
+        device: &B::Device,
+    ) -> Surroundings<'a, B> {
+        let heads = self.config.attention.n_heads;
+        let dropout = |site, keys| masks.attention(layer, site, heads, keys, device);
+        let memory = memory.zip(tables.memory.as_ref()).map(|((hidden, source), visible)| {
+            let dropout = dropout(Site::CrossAttention, source);
+            (hidden, View { visible, bias: None, rotation: None, dropout })
+        });
+        let view = View {
+            visible: self.visible(tables, layer),
+            bias: tables.bias.as_ref(),
+            rotation: tables.rotation.as_ref(),
+            dropout: dropout(Site::SelfAttention, masks.batch),
+        };
+        Surroundings { view, memory, masks, cache: None }
     }
 
     /// Whether what a pass is given fits together, and the model.
@@ -312,12 +512,16 @@ impl<B: Backend> Stack<B> {
         batch: &TokenBatch,
         source: Option<&TokenBatch>,
         dropout: &Dropout,
+        entry: Entry,
         cached: usize,
     ) -> Result<(), ModelError> {
         let wrong = |expected: String, found: String| Err(ModelError::Input { text: 0, expected, found });
         if cached >= batch.width() {
             let expected = format!("more than the {cached} tokens that were read");
             return wrong(expected, format!("{}", batch.width()));
+        }
+        if entry.layer() > self.blocks.len() {
+            return wrong(format!("a layer up to {}", self.blocks.len()), entry.layer().to_string());
         }
         match source {
             None if self.cross => return wrong("an encoder's output to read".to_owned(), "none".to_owned()),
@@ -337,12 +541,7 @@ impl<B: Backend> Stack<B> {
                 return wrong("dropout rates in [0, 1)".to_owned(), rate.to_string());
             }
         }
-        let most = match &self.config.positions {
-            Positions::Learned { offset, rows } => rows.saturating_sub(*offset),
-            Positions::SinusoidalHalves { max } => *max,
-            // These go on for ever; a model is worse beyond the positions that it was trained on, but not undefined.
-            _ => return Ok(()),
-        };
+        let Some(most) = self.config.positions.most() else { return Ok(()) };
         match batch.texts().iter().position(|text| text.len() > most) {
             Some(text) => Err(ModelError::Input {
                 text,
@@ -352,31 +551,4 @@ impl<B: Backend> Stack<B> {
             None => Ok(()),
         }
     }
-}
-
-/// What masks add to scores, `[texts, 1, queries, keys]`: nothing for what a query sees, [`masked`] for the rest. Keys are the places of
-/// `keys`; causal queries are the last of these, others all see the same, so that one stands for them.
-fn mask<B: Backend>(
-    keys: &TokenBatch,
-    places: usize,
-    causal: bool,
-    window: Option<usize>,
-    dtype: DType,
-    device: &B::Device,
-) -> Tensor<B, 4> {
-    let (width, queries) = (keys.width(), if causal { places } else { 1 });
-    let masked = masked(dtype);
-    let sees = |text: usize, query: usize, key: usize| {
-        let in_text = keys.position(text, key).is_some();
-        let in_order = !causal || (key <= query && window.is_none_or(|window| query - key < window));
-        in_text && in_order
-    };
-    let mut values = Vec::with_capacity(keys.len() * queries * width);
-    for text in 0..keys.len() {
-        for query in width - queries..width {
-            values.extend((0..width).map(|key| if sees(text, query, key) { 0.0 } else { masked }));
-        }
-    }
-    let data = TensorData::new(values, [keys.len(), 1, queries, width]).convert_dtype(dtype);
-    Tensor::from_data(data, (device, dtype))
 }

@@ -1,0 +1,112 @@
+//! Whole forward passes against transformers, in turns, in one run.
+//!
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench forward [-- --quick] [shape…]`
+//!
+//! Prints a Markdown table: milliseconds of ours, and how many times faster than transformers' eager attention on PyTorch.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
+
+use std::time::{Duration, Instant};
+
+use burn::tensor::Tensor;
+use serde_json::json;
+use stepfn_benches::peer::Peer;
+use stepfn_benches::{gemm_peak, median, shapes};
+use stepfn_models::Model;
+use stepfn_models::tape::{ModelInput, StackInput};
+use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type B = stepfn_cpu::flex::Backend;
+
+/// Texts and tokens of each.
+const SIZES: [(usize, usize); 5] = [(1, 32), (1, 128), (8, 64), (32, 32), (1, 512)];
+/// Between turns: a library's threads spin for some milliseconds after their work, on cores that are the other's now.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Seconds for each cell.
+const BUDGET: f64 = 6.0;
+
+/// One forward pass: logits at the last position of each text, or at all positions.
+fn forward(model: &Model<B>, batch: &TokenBatch, all: bool) -> Tensor<B, 2> {
+    let input = |stack: &stepfn_models::transformer::Stack<B>| StackInput::embedded(batch, stack.embed(batch));
+    let (source, target) = (model.encoder().map(input), input(model.decoder()));
+    let hidden = model.hidden(ModelInput { source, target, dropout: &Dropout::Off }).expect("it fits");
+    if all {
+        return model.logits(hidden);
+    }
+    let last = (1..=batch.len()).map(|text| text * batch.width() - 1);
+    model.logits(Tensor::cat(last.map(|row| hidden.clone().slice(row..row + 1)).collect(), 0))
+}
+
+fn seconds(model: &Model<B>, batch: &TokenBatch, all: bool) -> f64 {
+    std::thread::sleep(PAUSE);
+    std::hint::black_box(forward(model, batch, all));
+    let start = Instant::now();
+    std::hint::black_box(forward(model, batch, all));
+    start.elapsed().as_secs_f64()
+}
+
+fn seconds_of(peer: &mut Peer, all: bool) -> f64 {
+    std::thread::sleep(PAUSE);
+    peer.time(if all { "all" } else { "last" }, 2)[1]
+}
+
+/// Operations of the products of one token, forward, without the head: twice the weights.
+fn operations(model: &Model<B>) -> f64 {
+    let config = model.config();
+    let of_stack = |stack: &stepfn_models::config::StackConfig, cross: usize| {
+        let attention = &stack.attention;
+        let heads = 2 * (attention.n_heads + attention.n_kv_heads) * attention.head_dim;
+        let feed_forward = (2 + usize::from(stack.feed_forward.gated)) * stack.feed_forward.size;
+        stack.n_layers * config.hidden_size * (heads * (1 + cross) + feed_forward)
+    };
+    let decoder = of_stack(&config.decoder, usize::from(config.encoder.is_some()));
+    2.0 * (decoder + config.encoder.as_ref().map_or(0, |encoder| of_stack(encoder, 0))) as f64
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let chosen: Vec<&str> = shapes::SHAPES.into_iter().filter(|shape| arguments.iter().any(|a| a == shape)).collect();
+    let chosen = if chosen.is_empty() { shapes::SHAPES.to_vec() } else { chosen };
+    let mut peer = Peer::start("forward.py")
+        .inspect(|peer| println!("Peer: {}", peer.about))
+        .inspect_err(|error| eprintln!("NO RATIOS, for there is no peer: {error}"))
+        .ok();
+    let peak = gemm_peak::<B>(&Default::default());
+    println!("Peak of a large product: {:.0} GFLOP/s\n", peak / 1e9);
+    println!("| shape | texts × tokens | ms, last logits | share of peak | × transformers | ms, all logits | × transformers |");
+    println!("|---|---|---|---|---|---|---|");
+    for shape in chosen {
+        let model = shapes::model::<B>(shape, &Default::default());
+        for (texts, tokens) in SIZES.into_iter().filter(|(texts, tokens)| !quick || texts * tokens <= 128) {
+            let ids = (0..texts).map(|text| shapes::ids(shape, tokens, text as u64)).collect();
+            let vocab = model.config().vocab_size;
+            let batch = TokenBatch::new(ids, vocab, PaddingSide::Right).expect("these ids are tokens");
+            if let Some(peer) = &mut peer {
+                peer.setup(&json!({ "shape": shape, "batch": texts, "length": tokens }));
+            }
+            let mut cells = Vec::new();
+            for all in [false, true] {
+                let first = seconds(&model, &batch, all);
+                let runs = if quick { 3 } else { ((BUDGET / 4.0 / first) as usize).clamp(5, 25) };
+                let pairs: Vec<(f64, f64)> = (0..runs)
+                    .map(|_| (seconds(&model, &batch, all), peer.as_mut().map_or(f64::NAN, |peer| seconds_of(peer, all))))
+                    .collect();
+                let ours = median(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>());
+                let mut ratios: Vec<f64> = pairs.iter().map(|(ours, theirs)| theirs / ours).collect();
+                ratios.sort_by(f64::total_cmp);
+                if !all {
+                    let share = operations(&model) * (texts * tokens) as f64 / ours / peak;
+                    cells.push(format!("{:.1} | {:.0} %", ours * 1e3, share * 100.0));
+                } else {
+                    cells.push(format!("{:.1}", ours * 1e3));
+                }
+                cells.push(format!("{:.2} ({:.2}–{:.2})", median(&ratios), ratios[0], ratios[runs - 1]));
+            }
+            println!("| {shape} | {texts} × {tokens} | {} |", cells.join(" | "));
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Where one unit of text ends and the next begins: words by whitespace, spans by position, pieces by separators.
+
+use core::ops::Range;
+
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use stepfn_models::tokenizer::Token;
+
+use super::Slice;
+use super::merge::{Groups, groups_by_start};
+use crate::AttributionError;
+
+/// Words: a token that stands behind whitespace begins one. Whitespace that is a token of its own belongs to the word that follows, but
+/// line breaks stand alone, and so do special tokens.
+pub(super) fn words(tokens: &[Token]) -> Groups {
+    let blank = |token: &Token| token.surface.chars().all(char::is_whitespace) && !token.surface.is_empty();
+    let line_break = |token: &Token| blank(token) && token.surface.contains('\n');
+    let starts: Vec<bool> = (0..tokens.len())
+        .map(|at| {
+            let Some(before) = at.checked_sub(1).map(|before| &tokens[before]) else { return true };
+            let token = &tokens[at];
+            if token.special || before.special || line_break(token) || line_break(before) {
+                return true;
+            }
+            // A tokenizer may leave spaces out of all its tokens; then the spans don't touch.
+            let gap = before.span.end < token.span.start && !token.span.is_empty() && !before.span.is_empty();
+            let spaced =
+                token.surface.starts_with(char::is_whitespace) || before.surface.ends_with(char::is_whitespace);
+            (gap || spaced) && !blank(before)
+        })
+        .collect();
+    groups_by_start(&starts)
+}
+
+/// Spans given by position; tokens between them stay alone.
+pub(super) fn spans(spans: &[Slice], tokens: usize, side: &str) -> Result<Groups, AttributionError> {
+    let mut groups = Groups::new();
+    let mut end = 0;
+    for slice in spans {
+        let span = slice.resolve(tokens, "spans", side)?;
+        if span.start < end {
+            return Err(AttributionError::Parameter {
+                of: "spans".to_owned(),
+                parameter: side.to_owned(),
+                expected: format!("spans in order that don't overlap: one from position {end} on"),
+                found: slice.to_string(),
+            });
+        }
+        groups.extend((end..span.start).map(|at| at..at + 1));
+        end = span.end;
+        groups.push(span);
+    }
+    groups.extend((end..tokens).map(|at| at..at + 1));
+    Ok(groups)
+}
+
+/// What a text is split at.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Separator {
+    /// This text.
+    Text(String),
+    /// What this regular expression matches.
+    Pattern(String),
+}
+
+/// Where the tokens of a separator go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SplitMode {
+    /// They become a piece of their own.
+    #[default]
+    Single,
+    /// They begin the next piece.
+    Start,
+    /// They end the piece before them.
+    End,
+}
+
+impl SplitMode {
+    pub(super) const ALL: [Self; 3] = [Self::Single, Self::Start, Self::End];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Start => "start",
+            Self::End => "end",
+        }
+    }
+}
+
+/// The expression of a separator.
+pub(super) fn expression(separator: &Separator) -> Result<Regex, AttributionError> {
+    let pattern = match separator {
+        Separator::Text(text) => regex::escape(text),
+        Separator::Pattern(pattern) => pattern.clone(),
+    };
+    let wrong = |found: String| AttributionError::Parameter {
+        of: "split".to_owned(),
+        parameter: "pattern".to_owned(),
+        expected: "a text or a regular expression to split at".to_owned(),
+        found,
+    };
+    if pattern.is_empty() {
+        return Err(wrong("nothing".to_owned()));
+    }
+    Regex::new(&pattern).map_err(|error| wrong(error.to_string().replace('\n', " ")))
+}
+
+/// Pieces between separators. A token that a separator only touches belongs to it; special tokens stand alone.
+pub(super) fn split(tokens: &[Token], expression: &Regex, mode: SplitMode) -> Groups {
+    let text: String = tokens.iter().map(|token| token.surface.as_str()).collect();
+    let mut bounds: Vec<Range<usize>> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let start = bounds.last().map_or(0, |before| before.end);
+        bounds.push(start..start + token.surface.len());
+    }
+    let mut starts = vec![false; tokens.len() + 1];
+    let mut taken = 0;
+    for found in expression.find_iter(&text).filter(|found| !found.is_empty()) {
+        let touches = |bound: &Range<usize>| bound.start < found.end() && found.start() < bound.end;
+        let Some(first) = bounds.iter().position(touches) else { continue };
+        let last = bounds.iter().rposition(touches).unwrap_or(first);
+        let first = first.max(taken);
+        if first > last {
+            continue;
+        }
+        taken = last + 1;
+        starts[first] |= mode != SplitMode::End;
+        starts[last + 1] |= mode != SplitMode::Start;
+    }
+    for (at, _) in tokens.iter().enumerate().filter(|(_, token)| token.special) {
+        starts[at] = true;
+        starts[at + 1] = true;
+    }
+    groups_by_start(&starts[..tokens.len()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(surfaces: &[&str]) -> Vec<Token> {
+        let mut start = 0;
+        surfaces
+            .iter()
+            .map(|surface| {
+                let special = surface.starts_with('<');
+                let span = start..if special { start } else { start + surface.len() };
+                start = span.end;
+                Token { id: 0, surface: (*surface).to_owned(), span, special }
+            })
+            .collect()
+    }
+
+    fn joined(surfaces: &[&str], groups: &Groups) -> Vec<String> {
+        groups.iter().map(|group| surfaces[group.clone()].concat()).collect()
+    }
+
+    #[test]
+    fn words_begin_behind_whitespace() {
+        for (surfaces, expected) in [
+            (
+                &["<s>", "The", " phen", "omen", "al", " cat", ".", "</s>"][..],
+                &["<s>", "The", " phenomenal", " cat.", "</s>"][..],
+            ),
+            (&[" phen", "omen", "al"], &[" phenomenal"]),
+            (&["a", " ", "b", "c"], &["a", " bc"]),
+            (&["a", "\n", " b"], &["a", "\n", " b"]),
+            (&["a ", "b"], &["a ", "b"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(joined(surfaces, &words(&tokens(surfaces))), expected);
+        }
+    }
+
+    #[test]
+    fn words_of_a_tokenizer_without_spaces_are_told_by_their_spans() {
+        let mut tokens = tokens(&["the", "cat", "s"]);
+        tokens[1].span = 4..7;
+        tokens[2].span = 7..8;
+        assert_eq!(words(&tokens), [0..1, 1..3]);
+    }
+
+    #[test]
+    fn separators_stand_alone_or_join_a_side() {
+        let surfaces = ["<s>", "a", " b", ".", " c", "!", " d", "</s>"];
+        let expression = expression(&Separator::Pattern("[.!]".to_owned())).unwrap();
+        for (mode, expected) in [
+            (SplitMode::Single, &["<s>", "a b", ".", " c", "!", " d", "</s>"][..]),
+            (SplitMode::Start, &["<s>", "a b", ". c", "! d", "</s>"]),
+            (SplitMode::End, &["<s>", "a b.", " c!", " d", "</s>"]),
+        ] {
+            assert_eq!(joined(&surfaces, &split(&tokens(&surfaces), &expression, mode)), expected, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn separators_may_be_longer_or_shorter_than_tokens() {
+        let surfaces = ["x, ", "and", " y"];
+        let comma = expression(&Separator::Text(", and".to_owned())).unwrap();
+        assert_eq!(joined(&surfaces, &split(&tokens(&surfaces), &comma, SplitMode::Single)), ["x, and", " y"]);
+        let dots = expression(&Separator::Text(".".to_owned())).unwrap();
+        let surfaces = ["a", "..", "b"];
+        assert_eq!(joined(&surfaces, &split(&tokens(&surfaces), &dots, SplitMode::Single)), ["a", "..", "b"]);
+    }
+
+    #[test]
+    fn bad_spans_and_patterns_are_errors() {
+        let slices = ["2:4".parse().unwrap(), "3:5".parse().unwrap()];
+        let error = spans(&slices, 6, "target").unwrap_err().to_string();
+        assert!(error.contains("from position 4 on, found 3:5"), "{error}");
+        assert_eq!(spans(&slices[..1], 6, "target").unwrap(), [0..1, 1..2, 2..4, 4..5, 5..6]);
+        assert!(expression(&Separator::Pattern("(".to_owned())).is_err());
+        assert!(expression(&Separator::Text(String::new())).is_err());
+    }
+}

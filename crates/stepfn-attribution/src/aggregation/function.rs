@@ -1,0 +1,179 @@
+//! Many scores into one, with NaN left out: the score of a token that a step can't see says nothing, and is no zero.
+
+use core::fmt;
+use core::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::AttributionError;
+
+/// How several scores become one. NaN is left out; of nothing but NaN comes NaN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Function {
+    /// The arithmetic mean.
+    Mean,
+    /// The largest.
+    Max,
+    /// The smallest.
+    Min,
+    /// The sum.
+    Sum,
+    /// The product.
+    Prod,
+    /// The one that is farthest from zero, with its sign; of two as far, the first.
+    AbsMax,
+    /// The Euclidean norm, √Σx².
+    #[serde(rename = "vnorm")]
+    VectorNorm,
+}
+
+impl Function {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Mean, Self::Max, Self::Min, Self::Sum, Self::Prod, Self::AbsMax, Self::VectorNorm];
+
+    /// Its name, as in JSON and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Sum => "sum",
+            Self::Prod => "prod",
+            Self::AbsMax => "absmax",
+            Self::VectorNorm => "vnorm",
+        }
+    }
+
+    /// One score of many.
+    pub fn over(self, values: impl IntoIterator<Item = f32>) -> f32 {
+        let numbers = values.into_iter().filter(|value| !value.is_nan()).map(f64::from);
+        let (mut count, mut result) = (0u32, f64::NAN);
+        for number in numbers {
+            count += 1;
+            result = match self {
+                _ if count == 1 => match self {
+                    Self::VectorNorm => number * number,
+                    _ => number,
+                },
+                Self::Mean | Self::Sum => result + number,
+                Self::Max => result.max(number),
+                Self::Min => result.min(number),
+                Self::Prod => result * number,
+                Self::AbsMax if number.abs() > result.abs() => number,
+                Self::AbsMax => result,
+                Self::VectorNorm => result + number * number,
+            };
+        }
+        let result = match self {
+            Self::Mean => result / f64::from(count),
+            Self::VectorNorm => result.sqrt(),
+            _ => result,
+        };
+        result as f32
+    }
+
+    /// How the values of a step function become one when several steps become one: chances of tokens multiply to the chance of the
+    /// word, information adds up, everything else is averaged. `parameters` are [`About`](crate::About)'s: a log-probability adds up too.
+    pub fn of_step_score(name: &str, parameters: &Map<String, Value>) -> Self {
+        let parameter = |key: &str| parameters.get(name).and_then(|of| of.get(key));
+        let log = parameter("logprob").and_then(Value::as_bool).unwrap_or(false);
+        let mean = parameter("statistic").and_then(Value::as_str).is_none_or(|statistic| statistic == "mean");
+        match name {
+            "probability" | "contrast_prob" | "contrast_prob_diff" if log => Self::Sum,
+            "mc_dropout_prob_avg" if log && mean => Self::Sum,
+            "probability" | "contrast_prob" | "perplexity" => Self::Prod,
+            "mc_dropout_prob_avg" if mean => Self::Prod,
+            "crossentropy"
+            | "entropy"
+            | "in_context_pvi"
+            | "kl_divergence"
+            | "mc_dropout_entropy"
+            | "mc_dropout_mutual_information"
+            | "pcxmi"
+            | "renyi_entropy"
+            | "surprisal" => Self::Sum,
+            // Completeness is missed by the worst of the steps, whatever became of their scores.
+            "deltas" => Self::AbsMax,
+            _ => Self::Mean,
+        }
+    }
+}
+
+impl fmt::Display for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Function {
+    type Err = AttributionError;
+
+    fn from_str(name: &str) -> Result<Self, AttributionError> {
+        Self::ALL.into_iter().find(|function| function.name() == name).ok_or_else(|| AttributionError::Parameter {
+            of: "aggregation".to_owned(),
+            parameter: "function".to_owned(),
+            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+            found: format!("`{name}`"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn functions_of_a_few_numbers() {
+        let values = [0.5, f32::NAN, -2.0, 1.0];
+        let results = Function::ALL.map(|function| function.over(values));
+        assert_eq!(results, [-0.5 / 3.0, 1.0, -2.0, -0.5, -1.0, -2.0, 5.25f32.sqrt()]);
+    }
+
+    #[test]
+    fn nothing_but_nan_stays_nan() {
+        for function in Function::ALL {
+            assert!(function.over([f32::NAN, f32::NAN]).is_nan(), "{function}");
+            assert!(function.over([]).is_nan(), "{function}");
+        }
+    }
+
+    #[test]
+    fn step_scores_follow_their_own_rule() {
+        let parameters = json!({"contrast_prob": {"logprob": true}, "mc_dropout_prob_avg": {"statistic": "zscore"}});
+        let parameters = parameters.as_object().unwrap();
+        let of = |name| Function::of_step_score(name, parameters);
+        assert_eq!(of("probability"), Function::Prod);
+        assert_eq!(of("contrast_prob"), Function::Sum);
+        assert_eq!(of("surprisal"), Function::Sum);
+        assert_eq!(of("mc_dropout_prob_avg"), Function::Mean);
+        assert_eq!(of("of_the_user"), Function::Mean);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_values_does_not_matter(values in prop::collection::vec(-4.0f32..4.0, 1..8), at in 0usize..8) {
+            let mut turned = values.clone();
+            turned.rotate_left(at % values.len());
+            for function in Function::ALL {
+                let (one, other) = (function.over(values.clone()), function.over(turned.clone()));
+                prop_assert!((one - other).abs() <= 1e-4 * one.abs().max(1.0), "{function}: {one} {other}");
+            }
+        }
+
+        #[test]
+        fn nan_changes_nothing(values in prop::collection::vec(-4.0f32..4.0, 1..8), at in 0usize..8) {
+            let mut holed = values.clone();
+            holed.insert(at % (values.len() + 1), f32::NAN);
+            for function in Function::ALL {
+                prop_assert_eq!(function.over(values.clone()), function.over(holed.clone()));
+            }
+        }
+    }
+}

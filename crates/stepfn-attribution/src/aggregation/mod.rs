@@ -1,0 +1,311 @@
+//! From raw scores to what people read: axes reduced, tokens merged into words or spans, columns made comparable.
+//!
+//! A [`Pipeline`] is a list of small [`Stage`]s, which is data: it is read from JSON or from a short form, and written into the output
+//! that went through it.
+//!
+//! ```
+//! use stepfn_attribution::aggregation::Pipeline;
+//! use stepfn_attribution::{Attribution, Scores};
+//! use stepfn_models::tokenizer::Token;
+//!
+//! let token = |surface: &str, start| {
+//!     let span = start..start + surface.len();
+//!     Token { id: 0, surface: surface.to_owned(), span, special: false }
+//! };
+//! let target = vec![token("A", 0), token(" phen", 1), token("omen", 6), token(" is", 10)];
+//! let mut attribution = Attribution::new(Vec::new(), target, 3..4);
+//! attribution.target_scores = Some(Scores::per_token(4, 1, vec![1.0, -2.0, 1.0, f32::NAN])?);
+//!
+//! let pipeline: Pipeline = "subwords,normalize".parse()?;
+//! let words = pipeline.apply(&attribution)?;
+//! assert_eq!(words.target[1].surface, " phenomen");
+//! let scores = words.target_scores.as_ref().expect("as before");
+//! assert_eq!(scores.values()[..2], [1.0 / 3.0, -2.0 / 3.0]);
+//! # Ok::<(), stepfn_attribution::AttributionError>(())
+//! ```
+
+mod axes;
+mod boundaries;
+mod columns;
+mod function;
+mod merge;
+mod slice;
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+pub use boundaries::{Separator, SplitMode};
+pub use function::Function;
+pub use slice::Slice;
+
+use crate::{Attribution, AttributionError, Axis, Scores};
+
+/// Stages that an [`Attribution`] goes through, first to last. In JSON a list of [`Stage`]s; its short form is a text such as
+/// `layers=0:4,mean,subwords,normalize`, which [`Display`](core::fmt::Display) prints and [`FromStr`](core::str::FromStr) reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pipeline(pub Vec<Stage>);
+
+/// One step of a [`Pipeline`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
+pub enum Stage {
+    /// Reduces an axis behind token and step. Short form: `mean`, `vnorm(hidden)`.
+    Reduce {
+        /// How.
+        function: Function,
+        /// Which; `None` is the last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        axis: Option<Axis>,
+    },
+    /// Keeps some layers, heads or hidden units. Short form: `layers=0:4`, `heads(0,2,-1)`.
+    Select {
+        /// Which axis.
+        axis: Axis,
+        /// Its positions.
+        keep: Vec<Slice>,
+    },
+    /// Divides each step's scores by the sum of their absolute values over source and target. Short form: `normalize`.
+    Normalize,
+    /// Merges tokens by position. Short form: `spans(source=0:2,source=4:6,target=1:3,mean)`.
+    Spans {
+        /// Spans of source tokens.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        source: Vec<Slice>,
+        /// Spans of target tokens.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        target: Vec<Slice>,
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
+    /// Merges the tokens of a word: a token behind whitespace begins one. Short form: `subwords`, `subwords(target,sum)`.
+    Subwords {
+        /// On one side only.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        side: Option<Side>,
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
+    /// Merges what stands between separators. Short form: `split(", ")`, `split(pattern="[.!?]",end)`.
+    Split {
+        /// Where to split.
+        separator: Separator,
+        /// Where the separator goes.
+        #[serde(default)]
+        mode: SplitMode,
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
+    /// Keeps some tokens; a side that isn't named is kept whole, and steps are always kept. Short form: `slices(source=0:5,target=-3:)`.
+    Slices {
+        /// Source tokens.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        source: Vec<Slice>,
+        /// Target tokens.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        target: Vec<Slice>,
+    },
+    /// Subtracts a second output that went through the same stages before, score by score. Short form: `pair`.
+    Pair,
+}
+
+/// Source or target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// What the encoder reads.
+    Source,
+    /// What the decoder reads and predicts.
+    Target,
+}
+
+impl Side {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Target => "target",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Source, Self::Target].into_iter().find(|side| side.name() == name)
+    }
+}
+
+const fn absmax() -> Function {
+    Function::AbsMax
+}
+
+impl Stage {
+    /// The names that a short form can begin with.
+    pub const NAMES: [&'static str; 16] = [
+        "mean",
+        "max",
+        "min",
+        "sum",
+        "prod",
+        "absmax",
+        "vnorm",
+        "layers",
+        "heads",
+        "hidden",
+        "normalize",
+        "spans",
+        "subwords",
+        "split",
+        "slices",
+        "pair",
+    ];
+
+    /// Does this step; all but [`Pair`](Self::Pair), which needs two outputs.
+    fn apply(&self, attribution: &Attribution) -> Result<Attribution, AttributionError> {
+        let (source, target) = (&attribution.source, &attribution.target);
+        let groups = |side: Side, merge: &dyn Fn(&[stepfn_models::tokenizer::Token]) -> merge::Groups| match side {
+            Side::Source => (merge(source), merge::singles(target.len())),
+            Side::Target => (merge::singles(source.len()), merge(target)),
+        };
+        let mut result = match self {
+            Self::Reduce { function, axis } => {
+                on_axis(attribution, *axis, function.name(), |scores, axis| scores.reduce(axis, *function))?
+            }
+            Self::Select { axis, keep } => {
+                on_axis(attribution, Some(*axis), axis.name(), |scores, axis| scores.select(axis, keep))?
+            }
+            Self::Normalize => columns::normalize(attribution)?,
+            Self::Spans { source: on_source, target: on_target, function } => {
+                let source = boundaries::spans(on_source, source.len(), "source")?;
+                let target = boundaries::spans(on_target, target.len(), "target")?;
+                merge::merge(attribution, &source, &target, *function)
+            }
+            Self::Subwords { side, function } => {
+                let (source, target) = match side {
+                    Some(side) => groups(*side, &boundaries::words),
+                    None => (boundaries::words(source), boundaries::words(target)),
+                };
+                merge::merge(attribution, &source, &target, *function)
+            }
+            Self::Split { separator, mode, function } => {
+                let expression = boundaries::expression(separator)?;
+                let source = boundaries::split(source, &expression, *mode);
+                let target = boundaries::split(target, &expression, *mode);
+                merge::merge(attribution, &source, &target, *function)
+            }
+            Self::Slices { source, target } => columns::keep(attribution, source, target)?,
+            Self::Pair => {
+                return Err(AttributionError::Parameter {
+                    of: "aggregation".to_owned(),
+                    parameter: "pair".to_owned(),
+                    expected: "two outputs, and once".to_owned(),
+                    found: "one, or a second `pair`".to_owned(),
+                });
+            }
+        };
+        result.about.aggregation.push(self.to_string());
+        Ok(result)
+    }
+}
+
+/// Changes the scores of both sides that have the axis; at least one must have it.
+fn on_axis(
+    attribution: &Attribution,
+    axis: Option<Axis>,
+    of: &str,
+    change: impl Fn(&Scores, Axis) -> Result<Scores, AttributionError>,
+) -> Result<Attribution, AttributionError> {
+    let mut result = attribution.clone();
+    let mut found = false;
+    for scores in [&mut result.source_scores, &mut result.target_scores].into_iter().flatten() {
+        let inner = scores.inner();
+        let axis = inner.iter().map(|&(axis, _)| axis).rfind(|&own| axis.is_none_or(|wanted| wanted == own));
+        if let Some(axis) = axis {
+            *scores = change(scores, axis)?;
+            found = true;
+        }
+    }
+    if found || (attribution.source_scores.is_none() && attribution.target_scores.is_none()) {
+        return Ok(result);
+    }
+    let wanted = axis.map_or_else(|| "hidden, layer or head".to_owned(), |axis| format!("`{}`", axis.name()));
+    Err(AttributionError::Parameter {
+        of: "aggregation".to_owned(),
+        parameter: of.to_owned(),
+        expected: format!("scores with an axis {wanted}; those of raw outputs have it"),
+        found: match attribution.is_aggregated() {
+            true => "one score per token and step".to_owned(),
+            false => "other axes".to_owned(),
+        },
+    })
+}
+
+impl Pipeline {
+    /// What makes one number per token and step of an output: hidden units by their Euclidean norm, then heads and layers by their mean.
+    pub fn per_token(attribution: &Attribution) -> Self {
+        let mut axes: Vec<Axis> = Vec::new();
+        for scores in [&attribution.source_scores, &attribution.target_scores].into_iter().flatten() {
+            for (axis, _) in scores.inner() {
+                if !axes.contains(&axis) {
+                    axes.push(axis);
+                }
+            }
+        }
+        let stage = |axis: Axis| Stage::Reduce { function: axes::default_function(axis), axis: Some(axis) };
+        Self(axes.into_iter().rev().map(stage).collect())
+    }
+
+    /// [`per_token`](Self::per_token), then each step's scores as shares of their sum: the default of every view.
+    pub fn for_display(attribution: &Attribution) -> Self {
+        let mut pipeline = Self::per_token(attribution);
+        pipeline.0.push(Stage::Normalize);
+        pipeline
+    }
+
+    /// Whether it speaks of hidden units, layers or heads, which only raw outputs have.
+    pub fn needs_raw(&self) -> bool {
+        self.0.iter().any(|stage| matches!(stage, Stage::Reduce { .. } | Stage::Select { .. }))
+    }
+
+    /// Whether it subtracts a second output: see [`apply_pair`](Self::apply_pair).
+    pub fn needs_pair(&self) -> bool {
+        self.0.contains(&Stage::Pair)
+    }
+
+    /// Puts an output through all stages.
+    ///
+    /// # Errors
+    /// [`AttributionError::Parameter`] naming the stage that doesn't fit the output; [`Stage::Pair`] never does.
+    pub fn apply(&self, attribution: &Attribution) -> Result<Attribution, AttributionError> {
+        self.0.iter().try_fold(attribution.clone(), |attribution, stage| stage.apply(&attribution))
+    }
+
+    /// Puts two outputs through the stages up to [`Stage::Pair`], then their difference through the rest. Without that stage, the
+    /// difference is taken at the end.
+    ///
+    /// # Errors
+    /// [`AttributionError::Parameter`] naming the stage that doesn't fit an output, or what of the two doesn't match.
+    pub fn apply_pair(&self, attribution: &Attribution, other: &Attribution) -> Result<Attribution, AttributionError> {
+        let at = self.0.iter().position(|stage| *stage == Stage::Pair).unwrap_or(self.0.len());
+        let before = Self(self.0[..at].to_vec());
+        let mut difference = columns::difference(&before.apply(attribution)?, &before.apply(other)?)?;
+        difference.about.aggregation.push(Stage::Pair.to_string());
+        Self(self.0.get(at + 1..).unwrap_or_default().to_vec()).apply(&difference)
+    }
+}
+
+impl Attribution {
+    /// With one number per token and step: [`Pipeline::per_token`] applied, which always fits.
+    pub fn per_token(&self) -> Self {
+        let mut result = self.clone();
+        result.about.aggregation.extend(Pipeline::per_token(self).0.iter().map(Stage::to_string));
+        for scores in [&mut result.source_scores, &mut result.target_scores].into_iter().flatten() {
+            *scores = scores.per_token_default();
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! Gradient SHAP (Lundberg & Lee 2017, arXiv:1705.07874; Erion et al. 2021): the mean of `(x − x̄) ⊙ ∂f/∂x` at random points between baseline
+//! and text, noise added to the latter.
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+use serde::{Deserialize, Serialize};
+use stepfn_models::random::SplitMix64;
+
+use super::Attribute;
+use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
+use crate::AttributionError;
+use crate::engine::{Subject, Variants};
+use crate::grid::{Found, Piece};
+
+/// Gradients at random points between a baseline and the text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GradientShap {
+    /// Random points.
+    pub n_samples: usize,
+    /// Standard deviation of the noise on the embeddings.
+    pub stdevs: f64,
+}
+
+impl Default for GradientShap {
+    fn default() -> Self {
+        Self { n_samples: 5, stdevs: 0.0 }
+    }
+}
+
+impl Attribute for GradientShap {
+    const NAME: &'static str = "gradient_shap";
+    const SUMMARY: &'static str = "gradients at random points between a baseline and the noisy text";
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        if self.n_samples == 0 {
+            return Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", 0));
+        }
+        match self.stdevs {
+            stdevs if stdevs >= 0.0 && stdevs.is_finite() => Ok(()),
+            stdevs => Err(Self::out_of_range("stdevs", "a number, 0 or greater", stdevs)),
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        by_chunks(subject, |steps| {
+            let (here, baseline) = (subject.input(steps), subject.baseline(steps)?);
+            let moved = difference(&here, &baseline);
+            let change = change(subject, &here, &baseline, steps)?;
+            // The same numbers for every chunk: chunks change nothing.
+            let mut random = SplitMix64::stream(subject.options.seed, u64::from(subject.number));
+            let points: Vec<f64> = (0..self.n_samples).map(|_| random.uniform()).collect();
+            let weight = 1.0 / self.n_samples as f64;
+            let mut sum: Option<Piece<B>> = None;
+            if self.stdevs == 0.0 {
+                let weights = vec![weight; self.n_samples];
+                sum = Some(along_the_line(subject, (&baseline, &here), (&points, &weights), steps)?);
+            } else {
+                for point in points {
+                    let noisy = self.noisy(subject, &here, &mut random);
+                    let piece = along_the_line(subject, (&baseline, &noisy), (&[point], &[weight]), steps)?;
+                    sum = Some(match sum {
+                        None => piece,
+                        Some(sum) => Piece {
+                            source: sum.source.zip(piece.source).map(|(sum, more)| sum + more),
+                            target: sum.target.zip(piece.target).map(|(sum, more)| sum + more),
+                            deltas: None,
+                        },
+                    });
+                }
+            }
+            let sum = sum.unwrap_or(Piece { source: None, target: None, deltas: None });
+            let scores = times(sum, &moved, steps.len());
+            let totals = totals(&scores, steps.len());
+            let deltas = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();
+            Ok(Piece { deltas: Some(deltas), ..scores })
+        })
+    }
+}
+
+impl GradientShap {
+    /// The text with noise. Numbers are drawn for the whole text, token by token, so that a chunk's are a part of them.
+    fn noisy<B: Backend>(&self, subject: &Subject<'_, B>, here: &Variants<B>, random: &mut SplitMix64) -> Variants<B> {
+        let mut noise = |x: &Tensor<B, 2>, tokens: usize| {
+            let [rows, size] = x.dims();
+            let mut values: Vec<f64> = (0..tokens * size).map(|_| self.stdevs * random.normal()).collect();
+            values.truncate(rows * size);
+            let data = TensorData::new(values, [rows, size]).convert_dtype(x.dtype());
+            x.clone() + Tensor::from_data(data, (&x.device(), x.dtype()))
+        };
+        let mut noisy = here.clone();
+        if let Some(source) = &mut noisy.source {
+            source.hidden = noise(&source.hidden, subject.source_width());
+        }
+        if subject.attributes_target() {
+            noisy.target.hidden = noise(&noisy.target.hidden, subject.text.steps.end - 1);
+        }
+        noisy
+    }
+}

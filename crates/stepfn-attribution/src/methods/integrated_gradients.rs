@@ -1,0 +1,111 @@
+//! Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365): `(x − x̄) ⊙ ∫₀¹ ∂f/∂x (x̄ + α (x − x̄)) dα`, which adds up to `f(x) − f(x̄)`.
+
+use core::ops::Range;
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+
+use super::Attribute;
+use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
+use crate::AttributionError;
+use crate::engine::{Subject, Variants};
+use crate::grid::{Found, Piece};
+use crate::quadrature::Quadrature;
+
+/// Gradients along the line from a baseline to the text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IntegratedGradients {
+    /// Points on the line: a number, or `auto`.
+    pub n_steps: PathSteps,
+    /// Where they lie.
+    pub quadrature: Quadrature,
+    /// Whether gradients are multiplied by `x − x̄`; else they are only averaged.
+    pub multiply_by_inputs: bool,
+    /// With `auto`: points are doubled, up to 1024, until no step's scores are further from adding up than this part of `|f(x) − f(x̄)|`.
+    pub tolerance: f64,
+}
+
+/// Number of points on a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PathSteps {
+    /// So many.
+    Fixed(usize),
+    /// As many as it takes.
+    Auto(Auto),
+}
+
+/// The word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Auto {
+    /// As many as it takes.
+    Auto,
+}
+
+impl Default for IntegratedGradients {
+    fn default() -> Self {
+        let (n_steps, quadrature) = (PathSteps::Fixed(50), Quadrature::default());
+        Self { n_steps, quadrature, multiply_by_inputs: true, tolerance: 0.05 }
+    }
+}
+
+impl Attribute for IntegratedGradients {
+    const NAME: &'static str = "integrated_gradients";
+    const SUMMARY: &'static str = "gradients integrated from a baseline to the text; adds up to f(x) − f(x̄)";
+
+    fn validate(&self) -> Result<(), AttributionError> {
+        match self.n_steps {
+            PathSteps::Fixed(0) => Err(Self::out_of_range("n_steps", "a whole number, 1 or greater, or \"auto\"", 0)),
+            _ if self.tolerance > 0.0 => Ok(()),
+            _ => Err(Self::out_of_range("tolerance", "a number greater than 0", self.tolerance)),
+        }
+    }
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        by_chunks(subject, |steps| {
+            let (here, baseline) = (subject.input(steps), subject.baseline(steps)?);
+            self.between(subject, &baseline, &here, steps)
+        })
+    }
+}
+
+impl IntegratedGradients {
+    /// The scores of some steps, between any two inputs.
+    pub(super) fn between<B: Backend>(
+        &self,
+        subject: &Subject<'_, B>,
+        baseline: &Variants<B>,
+        here: &Variants<B>,
+        steps: &Range<usize>,
+    ) -> Result<Piece<B>, AttributionError> {
+        /// More points are of no use: single precision is at its end.
+        const MOST: usize = 1024;
+        let moved = difference(here, baseline);
+        let change = change(subject, here, baseline, steps)?;
+        let mut n_steps = match self.n_steps {
+            PathSteps::Fixed(n_steps) => n_steps,
+            PathSteps::Auto(_) => 16,
+        };
+        loop {
+            let (points, weights) = self.quadrature.points(n_steps);
+            let averaged = along_the_line(subject, (baseline, here), (&points, &weights), steps)?;
+            let kept = (!self.multiply_by_inputs).then(|| Piece {
+                source: averaged.source.clone(),
+                target: averaged.target.clone(),
+                deltas: None,
+            });
+            let scores = times(averaged, &moved, steps.len());
+            let totals = totals(&scores, steps.len());
+            let deltas: Vec<f32> = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();
+            let off = |(delta, change): (&f32, &f64)| f64::from(delta.abs()) > self.tolerance * change.abs().max(1e-6);
+            let again = matches!(self.n_steps, PathSteps::Auto(_)) && n_steps < MOST;
+            if again && deltas.iter().zip(&change).any(off) {
+                n_steps *= 2;
+                continue;
+            }
+            return Ok(Piece { deltas: Some(deltas), ..kept.unwrap_or(scores) });
+        }
+    }
+}

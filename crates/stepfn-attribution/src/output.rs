@@ -1,0 +1,338 @@
+//! The answer: scores for every (input token, step), as a value that is written to JSON and read back.
+
+use core::ops::Range;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+use stepfn_models::tokenizer::Token;
+
+use crate::AttributionError;
+
+/// The version of the JSON that [`Attribution`] is written as.
+pub const FORMAT: u32 = 1;
+
+/// The id of a token that stands for several, or for none of the vocabulary: what aggregation makes of merged tokens.
+pub const MERGED: u32 = u32::MAX;
+
+/// Where the predictions of one text came from.
+///
+/// Steps are positions of `target`: `target[steps]` are the predicted tokens. Scores of a token that a step can't see are NaN (`null` in
+/// JSON), as are those of steps where a step function has no value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attribution {
+    /// [`FORMAT`] when it was written. A newer one than this crate's is not read.
+    #[serde(deserialize_with = "readable_format")]
+    pub format: u32,
+    /// What the encoder read; empty for a causal model.
+    pub source: Vec<Token>,
+    /// What the decoder read and predicted: a causal model's prompt is part of it.
+    pub target: Vec<Token>,
+    /// Positions in `target` that were asked about.
+    pub steps: Range<usize>,
+    /// Scores of source tokens; `None` for a causal model or a method that has none.
+    pub source_scores: Option<Scores>,
+    /// Scores of target tokens; `None` where they were not asked for.
+    pub target_scores: Option<Scores>,
+    /// Values of step functions by name, one per step.
+    #[serde(with = "columns")]
+    pub step_scores: BTreeMap<String, Vec<f32>>,
+    /// For methods that promise completeness: how far the scores of each step are from adding up.
+    #[serde(with = "optional_column")]
+    pub deltas: Option<Vec<f32>>,
+    /// The token that each step was compared with, `None` where a step has no partner; empty where nothing was compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contrast: Vec<Option<Token>>,
+    /// How it was made.
+    pub about: About,
+}
+
+impl Attribution {
+    /// An answer without scores yet.
+    pub fn new(source: Vec<Token>, target: Vec<Token>, steps: Range<usize>) -> Self {
+        Self {
+            format: FORMAT,
+            source,
+            target,
+            steps,
+            source_scores: None,
+            target_scores: None,
+            step_scores: BTreeMap::new(),
+            deltas: None,
+            contrast: Vec::new(),
+            about: About::default(),
+        }
+    }
+
+    /// Whether the parts fit each other: steps lie in the target, scores have a row for every token and a column for every step.
+    ///
+    /// # Errors
+    /// [`AttributionError::Format`] naming the part that doesn't fit.
+    pub fn check(&self) -> Result<(), AttributionError> {
+        let Range { start, end } = self.steps;
+        if start > end || end > self.target.len() {
+            let expected = format!("positions among the {} tokens of `target`", self.target.len());
+            return Err(misfit("steps", expected, format!("{start}..{end}")));
+        }
+        let sides = [
+            ("source_scores", &self.source_scores, self.source.len()),
+            ("target_scores", &self.target_scores, self.target.len()),
+        ];
+        for (what, scores, tokens) in sides {
+            let Some(scores) = scores else { continue };
+            if scores.tokens() != tokens || scores.steps() != end - start {
+                let expected = format!("{tokens} tokens and {} steps", end - start);
+                return Err(misfit(what, expected, format!("{} tokens and {} steps", scores.tokens(), scores.steps())));
+            }
+        }
+        let columns = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
+        let columns = columns.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
+        let contrast = (!self.contrast.is_empty()).then(|| ("contrast".to_owned(), self.contrast.len()));
+        for (what, length) in columns.chain(contrast) {
+            if length != end - start {
+                return Err(misfit(&what, format!("{}, one per step", end - start), length.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is one number per token and step on both sides.
+    pub fn is_aggregated(&self) -> bool {
+        [&self.source_scores, &self.target_scores].into_iter().flatten().all(Scores::is_aggregated)
+    }
+}
+
+fn misfit(what: &str, expected: String, found: String) -> AttributionError {
+    AttributionError::Format { what: what.to_owned(), expected, found }
+}
+
+fn readable_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let found = u32::deserialize(deserializer)?;
+    if found > FORMAT {
+        return Err(serde::de::Error::custom(format!(
+            "expected format {FORMAT} or older, found {found}: a newer stepfn wrote this file, and is needed to read it"
+        )));
+    }
+    Ok(found)
+}
+
+/// How an [`Attribution`] was made: all that is needed to make it again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct About {
+    /// Name of the method.
+    pub method: String,
+    /// Name of the step function that was attributed; empty for methods that look inside the model instead.
+    pub attributed_fn: String,
+    /// Parameters of the method, of the attributed function (under `attributed_fn`) and of step functions (under their names).
+    pub parameters: Map<String, Value>,
+    /// The model as the user named it.
+    pub model: String,
+    /// Its family, `model_type` in `config.json`.
+    pub family: String,
+    /// The version of stepfn.
+    pub version: String,
+    /// Name of the backend, and its element type.
+    pub backend: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Seconds that it took.
+    pub seconds: f64,
+    /// The aggregation steps that the scores went through, in order.
+    pub aggregation: Vec<String>,
+}
+
+/// What a dimension of [`Scores`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Axis {
+    /// Input tokens.
+    Token,
+    /// Predicted tokens.
+    Step,
+    /// Units of the embedding.
+    Hidden,
+    /// Layers.
+    Layer,
+    /// Attention heads.
+    Head,
+}
+
+/// An array of scores, row-major; its first two axes are always [`Axis::Token`] and [`Axis::Step`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Unchecked", into = "Unchecked")]
+pub struct Scores {
+    axes: Vec<Axis>,
+    shape: Vec<usize>,
+    values: Vec<f32>,
+}
+
+impl Axis {
+    /// Its name, as in JSON and on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Step => "step",
+            Self::Hidden => "hidden",
+            Self::Layer => "layer",
+            Self::Head => "head",
+        }
+    }
+}
+
+impl Scores {
+    /// Scores with axes beyond `[token, step]`.
+    ///
+    /// # Errors
+    /// [`AttributionError::Format`] if the axes don't begin with token and step, or sizes don't fit each other.
+    pub fn new(axes: Vec<Axis>, shape: Vec<usize>, values: Vec<f32>) -> Result<Self, AttributionError> {
+        let wrong = |expected: String, found: String| {
+            Err(AttributionError::Format { what: "scores".to_owned(), expected, found })
+        };
+        if !axes.starts_with(&[Axis::Token, Axis::Step]) {
+            return wrong("axes that begin with token and step".to_owned(), format!("{axes:?}"));
+        }
+        if axes.len() != shape.len() {
+            return wrong(format!("{} sizes, one per axis", axes.len()), shape.len().to_string());
+        }
+        let elements = shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+        if elements != Some(values.len()) {
+            return wrong(format!("as many values as shape {shape:?} has"), values.len().to_string());
+        }
+        Ok(Self { axes, shape, values })
+    }
+
+    /// One score per token and step, `values[token · steps + step]`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn per_token(tokens: usize, steps: usize, values: Vec<f32>) -> Result<Self, AttributionError> {
+        Self::new(vec![Axis::Token, Axis::Step], vec![tokens, steps], values)
+    }
+
+    /// Scores whose axes behind token and step are `inner`, filled by `value(token, step, position in the inner axes)`.
+    pub(crate) fn filled(
+        tokens: usize,
+        steps: usize,
+        inner: &[(Axis, usize)],
+        mut value: impl FnMut(usize, usize, usize) -> f32,
+    ) -> Self {
+        let depth: usize = inner.iter().map(|&(_, size)| size).product();
+        let mut values = Vec::with_capacity(tokens * steps * depth);
+        for token in 0..tokens {
+            for step in 0..steps {
+                values.extend((0..depth).map(|position| value(token, step, position)));
+            }
+        }
+        let axes = [Axis::Token, Axis::Step].into_iter().chain(inner.iter().map(|&(axis, _)| axis)).collect();
+        let shape = [tokens, steps].into_iter().chain(inner.iter().map(|&(_, size)| size)).collect();
+        Self { axes, shape, values }
+    }
+
+    /// The axes behind token and step, with their sizes.
+    pub fn inner(&self) -> Vec<(Axis, usize)> {
+        self.axes[2..].iter().copied().zip(self.shape[2..].iter().copied()).collect()
+    }
+
+    /// What each dimension counts.
+    pub fn axes(&self) -> &[Axis] {
+        &self.axes
+    }
+
+    /// The size of each dimension.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// All values, row-major.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// Number of tokens.
+    pub fn tokens(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Number of steps.
+    pub fn steps(&self) -> usize {
+        self.shape[1]
+    }
+
+    /// The values of one token at one step: one number where it is aggregated, all layers, heads or hidden units where not.
+    ///
+    /// # Panics
+    /// If there is no such token or step.
+    pub fn at(&self, token: usize, step: usize) -> &[f32] {
+        let inner: usize = self.shape[2..].iter().product();
+        let start = (token * self.shape[1] + step) * inner;
+        &self.values[start..start + inner]
+    }
+
+    /// Whether there is one number per token and step.
+    pub fn is_aggregated(&self) -> bool {
+        self.axes.len() == 2
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Unchecked {
+    axes: Vec<Axis>,
+    shape: Vec<usize>,
+    values: Vec<Option<f32>>,
+}
+
+impl TryFrom<Unchecked> for Scores {
+    type Error = AttributionError;
+
+    fn try_from(unchecked: Unchecked) -> Result<Self, AttributionError> {
+        Self::new(unchecked.axes, unchecked.shape, from_nullable(unchecked.values))
+    }
+}
+
+impl From<Scores> for Unchecked {
+    fn from(scores: Scores) -> Self {
+        Self { axes: scores.axes, shape: scores.shape, values: nullable(&scores.values) }
+    }
+}
+
+/// JSON has no NaN.
+fn nullable(values: &[f32]) -> Vec<Option<f32>> {
+    values.iter().map(|value| value.is_finite().then_some(*value)).collect()
+}
+
+fn from_nullable(values: Vec<Option<f32>>) -> Vec<f32> {
+    values.into_iter().map(|value| value.unwrap_or(f32::NAN)).collect()
+}
+
+mod columns {
+    use super::{BTreeMap, Deserialize, Deserializer, Serialize, Serializer, from_nullable, nullable};
+
+    pub(super) fn serialize<S: Serializer>(
+        scores: &BTreeMap<String, Vec<f32>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let nullable: BTreeMap<&String, _> = scores.iter().map(|(name, values)| (name, nullable(values))).collect();
+        nullable.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Vec<f32>>, D::Error> {
+        let scores = BTreeMap::<String, Vec<Option<f32>>>::deserialize(deserializer)?;
+        Ok(scores.into_iter().map(|(name, values)| (name, from_nullable(values))).collect())
+    }
+}
+
+mod optional_column {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, from_nullable, nullable};
+
+    pub(super) fn serialize<S: Serializer>(values: &Option<Vec<f32>>, serializer: S) -> Result<S::Ok, S::Error> {
+        values.as_deref().map(nullable).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f32>>, D::Error> {
+        Ok(Option::<Vec<Option<f32>>>::deserialize(deserializer)?.map(from_nullable))
+    }
+}

@@ -1,0 +1,261 @@
+//! The forward passes of a batch, and the step functions on some of their rows.
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use stepfn_core::{Alignment, Contrast, Pass as LogitsOf, StepBatch, StepError};
+use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
+use stepfn_models::{Model, ModelError};
+
+use super::Scorer;
+use crate::{AttributionError, ContrastText, Text};
+
+/// A text in a batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'t> {
+    pub(super) text: &'t Text,
+    pub(super) contrast: Option<&'t ContrastText>,
+    /// In the whole run.
+    pub(super) number: usize,
+}
+
+/// What the passes of a batch left for scoring: one row per step, texts one after the other.
+pub(super) struct Batch<B: Backend> {
+    rows: Vec<Row>,
+    /// `[rows, hidden]`.
+    hidden: Tensor<B, 2>,
+    /// `[contrast rows, hidden]`, and the token that each should have predicted.
+    contrast: Option<(Tensor<B, 2>, Vec<u32>)>,
+    /// `[samples · rows, hidden]`, sample after sample.
+    noisy: Option<Tensor<B, 2>>,
+}
+
+/// A step.
+struct Row {
+    /// Number of its text in the batch.
+    member: usize,
+    /// From 0 at the first that is scored.
+    step: usize,
+    target: u32,
+    /// The row of the contrast that it is compared with.
+    partner: Option<usize>,
+}
+
+/// A score for each of some rows, per function; or the first row that has none, with its text's own numbers in the error.
+pub(super) type Columns = Result<Vec<Vec<f32>>, (usize, StepError)>;
+
+impl<B: Backend> Batch<B> {
+    /// Runs all passes that the functions need.
+    pub(super) fn run(scorer: &Scorer<'_, B>, members: &[Member<'_>]) -> Result<Self, AttributionError> {
+        let model = scorer.model;
+        let originals: Vec<Reading<'_>> = members.iter().map(Member::original).collect();
+        let hidden = hidden_rows(model, &originals, &Dropout::Off)?;
+        let contrasts: Vec<Reading<'_>> = members.iter().filter_map(Member::contrasting).collect();
+        let contrast = match contrasts.is_empty() {
+            true => None,
+            false => {
+                let targets = members.iter().filter_map(|member| member.contrast);
+                let targets = targets.flat_map(|contrast| contrast.target[contrast.first..].iter().copied());
+                Some((hidden_rows(model, &contrasts, &Dropout::Off)?, targets.collect()))
+            }
+        };
+        let noisy = noisy_rows(scorer, members, &originals)?;
+        Ok(Self { rows: rows(members)?, hidden, contrast, noisy })
+    }
+
+    /// Number of rows.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The text that a row is of.
+    pub(super) fn member(&self, row: usize) -> usize {
+        self.rows[row].member
+    }
+
+    /// Which of its text's steps a row is.
+    pub(super) fn step(&self, row: usize) -> usize {
+        self.rows[row].step
+    }
+
+    /// The scores of some rows by all functions, then their log-probabilities and entropies.
+    pub(super) fn score(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Columns, AttributionError> {
+        match self.columns(scorer, rows) {
+            Ok(columns) => Ok(Ok(columns)),
+            // Of a contrast, only rows that are compared with were computed, in the order of those that compare.
+            Err(StepError::NonFinite { pass, row }) => {
+                let of_contrast = || rows.iter().filter(|&&row| self.rows[row].partner.is_some()).nth(row).copied();
+                let row = if pass == LogitsOf::Contrast { of_contrast() } else { rows.get(row).copied() };
+                let row = row.unwrap_or(rows[0]);
+                Ok(Err((row, StepError::NonFinite { pass, row: self.step(row) })))
+            }
+            Err(StepError::NoSpread { function, row, n }) => {
+                let row = rows.get(row).copied().unwrap_or(rows[0]);
+                Ok(Err((row, StepError::NoSpread { function, row: self.step(row), n })))
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn columns(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Vec<Vec<f32>>, StepError> {
+        let steps = self.steps(scorer, rows)?;
+        let mut columns = Vec::with_capacity(scorer.functions.len() + 2);
+        for function in scorer.functions {
+            let scores = function.score(&steps)?;
+            let [found] = scores.dims();
+            if found != rows.len() {
+                return Err(StepError::Mismatch { what: "scores of a function", expected: rows.len(), found });
+            }
+            columns.push(host(scores));
+        }
+        columns.push(host(steps.log_prob()));
+        columns.push(host(steps.prediction().entropy()));
+        Ok(columns)
+    }
+
+    /// The predictions of all passes at some rows.
+    fn steps(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<StepBatch<B>, StepError> {
+        let model = scorer.model;
+        let targets: Vec<u32> = rows.iter().map(|&row| self.rows[row].target).collect();
+        let mut steps = StepBatch::new(model.logits(selected(&self.hidden, rows)), &targets)?;
+        if let Some((hidden, targets)) = &self.contrast {
+            let mut partners = Vec::new();
+            let mut pairs = Vec::new();
+            for (index, &row) in rows.iter().enumerate() {
+                if let Some(partner) = self.rows[row].partner {
+                    pairs.push((index, partners.len()));
+                    partners.push(partner);
+                }
+            }
+            if partners.is_empty() {
+                // A contrast has a row even if nothing is compared with it.
+                partners.push(0);
+            }
+            let targets: Vec<u32> = partners.iter().map(|&row| targets[row]).collect();
+            let logits = model.logits(selected(hidden, &partners));
+            steps = steps.with_contrast(Contrast::new(logits, &targets, &Alignment::Pairs(pairs), rows.len())?)?;
+        }
+        if let Some(hidden) = &self.noisy {
+            let samples = scorer.passes.noisy_samples;
+            let all = (0..samples).flat_map(|sample| rows.iter().map(move |row| sample * self.rows.len() + row));
+            let logits = model.logits(selected(hidden, &all.collect::<Vec<_>>()));
+            let [_, vocab] = logits.dims();
+            steps = steps.with_noisy(logits.reshape([samples, rows.len(), vocab]))?;
+        }
+        Ok(steps)
+    }
+}
+
+impl<'t> Member<'t> {
+    fn original(&self) -> Reading<'t> {
+        let steps = &self.text.steps;
+        // The last token is predicted and never read.
+        Reading {
+            source: self.text.source.as_deref(),
+            target: &self.text.target[..steps.end - 1],
+            first: steps.start - 1,
+        }
+    }
+
+    fn contrasting(&self) -> Option<Reading<'t>> {
+        let ContrastText { source, target, first, .. } = self.contrast?;
+        Some(Reading { source: source.as_deref(), target: &target[..target.len() - 1], first: first - 1 })
+    }
+}
+
+/// One row per step of every text, with what it is compared with.
+fn rows(members: &[Member<'_>]) -> Result<Vec<Row>, AttributionError> {
+    let mut rows = Vec::new();
+    let mut contrast_rows = 0;
+    for (member, Member { text, contrast, .. }) in members.iter().enumerate() {
+        let steps = text.steps.len();
+        let partners = match contrast {
+            Some(contrast) => {
+                let others = contrast.target.len() - contrast.first;
+                let first = contrast_rows;
+                contrast_rows += others;
+                let partners = contrast.alignment.partners(steps, others)?;
+                partners.into_iter().map(|partner| partner.map(|partner| first + partner)).collect()
+            }
+            None => vec![None; steps],
+        };
+        let targets = &text.target[text.steps.clone()];
+        let row = |(step, (&target, partner))| Row { member, step, target, partner };
+        rows.extend(targets.iter().zip(partners).enumerate().map(row));
+    }
+    Ok(rows)
+}
+
+/// What a model reads of one text in one pass.
+#[derive(Debug, Clone, Copy)]
+struct Reading<'t> {
+    source: Option<&'t [u32]>,
+    target: &'t [u32],
+    /// The first position whose prediction is asked about; all after it are too.
+    first: usize,
+}
+
+/// The last hidden states at the positions that are asked about, texts one after the other, `[rows, hidden]`.
+fn hidden_rows<B: Backend>(
+    model: &Model<B>,
+    readings: &[Reading<'_>],
+    dropout: &Dropout,
+) -> Result<Tensor<B, 2>, ModelError> {
+    let batch = |texts: Vec<Vec<u32>>| TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right);
+    let targets = batch(readings.iter().map(|reading| reading.target.to_vec()).collect())?;
+    let memory = match model.encoder() {
+        Some(encoder) => {
+            let sources = readings.iter().map(|reading| reading.source.unwrap_or_default().to_vec());
+            let sources = batch(sources.collect())?;
+            let pass = Pass::new(&sources).with_dropout(dropout);
+            Some((encoder.forward(encoder.embed(&sources), pass)?.last, sources))
+        }
+        None => None,
+    };
+    let decoder = model.decoder();
+    let mut pass = Pass::new(&targets).with_dropout(dropout);
+    if let Some((hidden, sources)) = &memory {
+        pass = pass.with_memory(hidden, sources);
+    }
+    let last = decoder.forward(decoder.embed(&targets), pass)?.last;
+    let places = |(text, reading): (usize, &Reading<'_>)| {
+        let start = text * targets.width();
+        start + reading.first..start + reading.target.len()
+    };
+    let places: Vec<usize> = readings.iter().enumerate().flat_map(places).collect();
+    Ok(selected(&last, &places))
+}
+
+/// The same in as many passes with dropout as the functions need, sample after sample: `[samples · rows, hidden]`. As many at once as fit.
+fn noisy_rows<B: Backend>(
+    scorer: &Scorer<'_, B>,
+    members: &[Member<'_>],
+    readings: &[Reading<'_>],
+) -> Result<Option<Tensor<B, 2>>, AttributionError> {
+    let samples = scorer.passes.noisy_samples;
+    if samples == 0 {
+        return Ok(None);
+    }
+    let width = |len: fn(&Reading<'_>) -> usize| readings.iter().map(len).max().unwrap_or(0);
+    let widths = [width(|reading| reading.source.map_or(0, <[u32]>::len)), width(|reading| reading.target.len()), 0, 0];
+    let all: Vec<(u32, usize)> =
+        (0..samples).flat_map(|sample| (0..members.len()).map(move |member| (sample as u32, member))).collect();
+    let mut hidden = Vec::new();
+    for group in all.chunks(scorer.budget().copies(widths)) {
+        let pass = |&(sample, member): &(u32, usize)| NoisyPass { text: members[member].number as u32, sample };
+        let passes = group.iter().map(pass).collect();
+        let dropout = Dropout::On { seed: scorer.options.seed, passes, rates: scorer.options.rates };
+        let readings: Vec<Reading<'_>> = group.iter().map(|&(_, member)| readings[member]).collect();
+        hidden.push(hidden_rows(scorer.model, &readings, &dropout)?);
+    }
+    Ok(Some(Tensor::cat(hidden, 0)))
+}
+
+/// Some rows of `x`, `[rows, columns]`.
+fn selected<B: Backend>(x: &Tensor<B, 2>, rows: &[usize]) -> Tensor<B, 2> {
+    let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+    let indices = Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [rows.len()]), &x.device());
+    x.clone().select(0, indices)
+}
+
+fn host<B: Backend>(scores: Tensor<B, 1>) -> Vec<f32> {
+    scores.into_data().iter::<f32>().collect()
+}

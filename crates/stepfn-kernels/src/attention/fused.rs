@@ -1,0 +1,485 @@
+//! Attention in host memory: blocks of queries of one head at a time, so that scores stay in a core's cache, and only over the run of keys
+//! that a block sees. Blocks of heads are multiplied where they lie in the packed projections.
+//!
+//! Forward, tasks are (text, head, block of queries). Backward, they are (text, key head, some cotangents), for the heads that share
+//! keys add up; texts of at most [`BLOCK`] queries take all cotangents of a task in one product.
+
+use core::ops::Range;
+
+use burn::tensor::{Tensor, backend::Backend};
+use rayon::prelude::*;
+
+use super::{AttentionGradients, AttentionInputs, AttentionShape, Visible};
+use crate::host::flex::{self, Strided};
+use crate::lanes::{self, LANES};
+use crate::product::{Before, Blocks, Matrix, MatrixMut, product};
+
+/// Queries of a block: scores of 128 queries and 1,024 keys are half of a common second-level cache.
+const BLOCK: usize = 128;
+/// Rows of gradients that are taken in one product.
+const GRADIENT_ROWS: usize = 512;
+/// Multiplications under which handing tasks to other threads costs more than it saves.
+const PARALLEL_MIN: usize = 1 << 20;
+
+pub(super) fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Option<Tensor<B, 2>> {
+    let host = Host::of(inputs)?;
+    let (head_dim, columns) = (host.shape.head_dim, host.query.size()[1]);
+    let mut read = vec![0.0; host.query.size()[0] * columns];
+    let target = Blocks::new(&mut read, columns);
+    host.each_block(|block, scratch| {
+        host.probabilities(block, scratch);
+        host.drop_out(block, scratch);
+        let value = host.value.matrix().block(host.key_rows(block), host.key_columns(block.head));
+        // SAFETY: no other task has this head of these queries.
+        #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
+        let mut mixed = unsafe { target.block(host.query_rows(block), columns_of(block.head, head_dim)) };
+        product(&mut mixed, Before::Dropped, 1.0, scratch.probabilities.matrix(), value, false);
+    });
+    Some(flex::made(read, [host.query.size()[0], columns]))
+}
+
+pub(super) fn probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Option<Tensor<B, 4>> {
+    let host = Host::of(inputs)?;
+    let (n_heads, [queries, keys]) = (host.shape.n_heads, host.width);
+    let mut all = vec![0.0; host.shape.texts * n_heads * queries * keys];
+    if !all.is_empty() {
+        let heads = all.par_chunks_mut(queries * keys).enumerate();
+        heads.for_each_init(Scratch::default, |scratch, (index, rows)| {
+            for block in host.blocks(index / n_heads) {
+                let block = &Block { head: index % n_heads, ..block };
+                host.probabilities(block, scratch);
+                let rows = rows.chunks_exact_mut(keys).skip(block.queries.start);
+                for (row, made) in rows.zip(scratch.probabilities.rows()) {
+                    row[block.keys.clone()].copy_from_slice(&made[..block.keys.len()]);
+                }
+            }
+        });
+    }
+    Some(flex::made(all, [host.shape.texts, n_heads, queries, keys]))
+}
+
+pub(super) fn backward<B: Backend>(
+    inputs: &AttentionInputs<B>,
+    grad: &Tensor<B, 2>,
+    per_text: usize,
+) -> Option<AttentionGradients<B>> {
+    let host = Host::of(inputs)?;
+    let grad = Strided::of(grad).filter(|grad| grad.size()[1] <= 1 || grad.strides()[1] == 1)?;
+    let ([query_rows, query_columns], [key_rows, key_columns]) = (host.query.size(), host.key.size());
+    if grad.size() != [query_rows * per_text, query_columns] {
+        return None;
+    }
+    let mut query = vec![0.0; per_text * query_rows * query_columns];
+    let mut key = vec![0.0; per_text * key_rows * key_columns];
+    let mut value = vec![0.0; per_text * key_rows * key_columns];
+    let targets = Targets {
+        query: Blocks::new(&mut query, query_columns),
+        key: Blocks::new(&mut key, key_columns),
+        value: Blocks::new(&mut value, key_columns),
+    };
+    let pairs = host.shape.texts * host.shape.n_kv_heads;
+    // A few tasks for each thread, but none without cotangents.
+    let parts = (4 * rayon::current_num_threads()).div_ceil(pairs.max(1)).clamp(1, per_text.max(1));
+    let each = per_text.div_ceil(parts).max(1);
+    let tasks: Vec<Task> = (0..pairs)
+        .flat_map(|pair| (0..per_text).step_by(each).map(move |first| (pair, first..(first + each).min(per_text))))
+        .map(|(pair, cotangents)| Task {
+            text: pair / host.shape.n_kv_heads,
+            kv_head: pair % host.shape.n_kv_heads,
+            cotangents,
+        })
+        .collect();
+    let run = |scratch: &mut Scratch, task: &Task| host.backward(task, grad.matrix(), per_text, &targets, scratch);
+    if host.work() * per_text >= PARALLEL_MIN {
+        tasks.par_iter().with_max_len(1).for_each_init(Scratch::default, run);
+    } else {
+        let scratch = &mut Scratch::default();
+        tasks.iter().for_each(|task| run(scratch, task));
+    }
+    Some(AttentionGradients {
+        query: flex::made(query, [per_text * query_rows, query_columns]),
+        key: flex::made(key, [per_text * key_rows, key_columns]),
+        value: flex::made(value, [per_text * key_rows, key_columns]),
+    })
+}
+
+/// [`AttentionInputs`] in host memory.
+struct Host<'a, B: Backend> {
+    query: Strided<2>,
+    key: Strided<2>,
+    value: Strided<2>,
+    bias: Option<Strided<4>>,
+    dropout: Option<Strided<4>>,
+    shape: AttentionShape,
+    visible: &'a Visible<B>,
+    /// Queries and keys of a text.
+    width: [usize; 2],
+}
+
+/// Some queries of a text and the run of keys that they see, in one head.
+#[derive(Debug, Clone)]
+struct Block {
+    text: usize,
+    head: usize,
+    queries: Range<usize>,
+    keys: Range<usize>,
+}
+
+/// Some cotangents of the keys of one head.
+struct Task {
+    text: usize,
+    kv_head: usize,
+    cotangents: Range<usize>,
+}
+
+struct Targets<'a> {
+    query: Blocks<'a>,
+    key: Blocks<'a>,
+    value: Blocks<'a>,
+}
+
+/// What a thread computes on the way, in memory that it keeps.
+#[derive(Default)]
+struct Scratch {
+    /// `A`, and then `A ⊙ D`.
+    probabilities: Rows,
+    /// `A ⊙ D`, where `A` is still needed.
+    kept: Rows,
+    /// `s · cap'`, where scores are capped.
+    slopes: Rows,
+    /// `dA`, and then `dS`.
+    grad: Rows,
+}
+
+/// Rows of a length that is a whole number of [`LANES`], of which the first `columns` elements mean something.
+#[derive(Default)]
+struct Rows {
+    values: Vec<f32>,
+    size: [usize; 2],
+}
+
+impl Rows {
+    fn resize(&mut self, size: [usize; 2]) {
+        self.size = size;
+        self.values.resize(size[0] * self.stride(), 0.0);
+    }
+
+    fn stride(&self) -> usize {
+        self.size[1].next_multiple_of(LANES)
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix::new(&self.values, self.size, [self.stride(), 1])
+    }
+
+    fn matrix_mut(&mut self) -> MatrixMut<'_> {
+        let stride = self.stride();
+        MatrixMut::new(&mut self.values, self.size, stride)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.values.chunks_exact(self.stride().max(1))
+    }
+
+    #[inline(always)]
+    fn row(&self, index: usize) -> &[f32] {
+        let stride = self.stride();
+        &self.values[index * stride..][..stride]
+    }
+
+    #[inline(always)]
+    fn row_mut(&mut self, index: usize) -> &mut [f32] {
+        let stride = self.stride();
+        &mut self.values[index * stride..][..stride]
+    }
+}
+
+fn columns_of(head: usize, head_dim: usize) -> Range<usize> {
+    head * head_dim..(head + 1) * head_dim
+}
+
+impl<'a, B: Backend> Host<'a, B> {
+    fn of(inputs: &AttentionInputs<'a, B>) -> Option<Self> {
+        let AttentionInputs { shape, visible, .. } = *inputs;
+        let packed = |x: &Tensor<B, 2>, heads: usize, width: usize| {
+            let fits = |x: &Strided<2>| x.size() == [shape.texts * width, heads * shape.head_dim];
+            // Heads lie side by side.
+            Strided::of(x).filter(fits).filter(|x| x.size()[1] <= 1 || x.strides()[1] == 1)
+        };
+        let width = [visible.queries(), visible.keys()];
+        let full = [shape.texts, shape.n_heads, width[0], width[1]];
+        let broadcast = |x: Option<&Tensor<B, 4>>| match x {
+            None => Some(None),
+            Some(x) => {
+                let fits = x.dims().into_iter().zip(full).all(|(found, full)| found == full || found == 1);
+                Strided::of(x).filter(|_| fits).map(Some)
+            }
+        };
+        let heads = shape.n_kv_heads > 0 && shape.n_heads.is_multiple_of(shape.n_kv_heads);
+        (heads && visible.texts() == shape.texts).then_some(())?;
+        Some(Self {
+            query: packed(inputs.query, shape.n_heads, width[0])?,
+            key: packed(inputs.key, shape.n_kv_heads, width[1])?,
+            value: packed(inputs.value, shape.n_kv_heads, width[1])?,
+            bias: broadcast(inputs.bias)?,
+            dropout: broadcast(inputs.dropout)?,
+            shape,
+            visible,
+            width,
+        })
+    }
+
+    /// Multiplications of the scores.
+    fn work(&self) -> usize {
+        let AttentionShape { texts, n_heads, head_dim, .. } = self.shape;
+        texts * n_heads * head_dim * self.width[0] * self.width[1]
+    }
+
+    /// The blocks of a text, in its first head; none of queries that see nothing.
+    fn blocks(&self, text: usize) -> impl Iterator<Item = Block> {
+        let queries = self.width[0];
+        let starts = (0..queries).step_by(BLOCK);
+        starts.filter_map(move |start| {
+            let queries = start..(start + BLOCK).min(queries);
+            let seen = queries.clone().map(|query| self.visible.range(text, query)).filter(|seen| !seen.is_empty());
+            let keys = seen.reduce(|all, seen| all.start.min(seen.start)..all.end.max(seen.end))?;
+            Some(Block { text, head: 0, queries, keys })
+        })
+    }
+
+    /// Runs `task` on all blocks of all heads, on all cores where that pays.
+    fn each_block(&self, task: impl Fn(&Block, &mut Scratch) + Sync) {
+        let texts = (0..self.shape.texts).flat_map(|text| self.blocks(text));
+        let heads = |block: Block| (0..self.shape.n_heads).map(move |head| Block { head, ..block.clone() });
+        let blocks: Vec<Block> = texts.flat_map(heads).collect();
+        if self.work() >= PARALLEL_MIN {
+            blocks.par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, block| task(block, scratch));
+        } else {
+            let scratch = &mut Scratch::default();
+            blocks.iter().for_each(|block| task(block, scratch));
+        }
+    }
+
+    fn query_rows(&self, block: &Block) -> Range<usize> {
+        let first = block.text * self.width[0];
+        first + block.queries.start..first + block.queries.end
+    }
+
+    fn key_rows(&self, block: &Block) -> Range<usize> {
+        let first = block.text * self.width[1];
+        first + block.keys.start..first + block.keys.end
+    }
+
+    /// Columns of the keys and values that a head reads.
+    fn key_columns(&self, head: usize) -> Range<usize> {
+        columns_of(head / self.shape.group(), self.shape.head_dim)
+    }
+
+    /// The probabilities of a block, and the slopes of its capped scores.
+    fn probabilities(&self, block: &Block, scratch: &mut Scratch) {
+        let size = [block.queries.len(), block.keys.len()];
+        let query = self.query.matrix().block(self.query_rows(block), columns_of(block.head, self.shape.head_dim));
+        let key = self.key.matrix().block(self.key_rows(block), self.key_columns(block.head));
+        scratch.probabilities.resize(size);
+        let scores = &mut scratch.probabilities.matrix_mut();
+        product(scores, Before::Dropped, self.shape.scale as f32, query, key.transposed(), false);
+        if self.shape.soft_cap.is_some() {
+            scratch.slopes.resize(size);
+        }
+        pulp::Arch::new().dispatch(SoftmaxRows { host: self, block, scratch });
+    }
+
+    /// Multiplies the probabilities by dropout's multipliers.
+    fn drop_out(&self, block: &Block, scratch: &mut Scratch) {
+        let Some(dropout) = &self.dropout else { return };
+        for (index, query) in block.queries.clone().enumerate() {
+            let row = &mut scratch.probabilities.row_mut(index)[..block.keys.len()];
+            let multipliers = row_of(dropout, block, query);
+            row.iter_mut().zip(multipliers).for_each(|(p, multiplier)| *p *= multiplier);
+        }
+    }
+
+    /// All that a task adds to the gradients.
+    fn backward(&self, task: &Task, grad: Matrix, per_text: usize, targets: &Targets, scratch: &mut Scratch) {
+        let group = self.shape.group();
+        for head in task.kv_head * group..(task.kv_head + 1) * group {
+            for block in self.blocks(task.text) {
+                let block = &Block { head, ..block };
+                self.probabilities(block, scratch);
+                scratch.kept.resize(scratch.probabilities.size);
+                if self.dropout.is_some() {
+                    let Scratch { probabilities, kept, .. } = scratch;
+                    kept.values.copy_from_slice(&probabilities.values);
+                    core::mem::swap(probabilities, kept);
+                    self.drop_out(block, scratch);
+                    core::mem::swap(&mut scratch.probabilities, &mut scratch.kept);
+                }
+                // All queries of a text: those of the next cotangent follow them.
+                let together = match block.queries.len() == self.width[0] {
+                    true => (GRADIENT_ROWS / self.width[0]).max(1),
+                    false => 1,
+                };
+                for first in task.cotangents.clone().step_by(together) {
+                    let cotangents = first..(first + together).min(task.cotangents.end);
+                    self.backward_block(block, cotangents, grad, per_text, targets, scratch);
+                }
+            }
+        }
+    }
+
+    /// What some cotangents of a block add to the gradients.
+    fn backward_block(
+        &self,
+        block: &Block,
+        cotangents: Range<usize>,
+        grad: Matrix,
+        per_text: usize,
+        targets: &Targets,
+        scratch: &mut Scratch,
+    ) {
+        let [queries, keys] = self.width;
+        let (m, head_columns) = (block.queries.len(), columns_of(block.head, self.shape.head_dim));
+        let key_columns = self.key_columns(block.head);
+        let first = (block.text * per_text + cotangents.start) * queries + block.queries.start;
+        let rows = first..first + cotangents.len() * m;
+        let grad = grad.block(rows.clone(), head_columns.clone());
+        let value = self.value.matrix().block(self.key_rows(block), key_columns.clone());
+        scratch.grad.resize([rows.len(), block.keys.len()]);
+        product(&mut scratch.grad.matrix_mut(), Before::Dropped, 1.0, grad, value.transposed(), false);
+        pulp::Arch::new().dispatch(SoftmaxBackwardRows { host: self, block, scratch });
+
+        let key = self.key.matrix().block(self.key_rows(block), key_columns.clone());
+        let query = self.query.matrix().block(self.query_rows(block), head_columns.clone());
+        // SAFETY: no other task has these cotangents of these heads.
+        #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
+        let mut target = unsafe { targets.query.block(rows, head_columns) };
+        product(&mut target, Before::Dropped, 1.0, scratch.grad.matrix(), key, false);
+        let kept = if self.dropout.is_some() { &scratch.kept } else { &scratch.probabilities };
+        for (index, cotangent) in cotangents.enumerate() {
+            let (all, rows) = (0..block.keys.len(), index * m..(index + 1) * m);
+            let first = (block.text * per_text + cotangent) * keys + block.keys.start;
+            let key_rows = first..first + block.keys.len();
+            let scores = scratch.grad.matrix().block(rows.clone(), all);
+            // SAFETY: no other task has these cotangents of this head's keys and values.
+            #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
+            let [mut of_key, mut of_value] = unsafe {
+                [&targets.key, &targets.value].map(|target| target.block(key_rows.clone(), key_columns.clone()))
+            };
+            product(&mut of_key, Before::Kept, 1.0, scores.transposed(), query, false);
+            let grad = grad.block(rows, 0..self.shape.head_dim);
+            product(&mut of_value, Before::Kept, 1.0, kept.matrix().transposed(), grad, false);
+        }
+    }
+}
+
+/// What a query's row of a broadcast tensor holds for the keys of a block.
+#[inline(always)]
+fn row_of<'a>(tensor: &'a Strided<4>, block: &Block, query: usize) -> impl Iterator<Item = &'a f32> {
+    let [text, head, row, column] = tensor.strides();
+    let start = block.text * text + block.head * head + query * row + block.keys.start * column;
+    let data = &tensor.data()[start..];
+    (0..block.keys.len()).map(move |key| &data[key * column])
+}
+
+/// From scores to probabilities, row by row.
+struct SoftmaxRows<'a, 'b, B: Backend> {
+    host: &'a Host<'b, B>,
+    block: &'a Block,
+    scratch: &'a mut Scratch,
+}
+
+impl<B: Backend> pulp::NullaryFnOnce for SoftmaxRows<'_, '_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { host, block, scratch } = self;
+        for (index, query) in block.queries.clone().enumerate() {
+            let row = scratch.probabilities.row_mut(index);
+            let seen = host.visible.range(block.text, query);
+            if seen.is_empty() {
+                row.fill(0.0);
+                continue;
+            }
+            let seen = seen.start - block.keys.start..seen.end - block.keys.start;
+            if let Some(cap) = host.shape.soft_cap {
+                let slopes = scratch.slopes.row_mut(index);
+                cap_scores(&mut row[seen.clone()], &mut slopes[seen.clone()], cap as f32);
+            }
+            if let Some(bias) = &host.bias {
+                let bias = row_of(bias, block, query).skip(seen.start);
+                row[seen.clone()].iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
+            }
+            softmax(row, seen);
+        }
+    }
+}
+
+/// `c · tanh(z / c)`, and its slope `1 − tanh²`.
+#[inline(always)]
+fn cap_scores(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
+    for (score, slope) in scores.iter_mut().zip(slopes) {
+        let z = *score / cap;
+        let exp = lanes::exp(-2.0 * z.abs());
+        let inverse = 1.0 / (1.0 + exp);
+        let tanh = (1.0 - exp) * inverse;
+        *score = cap * if z < 0.0 { -tanh } else { tanh };
+        *slope = 4.0 * exp * inverse * inverse;
+    }
+}
+
+/// The softmax of the elements in `seen`; the others become 0. Whole sets of lanes are faster than the exact range.
+#[inline(always)]
+fn softmax(row: &mut [f32], seen: Range<usize>) {
+    let (start, end) = (seen.start / LANES * LANES, seen.end.next_multiple_of(LANES));
+    row[start..seen.start].fill(f32::NEG_INFINITY);
+    row[seen.end..end].fill(f32::NEG_INFINITY);
+    row[..start].fill(0.0);
+    row[end..].fill(0.0);
+    let row = &mut row[start..end];
+    let max = lanes::max(row);
+    row.iter_mut().for_each(|score| *score = lanes::exp(*score - max));
+    let factor = (1.0 / lanes::sums(row, |exp| [exp])[0]) as f32;
+    row.iter_mut().for_each(|exp| *exp *= factor);
+}
+
+/// From `dA` to `dS`, row by row.
+struct SoftmaxBackwardRows<'a, 'b, B: Backend> {
+    host: &'a Host<'b, B>,
+    block: &'a Block,
+    scratch: &'a mut Scratch,
+}
+
+impl<B: Backend> pulp::NullaryFnOnce for SoftmaxBackwardRows<'_, '_, B> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { host, block, scratch } = self;
+        let (queries, keys) = (block.queries.len(), block.keys.len());
+        let scale = host.shape.scale as f32;
+        for index in 0..scratch.grad.size[0] {
+            let query = index % queries;
+            let (row, probabilities) = (scratch.grad.row_mut(index), scratch.probabilities.row(query));
+            // Left over from other products.
+            row[keys..].fill(0.0);
+            if let Some(dropout) = &host.dropout {
+                let multipliers = row_of(dropout, block, block.queries.start + query);
+                row.iter_mut().zip(multipliers).for_each(|(grad, multiplier)| *grad *= multiplier);
+            }
+            let [along] = lanes::sums_of_pairs(row, probabilities, |grad, p| [grad * p]);
+            let along = along as f32;
+            if host.shape.soft_cap.is_some() {
+                let slopes = scratch.slopes.row(query);
+                // Where a query sees nothing, slopes are left over from other queries, and probabilities are 0.
+                for ((grad, p), slope) in row.iter_mut().zip(probabilities).zip(slopes) {
+                    *grad = (*grad - along) * (scale * p * slope);
+                }
+            } else {
+                for (grad, p) in row.iter_mut().zip(probabilities) {
+                    *grad = (*grad - along) * (scale * p);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Attention (Vaswani et al. 2017, arXiv:1706.03762), straight from packed projections: per head,
+//! `O = (A ⊙ D) V`, `A = softmax(cap(s · Q Kᵀ) + bias)` over the keys that a query sees, `cap(z) = c · tanh(z / c)`, `D` dropout's multipliers.
+//!
+//! Backward, with the gradient `G` of `O`: `dV = (A ⊙ D)ᵀ G`, `dA = G Vᵀ ⊙ D`, `dS = A ⊙ (dA − rowsum(dA ⊙ A)) ⊙ cap'`, `dQ = s · dS K`,
+//! `dK = s · dSᵀ Q`. `A` is computed once for all cotangents of a text, and every product has one factor that they share.
+//!
+//! Heads may share keys and values (Ainslie et al. 2023, arXiv:2305.13245): query head h reads key head `h / (n_heads / n_kv_heads)`.
+
+mod composed;
+#[cfg(feature = "flex")]
+mod fused;
+mod visible;
+
+use burn::tensor::{Tensor, backend::Backend};
+
+pub use visible::Visible;
+
+/// The sizes of an attention.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionShape {
+    /// Texts in the batch.
+    pub texts: usize,
+    /// Query heads.
+    pub n_heads: usize,
+    /// Key and value heads, a divisor of the query heads.
+    pub n_kv_heads: usize,
+    /// Width of a head.
+    pub head_dim: usize,
+    /// What scores are multiplied by.
+    pub scale: f64,
+    /// `c` in `c · tanh(score / c)`.
+    pub soft_cap: Option<f64>,
+}
+
+impl AttentionShape {
+    /// Query heads that read the same keys.
+    pub(crate) fn group(&self) -> usize {
+        self.n_heads / self.n_kv_heads
+    }
+}
+
+/// What attention is computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionInputs<'a, B: Backend> {
+    /// `[texts · queries, n_heads · head_dim]`
+    pub query: &'a Tensor<B, 2>,
+    /// `[texts · keys, n_kv_heads · head_dim]`
+    pub key: &'a Tensor<B, 2>,
+    /// `[texts · keys, n_kv_heads · head_dim]`
+    pub value: &'a Tensor<B, 2>,
+    /// Sizes.
+    pub shape: AttentionShape,
+    /// Which keys each query sees.
+    pub visible: &'a Visible<B>,
+    /// Added to the scores, broadcast over `[texts, n_heads, queries, keys]`.
+    pub bias: Option<&'a Tensor<B, 4>>,
+    /// What dropout multiplies the probabilities by, broadcast over `[texts, n_heads, queries, keys]`.
+    pub dropout: Option<&'a Tensor<B, 4>>,
+}
+
+/// Gradients of what attention is computed from.
+#[derive(Debug, Clone)]
+pub struct AttentionGradients<B: Backend> {
+    /// `[texts · per_text · queries, n_heads · head_dim]`
+    pub query: Tensor<B, 2>,
+    /// `[texts · per_text · keys, n_kv_heads · head_dim]`
+    pub key: Tensor<B, 2>,
+    /// `[texts · per_text · keys, n_kv_heads · head_dim]`
+    pub value: Tensor<B, 2>,
+}
+
+/// What every query reads. A query that sees no key gets finite numbers without meaning.
+///
+/// # Shapes
+/// - result: `[texts · queries, n_heads · head_dim]`
+///
+/// # Panics
+/// If shapes don't fit together.
+pub fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 2> {
+    #[cfg(feature = "flex")]
+    if let Some(read) = fused::attention(inputs) {
+        return read;
+    }
+    composed::attention(inputs)
+}
+
+/// The probabilities with which queries read keys, before dropout; 0 for keys that a query does not see.
+///
+/// # Shapes
+/// - result: `[texts, n_heads, queries, keys]`
+///
+/// # Panics
+/// If shapes don't fit together.
+pub fn attention_probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 4> {
+    #[cfg(feature = "flex")]
+    if let Some(probabilities) = fused::probabilities(inputs) {
+        return probabilities;
+    }
+    composed::probabilities(inputs)
+}
+
+/// The gradients of queries, keys and values for the gradients `grad` of [`attention`]'s result, `per_text` of them for each text.
+///
+/// # Shapes
+/// - `grad`: `[texts · per_text · queries, n_heads · head_dim]`
+///
+/// # Panics
+/// If shapes don't fit together.
+pub fn attention_backward<B: Backend>(
+    inputs: &AttentionInputs<B>,
+    grad: Tensor<B, 2>,
+    per_text: usize,
+) -> AttentionGradients<B> {
+    #[cfg(feature = "flex")]
+    if let Some(gradients) = fused::backward(inputs, &grad, per_text) {
+        return gradients;
+    }
+    composed::backward(inputs, grad, per_text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Both routes against each other, and gradients against those of automatic differentiation.
+
+use core::ops::Range;
+
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use proptest::prelude::*;
+
+use super::*;
+use crate::Cotangents;
+use crate::testing::{Flex, NdArray, assert_same, autodiff, noise, one_by_one};
+
+/// What an attention is made of, apart from its numbers.
+#[derive(Debug, Clone)]
+struct Case {
+    shape: AttentionShape,
+    queries: usize,
+    keys: usize,
+    per_text: usize,
+    ranges: Vec<Range<u32>>,
+    /// Which dimensions of the bias are broadcast.
+    bias: Option<[bool; 4]>,
+    dropout: bool,
+}
+
+/// Tensors of a case.
+struct Tensors<B: Backend> {
+    query: Tensor<B, 2>,
+    key: Tensor<B, 2>,
+    value: Tensor<B, 2>,
+    visible: Visible<B>,
+    bias: Option<Tensor<B, 4>>,
+    dropout: Option<Tensor<B, 4>>,
+}
+
+impl Case {
+    fn tensors<B: Backend>(&self, dtype: DType) -> Tensors<B> {
+        let AttentionShape { texts, n_heads, n_kv_heads, head_dim, .. } = self.shape;
+        let full = [texts, n_heads, self.queries, self.keys];
+        let multipliers = || noise::<B, 4>(full, 5).greater_elem(-0.5).float().cast(dtype).mul_scalar(1.5);
+        Tensors {
+            query: noise([texts * self.queries, n_heads * head_dim], 1).cast(dtype),
+            key: noise([texts * self.keys, n_kv_heads * head_dim], 2).cast(dtype),
+            value: noise([texts * self.keys, n_kv_heads * head_dim], 3).cast(dtype),
+            visible: Visible::new(self.ranges.clone(), texts, self.queries, self.keys, &Default::default()),
+            bias: self.bias.map(|broadcast| {
+                noise(core::array::from_fn(|dim| if broadcast[dim] { 1 } else { full[dim] }), 4).cast(dtype)
+            }),
+            dropout: self.dropout.then(multipliers),
+        }
+    }
+
+    fn grad<B: Backend>(&self, dtype: DType) -> Tensor<B, 2> {
+        let AttentionShape { texts, n_heads, head_dim, .. } = self.shape;
+        noise([texts * self.per_text * self.queries, n_heads * head_dim], 6).cast(dtype)
+    }
+
+    /// Whether a query of a text sees anything.
+    fn seeing(&self) -> impl Iterator<Item = (usize, usize, bool)> {
+        let per_text = self.ranges.len() == self.shape.texts;
+        (0..self.shape.texts).flat_map(move |text| {
+            (0..self.queries).map(move |query| {
+                let range = &self.ranges[if per_text { text } else { text * self.queries + query }];
+                (text, query, !range.is_empty())
+            })
+        })
+    }
+}
+
+impl<B: Backend> Tensors<B> {
+    fn inputs(&self, shape: AttentionShape) -> AttentionInputs<'_, B> {
+        AttentionInputs {
+            query: &self.query,
+            key: &self.key,
+            value: &self.value,
+            shape,
+            visible: &self.visible,
+            bias: self.bias.as_ref(),
+            dropout: self.dropout.as_ref(),
+        }
+    }
+}
+
+/// Sizes around those of blocks, and runs as causal order, windows, padding and none of them make them.
+fn cases() -> impl Strategy<Value = Case> {
+    let width = || prop_oneof![Just(1usize), Just(3), Just(17), Just(33), Just(129), 1usize..80];
+    let heads = (1usize..3, 1usize..4, prop_oneof![Just(1usize), Just(3), Just(8), Just(17)]);
+    let looks = (prop::option::of(1usize..40), 0usize..5, 0usize..3);
+    let extras = (prop::option::of(any::<[bool; 4]>()), any::<bool>(), prop::option::of(Just(0.7)));
+    (1usize..3, heads, 1usize..4, width(), width(), looks, extras).prop_map(
+        |(texts, (n_kv_heads, group, head_dim), per_text, queries, keys, (window, kind, padding), extras)| {
+            let (bias, dropout, soft_cap) = extras;
+            let n_heads = n_kv_heads * group;
+            let shape = AttentionShape { texts, n_heads, n_kv_heads, head_dim, scale: 0.8, soft_cap };
+            // Causal queries are the last places.
+            let queries = if kind > 1 { queries.min(keys) } else { queries };
+            let pad = |text: usize| (padding * text).min(keys - 1);
+            let causal = |text: usize, query: usize| {
+                let place = keys - queries + query;
+                let first = window.map_or(0, |window| (place + 1).saturating_sub(window)).max(pad(text));
+                first as u32..(place + 1).max(first) as u32
+            };
+            let ranges = match kind {
+                0 => (0..texts).map(|_| 0..keys as u32).collect(),
+                1 => (0..texts).map(|text| 0..(keys - pad(text)) as u32).collect(),
+                _ => (0..texts).flat_map(|text| (0..queries).map(move |query| causal(text, query))).collect(),
+            };
+            Case { shape, queries, keys, per_text, ranges, bias, dropout }
+        },
+    )
+}
+
+/// Rows of what nobody reads are set to 0.
+fn read<B: Backend>(rows: Tensor<B, 2>, case: &Case) -> Tensor<B, 2> {
+    let read: Vec<f32> = case.seeing().map(|(_, _, sees)| f32::from(sees)).collect();
+    let read = TensorData::new(read.clone(), [read.len(), 1]);
+    rows.clone() * Tensor::from_data(read, (&rows.device(), DType::F32))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn both_routes_agree(case in cases()) {
+        let (flex, composed) = (case.tensors::<Flex>(DType::F32), case.tensors::<NdArray>(DType::F32));
+        let (flex, composed) = (flex.inputs(case.shape), composed.inputs(case.shape));
+        assert_same(&read(attention(&flex), &case), &read(attention(&composed), &case), 1e-4);
+
+        let [texts, heads, queries, keys] = attention_probabilities(&flex).dims();
+        let rows = |probabilities: Tensor<NdArray, 4>| {
+            let rows = probabilities.swap_dims(1, 2).reshape([texts * queries, heads * keys]);
+            read(rows, &case)
+        };
+        let flex = Tensor::from_data(attention_probabilities(&flex).into_data(), (&Default::default(), DType::F32));
+        assert_same(&rows(flex), &rows(attention_probabilities(&composed)), 1e-5);
+    }
+
+    #[test]
+    fn both_routes_agree_backward(case in cases()) {
+        // Gradients of what nobody reads are 0.
+        let seen = |grad: Tensor<NdArray, 2>| {
+            let cotangents = Cotangents { texts: case.shape.texts, per_text: case.per_text };
+            one_by_one(&grad, cotangents, |grad| read(grad, &case))
+        };
+        let grad = seen(case.grad(DType::F32));
+        let (flex, composed) = (case.tensors::<Flex>(DType::F32), case.tensors::<NdArray>(DType::F32));
+        let expected = attention_backward(&composed.inputs(case.shape), grad.clone(), case.per_text);
+        let grad = Tensor::from_data(grad.into_data(), (&Default::default(), DType::F32));
+        let found = attention_backward(&flex.inputs(case.shape), grad, case.per_text);
+        assert_same(&found.query, &expected.query, 1e-4);
+        assert_same(&found.key, &expected.key, 1e-4);
+        assert_same(&found.value, &expected.value, 1e-4);
+    }
+}
+
+#[test]
+fn backward_is_the_gradient() {
+    let ranges: Vec<Range<u32>> = vec![0..3, 0..4, 1..5, 2..6, 0..5, 0..5, 0..5, 1..5];
+    // Automatic differentiation rounds the inverse of the cap to `f32`: that of a power of two it leaves as it is.
+    let shape = AttentionShape { texts: 2, n_heads: 4, n_kv_heads: 2, head_dim: 3, scale: 0.75, soft_cap: Some(0.5) };
+    for (bias, dropout) in [(None, false), (Some([false, false, true, false]), true)] {
+        let case = Case { shape, queries: 4, keys: 6, per_text: 3, ranges: ranges.clone(), bias, dropout };
+        let cotangents = Cotangents { texts: 2, per_text: 3 };
+        let tensors = case.tensors::<Flex>(DType::F64);
+        let found = attention_backward(&tensors.inputs(shape), case.grad(DType::F64), case.per_text);
+        let forward = |part: usize, x: Tensor<_, 2>| {
+            let mut tensors = case.tensors(DType::F64);
+            *[&mut tensors.query, &mut tensors.key, &mut tensors.value][part] = x;
+            attention(&tensors.inputs(shape))
+        };
+        let parts = [(&tensors.query, found.query), (&tensors.key, found.key), (&tensors.value, found.value)];
+        for (part, (x, found)) in parts.into_iter().enumerate() {
+            let expected =
+                one_by_one(&case.grad(DType::F64), cotangents, |grad| autodiff(x, grad, |x| forward(part, x)));
+            assert_same(&found, &expected, 1e-9);
+        }
+    }
+}
+
+#[test]
+fn one_place_is_all_that_it_sees() {
+    let case = Case {
+        shape: AttentionShape { texts: 1, n_heads: 1, n_kv_heads: 1, head_dim: 2, scale: 1.0, soft_cap: None },
+        queries: 3,
+        keys: 3,
+        per_text: 1,
+        ranges: vec![0..1, 1..2, 2..3],
+        bias: None,
+        dropout: false,
+    };
+    let tensors = case.tensors::<Flex>(DType::F32);
+    assert_same(&attention(&tensors.inputs(case.shape)), &tensors.value, 1e-6);
+}

@@ -1,0 +1,129 @@
+//! Which keys a query sees.
+
+use core::ops::Range;
+use std::sync::OnceLock;
+
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+
+/// Which keys each query sees: always one run of places, what is left of the bounds of the text by causal order and by the window.
+///
+/// Fused loops read the runs and touch no other key. Everything else adds a [`mask`](Self::mask) to the scores, which is made when first
+/// asked for and kept: keep one `Visible` for all layers that see the same.
+#[derive(Debug, Clone)]
+pub struct Visible<B: Backend> {
+    /// `texts · queries` of them, or one per text.
+    ranges: Vec<Range<u32>>,
+    texts: usize,
+    queries: usize,
+    keys: usize,
+    device: B::Device,
+    mask: OnceLock<Tensor<B, 4>>,
+}
+
+/// What masks add to a score: low enough that its exponential is 0, not so low that a row of nothing else overflows.
+fn masked(dtype: DType) -> f32 {
+    if dtype == DType::F16 { -3e4 } else { -1e30 }
+}
+
+impl<B: Backend> Visible<B> {
+    /// Query `q` of text `t` sees the keys `ranges[t · queries + q]`, or `ranges[t]` if there is one range per text. Ranges end at `keys`
+    /// at the latest; an empty one is a query that nobody will read.
+    ///
+    /// # Panics
+    /// If there are neither `texts` nor `texts · queries` ranges, or one ends beyond `keys`.
+    pub fn new(ranges: Vec<Range<u32>>, texts: usize, queries: usize, keys: usize, device: &B::Device) -> Self {
+        let expected = [texts, texts * queries];
+        assert!(expected.contains(&ranges.len()), "{} ranges of visible keys instead of {expected:?}", ranges.len());
+        let last = ranges.iter().map(|range| range.end).max().unwrap_or(0) as usize;
+        assert!(last <= keys, "a query that sees {last} of {keys} keys");
+        Self { ranges, texts, queries, keys, device: device.clone(), mask: OnceLock::new() }
+    }
+
+    /// Texts in the batch.
+    pub fn texts(&self) -> usize {
+        self.texts
+    }
+
+    /// Queries of each text.
+    pub fn queries(&self) -> usize {
+        self.queries
+    }
+
+    /// Keys of each text.
+    pub fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// The keys that a query sees.
+    pub fn range(&self, text: usize, query: usize) -> Range<usize> {
+        let range = if self.per_text() { &self.ranges[text] } else { &self.ranges[text * self.queries + query] };
+        range.start as usize..range.end as usize
+    }
+
+    /// Whether all queries see all keys, so that nothing needs to be added to the scores.
+    pub fn all(&self) -> bool {
+        self.ranges.iter().all(|range| range.start == 0 && range.end as usize == self.keys)
+    }
+
+    /// What is added to scores: 0 for what a query sees, for the rest a number whose exponential is 0.
+    ///
+    /// # Shapes
+    /// - result: `[texts, 1, queries, keys]`, or one query for all of a text if they see the same
+    pub fn mask(&self, dtype: DType) -> Tensor<B, 4> {
+        let mask = self.mask.get_or_init(|| self.make_mask(dtype));
+        if mask.dtype() == dtype { mask.clone() } else { self.make_mask(dtype) }
+    }
+
+    /// Whether all queries of a text see the same.
+    fn per_text(&self) -> bool {
+        self.ranges.len() == self.texts
+    }
+
+    fn make_mask(&self, dtype: DType) -> Tensor<B, 4> {
+        let masked = masked(dtype);
+        let mut values = vec![masked; self.ranges.len() * self.keys];
+        for (row, range) in values.chunks_mut(self.keys.max(1)).zip(&self.ranges) {
+            // Empty runs may lie anywhere.
+            if let Some(seen) = row.get_mut(range.start as usize..range.end as usize) {
+                seen.fill(0.0);
+            }
+        }
+        let queries = if self.per_text() { 1 } else { self.queries };
+        let data = TensorData::new(values, [self.texts, 1, queries, self.keys]).convert_dtype(dtype);
+        Tensor::from_data(data, (&self.device, dtype))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{NdArray, values};
+
+    #[test]
+    #[allow(clippy::reversed_empty_ranges, reason = "what an empty run may look like")]
+    fn masks_hide_what_ranges_leave_out() {
+        let visible = Visible::<NdArray>::new(vec![0..1, 1..3, 2..3, 3..0], 2, 2, 3, &Default::default());
+        let mask = visible.mask(DType::F32);
+        assert_eq!(mask.dims(), [2, 1, 2, 3]);
+        let seen: Vec<bool> = values(&mask).into_iter().map(|added| added == 0.0).collect();
+        #[rustfmt::skip]
+        let expected = [true, false, false,  false, true, true,  false, false, true,  false, false, false];
+        assert_eq!(seen, expected);
+        assert!(!visible.all());
+        assert_eq!(visible.range(1, 0), 2..3);
+    }
+
+    #[test]
+    fn one_range_per_text_stands_for_all_its_queries() {
+        let visible = Visible::<NdArray>::new(vec![0..2, 0..2], 2, 5, 2, &Default::default());
+        assert_eq!(visible.mask(DType::F32).dims(), [2, 1, 1, 2]);
+        assert_eq!(visible.range(1, 4), 0..2);
+        assert!(visible.all());
+    }
+
+    #[test]
+    #[should_panic(expected = "a query that sees 4 of 3 keys")]
+    fn ranges_end_with_the_keys() {
+        Visible::<NdArray>::new(vec![0..4, 0..1], 2, 1, 3, &Default::default());
+    }
+}

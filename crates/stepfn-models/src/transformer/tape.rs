@@ -1,0 +1,96 @@
+//! What a forward pass leaves behind so that any number of cotangents can be pulled back through it.
+//!
+//! A tape belongs to one batch of texts; the backward rules of the parts read it, and share it between all cotangents. It may keep only what
+//! enters each block: then a block is run again when cotangents come to it, which costs one forward more for each time the tape is used.
+
+use burn::tensor::{Tensor, backend::Backend};
+
+use super::block::BlockTape;
+use super::tables::Tables;
+use super::{Dropout, TokenBatch};
+
+/// What a pass through a stack begins with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Entry {
+    /// Token embeddings, scaled, before positions.
+    #[default]
+    Embeddings,
+    /// What enters this block, counted from 0: the residual stream.
+    Layer(usize),
+}
+
+impl Entry {
+    /// The first block that the pass goes through.
+    pub(crate) fn layer(self) -> usize {
+        match self {
+            Entry::Embeddings => 0,
+            Entry::Layer(layer) => layer,
+        }
+    }
+}
+
+/// How much a tape keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// All that the backward of every block reads.
+    #[default]
+    Everything,
+    /// What enters each block; the rest is computed again.
+    Inputs,
+}
+
+/// Where cotangents start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// Each at a place of its own, the same in all texts: that which predicts its step.
+    Places(&'a [usize]),
+    /// Each at all places.
+    Everywhere {
+        /// How many there are for each text.
+        cotangents: usize,
+    },
+}
+
+/// What a pass through one stack leaves behind.
+#[derive(Debug, Clone)]
+pub struct StackTape<B: Backend> {
+    pub(super) batch: TokenBatch,
+    pub(super) memory: Option<(Tensor<B, 2>, TokenBatch)>,
+    pub(super) dropout: Dropout,
+    pub(super) entry: Entry,
+    pub(super) tables: Tables<B>,
+    /// What the normalization of the embeddings reads.
+    pub(super) before_norm: Option<Tensor<B, 2>>,
+    pub(super) embedding_mask: Option<Tensor<B, 2>>,
+    /// From the first block that the pass went through.
+    pub(super) layers: Vec<LayerTape<B>>,
+    /// What the final normalization reads.
+    pub(super) unnormalized: Option<Tensor<B, 2>>,
+    pub(super) last_mask: Option<Tensor<B, 2>>,
+}
+
+impl<B: Backend> StackTape<B> {
+    /// The residual stream before a block, or behind the last; `None` where the last hidden states are just that.
+    pub(crate) fn residual(&self, layer: usize) -> Option<Tensor<B, 2>> {
+        let index = layer - self.entry.layer();
+        match self.layers.get(index) {
+            Some(LayerTape::Input(x)) => Some(x.clone()),
+            Some(LayerTape::Whole(inside)) => Some(inside.input().clone()),
+            None => self.unnormalized.clone(),
+        }
+    }
+
+    /// The encoder's output that the pass read.
+    pub(crate) fn memory(&self) -> Option<Tensor<B, 2>> {
+        self.memory.as_ref().map(|(hidden, _)| hidden.clone())
+    }
+}
+
+/// What is kept of one block.
+#[derive(Debug, Clone)]
+pub(super) enum LayerTape<B: Backend> {
+    /// What enters it, `[texts · places, hidden]`.
+    Input(Tensor<B, 2>),
+    /// All that its backward reads.
+    Whole(Box<BlockTape<B>>),
+}

@@ -1,0 +1,182 @@
+//! The aggregations that a page offers: raw scores are reduced here, in several ways, and not in the browser.
+
+use serde::Serialize;
+use stepfn_attribution::aggregation::{Function, Slice};
+use stepfn_attribution::{Attribution, Axis, Scores};
+
+/// More numbers than this are not put on a page; then single layers and heads are left out.
+const MOST_NUMBERS: usize = 400_000;
+
+/// Scores of one aggregation.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct View {
+    pub(super) name: String,
+    /// `[token][step]`, `null` for NaN.
+    pub(super) source: Option<Vec<Vec<Option<f64>>>>,
+    pub(super) target: Option<Vec<Vec<Option<f64>>>>,
+}
+
+/// The default aggregation first. One for scores that are aggregated already.
+pub(super) fn views(attribution: &Attribution) -> Vec<View> {
+    let sides = [&attribution.source_scores, &attribution.target_scores];
+    let cells: usize = sides.into_iter().flatten().map(|scores| scores.tokens() * scores.steps()).sum();
+    let size = |axis: Axis| {
+        let inner = sides.into_iter().flatten().flat_map(Scores::inner);
+        inner.filter(|&(own, _)| own == axis).map(|(_, size)| size).max().unwrap_or(0)
+    };
+    let (layers, heads, hidden) = (size(Axis::Layer), size(Axis::Head), size(Axis::Hidden));
+    let mut ways = Vec::new();
+    if hidden > 0 {
+        let named = [
+            (Function::VectorNorm, "length (L2 norm)"),
+            (Function::Sum, "sum"),
+            (Function::Mean, "mean"),
+            (Function::AbsMax, "farthest from zero"),
+        ];
+        ways.extend(named.map(|(function, name)| Way {
+            name: format!("hidden units: {name}"),
+            hidden: function,
+            ..Way::default()
+        }));
+    }
+    if layers + heads > 0 {
+        let over = match (layers > 0, heads > 0) {
+            (true, true) => "layers and heads",
+            (true, false) => "layers",
+            _ => "heads",
+        };
+        if hidden == 0 {
+            ways.push(Way { name: format!("{over}: mean"), ..Way::default() });
+        }
+        ways.push(Way { name: format!("{over}: largest"), others: Function::Max, ..Way::default() });
+        let singles = (layers + layers.max(1) * heads) * cells;
+        if singles <= MOST_NUMBERS {
+            ways.extend((0..layers).map(|layer| Way {
+                name: format!("layer {layer}"),
+                layer: Some(layer),
+                ..Way::default()
+            }));
+            for layer in 0..layers.max(1) {
+                let layer = (layers > 0).then_some(layer);
+                let prefix = layer.map_or_else(String::new, |layer| format!("layer {layer}, "));
+                ways.extend((0..heads).map(|head| Way {
+                    name: format!("{prefix}head {head}"),
+                    layer,
+                    head: Some(head),
+                    ..Way::default()
+                }));
+            }
+        }
+    }
+    if ways.is_empty() {
+        ways.push(Way::default());
+    }
+    let view = |way: Way| View {
+        source: attribution.source_scores.as_ref().map(|scores| rows(&way.reduce(scores))),
+        target: attribution.target_scores.as_ref().map(|scores| rows(&way.reduce(scores))),
+        name: way.name,
+    };
+    ways.into_iter().map(view).collect()
+}
+
+/// How layers, heads and hidden units become one number.
+struct Way {
+    name: String,
+    hidden: Function,
+    others: Function,
+    layer: Option<usize>,
+    head: Option<usize>,
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Self {
+            name: "as given".to_owned(),
+            hidden: Function::VectorNorm,
+            others: Function::Mean,
+            layer: None,
+            head: None,
+        }
+    }
+}
+
+impl Way {
+    /// One number per token and step. A side that doesn't have the layer or head is averaged.
+    fn reduce(&self, scores: &Scores) -> Scores {
+        let mut scores = scores.clone();
+        for (axis, at) in [(Axis::Layer, self.layer), (Axis::Head, self.head)] {
+            let Some(at) = at.and_then(|at| i64::try_from(at).ok()) else { continue };
+            scores = scores.select(axis, &[Slice::At(at)]).unwrap_or(scores);
+        }
+        while let Some(&(axis, _)) = scores.inner().last() {
+            let function = if axis == Axis::Hidden { self.hidden } else { self.others };
+            match scores.reduce(axis, function) {
+                Ok(reduced) => scores = reduced,
+                Err(_) => return scores.per_token_default(),
+            }
+        }
+        scores
+    }
+}
+
+fn rows(scores: &Scores) -> Vec<Vec<Option<f64>>> {
+    let row = |token| (0..scores.steps()).map(|step| short(scores.at(token, step)[0])).collect();
+    (0..scores.tokens()).map(row).collect()
+}
+
+/// A number with five digits: more than anyone sees, and half the size of the page.
+pub(super) fn short(value: f32) -> Option<f64> {
+    if value.is_finite() { format!("{value:.4e}").parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn aggregated_scores_have_one_view() {
+        let views = views(&samples::translation());
+        assert_eq!(views.len(), 1);
+        let source = views[0].source.as_ref().unwrap();
+        assert_eq!((source.len(), source[0].len()), (8, 10));
+        assert_eq!(views[0].target.as_ref().unwrap()[10][9], None, "NaN");
+    }
+
+    #[test]
+    fn layers_and_heads_can_be_looked_at_one_by_one() {
+        let views = views(&samples::hostile());
+        let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+        assert_eq!(names[..4], ["layers and heads: mean", "layers and heads: largest", "layer 0", "layer 1"]);
+        assert_eq!(names[9], "layer 1, head 2");
+        assert_eq!(names.len(), 2 + 2 + 6);
+        let raw = samples::hostile().target_scores.unwrap();
+        assert_eq!(views[9].target.as_ref().unwrap()[0][1], short(raw.at(0, 1)[5]));
+        let layer: f32 = raw.at(0, 1)[3..].iter().sum::<f32>() / 3.0;
+        assert_eq!(views[3].target.as_ref().unwrap()[0][1], short(layer));
+    }
+
+    #[test]
+    fn hidden_units_are_reduced_in_several_ways() {
+        let mut raw = samples::prompt();
+        let values = (0..13 * 7 * 2).map(|at| if at % 2 == 0 { 3.0 } else { -4.0 }).collect();
+        raw.target_scores = Scores::new(vec![Axis::Token, Axis::Step, Axis::Hidden], vec![13, 7, 2], values).ok();
+        let first: Vec<_> = views(&raw).iter().map(|view| view.target.as_ref().unwrap()[0][0]).collect();
+        assert_eq!(first, [Some(5.0), Some(-1.0), Some(-0.5), Some(-4.0)]);
+    }
+
+    #[test]
+    fn too_many_layers_are_not_listed() {
+        let mut raw = samples::prompt();
+        let values = vec![0.5; 13 * 7 * 80 * 80];
+        raw.target_scores =
+            Scores::new(vec![Axis::Token, Axis::Step, Axis::Layer, Axis::Head], vec![13, 7, 80, 80], values).ok();
+        assert_eq!(views(&raw).len(), 2);
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        assert_eq!(short(0.123_456_78), Some(0.12346));
+        assert_eq!((short(f32::NAN), short(-0.0)), (None, Some(-0.0)));
+    }
+}

@@ -1,0 +1,268 @@
+//! The heat map as SVG, for papers: scales to any size, text stays text.
+
+use core::fmt::Write;
+
+use stepfn_attribution::Attribution;
+
+use crate::color::{Rgb, Scale, ink};
+use crate::grid::{Grid, Label, Section, title};
+use crate::label::{clip, number, plain, width};
+
+/// How to draw.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SvgOptions {
+    /// Whether each step's scores are shown as shares of their sum over source and target.
+    pub normalize: bool,
+    /// Whether numbers stand in the cells.
+    pub numbers: bool,
+    /// Whether values of step functions stand below.
+    pub step_scores: bool,
+    /// The font, a CSS `font-family`.
+    pub font: String,
+}
+
+impl Default for SvgOptions {
+    fn default() -> Self {
+        Self { normalize: true, numbers: true, step_scores: true, font: "Helvetica, Arial, sans-serif".to_owned() }
+    }
+}
+
+/// Sizes in the units of the drawing, which are pixels where it isn't scaled. A cell is wider if its numbers are.
+const CELL: (f64, f64) = (38.0, 22.0);
+/// What a digit is wide in the small font.
+const DIGIT: f64 = 6.0;
+const FONT: f64 = 12.0;
+const SMALL: f64 = 10.0;
+const MARGIN: f64 = 10.0;
+/// What a column of a terminal is wide in the font above, for the room that labels need: fonts differ, so rather too much.
+const COLUMN: f64 = 7.0;
+/// The longest label, in columns.
+const LABEL: usize = 24;
+/// Column labels lean to the right by this angle, so that they need less room and can still be read.
+const LEAN: f64 = 50.0;
+
+/// Draws one text's output.
+pub fn render(attribution: &Attribution, options: &SvgOptions) -> String {
+    let grid = Grid::new(attribution, options.normalize);
+    let steps = if options.step_scores { grid.step_scores.as_slice() } else { &[] };
+    let row_labels = grid.sections.iter().flat_map(|section| &section.rows).map(|(label, _)| label.text.as_str());
+    let left = MARGIN + room(row_labels.chain(steps.iter().map(|(name, _)| name.as_str()))) + 8.0;
+    let leaning = room(grid.columns.iter().map(|column| column.text.as_str()));
+    let (sine, cosine) = LEAN.to_radians().sin_cos();
+    let top = MARGIN + leaning * sine + FONT;
+    let cell = cell_width(&grid, steps, options.numbers);
+    let right = left + cell * grid.columns.len() as f64;
+
+    let mut drawing = Drawing { text: String::new(), left, cell, y: top };
+    drawing.header(&grid.columns);
+    for section in &grid.sections {
+        drawing.section(section, grid.scale, options.numbers);
+    }
+    for (name, values) in steps {
+        drawing.step_score(name, values);
+    }
+    if !grid.sections.is_empty() {
+        drawing.legend(grid.scale);
+    }
+    // The last label leans out of the table.
+    let (wide, high) = ((right + leaning * cosine).max(left + 120.0) + MARGIN, drawing.y + MARGIN);
+    let name = escaped(&plain(&title(attribution)));
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide:.0} {high:.0}\" width=\"{wide:.0}\" \
+         height=\"{high:.0}\" font-family=\"{}\" font-size=\"{FONT}\" role=\"img\" aria-label=\"{name}\">\n\
+         <title>{name}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}</svg>\n",
+        escaped(&options.font),
+        drawing.text
+    )
+}
+
+/// What the widest of some labels takes.
+fn room<'a>(labels: impl Iterator<Item = &'a str>) -> f64 {
+    labels.map(|label| width(label).min(LABEL)).max().unwrap_or(0) as f64 * COLUMN
+}
+
+/// Room for the widest number.
+fn cell_width(grid: &Grid, steps: &[(String, Vec<f32>)], numbers: bool) -> f64 {
+    let cells = grid.sections.iter().flat_map(|section| &section.rows).filter(|_| numbers);
+    let cells = cells.map(|(_, values)| (values, grid.scale.max));
+    let steps = steps.iter().map(|(_, values)| (values, Scale::of(values.iter().copied()).max));
+    let texts = cells.chain(steps).flat_map(|(values, max)| values.iter().map(move |&value| number(value, max).len()));
+    CELL.0.max(texts.max().unwrap_or(0) as f64 * DIGIT + 6.0)
+}
+
+struct Drawing {
+    text: String,
+    /// Where the cells begin.
+    left: f64,
+    /// How wide a cell is.
+    cell: f64,
+    /// The top of what comes next.
+    y: f64,
+}
+
+impl Drawing {
+    fn element(&mut self, element: core::fmt::Arguments<'_>) {
+        writeln!(self.text, "{element}").expect("a string takes all that is written to it");
+    }
+
+    /// The middle of a column.
+    fn column(&self, at: usize) -> f64 {
+        self.left + self.cell * (at as f64 + 0.5)
+    }
+
+    fn header(&mut self, columns: &[Label]) {
+        for (at, column) in columns.iter().enumerate() {
+            let (x, y) = (self.column(at) + 3.0, self.y - 5.0);
+            let (label, style) = (escaped(&clip(&column.text, LABEL)), style(column));
+            self.element(format_args!(
+                "<text transform=\"translate({x:.1} {y:.1}) rotate(-{LEAN})\"{style}>{label}</text>"
+            ));
+        }
+    }
+
+    fn label(&mut self, label: &Label) {
+        let (x, y) = (self.left - 6.0, self.y + CELL.1 / 2.0 + FONT * 0.35);
+        let (text, style) = (escaped(&clip(&label.text, LABEL)), style(label));
+        self.element(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\"{style}>{text}</text>"));
+    }
+
+    fn section(&mut self, section: &Section, scale: Scale, numbers: bool) {
+        for (label, values) in &section.rows {
+            self.label(label);
+            for (at, &value) in values.iter().enumerate() {
+                let Some(color) = scale.color(value) else { continue };
+                let (x, y) = (self.left + self.cell * at as f64, self.y);
+                let (wide, high) = (self.cell, CELL.1);
+                self.element(format_args!(
+                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"{}\" stroke=\"#fff\"/>",
+                    hex(color)
+                ));
+                if numbers {
+                    self.number(at, &number(value, scale.max), ink(color));
+                }
+            }
+            self.y += CELL.1;
+        }
+        self.y += 8.0;
+    }
+
+    fn number(&mut self, at: usize, number: &str, color: Rgb) {
+        let (x, y) = (self.column(at), self.y + CELL.1 / 2.0 + SMALL * 0.35);
+        self.element(format_args!(
+            "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{SMALL}\" text-anchor=\"middle\" fill=\"{}\">{number}</text>",
+            hex(color)
+        ));
+    }
+
+    fn step_score(&mut self, name: &str, values: &[f32]) {
+        self.label(&Label { text: plain(name), special: true });
+        let max = Scale::of(values.iter().copied()).max;
+        for (at, &value) in values.iter().enumerate() {
+            self.number(at, &number(value, max), Rgb(68, 68, 68));
+        }
+        self.y += CELL.1;
+    }
+
+    fn legend(&mut self, scale: Scale) {
+        self.y += 6.0;
+        let (wide, high) = (120.0, 8.0);
+        let (x, y) = (self.left, self.y);
+        let low = if scale.signed { -scale.max } else { 0.0 };
+        let color = |value| scale.color(value).map_or_else(String::new, hex);
+        let stops = [(0, low), (50, (low + scale.max) / 2.0), (100, scale.max)];
+        let stops: String = stops
+            .iter()
+            .map(|(at, value)| format!("<stop offset=\"{at}%\" stop-color=\"{}\"/>", color(*value)))
+            .collect();
+        self.element(format_args!("<linearGradient id=\"scale\">{stops}</linearGradient>"));
+        self.element(format_args!(
+            "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"url(#scale)\" stroke=\"#999\" stroke-width=\"0.5\"/>"
+        ));
+        for (x, anchor, value) in [(x, "start", low), (x + wide, "end", scale.max)] {
+            let (y, value) = (y + high + SMALL + 2.0, number(value, scale.max));
+            self.element(format_args!(
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{SMALL}\" text-anchor=\"{anchor}\">{value}</text>"
+            ));
+        }
+        self.y += high + SMALL + 4.0;
+    }
+}
+
+fn style(label: &Label) -> &'static str {
+    if label.special { " fill=\"#666\" font-style=\"italic\"" } else { "" }
+}
+
+fn hex(Rgb(red, green, blue): Rgb) -> String {
+    format!("#{red:02x}{green:02x}{blue:02x}")
+}
+
+/// Text as XML wants it. Labels hold no control characters, which XML could not say at all.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    /// The names of elements, after checking that every tag is closed.
+    fn elements(svg: &str) -> Vec<String> {
+        let (mut open, mut seen) = (Vec::new(), Vec::new());
+        for tag in svg.split('<').skip(1) {
+            let (inside, _) = tag.split_once('>').unwrap_or_else(|| panic!("a tag without end: {tag}"));
+            assert_eq!(inside.matches('"').count() % 2, 0, "{inside}");
+            let name = inside.split([' ', '/']).find(|name| !name.is_empty()).unwrap_or_default();
+            if inside.starts_with('/') {
+                assert_eq!(open.pop().as_deref(), Some(name), "{svg}");
+            } else {
+                seen.push(name.to_owned());
+                if !inside.ends_with('/') {
+                    open.push(name.to_owned());
+                }
+            }
+        }
+        assert!(open.is_empty(), "{open:?}");
+        seen
+    }
+
+    #[test]
+    fn a_cell_for_every_score() {
+        let svg = render(&samples::translation(), &SvgOptions::default());
+        let rects = elements(&svg).iter().filter(|name| *name == "rect").count();
+        // 8 source tokens at 10 steps; 1 to 10 target tokens; the ground and the legend.
+        assert_eq!(rects, 80 + 55 + 2);
+        assert!(svg.contains(">eröffnet</text>") && svg.contains(">0.97</text>"), "{svg}");
+        let bare = SvgOptions { numbers: false, step_scores: false, ..SvgOptions::default() };
+        let bare = render(&samples::translation(), &bare);
+        assert_eq!(elements(&bare).iter().filter(|name| *name == "rect").count(), rects);
+        assert!(!bare.contains(">0.97</text>") && bare.len() < svg.len());
+    }
+
+    #[test]
+    fn markup_in_tokens_is_text() {
+        let svg = render(&samples::hostile(), &SvgOptions::default());
+        let names = elements(&svg);
+        assert!(names.iter().all(|name| name != "script" && name != "b"), "{names:?}");
+        assert!(svg.contains("&lt;script&gt;alert(1)") && !svg.contains('\x1b'), "{svg}");
+    }
+
+    #[test]
+    fn nothing_to_draw_is_still_a_drawing() {
+        let mut empty = samples::prompt();
+        empty.target_scores = None;
+        empty.step_scores.clear();
+        assert!(!elements(&render(&empty, &SvgOptions::default())).contains(&"linearGradient".to_owned()));
+    }
+}

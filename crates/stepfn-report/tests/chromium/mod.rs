@@ -1,0 +1,184 @@
+//! A headless Chromium, spoken to over pipes in its DevTools protocol: JSON messages, each ended by a zero byte.
+
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+/// A browser with one page.
+pub(crate) struct Browser {
+    process: Child,
+    to: File,
+    from: BufReader<File>,
+    session: Option<String>,
+    last: u64,
+    /// Exceptions, errors and warnings since the page was opened.
+    pub(crate) complaints: Vec<String>,
+    loaded: bool,
+}
+
+impl Browser {
+    /// Starts a browser; `None`, with a line that says so, where there is none and none is required (`STEPFN_REQUIRE_BROWSER`).
+    pub(crate) fn start(folder: &Path) -> Option<Self> {
+        let Some(binary) = binary() else {
+            assert!(env::var_os("STEPFN_REQUIRE_BROWSER").is_none(), "no Chromium, and STEPFN_REQUIRE_BROWSER is set");
+            println!("SKIPPED: no Chromium; install it, or set STEPFN_CHROMIUM to its path, to run this test");
+            return None;
+        };
+        let pipes = ["to", "from"].map(|name| folder.join(name));
+        for pipe in &pipes {
+            drop(fs::remove_file(pipe));
+            assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success(), "mkfifo {}", pipe.display());
+        }
+        // The browser reads file 3 and writes file 4. A browser that hangs ends the test after five minutes.
+        let process = Command::new("sh")
+            .args(["-c", r#"exec timeout 300 "$@" 3<"$0/to" 4>"$0/from""#])
+            .arg(folder)
+            .arg(binary)
+            .args(["--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"])
+            .args(["--disable-dev-shm-usage", "--disable-background-networking", "--hide-scrollbars"])
+            .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let to = OpenOptions::new().write(true).open(&pipes[0]).unwrap();
+        let from = BufReader::new(File::open(&pipes[1]).unwrap());
+        let mut browser = Self { process, to, from, session: None, last: 0, complaints: Vec::new(), loaded: false };
+        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
+        let attached = browser.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}));
+        browser.session = attached["sessionId"].as_str().map(str::to_owned);
+        for domain in ["Page", "Runtime", "Log"] {
+            browser.call(&format!("{domain}.enable"), json!({}));
+        }
+        Some(browser)
+    }
+
+    /// Opens a page and waits until it is loaded.
+    pub(crate) fn open(&mut self, url: &str) {
+        // Only then is an address that differs in its fragment alone loaded again.
+        self.navigate("about:blank");
+        self.complaints.clear();
+        self.navigate(url);
+    }
+
+    fn navigate(&mut self, url: &str) {
+        self.loaded = false;
+        self.call("Page.navigate", json!({"url": url}));
+        while !self.loaded {
+            self.receive();
+        }
+    }
+
+    /// The value of an expression on the page, or of what it promises.
+    pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
+        let answer = self
+            .call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true, "awaitPromise": true}));
+        assert!(answer.get("exceptionDetails").is_none(), "{expression}: {answer}");
+        answer["result"]["value"].clone()
+    }
+
+    /// Clicks on the middle of the first element that a selector finds.
+    pub(crate) fn click(&mut self, selector: &str) {
+        let place = self.place(selector);
+        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
+            let button = if kind == "mouseMoved" { "none" } else { "left" };
+            let event = json!({"type": kind, "x": place[0], "y": place[1], "button": button, "clickCount": 1});
+            self.call("Input.dispatchMouseEvent", event);
+        }
+    }
+
+    /// Moves the mouse over the first element that a selector finds.
+    pub(crate) fn hover(&mut self, selector: &str) {
+        let place = self.place(selector);
+        self.call("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": place[0], "y": place[1]}));
+    }
+
+    fn place(&mut self, selector: &str) -> Value {
+        let selector = Value::from(selector);
+        self.evaluate(&format!(
+            "(() => {{ const e = document.querySelector({selector}); e.scrollIntoView({{block: 'center'}}); \
+             const r = e.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})()"
+        ))
+    }
+
+    /// Presses a key that isn't a character, such as `ArrowRight`.
+    pub(crate) fn press(&mut self, key: &str) {
+        for kind in ["keyDown", "keyUp"] {
+            self.call("Input.dispatchKeyEvent", json!({"type": kind, "key": key, "code": key}));
+        }
+    }
+
+    /// Sets the size of the window and whether the system is dark.
+    pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
+        self.call("Emulation.setDeviceMetricsOverride", size);
+        let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
+        self.call("Emulation.setEmulatedMedia", json!({"features": features}));
+    }
+
+    /// Saves what is seen, all of the page, into the folder `STEPFN_SCREENSHOTS` if it is set.
+    pub(crate) fn screenshot(&mut self, name: &str) {
+        let Some(folder) = env::var_os("STEPFN_SCREENSHOTS").map(PathBuf::from) else { return };
+        let image = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
+        let image = STANDARD.decode(image["data"].as_str().unwrap()).unwrap();
+        fs::write(folder.join(name), image).unwrap();
+    }
+
+    fn call(&mut self, method: &str, params: Value) -> Value {
+        self.last += 1;
+        let mut message = json!({"id": self.last, "method": method, "params": params});
+        if let Some(session) = &self.session {
+            message["sessionId"] = session.as_str().into();
+        }
+        self.to.write_all(format!("{message}\0").as_bytes()).unwrap();
+        loop {
+            let answer = self.receive();
+            if answer["id"] == self.last {
+                assert!(answer.get("error").is_none(), "{method}: {answer}");
+                return answer["result"].clone();
+            }
+        }
+    }
+
+    /// The next message; events are noted.
+    fn receive(&mut self) -> Value {
+        let mut message = Vec::new();
+        self.from.read_until(0, &mut message).unwrap();
+        assert_eq!(message.pop(), Some(0), "the browser is gone");
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        let params = &message["params"];
+        match message["method"].as_str() {
+            Some("Page.loadEventFired") => self.loaded = true,
+            Some("Runtime.exceptionThrown") => self.complaints.push(params["exceptionDetails"].to_string()),
+            Some("Log.entryAdded") => self.complaints.push(params["entry"].to_string()),
+            Some("Runtime.consoleAPICalled") => self.complaints.push(params.to_string()),
+            Some("Page.javascriptDialogOpening") => self.complaints.push(format!("a dialog: {params}")),
+            _ => {}
+        }
+        message
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // `timeout` hands the signal on to the browser, which would outlive it otherwise.
+        drop(Command::new("kill").arg(self.process.id().to_string()).status());
+        drop(self.process.wait());
+    }
+}
+
+fn binary() -> Option<PathBuf> {
+    if let Some(named) = env::var_os("STEPFN_CHROMIUM") {
+        return Some(named.into());
+    }
+    let names = ["chromium", "chromium-browser", "google-chrome"];
+    let folders: Vec<PathBuf> = env::split_paths(&env::var_os("PATH")?).collect();
+    names.iter().flat_map(|name| folders.iter().map(move |folder| folder.join(name))).find(|path| path.is_file())
+}

@@ -1,0 +1,156 @@
+//! Golden attributions of tiny models, by inseq, captum, lxt and a slow implementation in double precision (`goldens/attribution/make.py`).
+
+use std::fs;
+
+use burn::tensor::DType;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use stepfn_attribution::{
+    Attributed, AttributionOptions, Baseline, ContrastText, Method, Registries, Scores, Text, attribute,
+};
+use stepfn_core::Alignment;
+use stepfn_models::Model;
+
+use crate::golden::folder;
+
+/// The models that have golden attributions.
+pub const MODELS: [&str; 4] = ["gpt2", "llama", "marian", "t5"];
+
+/// The golden attributions of one model.
+#[derive(Deserialize)]
+pub struct Goldens {
+    baseline_id: u32,
+    texts: Vec<GoldenText>,
+    /// What is expected.
+    pub results: Vec<Golden>,
+}
+
+#[derive(Deserialize)]
+struct GoldenText {
+    target: Vec<u32>,
+    source: Option<Vec<u32>>,
+    steps: [usize; 2],
+    contrast: Vec<u32>,
+    step_scores: std::collections::BTreeMap<String, Vec<f32>>,
+}
+
+/// One expected attribution.
+#[derive(Deserialize)]
+pub struct Golden {
+    text: usize,
+    /// The method's name there.
+    pub method: String,
+    attributed_fn: Option<String>,
+    /// The method's parameters there.
+    pub parameters: Map<String, Value>,
+    /// Expected scores of source tokens.
+    pub source_scores: Option<Scores>,
+    /// Expected scores of target tokens.
+    pub target_scores: Option<Scores>,
+    deltas: Option<Vec<f32>>,
+}
+
+impl Goldens {
+    /// Those of one model.
+    pub fn of(model: &str) -> Self {
+        let path = folder().join("attribution").join(format!("{model}.json"));
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    fn text(&self, index: usize) -> Text {
+        let GoldenText { target, source, steps, contrast, .. } = &self.texts[index];
+        let first = steps[0];
+        let mut other = target[..first].to_vec();
+        other.extend(contrast);
+        let contrast = ContrastText { source: source.clone(), target: other, first, alignment: Alignment::OneToOne };
+        Text { source: source.clone(), target: target.clone(), steps: first..steps[1], contrast: Some(contrast) }
+    }
+}
+
+/// A model, and what runs attributions of it.
+pub struct Bench {
+    model: Model<B>,
+    registries: Registries<B>,
+    goldens: Goldens,
+}
+
+type B = stepfn_cpu::flex::Backend;
+
+impl Bench {
+    /// The model of that name.
+    pub fn new(name: &str) -> Self {
+        let model = Model::load(folder().join("models").join(name), DType::F32, &Default::default()).unwrap();
+        Self { model, registries: Registries::default(), goldens: Goldens::of(name) }
+    }
+
+    /// What is expected.
+    pub fn goldens(&self) -> &Goldens {
+        &self.goldens
+    }
+
+    /// Attributes a golden's text with a method of ours.
+    pub fn run(&self, golden: &Golden, method: &Method) -> Attributed {
+        let name = golden.attributed_fn.as_deref().unwrap_or("probability");
+        let function = self.registries.attributed(name, &Map::new()).unwrap();
+        let baseline = Baseline { id: self.goldens.baseline_id, kept: Vec::new() };
+        let options = AttributionOptions { attribute_target: true, raw: true, baseline, ..Default::default() };
+        let text = self.goldens.text(golden.text);
+        attribute(&self.model, &[text], method, &function, &[], &options).unwrap().remove(0).unwrap()
+    }
+
+    /// Whether step scores are those expected of every text.
+    pub fn step_scores_agree(&self, tolerance: f32) {
+        for (index, text) in self.goldens.texts.iter().enumerate() {
+            let names = text.step_scores.keys();
+            let functions: Vec<_> =
+                names.map(|name| self.registries.plain().make(name, &Map::new()).unwrap()).collect();
+            let function = self.registries.attributed("probability", &Map::new()).unwrap();
+            let method = Method::make("dummy", &Map::new()).unwrap();
+            let mut text_alone = self.goldens.text(index);
+            // Goldens compare in the same context.
+            let scored = |text: Text| {
+                let options = AttributionOptions::default();
+                attribute(&self.model, &[text], &method, &function, &functions, &options).unwrap().remove(0).unwrap()
+            };
+            let prefix_contrasts = text.step_scores.contains_key("contrast_prob_diff");
+            let scores = scored(text_alone.clone()).step_scores.unwrap().scores;
+            for (name, values) in scores {
+                if name == "contrast_prob_diff" && prefix_contrasts {
+                    continue;
+                }
+                close(&format!("{name} of text {index}"), &values, &text.step_scores[&name], tolerance);
+            }
+            text_alone.contrast = None;
+        }
+    }
+}
+
+/// Scores agree: NaN where NaN is, else within `tolerance` of the greatest of the step.
+pub fn scores_agree(what: &str, ours: Option<&Scores>, expected: Option<&Scores>, tolerance: f32) {
+    let Some(expected) = expected else {
+        return;
+    };
+    let ours = ours.unwrap_or_else(|| panic!("{what}: no scores"));
+    assert_eq!((ours.axes(), ours.shape()), (expected.axes(), expected.shape()), "{what}");
+    let greatest = expected.values().iter().filter(|value| value.is_finite()).fold(0.0f32, |a, b| a.max(b.abs()));
+    for (index, (ours, expected)) in ours.values().iter().zip(expected.values()).enumerate() {
+        let same = ours.is_nan() && expected.is_nan() || (ours - expected).abs() <= tolerance * greatest;
+        assert!(same, "{what}, element {index}: {ours} instead of {expected} (greatest {greatest})");
+    }
+}
+
+fn close(what: &str, ours: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    for (ours, expected) in ours.iter().zip(expected) {
+        assert!((ours - expected).abs() <= tolerance * expected.abs().max(1.0), "{what}: {ours} instead of {expected}");
+    }
+}
+
+/// Compares a result with its golden, deltas included.
+pub fn agrees(what: &str, ours: &Attributed, golden: &Golden, tolerance: f32) {
+    scores_agree(&format!("{what}, source"), ours.source_scores.as_ref(), golden.source_scores.as_ref(), tolerance);
+    scores_agree(&format!("{what}, target"), ours.target_scores.as_ref(), golden.target_scores.as_ref(), tolerance);
+    if let (Some(expected), Some(ours)) = (&golden.deltas, &ours.deltas) {
+        close(&format!("{what}, deltas"), ours, expected, tolerance);
+    }
+}

@@ -1,0 +1,171 @@
+//! The way back through a model, against burn's automatic differentiation run once per cotangent.
+
+use std::path::Path;
+
+use burn::backend::Autodiff;
+use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use stepfn_models::Model;
+use stepfn_models::config::DropoutRates;
+use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Tape};
+use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, TokenBatch};
+
+/// Two texts of one length, and places in their targets that cotangents come from.
+pub struct Question {
+    source: Option<TokenBatch>,
+    target: TokenBatch,
+    places: Vec<usize>,
+    dropout: Dropout,
+    dtype: DType,
+}
+
+const SEED: u64 = 11;
+
+impl Question {
+    /// Questions that every golden model can be asked.
+    pub fn new<B: Backend>(model: &Model<B>, dtype: DType, dropout: bool) -> Self {
+        let vocab = model.config().vocab_size;
+        let batch = |texts: [&[u32]; 2]| {
+            TokenBatch::new(texts.map(<[u32]>::to_vec).to_vec(), vocab, PaddingSide::Right).unwrap()
+        };
+        let rates = DropoutRates { embedding: 0.2, attention: 0.3, residual: 0.1, activation: 0.25, last: 0.1 };
+        let passes = [4, 9].map(|text| NoisyPass { text, sample: 1 }).to_vec();
+        Self {
+            source: model.encoder().map(|_| batch([&[5, 9, 30, 7], &[44, 3, 8, 21]])),
+            target: batch([&[5, 9, 30, 7, 61, 12, 50], &[44, 3, 8, 17, 50, 2, 33]]),
+            places: vec![2, 5, 2, 0],
+            dropout: if dropout { Dropout::On { seed: SEED, passes, rates: Some(rates) } } else { Dropout::Off },
+            dtype,
+        }
+    }
+
+    /// The embeddings of both texts, or of other ones in their place.
+    fn input<B: Backend>(&self, model: &Model<B>, baseline: bool) -> ModelInput<'_, B> {
+        let moved = |x: Tensor<B, 2>| if baseline { x.mul_scalar(-0.3).add_scalar(0.05) } else { x };
+        let source = self.source.as_ref().zip(model.encoder());
+        let embedded = |batch, x| StackInput { batch, hidden: moved(x), entry: Entry::Embeddings };
+        ModelInput {
+            source: source.map(|(batch, encoder)| embedded(batch, encoder.embed(batch))),
+            target: embedded(&self.target, model.decoder().embed(&self.target)),
+            dropout: &self.dropout,
+        }
+    }
+
+    /// Rows of the places in the hidden states, text after text.
+    fn rows(&self) -> Vec<usize> {
+        let of_text = |text: usize| self.places.iter().map(move |place| text * self.target.width() + place);
+        (0..self.target.len()).flat_map(of_text).collect()
+    }
+
+    /// What the logits of each row are weighted with.
+    fn weights<B: Backend>(&self, vocab: usize) -> Tensor<B, 2> {
+        let rows = self.rows().len();
+        let value = |index: usize| (index as f64 * 0.7 + 0.3).sin();
+        let values: Vec<f64> = (0..rows * vocab).map(value).collect();
+        let data = TensorData::new(values, [rows, vocab]).convert_dtype(self.dtype);
+        Tensor::from_data(data, (&Default::default(), self.dtype))
+    }
+
+    fn at_rows<B: Backend>(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
+        Tensor::cat(self.rows().into_iter().map(|row| hidden.clone().slice(row..row + 1)).collect(), 0)
+    }
+
+    /// Through the tape, all cotangents together.
+    fn gradients<B: Backend>(&self, model: &Model<B>, rule: Rule, keep: Keep) -> (InputGradients<B>, [Tape<B>; 2]) {
+        let tape = |baseline| model.record(self.input(model, baseline), keep).unwrap();
+        let tapes = [tape(false), tape(true)];
+        let hidden = tapes.each_ref().map(|tape| self.at_rows(tape.hidden().clone()));
+        let weights = self.weights(model.config().vocab_size);
+        let (to_hidden, to_input) = match rule {
+            Rule::DeepLift { .. } => (Rule::DeepLift { baseline: &hidden[1] }, Rule::DeepLift { baseline: &tapes[1] }),
+            Rule::AttnLrp => (Rule::AttnLrp, Rule::AttnLrp),
+            _ => (Rule::Gradient, Rule::Gradient),
+        };
+        let grad = model.logits_backward(&hidden[0], to_hidden, weights);
+        (model.pull_back(&tapes[0], to_input, grad, &self.places), tapes)
+    }
+}
+
+fn values<B: Backend>(x: Tensor<B, 2>) -> Vec<f64> {
+    x.into_data().iter::<f64>().collect()
+}
+
+fn assert_close(what: &str, ours: &[f64], expected: &[f64], tolerance: f64) {
+    assert_eq!(ours.len(), expected.len(), "{what}");
+    let scale = expected.iter().fold(0.0f64, |scale, value| scale.max(value.abs()));
+    assert!(scale > 1e-6, "{what}: nothing to compare");
+    for (index, (ours, expected)) in ours.iter().zip(expected).enumerate() {
+        let error = (ours - expected).abs();
+        assert!(error <= tolerance * scale, "{what}, element {index}: {ours} instead of {expected} (scale {scale})");
+    }
+}
+
+/// Gradients through the tape are those of automatic differentiation: `tolerance` is relative to the greatest of them.
+pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, tolerance: f64, dropout: bool) {
+    let device = Default::default();
+    let model = Model::<B>::load(folder, dtype, &device).unwrap();
+    let tracked = Model::<Autodiff<B>>::load(folder, dtype, &device).unwrap();
+    let question = Question::new(&model, dtype, dropout);
+    let (ours, _) = question.gradients(&model, Rule::Gradient, Keep::Everything);
+    let (again, _) = question.gradients(&model, Rule::Gradient, Keep::Inputs);
+    let what = format!("{} (dropout {dropout})", folder.display());
+    let weights = question.weights::<Autodiff<B>>(model.config().vocab_size);
+    let (per_text, texts) = (question.places.len(), question.target.len());
+    let [mut source, mut target] = [vec![Vec::new(); texts * per_text], vec![Vec::new(); texts * per_text]];
+    for (index, row) in question.rows().into_iter().enumerate() {
+        let mut input = question.input(&tracked, false);
+        input.target.hidden = input.target.hidden.require_grad();
+        let target_leaf = input.target.hidden.clone();
+        let source_leaf = input.source.as_mut().map(|source| {
+            source.hidden = source.hidden.clone().require_grad();
+            source.hidden.clone()
+        });
+        let hidden = tracked.hidden(input).unwrap();
+        let logits = tracked.logits(hidden.slice(row..row + 1));
+        let grads = (logits * weights.clone().slice(index..index + 1)).sum().backward();
+        let of_text = |leaf: &Tensor<Autodiff<B>, 2>, width: usize| {
+            let grad = leaf.grad(&grads).unwrap();
+            let text = index / per_text;
+            values(grad.slice(text * width..(text + 1) * width))
+        };
+        target[index] = of_text(&target_leaf, question.target.width());
+        if let (Some(leaf), Some(batch)) = (&source_leaf, &question.source) {
+            source[index] = of_text(leaf, batch.width());
+        }
+    }
+    assert_close(&format!("{what}: target"), &values(ours.target.clone()), &target.concat(), tolerance);
+    assert_close(&format!("{what}: computed again"), &values(again.target), &values(ours.target), tolerance);
+    if let Some(ours) = ours.source {
+        assert_close(&format!("{what}: source"), &values(ours), &source.concat(), tolerance);
+    }
+}
+
+/// Multipliers against a baseline add up: `Σ Δinput · multiplier = Δoutput` for each cotangent.
+pub fn multipliers_add_up<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
+    let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
+    let question = Question::new(&model, dtype, false);
+    let (multipliers, tapes) = question.gradients(&model, Rule::DeepLift { baseline: () }, Keep::Inputs);
+    let weights = question.weights(model.config().vocab_size);
+    let outputs = tapes.each_ref().map(|tape| {
+        let logits = model.logits(question.at_rows(tape.hidden().clone()));
+        values((logits * weights.clone()).sum_dim(1))
+    });
+    let inputs = [false, true].map(|baseline| question.input(&model, baseline));
+    let (per_text, texts) = (question.places.len(), question.target.len());
+    let mut sums = vec![0.0; per_text * texts];
+    let mut add = |here: Tensor<B, 2>, baseline: Tensor<B, 2>, multipliers: Tensor<B, 2>| {
+        let (delta, multipliers) = (values(here - baseline), values(multipliers));
+        let size = delta.len() / texts;
+        for (index, sum) in sums.iter_mut().enumerate() {
+            let delta = &delta[index / per_text * size..][..size];
+            let multipliers = &multipliers[index * size..][..size];
+            *sum += delta.iter().zip(multipliers).map(|(delta, multiplier)| delta * multiplier).sum::<f64>();
+        }
+    };
+    let [here, baseline] = inputs;
+    add(here.target.hidden, baseline.target.hidden, multipliers.target);
+    if let (Some(here), Some(baseline), Some(multipliers)) = (here.source, baseline.source, multipliers.source) {
+        add(here.hidden, baseline.hidden, multipliers);
+    }
+    let expected: Vec<f64> = outputs[0].iter().zip(&outputs[1]).map(|(here, baseline)| here - baseline).collect();
+    assert_close(&format!("{}: DeepLIFT", folder.display()), &sums, &expected, tolerance);
+}

@@ -1,0 +1,32 @@
+//! The way back through every family, against automatic differentiation, and its axioms.
+
+use burn::tensor::DType;
+use stepfn_tests::models::folders;
+use stepfn_tests::tape::{multipliers_add_up, pulls_back_what_autodiff_does};
+
+type Flex = stepfn_cpu::flex::Backend;
+
+#[test]
+fn gradients_are_those_of_automatic_differentiation() {
+    for folder in folders() {
+        for dropout in [false, true] {
+            pulls_back_what_autodiff_does::<Flex>(&folder, DType::F64, 1e-9, dropout);
+        }
+    }
+}
+
+#[test]
+fn fused_gradients_are_too() {
+    for folder in folders() {
+        for dropout in [false, true] {
+            pulls_back_what_autodiff_does::<Flex>(&folder, DType::F32, 1e-4, dropout);
+        }
+    }
+}
+
+#[test]
+fn multipliers_of_deep_lift_add_up() {
+    for folder in folders() {
+        multipliers_add_up::<Flex>(&folder, DType::F64, 1e-4);
+    }
+}
