@@ -21,7 +21,8 @@ use stepfn_models::Model;
 use stepfn_models::tokenizer::Tokenizer;
 use stepfn_zoo::EmbeddedModel;
 use training::{Arguments, Outcome};
-use verses::{Trigram, windows};
+use verses::trigram::Trigram;
+use verses::windows;
 
 type Backend = stepfn_cpu::Backend;
 
@@ -52,7 +53,11 @@ fn measure_g2p(arguments: &Arguments) -> Outcome<()> {
     let [stressed, bare] = pronunciation::error_rates(&model, &tokenizer, &held_out)?;
     let percent = |rate: f64| format!("{:.2} %", 100.0 * rate);
     println!("g2p, {} held-out words, greedy:", held_out.len());
-    println!("  with stress:    phonemes wrong {}, words wrong {}", percent(stressed.phonemes), percent(stressed.words));
+    println!(
+        "  with stress:    phonemes wrong {}, words wrong {}",
+        percent(stressed.phonemes),
+        percent(stressed.words)
+    );
     println!("  without stress: phonemes wrong {}, words wrong {}", percent(bare.phonemes), percent(bare.words));
     let samples: String = arguments.get("samples", String::new())?;
     if !samples.is_empty() {
@@ -73,7 +78,8 @@ fn measure_verse(arguments: &Arguments) -> Outcome<()> {
         let tokens = verses::tokens(&tokenizer, chapter)?;
         if verses::is_held_out(chapter) { held_out.push(tokens) } else { learned.push(tokens) }
     }
-    let whole = |chapters: &[Vec<Vec<u32>>]| -> Vec<Vec<u32>> { chapters.iter().map(|verses| verses.concat()).collect() };
+    let whole =
+        |chapters: &[Vec<Vec<u32>>]| -> Vec<Vec<u32>> { chapters.iter().map(|verses| verses.concat()).collect() };
     let trigram = Trigram::new(whole(&learned).iter().map(Vec::as_slice), tokenizer.vocab_size());
     let baseline = trigram.mean_surprisal(whole(&held_out).iter().map(Vec::as_slice)).exp();
     let windows: Vec<_> = held_out.iter().flat_map(|verses| windows(verses, 0)).collect();

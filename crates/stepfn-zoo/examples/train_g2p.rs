@@ -5,7 +5,7 @@
 //! RAYON_NUM_THREADS=1 cargo run --release -p stepfn-zoo --example train_g2p
 //! ```
 //!
-//! Arguments, all optional: `epochs=12 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state`.
+//! Arguments, all optional: `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state`.
 //! After every epoch the model stands in `out`, ready to use, and all that going on needs in `state`: the same command goes on from there.
 //! The number of epochs shapes the learning rate, so don't change it half-way.
 
@@ -32,7 +32,7 @@ const PROBED: usize = 1000;
 fn main() -> Outcome<()> {
     let arguments = Arguments::read(&["epochs", "seed", "batch", "peak", "data", "out", "state", "stop_after"])?;
     let settings = Settings {
-        epochs: arguments.get("epochs", 12)?,
+        epochs: arguments.get("epochs", 8)?,
         seed: arguments.get("seed", 1)?,
         batch: arguments.get("batch", 256)?,
         peak: arguments.get("peak", 1e-3)?,
@@ -116,14 +116,16 @@ impl<B: AutodiffBackend> Task<B> for Spelling {
     fn loss(&self, model: &Model<B>, pairs: &[&Pair], dropout: &Dropout) -> Outcome<Tensor<B, 1>> {
         let vocab = model.config().vocab_size;
         let encoder = model.encoder().ok_or("the model has no encoder")?;
-        let source = TokenBatch::new(pairs.iter().map(|pair| pair.source.clone()).collect(), vocab, PaddingSide::Right)?;
+        let source =
+            TokenBatch::new(pairs.iter().map(|pair| pair.source.clone()).collect(), vocab, PaddingSide::Right)?;
         let memory = encoder.forward(encoder.embed(&source), Pass::new(&source).with_dropout(dropout))?.last;
         let shifted = |pair: &&Pair| [&[PAD], &pair.target[..pair.target.len() - 1]].concat();
         let inputs = TokenBatch::new(pairs.iter().map(shifted).collect(), vocab, PaddingSide::Right)?;
         let pass = Pass::new(&inputs).with_memory(&memory, &source).with_dropout(dropout);
         let hidden = model.decoder().forward(model.decoder().embed(&inputs), pass)?.last;
         let width = inputs.width();
-        let place = |(row, pair): (usize, &&Pair)| (0..pair.target.len()).map(move |place| (row * width + place) as i32);
+        let place =
+            |(row, pair): (usize, &&Pair)| (0..pair.target.len()).map(move |place| (row * width + place) as i32);
         let places: Vec<i32> = pairs.iter().enumerate().flat_map(place).collect();
         let rows = if places.len() == pairs.len() * width {
             hidden
@@ -173,7 +175,11 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
         trainer.export(&settings.out)?;
         trainer.save(&settings.state, epoch + 1)?;
         let [stressed, bare] = pronunciation::error_rates(&trainer.model()?, &tokenizer, &probed)?;
-        println!("# epoch {epoch}, {:.0} s, {} held-out words: {stressed:?}; without stress {bare:?}", progress.seconds(), probed.len());
+        println!(
+            "# epoch {epoch}, {:.0} s, {} held-out words: {stressed:?}; without stress {bare:?}",
+            progress.seconds(),
+            probed.len()
+        );
     }
     Ok(())
 }

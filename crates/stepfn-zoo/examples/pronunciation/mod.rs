@@ -144,21 +144,22 @@ pub(crate) fn error_rates<B: Backend>(
     tokenizer: &Tokenizer,
     words: &[(&String, &Vec<String>)],
 ) -> Outcome<[ErrorRates; 2]> {
-    let mut by_length: BTreeMap<usize, Vec<(Vec<u32>, &Vec<String>)>> = BTreeMap::new();
-    for (word, pronunciations) in words {
-        let source = ids(tokenizer, word)?;
-        by_length.entry(source.len()).or_default().push((source, pronunciations));
-    }
+    let mut sources =
+        words.iter().map(|(word, right)| Ok((ids(tokenizer, word)?, *right))).collect::<Outcome<Vec<_>>>()?;
+    sources.sort_by_key(|(source, _)| source.len());
     let mut wrong = [[0usize; 2]; 2];
     let mut phonemes = [0usize; 2];
-    for group in by_length.values().flat_map(|group| group.chunks(256)) {
+    let of_one_length = sources.chunk_by(|(a, _), (b, _)| a.len() == b.len());
+    for group in of_one_length.flat_map(|group| group.chunks(256)) {
         let outputs = pronounce(model, group.iter().map(|(source, _)| source.clone()).collect())?;
         for (output, (_, pronunciations)) in outputs.iter().zip(group) {
             let output = tokenizer.decode(output, true)?;
             for (stressless, (wrong, phonemes)) in wrong.iter_mut().zip(&mut phonemes).enumerate() {
                 let split = |text: &str| -> Vec<String> {
                     let bare = |phoneme: &str| phoneme.trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
-                    text.split(' ').map(|phoneme| if stressless == 1 { bare(phoneme) } else { phoneme.to_owned() }).collect()
+                    text.split(' ')
+                        .map(|phoneme| if stressless == 1 { bare(phoneme) } else { phoneme.to_owned() })
+                        .collect()
                 };
                 let output = split(&output);
                 let distances = pronunciations.iter().map(|right| {

@@ -50,7 +50,7 @@ impl<B: Backend> Weights<B> {
                 }
             }
         }
-        Self { matrices, vectors, names: names }
+        Self { matrices, vectors, names }
     }
 
     /// The weights by name, for a model.

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, reason = "each program uses its part")]
 
-mod trigram;
-
-pub(crate) use trigram::Trigram;
+pub(crate) mod trigram;
 
 use std::collections::HashSet;
 use std::error::Error;
@@ -124,7 +122,8 @@ pub(crate) fn predictions<B: Backend>(
     let decoder = model.decoder();
     let hidden = decoder.forward(decoder.embed(&batch), Pass::new(&batch).with_dropout(dropout))?.last;
     let width = batch.width();
-    let place = |(row, window): (usize, &&Vec<u32>)| (0..window.len() - 1).map(move |place| (row * width + place) as i32);
+    let place =
+        |(row, window): (usize, &&Vec<u32>)| (0..window.len() - 1).map(move |place| (row * width + place) as i32);
     let places: Vec<i32> = windows.iter().enumerate().flat_map(place).collect();
     let rows = if places.len() == windows.len() * width {
         hidden
