@@ -4,6 +4,8 @@
 
 pub mod attributions;
 pub mod case;
+pub mod fuzz;
+pub mod gguf;
 pub mod golden;
 pub mod gradients;
 pub mod identities;

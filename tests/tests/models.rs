@@ -224,3 +224,32 @@ proptest! {
         fs::remove_dir_all(&folder).unwrap();
     }
 }
+
+/// Files from before the head had a bias, or saved without the head, have no `final_logits_bias`: it is zeros.
+#[test]
+fn an_absent_bias_of_the_logits_is_zeros() {
+    let marian = folder().join("models/marian");
+    let config = fs::read_to_string(marian.join("config.json")).unwrap();
+    let weights = fs::read(marian.join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    let zeros = vec![0; tensors.tensor("final_logits_bias").unwrap().data().len()];
+    let logits = |bias: Option<&[u8]>| {
+        let views = tensors.iter().filter_map(|(name, view)| match (name, bias) {
+            ("final_logits_bias", None) => None,
+            ("final_logits_bias", Some(bias)) => {
+                let view = safetensors::tensor::TensorView::new(view.dtype(), view.shape().to_vec(), bias);
+                Some((name, view.unwrap()))
+            }
+            _ => Some((name, view)),
+        });
+        let weights = safetensors::serialize(views, None).unwrap();
+        let checkpoint = stepfn_models::checkpoint::Checkpoint::from_bytes("marian", &config, weights).unwrap();
+        let model = Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &Default::default()).unwrap();
+        let width = model.config().hidden_size;
+        let hidden = burn::tensor::Tensor::<Flex, 2>::ones([1, width], &Default::default());
+        model.logits(hidden).into_data().iter::<f32>().collect::<Vec<f32>>()
+    };
+    assert_eq!(logits(None), logits(Some(&zeros)));
+    let stored = tensors.tensor("final_logits_bias").unwrap();
+    assert_ne!(logits(None), logits(Some(stored.data())), "the golden's bias does something");
+}

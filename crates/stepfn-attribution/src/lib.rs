@@ -4,6 +4,7 @@
 //! each (input token, step), and step scores beside them. [`score`] gives the values of step functions alone.
 
 pub mod aggregation;
+mod answer;
 mod attribute;
 mod attributed_fn;
 mod batching;

@@ -121,7 +121,7 @@ pub fn score<B: Backend>(
     check_names(functions)?;
     let passes = functions.iter().fold(Passes::default(), |passes, function| passes.union(function.needs()));
     let scorer = Scorer { model, functions, passes, options };
-    let mut results: Vec<Option<Result<TextScores, AttributionError>>> = Vec::new();
+    let mut results: Vec<Option<Outcome>> = Vec::new();
     results.resize_with(texts.len(), || None);
     let mut shapes = Vec::new();
     for (index, text) in texts.iter().enumerate() {
@@ -133,7 +133,7 @@ pub fn score<B: Backend>(
     let mut done = texts.len() - shapes.len();
     for batch in batches(&shapes, scorer.budget()) {
         done += batch.len();
-        for (index, result) in scorer.run(texts, &batch)? {
+        for (&index, result) in batch.iter().zip(scorer.run(texts, &batch)?) {
             results[index] = Some(result);
         }
         if let Some(progress) = options.progress {
@@ -222,12 +222,8 @@ impl<'a, B: Backend> Scorer<'a, B> {
         (self.options.memory / 2 / row).clamp(1, ENOUGH)
     }
 
-    /// The scores of one batch.
-    fn run(
-        &self,
-        texts: &[Text],
-        batch: &[usize],
-    ) -> Result<Vec<(usize, Result<TextScores, AttributionError>)>, AttributionError> {
+    /// The scores of one batch, a result for each of its texts.
+    fn run(&self, texts: &[Text], batch: &[usize]) -> Result<Vec<Outcome>, AttributionError> {
         let member = |&index: &usize| Member {
             text: &texts[index],
             contrast: self.contrast(&texts[index]),
@@ -258,31 +254,23 @@ impl<'a, B: Backend> Scorer<'a, B> {
                 }
             }
         }
-        let named = |scored: Scored| self.named(scored);
-        Ok(batch
-            .iter()
-            .zip(&members)
-            .zip(scored)
-            .map(|((&index, member), scored)| {
-                (index, named(scored).map(|scores| TextScores { first: member.text.steps.start, ..scores }))
-            })
-            .collect())
+        let first = members.iter().map(|member| member.text.steps.start);
+        Ok(first.zip(scored).map(|(first, scored)| self.outcome(first, scored)).collect())
     }
 
-    fn named(&self, scored: Scored) -> Result<TextScores, AttributionError> {
-        let Scored { mut columns, failure } = scored;
+    fn outcome(&self, first: usize, Scored { mut columns, failure }: Scored) -> Outcome {
         if let Some(failure) = failure {
             return Err(failure);
         }
         let own = columns.split_off(self.functions.len());
         let names = self.functions.iter().map(|function| function.name().to_owned());
-        Ok(TextScores {
-            first: 0,
-            scores: names.zip(columns).collect(),
-            sequence: SequenceScores::new(&own[0], &own[1]),
-        })
+        let sequence = SequenceScores::new(&own[0], &own[1]);
+        Ok(TextScores { first, scores: names.zip(columns).collect(), sequence })
     }
 }
+
+/// The scores of a text, or why it has none.
+type Outcome = Result<TextScores, AttributionError>;
 
 /// What is known of a text while its batch runs: a column per function, then log-probabilities and entropies.
 #[derive(Debug, Clone, Default)]

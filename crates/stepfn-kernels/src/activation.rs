@@ -226,6 +226,9 @@ struct PhiKernel<'a> {
 }
 
 impl BlockKernel for PhiKernel<'_> {
+    // Exponentials, quotients and polynomials: a nanosecond per element.
+    const PARALLEL_MIN: usize = 1 << 15;
+
     #[inline(always)]
     fn rows(&self, first: usize, rows: &mut [f32]) {
         match self.activation {

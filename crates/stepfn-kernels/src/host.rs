@@ -10,9 +10,6 @@ use rayon::prelude::*;
 /// core takes the exponential of this many.
 const PARALLEL_MIN: usize = 1 << 17;
 
-/// The same for loops that overwrite what they read: these take longer per element than it takes to read it.
-const PARALLEL_BLOCKS_MIN: usize = 1 << 15;
-
 /// A 2-D (or flattened) tensor seen as rows of `f32` in host memory.
 pub(crate) struct HostRows {
     #[cfg(feature = "flex")]
@@ -130,6 +127,9 @@ pub(crate) fn map_rows<const N: usize, K: RowKernel<N>>(rows: usize, width: usiz
 
 /// What a fused loop makes of rows, in place. Implementations mark `rows` `#[inline(always)]`, as [`RowKernel::row`] is.
 pub(crate) trait BlockKernel: Sync {
+    /// Elements from which on more than one core is faster.
+    const PARALLEL_MIN: usize = PARALLEL_MIN;
+
     /// Overwrites some rows, one after the other, the first of which is row `first` of the tensor.
     fn rows(&self, first: usize, rows: &mut [f32]);
 }
@@ -167,7 +167,7 @@ pub(crate) fn transform<B: Backend, K: BlockKernel>(x: Tensor<B, 2>, kernel: &K)
     #[cfg(not(feature = "flex"))]
     {
         // Used, as it is with the feature.
-        let _ = each_block::<K>;
+        let _ = (each_block::<K>, kernel);
         Err(x)
     }
 }
@@ -185,7 +185,7 @@ fn each_block<K: BlockKernel>(rows: &mut [f32], source: Option<&[f32]>, width: u
         }
         arch.dispatch(OneBlock(kernel, index * per_block, block));
     };
-    if rows.len() >= PARALLEL_BLOCKS_MIN {
+    if rows.len() >= K::PARALLEL_MIN {
         rows.par_chunks_mut(per_block * width).enumerate().for_each(one);
     } else {
         rows.chunks_mut(per_block * width).enumerate().for_each(one);

@@ -42,8 +42,9 @@ mod fused {
     use crate::host::flex::{self, Strided};
     use crate::product::{Before, Matrix, MatrixMut, product};
 
-    /// Rows up to which transposing the result is cheaper than transposing the weight.
-    const FEW: usize = 512;
+    /// Rows up to which transposing the result is cheaper than transposing the weight; more of them for many inputs, a quarter of their
+    /// number: the outputs of such a weight are so far apart in memory that they push each other out of the cache.
+    const FEW: usize = 256;
     /// Multiplications from which on more than one core is faster.
     const PARALLEL_MIN: usize = 1 << 21;
     /// Elements that a core writes at a time.
@@ -69,7 +70,7 @@ mod fused {
         let (x, weight) = (x.matrix(), weight.matrix());
         let y = match rows {
             1 => one_row(x, weight, bias, parallel),
-            2..=FEW if transposed => few_rows(x, weight, bias, parallel),
+            _ if transposed && rows <= FEW.max(inputs / 4) => few_rows(x, weight, bias, parallel),
             _ => {
                 let mut y = repeated(bias, rows, outputs);
                 let before = if bias.is_some() { Before::Kept } else { Before::Dropped };

@@ -1,9 +1,10 @@
-//! Checkpoints: a folder with `config.json` and one or several `*.safetensors` files, memory-mapped; or the same compiled into the program.
+//! Checkpoints: a folder with `config.json` and one or several `*.safetensors` files, or one GGUF file, memory-mapped; or the same in memory.
 //!
-//! Headers are checked by the `safetensors` crate before anything is read or allocated: every tensor must lie inside its file and have
-//! as many bytes as its shape says.
+//! Headers are checked before anything is read or allocated: every tensor must lie inside its file and have as many bytes as its shape
+//! says.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -27,16 +28,16 @@ pub struct Checkpoint {
 
 /// The bytes of a file.
 #[derive(Debug)]
-enum Contents {
+pub(crate) enum Contents {
     Mapped(Mmap),
-    Compiled(&'static [u8]),
+    Memory(Cow<'static, [u8]>),
 }
 
 impl Contents {
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
-            Self::Compiled(bytes) => bytes,
+            Self::Memory(bytes) => bytes,
         }
     }
 }
@@ -44,50 +45,91 @@ impl Contents {
 #[derive(Debug, Clone)]
 struct Entry {
     file: usize,
-    dtype: Dtype,
+    elements: Elements,
     shape: Vec<usize>,
     /// In the file.
     bytes: core::ops::Range<usize>,
 }
 
+/// How a tensor's elements are stored.
+#[derive(Debug, Clone)]
+enum Elements {
+    Float(DType),
+    #[cfg(feature = "gguf")]
+    Gguf(crate::gguf::Stored),
+    /// Something that is no model's parameter.
+    Other(Dtype),
+}
+
+impl From<Dtype> for Elements {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::Float(DType::F32),
+            Dtype::F16 => Self::Float(DType::F16),
+            Dtype::BF16 => Self::Float(DType::BF16),
+            other => Self::Other(other),
+        }
+    }
+}
+
 impl Checkpoint {
     /// Opens a folder as Hugging Face tools write it: `config.json` and `model.safetensors`, or the files that
-    /// `model.safetensors.index.json` lists.
+    /// `model.safetensors.index.json` lists. Or a GGUF file (feature `gguf`).
     ///
     /// # Errors
     /// [`ModelError::File`] naming the file that is missing, truncated or not what its name says.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let folder = folder.as_ref().to_owned();
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let folder = path.as_ref().to_owned();
+        if folder.is_file() {
+            let contents = map(&folder)?;
+            return Self::gguf(folder, contents);
+        }
         let config = read_json(&folder.join("config.json"))?;
         let mut checkpoint = Self { config, files: Vec::new(), tensors: BTreeMap::new(), folder: folder.clone() };
         for file in weight_files(&folder)? {
-            checkpoint.map(file)?;
+            let contents = map(&file)?;
+            checkpoint.add(file, contents)?;
         }
         Ok(checkpoint)
     }
 
-    /// A checkpoint that is part of the program: its `config.json` and its `model.safetensors`. `name` is what errors call it.
+    /// A GGUF file in memory. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] or [`ModelError::Tensor`] if it is not one, or not of an architecture that is read.
+    #[cfg(feature = "gguf")]
+    pub fn from_gguf_bytes(name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
+        Self::gguf(PathBuf::from(name), Contents::Memory(bytes.into()))
+    }
+
+    #[cfg(feature = "gguf")]
+    fn gguf(path: PathBuf, contents: Contents) -> Result<Self, ModelError> {
+        let crate::gguf::Gguf { config, tensors } = crate::gguf::Gguf::parse(&path, contents.bytes())?;
+        let tensors = tensors.into_iter().map(|tensor| {
+            let entry =
+                Entry { file: 0, elements: Elements::Gguf(tensor.stored), shape: tensor.shape, bytes: tensor.bytes };
+            (tensor.name, entry)
+        });
+        Ok(Self { config, tensors: tensors.collect(), files: vec![(path.clone(), contents)], folder: path })
+    }
+
+    #[cfg(not(feature = "gguf"))]
+    fn gguf(path: PathBuf, _contents: Contents) -> Result<Self, ModelError> {
+        Err(file_error(&path, "expected a folder, found a file (GGUF files are read where feature `gguf` is on)"))
+    }
+
+    /// A checkpoint in memory, such as one compiled into the program: its `config.json` and its `model.safetensors`. `name` is what errors
+    /// call it.
     ///
     /// # Errors
     /// [`ModelError::File`] if one of them is not what its name says.
-    pub fn from_bytes(name: &str, config: &str, weights: &'static [u8]) -> Result<Self, ModelError> {
+    pub fn from_bytes(name: &str, config: &str, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
         let folder = PathBuf::from(name);
         let path = folder.join("config.json");
         let config = serde_json::from_str(config).map_err(|error| file_error(&path, error))?;
         let mut checkpoint = Self { config, files: Vec::new(), tensors: BTreeMap::new(), folder: folder.clone() };
-        checkpoint.add(folder.join("model.safetensors"), Contents::Compiled(weights))?;
+        checkpoint.add(folder.join("model.safetensors"), Contents::Memory(weights.into()))?;
         Ok(checkpoint)
-    }
-
-    fn map(&mut self, path: PathBuf) -> Result<(), ModelError> {
-        let file = File::open(&path).map_err(|error| file_error(&path, error))?;
-        #[allow(
-            unsafe_code,
-            reason = "mapping is what keeps memory at the size of the weights on the device; a file that another process \
-                      truncates while it is mapped ends this one, as with any mapped file"
-        )]
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(&path, error))?;
-        self.add(path, Contents::Mapped(map))
     }
 
     fn add(&mut self, path: PathBuf, contents: Contents) -> Result<(), ModelError> {
@@ -98,7 +140,8 @@ impl Checkpoint {
         for (name, view) in tensors.iter() {
             let offset = view.data().as_ptr() as usize - start;
             let bytes = offset..offset + view.data().len();
-            let entry = Entry { file: self.files.len(), dtype: view.dtype(), shape: view.shape().to_vec(), bytes };
+            let entry =
+                Entry { file: self.files.len(), elements: view.dtype().into(), shape: view.shape().to_vec(), bytes };
             self.tensors.insert(name.to_owned(), entry);
         }
         drop(tensors);
@@ -106,7 +149,7 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The folder.
+    /// The folder, or the GGUF file.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -126,7 +169,7 @@ impl Checkpoint {
         self.tensors.contains_key(tensor)
     }
 
-    /// The file that a tensor is in; the folder if it is in none.
+    /// The file that a tensor is in; [`folder`](Self::folder) if it is in none.
     pub fn file_of(&self, tensor: &str) -> &Path {
         self.tensors.get(tensor).map_or(&self.folder, |entry| &self.files[entry.file].0)
     }
@@ -136,7 +179,7 @@ impl Checkpoint {
         self.tensors.get(tensor).map(|entry| entry.shape.as_slice())
     }
 
-    /// A tensor as it is stored, read from the mapped file.
+    /// A tensor as it is stored, read from the mapped file; as f32 if it is quantized there.
     ///
     /// # Errors
     /// If there is none of that name, or its element type is not f32, f16 or bf16.
@@ -145,21 +188,18 @@ impl Checkpoint {
             .tensors
             .get(tensor)
             .ok_or_else(|| ModelError::MissingTensor { path: self.folder.clone(), tensor: tensor.to_owned() })?;
-        let dtype = match entry.dtype {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => {
-                return Err(ModelError::Tensor {
-                    path: self.file_of(tensor).to_owned(),
-                    tensor: tensor.to_owned(),
-                    expected: "element type F32, F16 or BF16".to_owned(),
-                    found: format!("{other:?}"),
-                });
-            }
-        };
-        let bytes = self.files[entry.file].1.bytes()[entry.bytes.clone()].to_vec();
-        Ok(TensorData::from_bytes_vec(bytes, entry.shape.clone(), dtype))
+        let bytes = &self.files[entry.file].1.bytes()[entry.bytes.clone()];
+        match entry.elements {
+            Elements::Float(dtype) => Ok(TensorData::from_bytes_vec(bytes.to_vec(), entry.shape.clone(), dtype)),
+            #[cfg(feature = "gguf")]
+            Elements::Gguf(stored) => Ok(stored.read(bytes, &entry.shape)),
+            Elements::Other(found) => Err(ModelError::Tensor {
+                path: self.file_of(tensor).to_owned(),
+                tensor: tensor.to_owned(),
+                expected: "element type F32, F16 or BF16".to_owned(),
+                found: format!("{found:?}"),
+            }),
+        }
     }
 }
 
@@ -188,6 +228,18 @@ impl<B: Backend> TensorSource<B> for Checkpoint {
     }
 }
 
+/// The bytes of a file, read when they are looked at.
+pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
+    let file = File::open(path).map_err(|error| file_error(path, error))?;
+    #[allow(
+        unsafe_code,
+        reason = "mapping is what keeps memory at the size of the weights on the device; a file that another process \
+                  truncates while it is mapped ends this one, as with any mapped file"
+    )]
+    let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
+    Ok(Contents::Mapped(map))
+}
+
 fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     let whole = folder.join("model.safetensors");
     if whole.is_file() {
@@ -203,22 +255,23 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
         };
         return Err(ModelError::File { path: whole, message: message.to_owned() });
     }
-    let json = read_json(&index)?;
+    Ok(shards(&index)?.iter().map(|name| folder.join(name)).collect())
+}
+
+/// The files that a `model.safetensors.index.json` lists, each once: names of files beside it.
+pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
+    let json = read_json(index)?;
     let map = json.get("weight_map").and_then(Value::as_object);
-    let map = map.ok_or_else(|| file_error(&index, "expected an object `weight_map`"))?;
-    let mut files = Vec::new();
-    for file in map.values() {
-        let name = file.as_str().ok_or_else(|| file_error(&index, "`weight_map`: expected names of files"))?;
+    let map = map.ok_or_else(|| file_error(index, "expected an object `weight_map`"))?;
+    let name_of = |file: &Value| {
+        let name = file.as_str().ok_or_else(|| file_error(index, "`weight_map`: expected names of files"))?;
         // A name, not a path: an index must not reach outside its folder.
         if Path::new(name).file_name().is_none_or(|file| file != name) {
-            return Err(file_error(&index, format!("`weight_map`: {name:?} is not the name of a file beside it")));
+            return Err(file_error(index, format!("`weight_map`: {name:?} is not the name of a file beside it")));
         }
-        let path = folder.join(name);
-        if !files.contains(&path) {
-            files.push(path);
-        }
-    }
-    Ok(files)
+        Ok(name.to_owned())
+    };
+    map.values().map(name_of).collect()
 }
 
 fn read_json(path: &Path) -> Result<Value, ModelError> {

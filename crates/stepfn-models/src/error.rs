@@ -14,6 +14,14 @@ pub enum ModelError {
         /// What the system, or the file's reader, says.
         message: String,
     },
+    /// A checkpoint could not be had by its name.
+    #[error("{name} on the hub: {message}")]
+    Hub {
+        /// The name.
+        name: String,
+        /// What happened, and what to do.
+        message: String,
+    },
     /// A field of `config.json` is missing or has a value that can't be used.
     #[error("config.json, `{field}`: expected {expected}, found {found}")]
     Config {

@@ -4,6 +4,8 @@ pub mod checkpoint;
 pub mod config;
 pub mod families;
 pub mod generation;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod names;
 pub mod random;
 pub mod source;
@@ -13,6 +15,8 @@ pub mod transformer;
 
 mod decoding;
 mod error;
+#[cfg(feature = "gguf")]
+mod gguf;
 mod json;
 mod model;
 mod parameters;

@@ -25,7 +25,7 @@ pub struct Model<B: Backend> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Loads a checkpoint folder, its parameters in `dtype` (f32, f16, bf16 or f64, as the backend has them).
+    /// Loads a checkpoint folder, or a GGUF file, its parameters in `dtype` (f32, f16, bf16 or f64, as the backend has them).
     ///
     /// # Errors
     /// If the family or one of its options is not supported, a file is missing or broken, or a tensor is missing, of another shape, or of no use.
@@ -70,7 +70,9 @@ impl<B: Backend> Model<B> {
         };
         let decoder = Stack::load(&parameters, "decoder", sizes, &config.decoder, encoder.is_some())?;
         let width = config.decoder.embedding_size.unwrap_or(config.hidden_size);
-        let head = Linear::load(&parameters, "head", [width, config.vocab_size], config.head.bias, None)?;
+        // Files saved without the head, or before it had a bias, mean zeros.
+        let head_bias = config.head.bias && parameters.has("head.bias");
+        let head = Linear::load(&parameters, "head", [width, config.vocab_size], head_bias, None)?;
         parameters.check_all_used()?;
         Ok(Self { config, encoder, decoder, head })
     }

@@ -97,6 +97,12 @@ impl<'a, B: Backend> Parameters<'a, B> {
         })
     }
 
+    /// Whether the source has a parameter, `.weight` or `.bias` included in its name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
+        self.find(base, suffix).is_ok()
+    }
+
     /// Whether everything in the source was used, or is known to mean nothing.
     pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
         let used = self.used.borrow();

@@ -62,6 +62,31 @@ pub struct Tokenizer {
 const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
 impl Tokenizer {
+    /// Reads the tokenizer of a checkpoint: of a folder, as [`from_folder`](Self::from_folder) does, or of a GGUF file (feature `gguf`).
+    ///
+    /// # Errors
+    /// [`ModelError::File`] naming the file that is missing, unreadable or not what its name says.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let path = path.as_ref();
+        #[cfg(feature = "gguf")]
+        if path.is_file() {
+            // Mapped, for the weights are in it too.
+            return Self::from_gguf_bytes(path, crate::checkpoint::map(path)?.bytes());
+        }
+        Self::from_folder(path)
+    }
+
+    /// Reads the tokenizer in a GGUF file. `path` is what errors call it.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] if it is no such file, or has no tokenizer that can be read.
+    #[cfg(feature = "gguf")]
+    pub fn from_gguf_bytes(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
+        let crate::gguf::GgufTokenizer { json, named, chat_template } = crate::gguf::GgufTokenizer::parse(path, bytes)?;
+        let tokenizer = Self::parse(json.to_string().as_bytes(), path.to_owned())?;
+        Ok(Self { named, chat_template, ..tokenizer })
+    }
+
     /// Reads `tokenizer.json` of a folder; where they exist, also `tokenizer_config.json` and `special_tokens_map.json` (names of
     /// special tokens; the former wins) and `chat_template.jinja`.
     ///

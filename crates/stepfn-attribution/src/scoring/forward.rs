@@ -125,13 +125,15 @@ impl<B: Backend> Batch<B> {
                     partners.push(partner);
                 }
             }
-            if partners.is_empty() {
-                // A contrast has a row even if nothing is compared with it.
-                partners.push(0);
-            }
-            let targets: Vec<u32> = partners.iter().map(|&row| targets[row]).collect();
-            let logits = model.logits(selected(hidden, &partners));
-            steps = steps.with_contrast(Contrast::new(logits, &targets, &Alignment::Pairs(pairs), rows.len())?)?;
+            let (alignment, rows) = (Alignment::Pairs(pairs), rows.len());
+            let contrast = if partners.is_empty() {
+                // Nothing is compared with anything, and no row of the contrast need be computed to say so.
+                Contrast::same_context(&targets[..1], &alignment, rows, &hidden.device())?
+            } else {
+                let targets: Vec<u32> = partners.iter().map(|&row| targets[row]).collect();
+                Contrast::new(model.logits(selected(hidden, &partners)), &targets, &alignment, rows)?
+            };
+            steps = steps.with_contrast(contrast)?;
         }
         if let Some(hidden) = &self.noisy {
             let samples = scorer.passes.noisy_samples;

@@ -399,12 +399,18 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxRows<'_, '_, B> {
             let seen = host.visible.range(block.text, query);
             if seen.is_empty() {
                 row.fill(0.0);
+                if host.shape.soft_cap.is_some() {
+                    scratch.slopes.row_mut(index).fill(0.0);
+                }
                 continue;
             }
             let seen = seen.start - block.keys.start..seen.end - block.keys.start;
             if let Some(cap) = host.shape.soft_cap {
                 let slopes = scratch.slopes.row_mut(index);
                 cap_scores(&mut row[seen.clone()], &mut slopes[seen.clone()], cap as f32);
+                // Left over from other blocks, whose numbers need not be finite.
+                slopes[..seen.start].fill(0.0);
+                slopes[seen.end..].fill(0.0);
             }
             if let Some(bias) = &host.bias {
                 let bias = row_of(bias, block, query).skip(seen.start);
@@ -423,7 +429,9 @@ fn cap_scores(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
         let exp = lanes::exp(-2.0 * z.abs());
         let inverse = 1.0 / (1.0 + exp);
         let tanh = (1.0 - exp) * inverse;
-        *score = cap * if z < 0.0 { -tanh } else { tanh };
+        // NaN stays NaN.
+        let tanh = if z < 0.0 { -tanh } else { tanh };
+        *score = if z.is_nan() { z } else { cap * tanh };
         *slope = 4.0 * exp * inverse * inverse;
     }
 }
@@ -471,7 +479,6 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxBackwardRows<'_, '_, B> {
             let along = along as f32;
             if host.shape.soft_cap.is_some() {
                 let slopes = scratch.slopes.row(query);
-                // Where a query sees nothing, slopes are left over from other queries, and probabilities are 0.
                 for ((grad, p), slope) in row.iter_mut().zip(probabilities).zip(slopes) {
                     *grad = (*grad - along) * (scale * p * slope);
                 }

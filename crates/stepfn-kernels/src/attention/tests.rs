@@ -190,3 +190,19 @@ fn one_place_is_all_that_it_sees() {
     let tensors = case.tensors::<Flex>(DType::F32);
     assert_same(&attention(&tensors.inputs(case.shape)), &tensors.value, 1e-6);
 }
+
+#[test]
+fn texts_that_are_not_finite_leave_others_alone() {
+    let shape = AttentionShape { texts: 2, n_heads: 1, n_kv_heads: 1, head_dim: 8, scale: 1.0, soft_cap: Some(2.0) };
+    let ranges: Vec<Range<u32>> = (0..8).map(|query| 0..query % 4 + 1).collect();
+    let case = Case { shape, queries: 4, keys: 4, per_text: 2, ranges, bias: None, dropout: false };
+    let mut tensors = case.tensors::<Flex>(DType::F32);
+    let expected = attention_backward(&tensors.inputs(shape), case.grad(DType::F32), 2);
+    let spoiled = TensorData::new([vec![f32::NAN; 4], vec![0.0; 4]].concat(), [8, 1]);
+    tensors.query = tensors.query.clone() + Tensor::from_data(spoiled, &tensors.query.device());
+    let found = attention_backward(&tensors.inputs(shape), case.grad(DType::F32), 2);
+    for (found, expected) in [(found.query, expected.query), (found.key, expected.key), (found.value, expected.value)] {
+        assert!(found.clone().slice(0..8).contains_nan().into_scalar());
+        assert_same(&found.slice(8..16), &expected.slice(8..16), 0.0);
+    }
+}

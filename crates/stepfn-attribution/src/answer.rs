@@ -1,0 +1,48 @@
+//! From what was found out to what is read: scores joined with the tokens that they are of.
+
+use burn::tensor::backend::Backend;
+use stepfn_models::tokenizer::{Token, Tokenizer};
+
+use crate::{About, Attributed, Attribution, AttributionError, Baseline, Prepared, Preparer, Text};
+
+impl<B: Backend> Preparer<'_, B> {
+    /// The answer to a text that this made.
+    ///
+    /// # Errors
+    /// [`AttributionError::Model`] if the tokenizer can't name the tokens of a contrast.
+    pub fn answer(
+        &self,
+        prepared: &Prepared,
+        attributed: Attributed,
+        about: About,
+    ) -> Result<Attribution, AttributionError> {
+        let Attributed { source_scores, target_scores, deltas, step_scores } = attributed;
+        let steps = prepared.text.steps.clone();
+        let mut answer = Attribution::new(prepared.source.clone(), prepared.target.clone(), steps);
+        answer.contrast = contrast_tokens(self.tokenizer, &prepared.text)?;
+        answer.source_scores = source_scores;
+        answer.target_scores = target_scores;
+        answer.deltas = deltas;
+        answer.step_scores = step_scores.into_iter().flat_map(|scores| scores.scores).collect();
+        answer.about = About { family: self.model.config().family.to_owned(), ..about };
+        Ok(answer)
+    }
+
+    /// What stands for tokens that are taken away: the unknown token, or the end token where there is none. Special tokens stay.
+    pub fn baseline(&self) -> Baseline {
+        let special = &self.model.config().special;
+        let unknown = self.tokenizer.unk().map(|(_, id)| id);
+        let end = || self.tokenizer.eos().map(|(_, id)| id).or_else(|| special.eos.first().copied());
+        let kept = [special.bos, special.pad, special.decoder_start].into_iter().flatten();
+        let kept = kept.chain(special.eos.iter().copied()).collect();
+        Baseline { id: unknown.or_else(end).or(special.pad).unwrap_or(0), kept }
+    }
+}
+
+/// The token that each step is compared with.
+fn contrast_tokens(tokenizer: &Tokenizer, text: &Text) -> Result<Vec<Option<Token>>, AttributionError> {
+    let Some(contrast) = &text.contrast else { return Ok(Vec::new()) };
+    let partners = contrast.alignment.partners(text.steps.len(), contrast.target.len() - contrast.first)?;
+    let (_, tokens) = tokenizer.describe(&contrast.target)?;
+    Ok(partners.into_iter().map(|partner| tokens.get(contrast.first + partner?).cloned()).collect())
+}

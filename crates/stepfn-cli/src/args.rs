@@ -1,0 +1,320 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// Scores and attributions of language models.
+#[derive(Debug, Parser)]
+#[command(name = "stepfn", version, propagate_version = true, max_term_width = 100)]
+#[command(about = "Which words did a language model expect, and which did it look at?")]
+#[command(long_about = "\
+stepfn runs language models and says what they expected.
+
+A language model writes a text token by token. A step function turns what it predicted at one step into a number: how likely was this \
+token, how unsure was the model, how much would another context have changed it. `stepfn score` computes step functions of texts, \
+`stepfn generate` lets a model write.
+
+Models are folders as Hugging Face tools write them: config.json, model.safetensors, tokenizer.json. A causal model (GPT-2, Llama, …) \
+reads a prompt and goes on; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
+#[command(after_help = "\
+Exit codes: 0 success, also when the reader of the output goes away; 1 something failed (a file, a model, a text: the results of the \
+others are written all the same); 2 the command line asks for something that there isn't. Results go to standard output, everything else \
+to standard error. NO_COLOR is respected.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Score the tokens of texts with step functions
+    #[command(after_long_help = "\
+Examples:
+  stepfn score --model gpt2 'The capital of France is Paris.'
+  stepfn score --model gpt2 --source 'The capital of France is' --target 'The capital of France is Paris.' --step-fn rank,entropy
+  stepfn score --model opus-mt-en-de --source 'I agree.' --step-fn kl_divergence --contrast-source 'I do not agree.' --set top_k=20
+  stepfn score --model opus-mt-en-de 'I agree.' --step-fn mc_dropout_prob_avg --set n_mcd_steps=20 --seed 3
+  stepfn score --model gpt2 --input texts.jsonl --format jsonl -o scores.jsonl
+
+A text without a target is written by the model first. Lines of --input are objects with the fields source, target, contrast_source, \
+contrast_target; a line that fails becomes {\"error\": …} in JSON, and the others are scored.
+
+JSON of a text:
+  {\"tokens\": [{\"token\": \" Paris\", \"id\": 6342, \"start\": 24, \"end\": 30}, …], \"first\": 5,
+   \"scores\": {\"probability\": [0.04, …]}, \"sequence\": {\"logprob\": -7.1, \"perplexity\": 34.8, \"mean_entropy\": 2.3}}
+with one number per token from the first scored one, `first`, on; null where there is none; start and end in bytes of the text.")]
+    Score(ScoreArgs),
+    /// Let a model write
+    #[command(after_long_help = "\
+Examples:
+  stepfn generate --model gpt2 'Once upon a time' --max-new-tokens 30
+  stepfn generate --model opus-mt-en-de 'I agree.' --generation num_beams=4 --generation num_return_sequences=4 --format json
+  stepfn generate --model nllb 'I agree.' --target-lang deu_Latn
+  stepfn generate --model gpt2 'Once' --generation do_sample=true --generation temperature=0.7 --seed 3")]
+    Generate(GenerateArgs),
+    /// List what there is
+    List(ListArgs),
+    /// Print a completion script for a shell
+    #[command(after_long_help = "\
+Example:
+  stepfn completions bash > ~/.local/share/bash-completion/completions/stepfn")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreArgs {
+    #[command(flatten)]
+    pub(crate) texts: TextArgs,
+    /// Step functions by name, with commas between them (see `stepfn list step-functions`)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "probability,surprisal,entropy")]
+    pub(crate) step_fn: Vec<String>,
+    #[command(flatten)]
+    pub(crate) contrast: ContrastArgs,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArgs,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    /// Prompts of a causal model, sources of an encoder-decoder
+    pub(crate) text: Vec<String>,
+    /// A prompt or source
+    #[arg(long, value_name = "TEXT", conflicts_with = "text")]
+    pub(crate) source: Option<String>,
+    /// Read prompts or sources from the field `source` of JSON lines; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "source"])]
+    pub(crate) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) generation: GenerationArgs,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// What to list
+    pub(crate) what: Listing,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Listing {
+    /// Models that are compiled in
+    Models,
+    /// Families of models that can be read
+    Families,
+    /// Attribution methods
+    Methods,
+    /// Step functions, their parameters and units
+    StepFunctions,
+    /// Ways to aggregate attributions
+    Aggregators,
+    /// Backends and their devices
+    Backends,
+}
+
+/// Which texts.
+#[derive(Debug, Args)]
+pub(crate) struct TextArgs {
+    /// Texts of a causal model, sources of an encoder-decoder
+    pub(crate) text: Vec<String>,
+    /// What the encoder reads, or the prompt of a causal model
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) source: Option<String>,
+    /// What the model is to have said; for a causal model the full text, which starts with the prompt
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) target: Option<String>,
+    /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "source", "target"])]
+    pub(crate) input: Option<PathBuf>,
+}
+
+/// What texts are compared with.
+#[derive(Debug, Args)]
+pub(crate) struct ContrastArgs {
+    /// Another source or prompt to compare with
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    pub(crate) contrast_source: Option<String>,
+    /// Another target to compare with; for a causal model the full text
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    pub(crate) contrast_target: Option<String>,
+    /// Pairs of scored token and contrast token, both counted from the first scored one; default: 0:0,1:1,…
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',', value_parser = pair)]
+    pub(crate) align: Vec<(usize, usize)>,
+}
+
+/// How step functions work.
+#[derive(Debug, Args)]
+pub(crate) struct ParameterArgs {
+    /// A parameter of a step function: top_p=0.9, or kl_divergence.top_k=20 for one function alone
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Dropout rate of the noisy passes, instead of the model's own
+    #[arg(long, value_name = "RATE", value_parser = rate)]
+    pub(crate) dropout: Option<f64>,
+}
+
+/// How the model writes.
+#[derive(Debug, Args)]
+pub(crate) struct GenerationArgs {
+    /// Most tokens to write
+    #[arg(long, value_name = "N")]
+    pub(crate) max_new_tokens: Option<usize>,
+    /// A setting of generation_config.json: num_beams=4, do_sample=true, …
+    #[arg(long, value_name = "FIELD=VALUE")]
+    pub(crate) generation: Vec<String>,
+    /// The token that a translation starts with: deu_Latn, de_DE, __de__, …
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) target_lang: Option<String>,
+}
+
+/// Which model, and where it runs.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArgs {
+    /// The model: a folder with config.json, model.safetensors and tokenizer.json
+    #[arg(short, long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// What it runs on
+    #[arg(long, value_enum, default_value_t = BackendName::DEFAULT)]
+    pub(crate) backend: BackendName,
+    /// Number of the device (see `stepfn list backends`)
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) device: String,
+    /// Type of the numbers that it computes with
+    #[arg(long, value_enum, default_value_t = ElementType::F32)]
+    pub(crate) dtype: ElementType,
+    /// Seed of everything random: dropout, sampling
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Memory for what is computed, beside the model: 800MB, 8GiB, …; default: a quarter of what the device has, 4 GiB at most
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory: Option<usize>,
+    /// Most tokens, padding included, that run at one time
+    #[arg(long, value_name = "N", default_value_t = 4096)]
+    pub(crate) batch_tokens: usize,
+}
+
+/// Where results go.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Form of the results
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    /// Write results to a file
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Neither progress nor warnings
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say what is done, and how long it takes
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Table,
+    /// An object, or a list of them for several texts
+    Json,
+    /// An object per line
+    Jsonl,
+    /// A line per token
+    Csv,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// The CPU
+    Cpu,
+    /// GPUs through Vulkan, Metal or DirectX 12
+    Wgpu,
+    /// NVIDIA GPUs
+    Cuda,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ElementType {
+    F64,
+    F32,
+    F16,
+    Bf16,
+}
+
+fn pair(text: &str) -> Result<(usize, usize), String> {
+    let number = |part: &str| part.trim().parse().ok();
+    let pair = text.split_once(':').and_then(|(left, right)| Some((number(left)?, number(right)?)));
+    pair.ok_or_else(|| "expected two numbers, as in 0:2".to_owned())
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..1.0).contains(rate));
+    rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("K", 1 << 10),
+        ("M", 1 << 20),
+        ("G", 1 << 30),
+    ];
+    let upper = text.trim().to_uppercase();
+    let unit = UNITS.iter().find_map(|(name, bytes)| Some((upper.strip_suffix(name)?, *bytes)));
+    let (number, bytes) = unit.unwrap_or((upper.strip_suffix('B').unwrap_or(&upper), 1));
+    let number: Option<f64> = number.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    match number.map(|number| number * bytes as f64) {
+        Some(size) if size >= 1.0 => Ok(size as usize),
+        _ => Err("expected a size, as in 800MB or 8GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = [("8GiB", 8 << 30), ("1.5 kb", 1500), ("7", 7), ("64B", 64), ("2m", 2 << 20), ("3MIB", 3 << 20)];
+        for (text, bytes) in sizes {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "-1", "0", "many", "inf", "nan"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_and_rates_are_checked() {
+        assert_eq!(pair("3:14"), Ok((3, 14)));
+        assert!(pair("3").is_err() && pair("3:x").is_err() && pair("-1:2").is_err());
+        assert_eq!(rate("0.1"), Ok(0.1));
+        assert!(rate("1").is_err() && rate("nan").is_err() && rate("-0.1").is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! `stepfn list`: what there is.
+
+use serde_json::{Map, Value};
+use stepfn_models::families;
+
+use crate::args::{ListArgs, Listing};
+use crate::backend;
+use crate::failure::Failure;
+use crate::model::EMBEDDED;
+use crate::output::{Record, Sink, aligned};
+
+/// Lists what was asked for.
+pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
+    let list = match args.what {
+        Listing::Models => models(),
+        Listing::Families => families(),
+        Listing::StepFunctions => step_functions(),
+        Listing::Backends => backends(),
+        // Nothing in this program attributes yet.
+        Listing::Methods | Listing::Aggregators => List::new(&["name", "summary"], Vec::new()),
+    };
+    let mut sink = Sink::open(&args.output, true)?;
+    sink.write(&list)?;
+    sink.finish()
+}
+
+fn models() -> List {
+    let row = |model: &crate::model::Embedded| [model.name, model.family, model.summary].map(str::to_owned).to_vec();
+    List::new(&["name", "family", "summary"], EMBEDDED.iter().map(row).collect())
+}
+
+fn families() -> List {
+    List::new(&["name"], families::all().iter().map(|family| vec![family.name.to_owned()]).collect())
+}
+
+fn step_functions() -> List {
+    let functions = backend::step_functions().into_iter();
+    let row = |about: stepfn_core::About| {
+        let parameters = about.parameters.iter().map(|(name, default)| format!("{name}={default}"));
+        vec![about.name, about.unit, parameters.collect::<Vec<_>>().join(" "), about.summary]
+    };
+    List::new(&["name", "unit", "parameters", "summary"], functions.map(row).collect())
+}
+
+fn backends() -> List {
+    let row = |(name, device): (&str, Result<stepfn_core::device::DeviceInfo, _>)| {
+        let device =
+            device.map_or_else(|error: stepfn_core::device::DeviceError| error.to_string(), |info| info.to_string());
+        vec![name.to_owned(), device]
+    };
+    List::new(&["name", "device"], backend::all().into_iter().map(row).collect())
+}
+
+/// A table.
+struct List {
+    columns: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl List {
+    fn new(columns: &[&str], rows: Vec<Vec<String>>) -> Self {
+        Self { columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
+    }
+}
+
+impl Record for List {
+    fn json(&self) -> Result<String, serde_json::Error> {
+        let object = |row: &Vec<String>| -> Map<String, Value> {
+            self.columns.iter().cloned().zip(row.iter().cloned().map(Value::String)).collect()
+        };
+        serde_json::to_string(&self.rows.iter().map(object).collect::<Vec<_>>())
+    }
+
+    fn table(&self) -> String {
+        match self.rows.is_empty() {
+            true => "none in this program\n".to_owned(),
+            false => aligned(&self.columns, &self.rows),
+        }
+    }
+
+    fn header(&self) -> Vec<String> {
+        self.columns.clone()
+    }
+
+    fn rows(&self) -> Vec<Vec<String>> {
+        self.rows.clone()
+    }
+}

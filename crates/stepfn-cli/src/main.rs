@@ -1,0 +1,46 @@
+//! `stepfn`: scores and attributions of language models from the shell.
+//!
+//! [`args`] is what can be typed, [`commands`] what it does, one file a command. A command that runs a model is generic over the backend, and
+//! [`backend`] is the one place that names those there are; [`model`] finds the model, [`input`] the texts, [`output`] writes results.
+
+mod args;
+mod backend;
+mod commands;
+mod failure;
+mod input;
+mod model;
+mod output;
+mod progress;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use self::args::Cli;
+use self::failure::Failure;
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let done = match Cli::try_parse() {
+        Ok(cli) => commands::run(cli),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            error.print().map_err(|error| Failure::output("standard output", &error))
+        }
+        Err(error) => {
+            let first = std::env::args_os().nth(1).and_then(|first| first.into_string().ok());
+            let known = Cli::command();
+            let command = first.as_deref().filter(|first| known.find_subcommand(first).is_some());
+            Err(Failure::arguments(&error, command))
+        }
+    };
+    let Err(failure) = done else { return ExitCode::SUCCESS };
+    failure.report(&mut io::stderr());
+    // Nothing can be done about an error of standard error.
+    drop(io::stderr().flush());
+    ExitCode::from(failure.code)
+}

@@ -1,0 +1,71 @@
+//! A bar on a terminal, and nothing in a pipe.
+
+use core::time::Duration;
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::args::OutputArgs;
+
+/// What is told on standard error while the program works.
+pub(crate) struct Teller {
+    bar: ProgressBar,
+    quiet: bool,
+    verbose: bool,
+}
+
+impl Teller {
+    /// A bar of so many texts, or of as many as come.
+    pub(crate) fn new(args: &OutputArgs, texts: Option<usize>) -> Self {
+        let bar = match texts {
+            _ if args.quiet || !io::stderr().is_terminal() => ProgressBar::hidden(),
+            // Over before a bar would be seen.
+            Some(1) => ProgressBar::hidden(),
+            Some(texts) => {
+                ProgressBar::new(texts as u64).with_style(style("{bar:30} {pos} of {len} texts, {eta} left"))
+            }
+            None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} texts, {per_sec}")),
+        };
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar, quiet: args.quiet, verbose: args.verbose }
+    }
+
+    /// So many texts are done.
+    pub(crate) fn done(&self, texts: usize) {
+        self.bar.set_position(texts as u64);
+    }
+
+    /// Something that a person should know.
+    pub(crate) fn warn(&self, message: &str) {
+        if !self.quiet {
+            self.tell(&format!("warning: {message}"));
+        }
+    }
+
+    /// Something that a person might want to know.
+    pub(crate) fn note(&self, message: impl FnOnce() -> String) {
+        if self.verbose {
+            self.tell(&message());
+        }
+    }
+
+    /// Runs something that writes, with the bar out of its way.
+    pub(crate) fn suspended<T>(&self, run: impl FnOnce() -> T) -> T {
+        self.bar.suspend(run)
+    }
+
+    fn tell(&self, message: &str) {
+        // Nothing can be done about an error of standard error.
+        self.suspended(|| drop(writeln!(io::stderr(), "{message}")));
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

@@ -1,0 +1,261 @@
+//! The structure of a GGUF file: a header, metadata by key, the table of tensors, then their bytes.
+//!
+//! A count is checked against what is left of the file before anything is allocated for it.
+
+use core::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::blocks::Blocks;
+use crate::ModelError;
+
+/// A value in the metadata.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Metadata {
+    Integer(i128),
+    Float(f64),
+    Bool(bool),
+    Text(String),
+    Integers(Vec<i64>),
+    Floats(Vec<f32>),
+    Texts(Vec<String>),
+    /// Whose like nothing here has a use for.
+    Other,
+}
+
+/// A row of the table of tensors.
+#[derive(Debug)]
+pub(super) struct TensorRow {
+    pub(super) name: String,
+    /// Rows first.
+    pub(super) shape: Vec<usize>,
+    pub(super) blocks: Blocks,
+    /// In the file, as long as the shape asks for.
+    pub(super) bytes: Range<usize>,
+}
+
+/// All but the elements.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) metadata: BTreeMap<String, Metadata>,
+    pub(super) tensors: Vec<TensorRow>,
+}
+
+/// The shortest encodings: a key's length and its type; a name's length, the number of dimensions, type and offset.
+const SHORTEST_KEY: usize = 8 + 4;
+const SHORTEST_ROW: usize = 8 + 4 + 4 + 8;
+
+impl Contents {
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
+        let mut reader = Reader { path, bytes, at: 0 };
+        if reader.take(4)? != b"GGUF" {
+            return Err(reader.error("expected a GGUF file, which begins with `GGUF`"));
+        }
+        let version = reader.u32()?;
+        if !(2..=3).contains(&version) {
+            return Err(
+                reader.error(format!("expected GGUF of version 2 or 3 in little-endian order, found {version}"))
+            );
+        }
+        let tensors = reader.count("tensors", SHORTEST_ROW)?;
+        let keys = reader.count("metadata keys", SHORTEST_KEY)?;
+        let mut metadata = BTreeMap::new();
+        for _ in 0..keys {
+            let key = reader.text()?;
+            let kind = reader.u32()?;
+            let value = reader.value(kind)?;
+            if metadata.insert(key.clone(), value).is_some() {
+                return Err(reader.error(format!("metadata `{key}` stands there twice")));
+            }
+        }
+        let alignment = match metadata.get("general.alignment") {
+            None => 32,
+            Some(Metadata::Integer(alignment)) => usize::try_from(*alignment).unwrap_or(0),
+            Some(_) => 0,
+        };
+        if !alignment.is_power_of_two() || alignment > 1 << 20 {
+            return Err(reader.error("`general.alignment`: expected a power of two up to 1048576"));
+        }
+        let rows = (0..tensors).map(|_| reader.row()).collect::<Result<Vec<_>, _>>()?;
+        let start = reader.at.next_multiple_of(alignment);
+        let mut names = BTreeSet::new();
+        let mut tensors = Vec::with_capacity(rows.len());
+        for row in rows {
+            if !names.insert(row.name.clone()) {
+                return Err(reader.error(format!("tensor `{}` stands there twice", row.name)));
+            }
+            tensors.push(row.placed(path, bytes.len(), start, alignment)?);
+        }
+        Ok(Self { metadata, tensors })
+    }
+}
+
+/// A row as it stands there.
+struct RawRow {
+    name: String,
+    /// Columns first.
+    dims: Vec<u64>,
+    kind: u32,
+    offset: u64,
+}
+
+impl RawRow {
+    fn placed(self, path: &Path, file_len: usize, start: usize, alignment: usize) -> Result<TensorRow, ModelError> {
+        let Self { name, dims, kind, offset } = self;
+        let error = |expected: String, found: String| ModelError::Tensor {
+            path: path.to_owned(),
+            tensor: name.clone(),
+            expected,
+            found,
+        };
+        let blocks = Blocks::numbered(kind)
+            .ok_or_else(|| error(format!("elements of type {}", Blocks::READ), format!("type {kind}")))?;
+        let (elements, size) = blocks.size();
+        if dims.is_empty() || dims[0] % elements as u64 != 0 {
+            return Err(error(format!("rows of a multiple of {elements} elements"), format!("sizes {dims:?}")));
+        }
+        let total = dims.iter().try_fold(1_u64, |total, &dim| total.checked_mul(dim));
+        let len = total.and_then(|total| (total / elements as u64).checked_mul(size as u64));
+        let begin = offset.checked_add(start as u64);
+        let end = begin.zip(len).and_then(|(begin, len)| begin.checked_add(len));
+        let (Some(begin), Some(end)) = (begin, end.filter(|&end| end <= file_len as u64)) else {
+            let found = format!("sizes {dims:?} at {offset} after {start}: was the download cut short?");
+            return Err(error(format!("a place within the {file_len} bytes of the file"), found));
+        };
+        if !offset.is_multiple_of(alignment as u64) {
+            return Err(error(format!("an offset that is a multiple of {alignment}"), offset.to_string()));
+        }
+        // All are below the file's length, but for dimensions of a tensor without elements.
+        let shape: Option<Vec<usize>> = dims.iter().rev().map(|&dim| usize::try_from(dim).ok()).collect();
+        let shape = shape.ok_or_else(|| error("sizes that this machine can count".to_owned(), format!("{dims:?}")))?;
+        Ok(TensorRow { shape, blocks, bytes: begin as usize..end as usize, name })
+    }
+}
+
+struct Reader<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn error(&self, message: impl Into<String>) -> ModelError {
+        ModelError::File { path: self.path.to_owned(), message: message.into() }
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], ModelError> {
+        let end = self.at.checked_add(len).filter(|&end| end <= self.bytes.len());
+        let end = end.ok_or_else(|| {
+            let (len, at) = (self.bytes.len(), self.at);
+            self.error(format!(
+                "not a whole GGUF file (it has {len} bytes, more are needed after {at}): was the download cut short?"
+            ))
+        })?;
+        let taken = &self.bytes[self.at..end];
+        self.at = end;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ModelError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.take(N)?);
+        Ok(array)
+    }
+
+    fn u32(&mut self) -> Result<u32, ModelError> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, ModelError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    /// A number of things, each of which takes at least so many bytes.
+    fn count(&mut self, what: &str, shortest: usize) -> Result<usize, ModelError> {
+        let count = self.u64()?;
+        let most = (self.bytes.len() - self.at) / shortest;
+        if count > most as u64 {
+            return Err(
+                self.error(format!("expected at most {most} {what} in what is left of the file, found {count}"))
+            );
+        }
+        Ok(count as usize)
+    }
+
+    fn text(&mut self) -> Result<String, ModelError> {
+        let len = self.count("bytes of text", 1)?;
+        let bytes = self.take(len)?.to_vec();
+        String::from_utf8(bytes).map_err(|error| self.error(format!("text before byte {}: {error}", self.at)))
+    }
+
+    fn row(&mut self) -> Result<RawRow, ModelError> {
+        const MOST_DIMENSIONS: u32 = 4;
+        let name = self.text()?;
+        let dimensions = self.u32()?;
+        if dimensions > MOST_DIMENSIONS {
+            let message = format!("tensor `{name}`: expected at most {MOST_DIMENSIONS} dimensions, found {dimensions}");
+            return Err(self.error(message));
+        }
+        let dims = (0..dimensions).map(|_| self.u64()).collect::<Result<_, _>>()?;
+        Ok(RawRow { name, dims, kind: self.u32()?, offset: self.u64()? })
+    }
+
+    fn value(&mut self, kind: u32) -> Result<Metadata, ModelError> {
+        const ARRAY: u32 = 9;
+        Ok(match kind {
+            6 => Metadata::Float(decimal(self.array().map(f32::from_le_bytes)?)),
+            7 => Metadata::Bool(self.take(1)? != [0]),
+            8 => Metadata::Text(self.text()?),
+            ARRAY => self.list()?,
+            12 => Metadata::Float(self.array().map(f64::from_le_bytes)?),
+            _ => Metadata::Integer(self.integer(kind)?),
+        })
+    }
+
+    fn integer(&mut self, kind: u32) -> Result<i128, ModelError> {
+        Ok(match kind {
+            0 => self.array().map(u8::from_le_bytes)?.into(),
+            1 => self.array().map(i8::from_le_bytes)?.into(),
+            2 => self.array().map(u16::from_le_bytes)?.into(),
+            3 => self.array().map(i16::from_le_bytes)?.into(),
+            4 => self.u32()?.into(),
+            5 => self.array().map(i32::from_le_bytes)?.into(),
+            10 => self.u64()?.into(),
+            11 => self.array().map(i64::from_le_bytes)?.into(),
+            _ => {
+                return Err(
+                    self.error(format!("metadata before byte {}: expected a type from 0 to 12, found {kind}", self.at))
+                );
+            }
+        })
+    }
+
+    fn list(&mut self) -> Result<Metadata, ModelError> {
+        let kind = self.u32()?;
+        let size = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            8 | 10..=12 => 8,
+            _ => return Err(self.error(format!("expected a list of numbers or texts, found one of type {kind}"))),
+        };
+        let count = self.count("elements of a list", size)?;
+        Ok(match kind {
+            6 => Metadata::Floats((0..count).map(|_| self.array().map(f32::from_le_bytes)).collect::<Result<_, _>>()?),
+            8 => Metadata::Texts((0..count).map(|_| self.text()).collect::<Result<_, _>>()?),
+            7 | 10 | 12 => {
+                self.take(count * size)?;
+                Metadata::Other
+            }
+            _ => {
+                let integers = (0..count).map(|_| self.integer(kind).map(|integer| integer as i64));
+                Metadata::Integers(integers.collect::<Result<_, _>>()?)
+            }
+        })
+    }
+}
+
+/// The decimal number that was meant: 1e-5, not 9.999999747378752e-6.
+fn decimal(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}

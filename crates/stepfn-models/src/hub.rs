@@ -1,0 +1,284 @@
+//! Checkpoints by their name on a hub, `org/name` or `org/name@revision`: downloaded once into the cache that Hugging Face's own tools use, and
+//! found there again.
+//!
+//! What is where, under the cache folder (`HF_HUB_CACHE`, or else `hub` in `HF_HOME`):
+//!
+//! | path in `models--org--name` | what |
+//! |---|---|
+//! | `refs/REVISION` | the commit that a branch or tag was, when it was last asked for |
+//! | `snapshots/COMMIT/FILE` | a link to the file's content |
+//! | `blobs/ETAG` | content, whole: it is written beside, measured, then renamed |
+//!
+//! Only what loading reads is downloaded: configuration, tokenizer, and safetensors. The hub is asked for the list of files first; where it can't
+//! be reached, what was downloaded before is used.
+
+mod client;
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use core::str::FromStr;
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::ModelError;
+use crate::checkpoint::shards;
+use client::{Client, Failure};
+
+/// What is read beside the weights. None of these has to be there, but for the first.
+const SMALL_FILES: [&str; 8] = [
+    CONFIG,
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// A checkpoint's name on a hub.
+///
+/// ```
+/// use stepfn_models::hub::HubName;
+///
+/// let name: HubName = "org/name@v1.0".parse()?;
+/// assert_eq!((name.repository(), name.revision()), ("org/name", "v1.0"));
+/// assert!("../name".parse::<HubName>().is_err());
+/// # Ok::<(), stepfn_models::ModelError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HubName {
+    repository: String,
+    revision: String,
+}
+
+impl HubName {
+    /// `org/name`, or `name` alone for the oldest of them.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// A branch, a tag or a commit; `main` unless it was named.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// Whether the revision is a commit, which never changes.
+    fn is_commit(&self) -> bool {
+        self.revision.len() == 40 && self.revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+    }
+
+    fn error(&self, message: impl fmt::Display) -> ModelError {
+        ModelError::Hub { name: self.to_string(), message: message.to_string() }
+    }
+}
+
+impl fmt::Display for HubName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.revision.as_str() {
+            "main" => write!(f, "{}", self.repository),
+            revision => write!(f, "{}@{revision}", self.repository),
+        }
+    }
+}
+
+impl FromStr for HubName {
+    type Err = ModelError;
+
+    fn from_str(text: &str) -> Result<Self, ModelError> {
+        let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
+        // Parts become parts of paths and addresses, so only what the hub itself allows.
+        let is_part = |part: &str| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+            !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('.') && !part.contains("..")
+        };
+        let repository_fits = repository.split('/').count() <= 2 && repository.split('/').all(is_part);
+        if !repository_fits || !revision.split('/').all(is_part) {
+            return Err(ModelError::Hub {
+                name: text.to_owned(),
+                message: "neither a folder that exists nor a name like `org/name` or `org/name@revision`".to_owned(),
+            });
+        }
+        Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() })
+    }
+}
+
+/// A hub and the cache for what comes from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hub {
+    /// The folder that has `models--org--name`.
+    pub cache: PathBuf,
+    /// Address of the hub.
+    pub endpoint: String,
+    /// Sent to the hub, and to no one else.
+    pub token: Option<String>,
+    /// Whether only the cache is used.
+    pub offline: bool,
+}
+
+impl Hub {
+    /// As Hugging Face's tools are told by the environment: `HF_HUB_CACHE`, or `HF_HOME`, or `XDG_CACHE_HOME`, or `HOME` for the cache;
+    /// `HF_ENDPOINT`; `HF_TOKEN`, or the file `HF_TOKEN_PATH` or `token` in `HF_HOME`; `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`).
+    pub fn from_env() -> Self {
+        Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
+        const TRUE: [&str; 4] = ["1", "on", "yes", "true"];
+        let home = variable("HOME").or_else(|| variable("USERPROFILE")).map_or_else(PathBuf::new, PathBuf::from);
+        let user_cache = variable("XDG_CACHE_HOME").map_or_else(|| home.join(".cache"), PathBuf::from);
+        let hf_home = variable("HF_HOME").map_or_else(|| user_cache.join("huggingface"), PathBuf::from);
+        let token_file = variable("HF_TOKEN_PATH").map_or_else(|| hf_home.join("token"), PathBuf::from);
+        let token = variable("HF_TOKEN").or_else(|| fs::read_to_string(token_file).ok());
+        let is_set = |name| variable(name).is_some_and(|value| TRUE.contains(&value.to_lowercase().as_str()));
+        Self {
+            cache: variable("HF_HUB_CACHE").map_or_else(|| hf_home.join("hub"), PathBuf::from),
+            endpoint: variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned()),
+            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
+            offline: is_set("HF_HUB_OFFLINE") || is_set("TRANSFORMERS_OFFLINE"),
+        }
+    }
+
+    /// The folder of a checkpoint: `name` itself if there is such a file or folder, or else where [`fetch`](Self::fetch) puts it.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch), or [`ModelError::Hub`] if it is no name.
+    pub fn locate(&self, name: &str) -> Result<PathBuf, ModelError> {
+        if Path::new(name).exists() {
+            return Ok(PathBuf::from(name));
+        }
+        self.fetch(&name.parse()?)
+    }
+
+    /// The folder of a checkpoint with all that loading reads, from the cache or the hub.
+    ///
+    /// # Errors
+    /// [`ModelError::Hub`], saying what to do: the hub has no such model or won't give it to this token, a download ended early, there is no
+    /// network and nothing in the cache.
+    pub fn fetch(&self, name: &HubName) -> Result<PathBuf, ModelError> {
+        let folder = self.cache.join(format!("models--{}", name.repository.replace('/', "--")));
+        let cached = || self.cached(name, &folder);
+        if self.offline {
+            return cached().ok_or_else(|| {
+                let cache = self.cache.display();
+                name.error(format!("not whole in {cache}, and offline: unset HF_HUB_OFFLINE, or copy the files there"))
+            });
+        }
+        // A commit never changes.
+        if name.is_commit()
+            && let Some(snapshot) = cached()
+        {
+            return Ok(snapshot);
+        }
+        let client = Client::new(&self.endpoint, self.token.as_deref());
+        let listing = match client.listing(name) {
+            Ok(listing) => listing,
+            // The hub's own word is final, but a lost connection is no reason to stop.
+            Err(Failure::Unreachable(reason)) => {
+                return cached().ok_or_else(|| {
+                    name.error(format!("{reason}; check the network and HF_ENDPOINT, or give a folder's path"))
+                });
+            }
+            Err(failure) => return Err(name.error(failure)),
+        };
+        let snapshot = self.download(name, &client, &folder, &listing)?;
+        record(&folder.join("refs").join(&name.revision), &listing.commit).map_err(|error| name.error(error))?;
+        Ok(snapshot)
+    }
+
+    /// The snapshot that the cache has for a revision, if it is whole.
+    fn cached(&self, name: &HubName, folder: &Path) -> Option<PathBuf> {
+        let commit = match name.is_commit() {
+            true => name.revision.clone(),
+            false => fs::read_to_string(folder.join("refs").join(&name.revision)).ok()?.trim().to_owned(),
+        };
+        let snapshot = folder.join("snapshots").join(commit);
+        let is_whole = snapshot.join(CONFIG).is_file()
+            && (snapshot.join(WEIGHTS).is_file()
+                || shards(&snapshot.join(INDEX))
+                    .is_ok_and(|shards| shards.iter().all(|shard| snapshot.join(shard).is_file())));
+        is_whole.then_some(snapshot)
+    }
+
+    fn download(
+        &self,
+        name: &HubName,
+        client: &Client,
+        folder: &Path,
+        listing: &Listing,
+    ) -> Result<PathBuf, ModelError> {
+        let snapshot = folder.join("snapshots").join(&listing.commit);
+        let fetch = |file: &str| {
+            let target = snapshot.join(file);
+            if target.is_file() {
+                return Ok(());
+            }
+            client
+                .download(name, &listing.commit, file, folder, &target)
+                .map_err(|failure| name.error(format!("{file}: {failure}")))
+        };
+        let has = |file: &str| listing.files.contains(file);
+        if !has(CONFIG) {
+            return Err(name.error(format!("has no {CONFIG}; it has {}", listing.shown())));
+        }
+        if !has(WEIGHTS) && !has(INDEX) {
+            let advice = "has no model.safetensors: load it with transformers, `save_pretrained` it, and give that folder's path";
+            return Err(name.error(format!("{advice}; it has {}", listing.shown())));
+        }
+        SMALL_FILES.into_iter().filter(|file| has(file)).try_for_each(fetch)?;
+        if has(WEIGHTS) {
+            fetch(WEIGHTS)?;
+        } else {
+            fetch(INDEX)?;
+            shards(&snapshot.join(INDEX))?.iter().try_for_each(|shard| fetch(shard))?;
+        }
+        Ok(snapshot)
+    }
+}
+
+/// What a repository has at a revision.
+#[derive(Debug)]
+struct Listing {
+    commit: String,
+    /// Paths within it.
+    files: BTreeSet<String>,
+}
+
+impl Listing {
+    fn parse(json: &Value) -> Option<Self> {
+        let commit = json.get("sha")?.as_str()?;
+        // It becomes part of a path.
+        if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            return None;
+        }
+        let files = json.get("siblings")?.as_array()?.iter();
+        let files = files.filter_map(|file| file.get("rfilename")?.as_str()).map(str::to_owned).collect();
+        Some(Self { commit: commit.to_owned(), files })
+    }
+
+    /// The first of the files, for a message.
+    fn shown(&self) -> String {
+        const MOST: usize = 8;
+        let shown: Vec<&str> = self.files.iter().take(MOST).map(String::as_str).collect();
+        let more = if self.files.len() > MOST { ", …" } else { "" };
+        if shown.is_empty() { "no files".to_owned() } else { format!("{}{more}", shown.join(", ")) }
+    }
+}
+
+/// Writes a small file whole.
+fn record(path: &Path, content: &str) -> std::io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&beside, content)?;
+    fs::rename(beside, path)
+}

@@ -1,0 +1,96 @@
+//! What fuzzing runs: every reader of files, on any bytes. `fuzz/` has the targets, `examples/mutate.rs` a loop that needs no tools.
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::DType;
+use stepfn_models::Model;
+use stepfn_models::checkpoint::Checkpoint;
+use stepfn_models::generation::GenerationSettings;
+use stepfn_models::tokenizer::Tokenizer;
+
+use crate::gguf::GgufFile;
+use crate::golden::folder;
+
+type Flex = stepfn_cpu::flex::Backend;
+
+/// A target: its name, what it does with bytes, and where it starts from.
+pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
+
+/// All targets.
+pub const TARGETS: [Target; 4] = [
+    ("checkpoint", checkpoint, checkpoint_seeds),
+    ("gguf", gguf, gguf_seeds),
+    ("tokenizer", tokenizer, || golden_files("models/tokenizers", "tokenizer.json")),
+    ("generation", generation, || golden_files("models", "generation_config.json")),
+];
+
+/// A `config.json`, a byte of 0, and a `model.safetensors`.
+pub fn checkpoint(bytes: &[u8]) {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    let Ok(config) = core::str::from_utf8(&bytes[..end]) else { return };
+    let weights = bytes.get(end + 1..).unwrap_or_default().to_vec();
+    if let Ok(checkpoint) = Checkpoint::from_bytes("fuzz", config, weights) {
+        let _ = Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &Default::default());
+    }
+}
+
+/// A GGUF file: its model and its tokenizer.
+pub fn gguf(bytes: &[u8]) {
+    if let Ok(checkpoint) = Checkpoint::from_gguf_bytes("fuzz.gguf", bytes.to_vec()) {
+        let _ = Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &Default::default());
+    }
+    if let Ok(tokenizer) = Tokenizer::from_gguf_bytes(Path::new("fuzz.gguf"), bytes) {
+        use_tokenizer(&tokenizer);
+    }
+}
+
+/// A `tokenizer.json`.
+pub fn tokenizer(bytes: &[u8]) {
+    if let Ok(tokenizer) = Tokenizer::from_bytes(bytes) {
+        use_tokenizer(&tokenizer);
+    }
+}
+
+fn use_tokenizer(tokenizer: &Tokenizer) {
+    let text = "The naïve 東 can't 🦀\n";
+    if let Ok(tokens) = tokenizer.encode(text, true) {
+        for token in &tokens {
+            assert!(text.is_char_boundary(token.span.start) && text.is_char_boundary(token.span.end));
+        }
+        let _ = tokenizer.decode(&tokens.iter().map(|token| token.id).collect::<Vec<_>>(), false);
+    }
+    let _ = tokenizer.check_vocab(100);
+}
+
+/// A `generation_config.json`.
+pub fn generation(bytes: &[u8]) {
+    if let Ok(json) = serde_json::from_slice(bytes)
+        && let Ok(settings) = GenerationSettings::from_json(&json)
+    {
+        let _ = settings.validate();
+    }
+}
+
+fn golden_files(parent: &str, file: &str) -> Vec<Vec<u8>> {
+    let mut folders: Vec<_> = fs::read_dir(folder().join(parent)).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    folders.iter().filter_map(|folder| fs::read(folder.join(file)).ok()).collect()
+}
+
+fn checkpoint_seeds() -> Vec<Vec<u8>> {
+    let pairs = golden_files("models", "config.json").into_iter().zip(golden_files("models", "model.safetensors"));
+    pairs.map(|(config, weights)| [config, vec![0], weights].concat()).collect()
+}
+
+fn gguf_seeds() -> Vec<Vec<u8>> {
+    let read = |file: &str| fs::read(folder().join("models/llama").join(file)).unwrap();
+    let model = GgufFile::llama(&serde_json::from_slice(&read("config.json")).unwrap(), &read("model.safetensors"));
+    let golden = |name: &str, file: &str| {
+        let path = folder().join("models/tokenizers").join(name).join(file);
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    };
+    let byte_level = GgufFile::byte_level(&golden("byte_bpe", "tokenizer.json"));
+    let sentence_piece = GgufFile::sentence_piece(&golden("byte_fallback", "tokenizer.json"));
+    [model, byte_level, sentence_piece].iter().map(GgufFile::bytes).collect()
+}

@@ -1,0 +1,213 @@
+//! GGUF files: the same model as from safetensors, ggml's own values of quantized blocks, tokenizers, and whatever a file may do wrong.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use std::fs;
+use std::path::Path;
+
+use burn::tensor::DType;
+use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+use stepfn_models::checkpoint::Checkpoint;
+use stepfn_models::tokenizer::Tokenizer;
+use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
+use stepfn_models::{Model, ModelError};
+use stepfn_tests::gguf::{GgufFile, Metadata};
+use stepfn_tests::golden::folder;
+use stepfn_tests::models::states;
+
+type Flex = stepfn_cpu::flex::Backend;
+
+fn json(path: impl AsRef<Path>) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The golden Llama as a GGUF file.
+fn llama() -> GgufFile {
+    let golden = folder().join("models/llama");
+    GgufFile::llama(&json(golden.join("config.json")), &fs::read(golden.join("model.safetensors")).unwrap())
+}
+
+fn load(file: &GgufFile) -> Result<Model<Flex>, ModelError> {
+    load_bytes(file.bytes())
+}
+
+fn load_bytes(bytes: Vec<u8>) -> Result<Model<Flex>, ModelError> {
+    let checkpoint = Checkpoint::from_gguf_bytes("model.gguf", bytes)?;
+    Model::from_checkpoint(&checkpoint, DType::F32, &Default::default())
+}
+
+fn outputs(model: &Model<Flex>) -> Vec<Vec<f64>> {
+    let texts = vec![vec![1, 5, 9, 30, 7, 61, 12], vec![44, 3, 8]];
+    let batch = TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right).unwrap();
+    states(model, &batch, &Dropout::Off)
+}
+
+#[test]
+fn a_gguf_file_is_the_model_that_it_was_converted_from() {
+    let golden = Model::<Flex>::load(folder().join("models/llama"), DType::F32, &Default::default()).unwrap();
+    let mut expected = golden.config().clone();
+    let model = load(&llama()).unwrap();
+    // GGUF has no dropout.
+    expected.decoder.dropout = model.config().decoder.dropout;
+    assert_eq!(*model.config(), expected);
+    assert_eq!(outputs(&model), outputs(&golden), "to the bit");
+}
+
+/// Half-precision elements of both kinds, which lose digits.
+#[test]
+fn half_precision_elements_are_read() {
+    let full = outputs(&load(&llama()).unwrap());
+    for (kind, tolerance) in [(1, 0.02), (30, 0.15)] {
+        let mut file = llama();
+        for (_, _, number, bytes) in &mut file.tensors {
+            *number = kind;
+            let values = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            *bytes = match kind {
+                1 => values.flat_map(|value| burn::tensor::f16::from_f32(value).to_le_bytes()).collect(),
+                _ => values.flat_map(|value| burn::tensor::bf16::from_f32(value).to_le_bytes()).collect(),
+            };
+        }
+        let half = outputs(&load(&file).unwrap());
+        assert_ne!(half, full);
+        let pairs = half.iter().flatten().zip(full.iter().flatten());
+        let mean = pairs.clone().map(|(a, b)| (a - b).abs()).sum::<f64>() / pairs.count() as f64;
+        assert!(mean < tolerance, "type {kind}: {mean}");
+    }
+}
+
+#[test]
+fn quantized_blocks_have_the_values_that_ggml_gives_them() {
+    #[derive(Deserialize)]
+    struct Case {
+        #[serde(rename = "type")]
+        name: String,
+        number: u32,
+        bytes: String,
+        values: Vec<f32>,
+    }
+    let cases: Vec<Case> = serde_json::from_value(json(folder().join("gguf/blocks.json"))).unwrap();
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        let byte = |at: usize| u8::from_str_radix(&case.bytes[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..case.bytes.len()).step_by(2).map(byte).collect();
+        let mut file = llama();
+        file.tensors.push(("quantized.weight".to_owned(), vec![3, case.values.len() / 3], case.number, bytes));
+        let checkpoint = Checkpoint::from_gguf_bytes("model.gguf", file.bytes()).unwrap();
+        let data = checkpoint.read("quantized.weight").unwrap();
+        let values: Vec<f32> = data.iter::<f32>().collect();
+        for (at, (value, expected)) in values.iter().zip(&case.values).enumerate() {
+            let close = (value - expected).abs() <= 1e-6 * expected.abs().max(1.0);
+            assert!(close, "{}, element {at}: {value} instead of {expected}", case.name);
+        }
+        assert_eq!(values.len(), case.values.len());
+    }
+}
+
+fn agrees(file: &GgufFile, golden: &Path) {
+    let tokenizer = Tokenizer::from_gguf_bytes(Path::new("model.gguf"), &file.bytes()).unwrap();
+    let expected = json(golden.join("expected.json"));
+    for case in expected["cases"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        let ids = |special| tokenizer.encode(text, special).unwrap().iter().map(|token| token.id).collect::<Vec<_>>();
+        assert_eq!(serde_json::json!(ids(true)), case["ids"], "{text:?}");
+        assert_eq!(tokenizer.decode(&ids(true), true).unwrap(), case["decoded"], "{text:?}");
+    }
+}
+
+#[test]
+fn byte_level_tokenizers_are_read() {
+    let golden = folder().join("models/tokenizers/byte_bpe");
+    let tokenizer = json(golden.join("tokenizer.json"));
+    let mut file = GgufFile::byte_level(&tokenizer);
+    agrees(&file, &golden);
+    let read = Tokenizer::from_gguf_bytes(Path::new("model.gguf"), &file.bytes()).unwrap();
+    assert_eq!(read.eos(), Some(("<|endoftext|>", 0)));
+    assert_eq!(read.bos(), None);
+    file.set("tokenizer.ggml.pre", Metadata::Text("tekken".to_owned()));
+    let error = Tokenizer::from_gguf_bytes(Path::new("model.gguf"), &file.bytes()).unwrap_err().to_string();
+    let expected = "model.gguf: metadata `tokenizer.ggml.pre`: expected gpt-2, smollm or llama-bpe, found `tekken`";
+    assert_eq!(error, expected);
+}
+
+#[test]
+fn sentence_piece_tokenizers_get_their_merges_from_scores() {
+    let golden = folder().join("models/tokenizers/byte_fallback");
+    agrees(&GgufFile::sentence_piece(&json(golden.join("tokenizer.json"))), &golden);
+}
+
+fn error(change: impl FnOnce(&mut GgufFile)) -> String {
+    let mut file = llama();
+    change(&mut file);
+    let message = load(&file).map(|_| ()).unwrap_err().to_string();
+    assert!(message.starts_with("model.gguf") || message.starts_with("config.json"), "{message}");
+    message
+}
+
+#[test]
+fn what_is_not_read_is_an_error_that_says_so() {
+    let text = |text: &str| Metadata::Text(text.to_owned());
+    let message = error(|file| file.set("general.architecture", text("qwen2")));
+    assert!(message.contains("`general.architecture`: expected llama"), "{message}");
+    let message = error(|file| file.set("llama.rope.scaling.type", text("yarn")));
+    assert!(message.contains("expected none or linear, found yarn"), "{message}");
+    let message = error(|file| file.set("llama.expert_count", Metadata::Number(8)));
+    assert!(message.contains("mixtures of experts"), "{message}");
+    let message = error(|file| file.tensors.push(("rope_freqs.weight".to_owned(), vec![4], 0, vec![0; 16])));
+    assert!(message.contains("`rope_freqs.weight`") && message.contains("safetensors"), "{message}");
+    let message = error(|file| file.tensors[0].2 = 10);
+    assert!(message.contains("one of F32, F16, BF16, Q8_0") && message.contains("type 10"), "{message}");
+    let message = error(|file| file.metadata.retain(|(key, _)| key != "llama.block_count"));
+    assert!(message.contains("`llama.block_count`: expected a whole number, found nothing"), "{message}");
+    let message = error(|file| file.set("llama.block_count", Metadata::Number(1_000_000_000)));
+    assert!(message.contains("num_hidden_layers"), "{message}");
+    let message = error(|file| file.set("llama.block_count", Metadata::Number(3)));
+    assert!(message.contains("no tensor `model.layers.2."), "{message}");
+    let message = error(|file| file.set("llama.block_count", Metadata::Number(1)));
+    assert!(message.contains("belongs to no part"), "{message}");
+    let message = error(|file| file.set("llama.feed_forward_length", Metadata::Number(57)));
+    assert!(message.contains("expected shape"), "{message}");
+    let message = error(|file| file.tensors[1] = file.tensors[0].clone());
+    assert!(message.contains("stands there twice"), "{message}");
+    let message = error(|file| file.set("general.alignment", Metadata::Number(7)));
+    assert!(message.contains("a power of two"), "{message}");
+    let message = error(|file| file.tensors[0].1 = vec![usize::MAX / 2, usize::MAX / 2]);
+    assert!(message.contains("a place within"), "{message}");
+    let message = error(|file| file.tensors[0].1 = vec![1; 5]);
+    assert!(message.contains("at most 4 dimensions"), "{message}");
+}
+
+#[test]
+fn damaged_files_are_errors_that_name_the_file() {
+    let whole = llama().bytes();
+    for length in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
+        let error = load_bytes(whole[..length].to_vec()).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("model.gguf"), "{error}");
+    }
+    let mut other = whole.clone();
+    other[4] = 1;
+    let error = load_bytes(other).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("version 2 or 3"), "{error}");
+    // The number of tensors, of keys, the length of the first key.
+    for at in [8, 16, 24] {
+        let mut absurd = whole.clone();
+        absurd[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
+        let error = load_bytes(absurd).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("in what is left of the file, found 18446744073709551615"), "{error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    /// Whatever is done to the bytes before the elements, loading ends with a model or an error.
+    #[test]
+    fn damaged_files_never_panic(at in any::<prop::sample::Index>(), byte: u8) {
+        let mut bytes = llama().bytes();
+        let elements: usize = llama().tensors.iter().map(|tensor| tensor.3.len()).sum();
+        let at = at.index(bytes.len() - elements);
+        bytes[at] = byte;
+        let _ = load_bytes(bytes);
+    }
+}

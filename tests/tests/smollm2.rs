@@ -1,0 +1,71 @@
+//! SmolLM2-135M, as people have it, against transformers with the same weights (`real/smollm2.py`).
+//!
+//! The file is not part of the repository: `STEPFN_SMOLLM2` says where it is, and `.ci/run` gets it. Where there is none, this says so.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::DType;
+use serde::Deserialize;
+use stepfn_models::Model;
+use stepfn_models::generation::GenerationSettings;
+use stepfn_models::tokenizer::Tokenizer;
+use stepfn_models::transformer::{PaddingSide, Pass, TokenBatch};
+
+type Flex = stepfn_cpu::flex::Backend;
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    /// Of every position.
+    top_ids: Vec<Vec<usize>>,
+    top_logits: Vec<Vec<f64>>,
+    greedy: Vec<u32>,
+}
+
+fn file() -> Option<PathBuf> {
+    let path = std::env::var_os("STEPFN_SMOLLM2").map(PathBuf::from);
+    match &path {
+        None => println!(
+            "SKIPPED: SmolLM2. Get it with `python3 tests/real/smollm2.py get target/real`, and set STEPFN_SMOLLM2 to its path."
+        ),
+        Some(path) => assert!(path.is_file(), "STEPFN_SMOLLM2: {} is no file", path.display()),
+    }
+    path
+}
+
+#[test]
+fn smollm2_agrees_with_transformers() {
+    let Some(path) = file() else { return };
+    let golden = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("real/smollm2.json")).unwrap();
+    let cases: Vec<Case> = serde_json::from_slice(&golden).unwrap();
+    let tokenizer = Tokenizer::open(&path).unwrap();
+    let model = Model::<Flex>::load(&path, DType::F32, &Default::default()).unwrap();
+    let vocab = model.config().vocab_size;
+    tokenizer.check_vocab(vocab).unwrap();
+    for case in &cases {
+        let ids: Vec<u32> = tokenizer.encode(&case.text, false).unwrap().iter().map(|token| token.id).collect();
+        assert_eq!(ids, case.ids, "{:?}", case.text);
+        assert_eq!(tokenizer.decode(&ids, false).unwrap(), case.text);
+        let batch = TokenBatch::new(vec![ids.clone()], vocab, PaddingSide::Right).unwrap();
+        let decoder = model.decoder();
+        let output = decoder.forward(decoder.embed(&batch), Pass::new(&batch)).unwrap();
+        let logits: Vec<f64> = model.logits(output.last).into_data().iter::<f64>().collect();
+        let mut largest = 0.0_f64;
+        for (position, (top, expected)) in case.top_ids.iter().zip(&case.top_logits).enumerate() {
+            for (id, expected) in top.iter().zip(expected) {
+                largest = largest.max((logits[position * vocab + id] - expected).abs());
+            }
+        }
+        println!("{:?}: largest difference of logits {largest:.1e}", case.text);
+        // Logits of about 20, in f32 through 30 layers: 5e-5 when this was written.
+        assert!(largest < 5e-4, "{:?}: logits differ by {largest}", case.text);
+        let settings = GenerationSettings { max_new_tokens: case.greedy.len(), ..GenerationSettings::default() };
+        let written = model.generate(None, &ids, &settings).unwrap();
+        assert_eq!(written[0].ids, case.greedy, "{:?}", case.text);
+    }
+    let paris = tokenizer.decode(&cases[0].greedy[..1], false).unwrap();
+    assert_eq!((cases[0].text.as_str(), paris.as_str()), ("The capital of France is", " Paris"));
+}
