@@ -1,0 +1,101 @@
+//! Measures the models on what was held out of their training: the figures of their cards.
+//!
+//! ```sh
+//! crates/stepfn-zoo/fetch.sh
+//! cargo run --release -p stepfn-zoo --example measure
+//! ```
+//!
+//! Arguments, all optional: `g2p=FOLDER verse=FOLDER` (checkpoints to measure instead of those compiled in), `dictionary=target/g2p/cmudict.dict`,
+//! `bible=target/verse/bible.txt`, `samples=FOLDER` (write a sample of what is held out there, for the crate's tests).
+
+#![allow(clippy::print_stdout, reason = "a program that reports what it finds")]
+
+mod pronunciation;
+mod training;
+mod verses;
+
+use std::fs;
+
+use burn::tensor::DType;
+use stepfn_models::Model;
+use stepfn_models::tokenizer::Tokenizer;
+use stepfn_zoo::EmbeddedModel;
+use training::{Arguments, Outcome};
+use verses::trigram::Trigram;
+use verses::windows;
+
+type Backend = stepfn_cpu::Backend;
+
+/// Words in the sample.
+const SAMPLED_WORDS: usize = 200;
+/// Chapters in the sample.
+const SAMPLED_CHAPTERS: usize = 6;
+
+fn main() -> Outcome<()> {
+    let arguments = Arguments::read(&["g2p", "verse", "dictionary", "bible", "samples"])?;
+    measure_g2p(&arguments)?;
+    measure_verse(&arguments)
+}
+
+/// The checkpoint in the folder that an argument names, or the one compiled in.
+fn load(arguments: &Arguments, embedded: &EmbeddedModel) -> Outcome<(Model<Backend>, Tokenizer)> {
+    let folder: String = arguments.get(embedded.name, String::new())?;
+    if folder.is_empty() {
+        return Ok((embedded.model(DType::F32, &Default::default())?, embedded.tokenizer()?));
+    }
+    Ok((Model::load(&folder, DType::F32, &Default::default())?, Tokenizer::from_folder(&folder)?))
+}
+
+fn measure_g2p(arguments: &Arguments) -> Outcome<()> {
+    let (model, tokenizer) = load(arguments, stepfn_zoo::g2p())?;
+    let dictionary = pronunciation::dictionary(&arguments.path("dictionary", "target/g2p/cmudict.dict")?)?;
+    let held_out: Vec<_> = dictionary.iter().filter(|(word, _)| pronunciation::is_held_out(word)).collect();
+    let [stressed, bare] = pronunciation::error_rates(&model, &tokenizer, &held_out)?;
+    let percent = |rate: f64| format!("{:.2} %", 100.0 * rate);
+    println!("g2p, {} held-out words, greedy:", held_out.len());
+    println!(
+        "  with stress:    phonemes wrong {}, words wrong {}",
+        percent(stressed.phonemes),
+        percent(stressed.words)
+    );
+    println!("  without stress: phonemes wrong {}, words wrong {}", percent(bare.phonemes), percent(bare.words));
+    let samples: String = arguments.get("samples", String::new())?;
+    if !samples.is_empty() {
+        let sampled = held_out.iter().step_by(held_out.len() / SAMPLED_WORDS).take(SAMPLED_WORDS);
+        let line = |(word, pronunciations): &(&String, &Vec<String>)| {
+            pronunciations.iter().map(|phonemes| format!("{word} {phonemes}\n")).collect::<String>()
+        };
+        fs::write(format!("{samples}/held_out.dict"), sampled.map(line).collect::<String>())?;
+    }
+    Ok(())
+}
+
+fn measure_verse(arguments: &Arguments) -> Outcome<()> {
+    let (model, tokenizer) = load(arguments, stepfn_zoo::verse())?;
+    let chapters = verses::chapters(&arguments.path("bible", "target/verse/bible.txt")?)?;
+    let (mut learned, mut held_out) = (vec![], vec![]);
+    for chapter in &chapters {
+        let tokens = verses::tokens(&tokenizer, chapter)?;
+        if verses::is_held_out(chapter) { held_out.push(tokens) } else { learned.push(tokens) }
+    }
+    let whole =
+        |chapters: &[Vec<Vec<u32>>]| -> Vec<Vec<u32>> { chapters.iter().map(|verses| verses.concat()).collect() };
+    let trigram = Trigram::new(whole(&learned).iter().map(Vec::as_slice), tokenizer.vocab_size());
+    let baseline = trigram.mean_surprisal(whole(&held_out).iter().map(Vec::as_slice)).exp();
+    let windows: Vec<_> = held_out.iter().flat_map(|verses| windows(verses, 0)).collect();
+    let (surprisal, count) = verses::mean_surprisal(&model, &windows)?;
+    println!("verse, {} held-out chapters, {count} tokens:", held_out.len());
+    println!("  perplexity {:.2}; of a trigram model with Kneser-Ney smoothing {baseline:.2}", surprisal.exp());
+    let samples: String = arguments.get("samples", String::new())?;
+    if !samples.is_empty() {
+        let held_out: Vec<_> = chapters.iter().filter(|chapter| verses::is_held_out(chapter)).collect();
+        let sampled = held_out.iter().step_by(held_out.len() / SAMPLED_CHAPTERS).take(SAMPLED_CHAPTERS);
+        let text = |chapter: &&verses::Chapter| {
+            let verse = |(number, verse): (usize, &String)| format!("  {} {verse}\n", number + 1);
+            let verses: String = chapter.verses.iter().enumerate().map(verse).collect();
+            format!("\n{}\n\n{verses}", chapter.name)
+        };
+        fs::write(format!("{samples}/held_out.txt"), sampled.map(text).collect::<String>())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! The models that are compiled in: they load, are as small as promised, and as good as their cards say on a sample of what was held out.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+#[path = "../examples/pronunciation/mod.rs"]
+mod pronunciation;
+#[path = "../examples/verses/mod.rs"]
+mod verses;
+
+use std::path::Path;
+
+use burn::tensor::DType;
+use stepfn_models::Model;
+use stepfn_models::tokenizer::Tokenizer;
+use stepfn_zoo::EmbeddedModel;
+
+type Backend = stepfn_cpu::Backend;
+
+fn load(embedded: &EmbeddedModel) -> (Model<Backend>, Tokenizer) {
+    (embedded.model(DType::F32, &Default::default()).unwrap(), embedded.tokenizer().unwrap())
+}
+
+fn sample(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+#[test]
+fn models_are_small_and_whole() {
+    for embedded in stepfn_zoo::all() {
+        let (model, tokenizer) = load(embedded);
+        tokenizer.check_vocab(model.config().vocab_size).unwrap();
+        embedded.generation_settings().unwrap().validate().unwrap();
+        let checkpoint = embedded.checkpoint().unwrap();
+        let size = |tensor: &str| checkpoint.shape(tensor).unwrap().iter().product::<usize>();
+        assert!(checkpoint.names().map(size).sum::<usize>() <= 2_000_000, "{} has too many parameters", embedded.name);
+        assert!(embedded.weights.len() <= 4 << 20, "{} is too large a file", embedded.name);
+        assert_eq!(stepfn_zoo::find(embedded.name), Some(embedded));
+    }
+    assert!(stepfn_zoo::g2p().card.contains("Carnegie Mellon University"), "the notice of CMUdict is missing");
+    assert_eq!(stepfn_zoo::find("gpt2"), None);
+}
+
+/// What the model writes for a spelling, as a user would ask for it.
+fn pronounced(model: &Model<Backend>, tokenizer: &Tokenizer, spelling: &str) -> String {
+    let settings = stepfn_zoo::g2p().generation_settings().unwrap();
+    let source = pronunciation::ids(tokenizer, spelling).unwrap();
+    let best = model.generate(Some(&source), &[pronunciation::PAD], &settings).unwrap().remove(0);
+    assert!(best.finished, "{spelling} goes on for ever");
+    tokenizer.decode(&best.ids, true).unwrap()
+}
+
+#[test]
+fn spellings_are_pronounced() {
+    let (model, tokenizer) = load(stepfn_zoo::g2p());
+    assert_eq!(pronounced(&model, &tokenizer, "phonetics"), "F AH0 N EH1 T IH0 K S");
+    // Capitals and accents are nothing of their own.
+    assert_eq!(pronounced(&model, &tokenizer, "Phonétics"), "F AH0 N EH1 T IH0 K S");
+    for (spelling, right) in HELD_OUT_WORDS {
+        assert!(pronunciation::is_held_out(spelling), "{spelling} was learned");
+        assert_eq!(pronounced(&model, &tokenizer, spelling), right, "{spelling}");
+    }
+}
+
+/// Words that were not learned.
+const HELD_OUT_WORDS: [(&str, &str); 4] = [
+    ("norberto", "N AO0 R B EH1 R T OW0"),
+    ("pollination", "P AA2 L AH0 N EY1 SH AH0 N"),
+    ("ridgefield", "R IH1 JH F IY2 L D"),
+    ("shucks", "SH AH1 K S"),
+];
+
+#[test]
+fn letters_and_phonemes_are_tokens() {
+    let tokenizer = stepfn_zoo::g2p().tokenizer().unwrap();
+    let surfaces = |text: &str| -> Vec<String> {
+        tokenizer.encode(text, true).unwrap().into_iter().map(|token| token.surface).collect()
+    };
+    assert_eq!(surfaces("Don't"), ["D", "o", "n", "'", "t", "</s>"]);
+    assert_eq!(surfaces("F AH0 N EH1"), ["F", "AH0", "N", "EH1", "</s>"]);
+    let ids = pronunciation::ids(&tokenizer, "F AH0 N EH1").unwrap();
+    assert_eq!(tokenizer.decode(&ids, true).unwrap(), "F AH0 N EH1");
+    assert_eq!(pronunciation::ids(&tokenizer, "don't").unwrap(), pronunciation::ids(&tokenizer, "DON'T").unwrap());
+}
+
+#[test]
+fn pronunciations_of_held_out_words_are_as_good_as_the_card_says() {
+    let (model, tokenizer) = load(stepfn_zoo::g2p());
+    let words = pronunciation::dictionary(&sample("held_out.dict")).unwrap();
+    assert_eq!(words.len(), 200);
+    assert!(words.keys().all(|word| pronunciation::is_held_out(word)), "a word of the sample was learned");
+    let [stressed, bare] = pronunciation::error_rates(&model, &tokenizer, &words.iter().collect::<Vec<_>>()).unwrap();
+    assert!(bare.phonemes <= 0.09 && bare.words <= 0.38, "without stress: {bare:?}");
+    assert!(stressed.phonemes <= 0.12 && stressed.words <= 0.45, "with stress: {stressed:?}");
+}
+
+#[test]
+fn held_out_chapters_are_less_surprising_than_to_a_trigram() {
+    /// Of the trigram model, on all held-out chapters.
+    const TRIGRAM: f64 = 28.72;
+    let (model, tokenizer) = load(stepfn_zoo::verse());
+    let chapters = verses::chapters(&sample("held_out.txt")).unwrap();
+    assert!(chapters.len() >= 6 && chapters.iter().all(verses::is_held_out), "a chapter of the sample was learned");
+    let tokens = chapters.iter().map(|chapter| verses::tokens(&tokenizer, chapter).unwrap());
+    let windows: Vec<_> = tokens.flat_map(|verses| verses::windows(&verses, 0)).collect();
+    let (surprisal, _) = verses::mean_surprisal(&model, &windows).unwrap();
+    assert!(surprisal.exp() < 0.9 * TRIGRAM, "perplexity {}", surprisal.exp());
+}
+
+#[test]
+fn verses_go_on() {
+    let (model, tokenizer) = load(stepfn_zoo::verse());
+    let prompt: Vec<u32> = tokenizer.encode("In the beginning", true).unwrap().iter().map(|token| token.id).collect();
+    assert_eq!(prompt[0], verses::BEGIN);
+    let settings = stepfn_models::generation::GenerationSettings {
+        max_new_tokens: 8,
+        ..stepfn_zoo::verse().generation_settings().unwrap()
+    };
+    let best = model.generate(None, &prompt, &settings).unwrap().remove(0);
+    let text = tokenizer.decode(&best.ids, true).unwrap();
+    assert!(text.starts_with(' ') && text.split_whitespace().count() >= 2, "`In the beginning` goes on with `{text}`");
+}
