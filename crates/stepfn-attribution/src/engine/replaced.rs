@@ -146,8 +146,17 @@ impl<'s, 'a, B: Backend> Replacing<'s, 'a, B> {
         let at_once = self.subject.at_once(steps);
         let whole = |members: &[(usize, usize)]| Group { first: None, members: members.to_vec() };
         let mut groups: Vec<Group> = sourced.chunks(at_once).map(whole).collect();
-        groups.extend(nearby(&later, width, at_once * width));
+        groups.extend(nearby(&later, width, |copies, first| self.fits(copies, first, width)));
         groups
+    }
+
+    /// Whether so many variants that run from `first` on keep to the budget: activations of the places that run, keys and values of all.
+    fn fits(&self, copies: usize, first: usize, width: usize) -> bool {
+        let config = self.subject.model.config();
+        let attention = &config.decoder.attention;
+        let kept = 2 * attention.n_kv_heads * attention.head_dim * config.decoder.n_layers;
+        let floats = copies * (width * kept + (width - first) * config.floats_per_token() / 2);
+        floats * 4 <= self.subject.options.memory / 4
     }
 
     /// Variants that share nothing with the text: `[variants, steps]`.
@@ -204,8 +213,9 @@ impl<'s, 'a, B: Backend> Replacing<'s, 'a, B> {
     }
 }
 
-/// Groups of variants that differ from a place on, sorted by it: they run from the first of these places, `most` rows at once at most.
-fn nearby(sorted: &[(usize, usize)], width: usize, most: usize) -> Vec<Group> {
+/// Groups of variants that differ from a place on, sorted by it: they run from the first of these places. `fits` says whether so many may run from
+/// a place on; one always does.
+fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
     /// From so many rows on, products cost what their rows do: rows that need not run should not.
     const ROWS: usize = 256;
     /// Beyond that, one row in so many may be one that the variant shares with the text.
@@ -215,9 +225,10 @@ fn nearby(sorted: &[(usize, usize)], width: usize, most: usize) -> Vec<Group> {
     for &(number, first) in sorted {
         let open = groups.last_mut().and_then(|group| {
             let start = group.first?;
-            let rows = (group.members.len() + 1) * (width - start);
+            let copies = group.members.len() + 1;
+            let rows = copies * (width - start);
             let waste = wasted + first - start;
-            (rows <= most && (rows <= ROWS || waste * WASTE <= rows)).then_some((group, waste))
+            (fits(copies, start) && (rows <= ROWS || waste * WASTE <= rows)).then_some((group, waste))
         });
         match open {
             Some((group, waste)) => {
@@ -254,7 +265,7 @@ mod tests {
         ) {
             firsts.sort_unstable();
             let sorted: Vec<(usize, usize)> = firsts.into_iter().enumerate().collect();
-            let groups = nearby(&sorted, 40, most);
+            let groups = nearby(&sorted, 40, |copies, first| copies * (40 - first) <= most);
             let members: Vec<(usize, usize)> = groups.iter().flat_map(|group| group.members.clone()).collect();
             prop_assert_eq!(members, sorted);
             for group in &groups {
@@ -298,7 +309,7 @@ mod tests {
     #[test]
     fn hiding_each_token_of_a_long_text_runs_about_half_the_places() {
         let sorted: Vec<(usize, usize)> = (0..400).map(|place| (place, place)).collect();
-        let rows: usize = nearby(&sorted, 400, usize::MAX)
+        let rows: usize = nearby(&sorted, 400, |_, _| true)
             .iter()
             .map(|group| group.members.len() * (400 - group.first.unwrap_or(0)))
             .sum();

@@ -85,20 +85,23 @@ impl Attribute for Lime {
                 let samples = samples.iter().zip(&values).map(|(present, values)| {
                     (present[..seen].iter().map(|&present| f64::from(u8::from(present))).collect(), values[index])
                 });
-                self.fit(&core::iter::once(whole).chain(samples).collect::<Vec<(Vec<f64>, f64)>>())
+                self.fit(&core::iter::once(whole).chain(samples).collect::<Vec<Sample>>())
             })
             .collect();
         players.found(subject, &scores, None)
     }
 }
 
+/// Which tokens are present, and the function's value.
+type Sample = (Vec<f64>, f64);
+
 impl Lime {
     /// The coefficients; the intercept is what is left of the mean, so that it has no penalty.
-    fn fit(&self, samples: &[(Vec<f64>, f64)]) -> Vec<f64> {
+    fn fit(&self, samples: &[Sample]) -> Vec<f64> {
         let unknowns = samples[0].0.len();
         let weights: Vec<f64> = samples.iter().map(|(z, _)| self.weight(z)).collect();
         let all: f64 = weights.iter().sum();
-        let mean = |f: &dyn Fn(&(Vec<f64>, f64)) -> f64| -> f64 {
+        let mean = |f: &dyn Fn(&Sample) -> f64| -> f64 {
             samples.iter().zip(&weights).map(|(sample, weight)| weight * f(sample)).sum::<f64>() / all
         };
         let centre: Vec<f64> = (0..unknowns).map(|token| mean(&|(z, _)| z[token])).collect();
@@ -128,7 +131,7 @@ mod tests {
     fn samples_of_a_linear_function_give_its_coefficients() {
         let exact = [0.5, -2.0, 0.25];
         let value = |z: &[f64]| 3.0 + z.iter().zip(exact).map(|(z, beta)| z * beta).sum::<f64>();
-        let all: Vec<(Vec<f64>, f64)> = (0..8_u32)
+        let all: Vec<Sample> = (0..8_u32)
             .map(|set| (0..3).map(|token| f64::from(set >> token & 1)).collect::<Vec<f64>>())
             .map(|z| (z.clone(), value(&z)))
             .collect();

@@ -216,7 +216,7 @@ proptest! {
     #[test]
     fn a_group_of_all_tokens_has_the_whole_change_in_equal_parts(text in text()) {
         let causal = Text { source: None, ..text };
-        let features = [Features { source: vec![], target: vec![0..causal.target.len()] }];
+        let features = [Features { source: vec![], target: core::iter::once(0..causal.target.len()).collect() }];
         let options = AttributionOptions { features: &features, ..options() };
         let changes = changes(&causal, &options);
         for (name, parameters) in [("kernel_shap", json!({})), ("shapley_sampling", json!({})), ("occlusion", json!({ "abs": false }))] {
