@@ -26,31 +26,15 @@ pub(crate) struct Loaded<B: Backend> {
     generation: GenerationOptions,
 }
 
-/// A model that is compiled in.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Embedded {
-    pub(crate) name: &'static str,
-    pub(crate) family: &'static str,
-    pub(crate) summary: &'static str,
-}
-
-/// The models that are compiled in.
-pub(crate) const EMBEDDED: [Embedded; 0] = [];
-
 impl<B: Backend> Loaded<B> {
     /// Finds the model and loads it.
     pub(crate) fn load(args: &ModelArgs, generation: &GenerationArgs, place: &Place<B>) -> Result<Self, Failure> {
         let changes = changes(generation)?;
-        let name = args.model.clone().ok_or_else(|| {
-            Failure::usage("no model was given", "give one with --model FOLDER (see `stepfn list models`)")
-        })?;
-        let folder = find(&name)?;
-        let checkpoint = Checkpoint::open(&folder)?;
-        let tokenizer = Tokenizer::open(&folder)?;
+        let name = args.model.clone().unwrap_or_else(|| stepfn_zoo::g2p().name.to_owned());
+        let Files { checkpoint, tokenizer, generation: published } = Files::find(&name)?;
         let model = Model::from_checkpoint(&checkpoint, place.dtype, &place.device)?;
         tokenizer.check_vocab(model.config().vocab_size)?;
         let changes = with_language(changes, generation, &tokenizer)?;
-        let published = generation_config(&folder, &checkpoint)?;
         let mut generation = GenerationOptions::new(&published, &changes, model.config())?;
         generation.settings.seed = args.seed;
         Ok(Self { name, model, tokenizer, generation })
@@ -62,8 +46,30 @@ impl<B: Backend> Loaded<B> {
     }
 }
 
+/// What a model is read from.
+struct Files {
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    /// `generation_config.json`, or what says the same.
+    generation: Value,
+}
+
+impl Files {
+    /// A folder of that name, a model that is compiled in, or one on a hub: in this order.
+    fn find(name: &str) -> Result<Self, Failure> {
+        if let Some(embedded) = stepfn_zoo::find(name).filter(|_| !Path::new(name).exists()) {
+            let generation = serde_json::from_str(embedded.generation_config).unwrap_or_default();
+            return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizer: embedded.tokenizer()?, generation });
+        }
+        let folder = locate(name)?;
+        let checkpoint = Checkpoint::open(&folder)?;
+        let generation = generation_config(&folder, &checkpoint)?;
+        Ok(Self { checkpoint, tokenizer: Tokenizer::open(&folder)?, generation })
+    }
+}
+
 /// The folder of a model, or its GGUF file; from a hub, if there is none here and it is a name there.
-fn find(name: &str) -> Result<PathBuf, Failure> {
+fn locate(name: &str) -> Result<PathBuf, Failure> {
     let path = PathBuf::from(name);
     if path.exists() {
         return Ok(path);
@@ -76,7 +82,7 @@ fn find(name: &str) -> Result<PathBuf, Failure> {
         return Ok(Hub::from_env().fetch(&name)?);
     }
     let hint = "give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a hub's org/name";
-    let nearest = nearest(name, EMBEDDED.iter().map(|model| model.name));
+    let nearest = nearest(name, stepfn_zoo::all().iter().map(|model| model.name));
     let meant = nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"));
     Err(Failure::work(format!("there is no model `{name}`{meant}"), hint))
 }

@@ -130,7 +130,11 @@ fn stage(name: &str, arguments: Vec<Argument>) -> Result<Stage, AttributionError
             Ok(Stage::Subwords { side, function })
         }
         "split" => split(&arguments),
-        _ => Err(wrong("stage", format!("one of {}", Stage::ABOUT.map(|(name, _)| name).join(", ")), format!("`{name}`"))),
+        _ => Err(wrong(
+            "stage",
+            format!("one of {}", Stage::ABOUT.map(|(name, _)| name).join(", ")),
+            format!("`{name}`"),
+        )),
     }
 }
 

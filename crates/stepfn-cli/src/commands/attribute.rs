@@ -102,6 +102,7 @@ impl OnBackend for Attribute<'_> {
                     raw,
                     baseline: preparer.baseline(),
                     contrast_force_inputs: args.contrast_force_inputs,
+                    features: Default::default(),
                     progress: Some(&done),
                 };
                 let answer = asked.request.and_then(|request| {

@@ -6,7 +6,6 @@ use stepfn_models::families;
 use crate::args::{ListArgs, Listing};
 use crate::backend;
 use crate::failure::Failure;
-use crate::model::EMBEDDED;
 use crate::output::{Record, Sink, aligned, csv_lines};
 
 /// Lists what was asked for.
@@ -25,8 +24,12 @@ pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
 }
 
 fn models() -> List {
-    let row = |model: &crate::model::Embedded| [model.name, model.family, model.summary].map(str::to_owned).to_vec();
-    List::new(&["name", "family", "summary"], EMBEDDED.iter().map(row).collect())
+    let row = |model: &stepfn_zoo::EmbeddedModel| {
+        let config: Value = serde_json::from_str(model.config).unwrap_or_default();
+        let family = config["model_type"].as_str().unwrap_or_default();
+        [model.name, family, model.summary].map(str::to_owned).to_vec()
+    };
+    List::new(&["name", "family", "summary"], stepfn_zoo::all().iter().map(row).collect())
 }
 
 fn families() -> List {
