@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use stepfn_attribution::AttributionError;
+use stepfn_attribution::{AttributionError, methods};
 use stepfn_core::StepError;
 use stepfn_core::device::DeviceError;
 use stepfn_models::ModelError;
@@ -119,6 +119,10 @@ impl From<AttributionError> for Failure {
             AttributionError::Model(error) => error.into(),
             AttributionError::Step(error) => error.into(),
             AttributionError::StepOfText { error, .. } => Self::work(what, step_hint(&error)),
+            AttributionError::UnknownMethod { .. } => Self::usage(what, "see `stepfn list methods`"),
+            AttributionError::Parameter { of, .. } if methods().iter().any(|method| method.name == of) => {
+                Self::usage(what, "see `stepfn list methods` for the parameters and their defaults")
+            }
             AttributionError::Parameter { .. } => Self::usage(what, "change the option; --help says what it takes"),
             AttributionError::Text { .. } => Self::work(what, "change that text (texts are counted from 0)"),
             _ => Self::work(what, "see --help"),

@@ -1,0 +1,167 @@
+//! `stepfn attribute` and `stepfn show` as a user runs them.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[allow(dead_code, reason = "the tests of other commands need more of it")]
+mod fixture;
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use self::fixture::{Done, Scratch, goldens, model, stepfn, words};
+
+/// Ids of a golden text, its steps, and golden saliencies of `probability`, `[token][step]`: L2 norms over hidden units.
+fn golden_saliency() -> (Vec<u32>, usize, Vec<Vec<Option<f64>>>) {
+    let path = goldens().parent().unwrap().join("attribution/gpt2.json");
+    let golden: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let text = &golden["texts"][0];
+    let ids: Vec<u32> = text["target"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let first = text["steps"][0].as_u64().unwrap() as usize;
+    let result = golden["results"].as_array().unwrap().iter().find(|result| {
+        result["text"] == 0 && result["method"] == "saliency" && result["attributed_fn"] == "probability"
+    });
+    let scores = &result.unwrap()["target_scores"];
+    let shape: Vec<usize> = scores["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect();
+    let values: Vec<Option<f64>> = scores["values"].as_array().unwrap().iter().map(Value::as_f64).collect();
+    let norm = |units: &[Option<f64>]| units.iter().map(|unit| unit.map(|unit| unit * unit)).sum::<Option<f64>>();
+    let row = |row: &[Option<f64>]| row.chunks(shape[2]).map(|units| norm(units).map(f64::sqrt)).collect();
+    (ids, first, values.chunks(shape[1] * shape[2]).map(row).collect())
+}
+
+fn attribute(rest: &[&str]) -> Done {
+    stepfn(["attribute"].iter().chain(rest))
+}
+
+#[test]
+fn without_a_model_a_word_is_pronounced_and_its_letters_are_looked_at() {
+    let map = attribute(&["phonetics"]);
+    assert_eq!((map.code, map.err.as_str()), (0, ""));
+    let rows: Vec<&str> = map.out.lines().filter(|line| line.ends_with(|c: char| c.is_ascii_digit())).collect();
+    let letters: String = rows.iter().filter_map(|row| row.split(' ').next()).filter(|row| row.len() == 1).collect();
+    assert_eq!(letters, "phonetics", "{}", map.out);
+}
+
+#[test]
+fn scores_are_those_of_inseq() {
+    let gpt2 = model("gpt2", &[100]);
+    let (ids, first, golden) = golden_saliency();
+    let (prompt, text) = (words(&ids[..first]), words(&ids));
+    let args = ["--model", gpt2.path(), "--source", &prompt, "--target", &text];
+    let one = attribute(&[&args[..], &["--format", "json", "--step-scores", "entropy"]].concat()).json();
+    assert_eq!((&one["steps"]["start"], &one["steps"]["end"]), (&json!(first), &json!(ids.len())));
+    assert_eq!((&one["about"]["method"], &one["about"]["family"]), (&json!("saliency"), &json!("gpt2")));
+    assert_eq!(one["step_scores"]["entropy"].as_array().unwrap().len(), ids.len() - first);
+    assert_eq!(one["target_scores"]["axes"], json!(["token", "step"]));
+    let values = one["target_scores"]["values"].as_array().unwrap();
+    let expected: Vec<Option<f64>> = golden.concat();
+    assert_eq!(values.len(), expected.len());
+    for (value, expected) in values.iter().zip(expected) {
+        match (value.as_f64(), expected) {
+            (Some(value), Some(expected)) => assert!((value - expected).abs() < 1e-4, "{value} {expected}"),
+            (value, expected) => assert_eq!(value, expected),
+        }
+    }
+    let raw = attribute(&[&args[..], &["--format", "json", "--raw"]].concat()).json();
+    assert_eq!(raw["target_scores"]["axes"], json!(["token", "step", "hidden"]));
+    let narrow = attribute(&[&args[..], &["--format", "json", "--from", "2", "--to", "3"]].concat()).json();
+    assert_eq!(narrow["steps"], json!({ "start": 2, "end": 3 }));
+}
+
+#[test]
+fn what_is_saved_is_shown_again() {
+    let folder = Scratch::new();
+    let file = |name: &str| folder.0.join(name).display().to_string();
+    let table = attribute(&["abc", "--step-scores", "probability"]).out;
+    for format in ["json", "jsonl", "inseq"] {
+        let path = file(format);
+        let saved = attribute(&["abc", "--step-scores", "probability", "--format", format, "-o", &path]);
+        assert_eq!((saved.code, saved.out.as_str()), (0, ""), "{saved:?}");
+        let shown = stepfn(["show", &path]);
+        assert_eq!((shown.code, shown.err.as_str()), (0, ""), "{format}: {shown:?}");
+        let (shown, table) = (shown.out.lines().skip(1), table.lines().skip(1));
+        if format != "inseq" {
+            assert!(shown.eq(table), "{format}");
+        } else {
+            assert!(shown.count() > 5);
+        }
+    }
+    let csv = stepfn(["show", &file("json"), "--format", "csv"]).out;
+    assert!(csv.starts_with("text,kind,index,token,step,predicted,score\r\n0,source,0,a,"), "{csv}");
+    let (page, drawing) = (file("page.html"), file("map.svg"));
+    let pictured = stepfn(["show", &file("json"), "--html", &page, "--svg", &drawing, "--quiet"]);
+    assert_eq!(pictured.code, 0);
+    assert!(fs::read_to_string(&page).unwrap().to_lowercase().starts_with("<!doctype html>"));
+    assert!(fs::read_to_string(&drawing).unwrap().contains("<svg"));
+}
+
+#[test]
+fn several_texts_and_those_that_fail() {
+    let folder = Scratch::new();
+    let input = folder.write("in.jsonl", "{\"source\": \"abc\"}\n{\"target\": \"x\"}\n{\"source\": \"de\"}\n");
+    let done = attribute(&["--input", &input, "--format", "jsonl"]);
+    assert_eq!(done.code, 1);
+    let lines: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3);
+    assert!(lines[1]["error"].is_string() && lines[0]["source"].is_array() && lines[2]["source"].is_array());
+    assert!(done.err.contains("line 2"), "{}", done.err);
+    let words = attribute(&["abc", "de", "--format", "json"]).json();
+    assert_eq!(words.as_array().unwrap().len(), 2);
+    let csv = attribute(&["abc", "de", "--format", "csv"]).out;
+    assert_eq!(csv.matches("score\r\n").count(), 1);
+    assert!(csv.contains("\r\n1,source,"), "{csv}");
+}
+
+#[test]
+fn parameters_pipelines_and_contrasts() {
+    let steps = |n: &str| {
+        let set = format!("n_steps={n}");
+        attribute(&["abc", "--method", "integrated_gradients", "--set", &set, "--format", "json"]).json()
+    };
+    let [rough, fine] = [steps("2"), steps("40")].map(|done| {
+        let deltas = done["deltas"].as_array().unwrap();
+        deltas.iter().map(|delta| delta.as_f64().unwrap().abs()).fold(0.0, f64::max)
+    });
+    assert!(fine < rough, "{fine} {rough}");
+    let merged = attribute(&["abc", "--aggregate", "vnorm,spans(source=0:2),normalize", "--format", "json"]).json();
+    assert_eq!(merged["source"].as_array().unwrap().len(), 3);
+    assert_eq!(merged["about"]["aggregation"].as_array().unwrap().len(), 3);
+
+    let gpt2 = model("gpt2", &[100]);
+    let contrast = [
+        "--model",
+        gpt2.path(),
+        "--target",
+        "t1 t2 t3",
+        "--contrast-target",
+        "t1 t2 t4",
+        "--from",
+        "2",
+        "--attributed-fn",
+        "contrast_prob_diff",
+        "--format",
+        "json",
+    ];
+    let contrast = attribute(&contrast).json();
+    assert_eq!(contrast["contrast"][0]["surface"].as_str().unwrap().trim(), "t4");
+    let forced = ["--source", "abc", "--target", "AE1 B", "--target-side", "--format", "json"];
+    assert!(attribute(&forced).json()["target_scores"].is_object());
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    attribute(&["abc", "--method", "salience"]).fails(2, "did you mean `saliency`?", "stepfn list methods");
+    attribute(&["abc", "--attributed-fn", "probabilty"]).fails(2, "did you mean `probability`?", "list step-functions");
+    attribute(&["abc", "--attributed-fn", "rank"]).fails(2, "a function that has a gradient", "--help");
+    attribute(&["abc", "--set", "n_steps=3"]).fails(2, "no parameter `n_steps`", "stepfn list");
+    attribute(&["abc", "--method", "integrated_gradients", "--set", "n_steps=0"]).fails(2, "n_steps", "stepfn list");
+    attribute(&["abc", "--aggregate", "avg"]).fails(2, "--aggregate avg", "stepfn list aggregators");
+    attribute(&["abc", "--aggregate", "pair"]).fails(2, "compares two files", "leave it out");
+    attribute(&["abc", "--from", "0"]).fails(2, "--from 0", "count tokens from 0");
+    assert_eq!(attribute(&["abc", "--html", "/no/such/folder/page.html"]).code, 1);
+    let folder = Scratch::new();
+    let broken = folder.write("broken.json", "{\"format\": 1");
+    stepfn(["show", &broken]).fails(1, "broken.json", "stepfn attribute --format json");
+    stepfn(["show", folder.path()]).fails(1, "directory", "stepfn attribute --format json");
+    stepfn(["show", "/no/such/file"]).fails(1, "/no/such/file", "stepfn attribute --format json");
+}
