@@ -1,11 +1,16 @@
 //! The methods, one file each; a method is its parameters, as data.
 
+mod attention;
+mod attention_flow;
+mod attention_rollout;
 mod attn_lrp;
 mod deeplift;
 mod dummy;
+mod grad_x_attention;
 mod gradient;
 mod gradient_shap;
 mod input_x_gradient;
+mod inside;
 mod integrated_gradients;
 mod layer;
 mod layer_deeplift;
@@ -13,15 +18,20 @@ mod layer_gradient_x_activation;
 mod layer_integrated_gradients;
 mod saliency;
 mod sequential_integrated_gradients;
+mod value_zeroing;
 
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use attention::Attention;
+pub use attention_flow::AttentionFlow;
+pub use attention_rollout::AttentionRollout;
 pub use attn_lrp::AttnLrp;
 pub use deeplift::DeepLift;
 pub use dummy::Dummy;
+pub use grad_x_attention::GradXAttention;
 pub use gradient_shap::GradientShap;
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{Auto, IntegratedGradients, PathSteps};
@@ -31,6 +41,7 @@ pub use layer_gradient_x_activation::LayerGradientXActivation;
 pub use layer_integrated_gradients::LayerIntegratedGradients;
 pub use saliency::Saliency;
 pub use sequential_integrated_gradients::SequentialIntegratedGradients;
+pub use value_zeroing::{Metric, ValueZeroing};
 
 use crate::AttributionError;
 use crate::engine::Subject;
@@ -78,6 +89,11 @@ macro_rules! for_each_method {
             LayerGradientXActivation,
             LayerIntegratedGradients,
             LayerDeepLift,
+            GradXAttention,
+            Attention,
+            AttentionRollout,
+            AttentionFlow,
+            ValueZeroing,
             Dummy,
         );
     };
