@@ -13,7 +13,9 @@ use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use stepfn_core::{Alignment, Contrast, Need, Passes, StepBatch, StepError, StepFunction};
 use stepfn_models::Model;
 use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Tape};
-use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, TokenBatch};
+use stepfn_models::transformer::{
+    Dropout, Entry, Inside, Keep, NoisyPass, PaddingSide, Rule, TokenBatch, WeightGradients,
+};
 
 use crate::methods::{Layer, StackName};
 use crate::{AttributedFn, AttributionError, AttributionOptions, Features, Text};
@@ -266,6 +268,65 @@ impl<'a, B: Backend> Subject<'a, B> {
         rule: PullBack<'_, B>,
         steps: &Range<usize>,
     ) -> Result<InputGradients<B>, AttributionError> {
+        let Start { tape, baseline, grad, noisy } = self.start(variants, rule, steps)?;
+        let places: Vec<usize> = steps.clone().map(|step| step - 1).collect();
+        let rule = match &baseline {
+            Some(tape) => Rule::DeepLift { baseline: tape },
+            None if matches!(rule, Rule::AttnLrp) => Rule::AttnLrp,
+            None => Rule::Gradient,
+        };
+        let mut inputs = self.model.pull_back(&tape, rule, grad, &places);
+        if let Some((samples, tape, grad)) = noisy {
+            let more = self.model.pull_back(&tape, Rule::Gradient, grad, &places);
+            inputs.target = inputs.target + over_samples(more.target, samples);
+            inputs.source = match (inputs.source, more.source) {
+                (Some(sum), Some(more)) => Some(sum + over_samples(more, samples)),
+                (sum, _) => sum,
+            };
+        }
+        Ok(inputs)
+    }
+
+    /// Shows the attributed function's derivatives at these steps on their way back through each of the decoder's attentions: those of the text
+    /// as it is, then those of its passes with dropout, where the function reads any.
+    pub(crate) fn weight_gradients(
+        &self,
+        steps: &Range<usize>,
+        each: &mut dyn FnMut(WeightGradients<'_, B>),
+    ) -> Result<(), AttributionError> {
+        let Start { tape, grad, noisy, .. } = self.start(&self.input(steps), Rule::Gradient, steps)?;
+        let places: Vec<usize> = steps.clone().map(|step| step - 1).collect();
+        self.model.weight_gradients(&tape, grad, &places, each);
+        if let Some((_, tape, grad)) = noisy {
+            self.model.weight_gradients(&tape, grad, &places, each);
+        }
+        Ok(())
+    }
+
+    /// Runs the text as it is, and shows the inside of each block until there is an error.
+    pub(crate) fn look_inside(
+        &self,
+        mut each: impl FnMut(Inside<'_, B>) -> Result<(), AttributionError>,
+    ) -> Result<(), AttributionError> {
+        let steps = self.steps();
+        let input = self.input(&steps);
+        let batches = self.batches(&input, &steps)?;
+        let mut shown = Ok(());
+        self.model.look_inside(self.model_input(&input, &batches, &Dropout::Off), &mut |inside| {
+            if shown.is_ok() {
+                shown = each(inside);
+            }
+        })?;
+        shown
+    }
+
+    /// Runs the variants, and finds the derivatives that go back through them.
+    fn start(
+        &self,
+        variants: &Variants<B>,
+        rule: PullBack<'_, B>,
+        steps: &Range<usize>,
+    ) -> Result<Start<B>, AttributionError> {
         if !self.function.tracked().is_differentiable() {
             return Err(AttributionError::Parameter {
                 of: "a gradient method".to_owned(),
@@ -275,7 +336,6 @@ impl<'a, B: Backend> Subject<'a, B> {
             });
         }
         let keep = self.keep(variants, steps);
-        let places: Vec<usize> = steps.clone().map(|step| step - 1).collect();
         let record = |variants: &Variants<B>, dropout: &Dropout| -> Result<Tape<B>, AttributionError> {
             let batches = self.batches(variants, steps)?;
             Ok(self.model.record(self.model_input(variants, &batches, dropout), keep)?)
@@ -328,23 +388,12 @@ impl<'a, B: Backend> Subject<'a, B> {
                 noisy_grads.push(grad.reshape([samples, chunk.len(), size]));
             }
         }
-        let rule = match &baseline {
-            Some((tape, _)) => Rule::DeepLift { baseline: tape },
-            None if matches!(rule, Rule::AttnLrp) => Rule::AttnLrp,
-            None => Rule::Gradient,
-        };
-        let mut inputs = self.model.pull_back(&tape, rule, Tensor::cat(grads, 0), &places);
-        if let Some((samples, tape, _)) = noisy {
+        let noisy = noisy.map(|(samples, tape, _)| {
             let grad = Tensor::cat(noisy_grads, 1);
             let [_, _, size] = grad.dims();
-            let more = self.model.pull_back(&tape, Rule::Gradient, grad.reshape([samples * rows, size]), &places);
-            inputs.target = inputs.target + over_samples(more.target, samples);
-            inputs.source = match (inputs.source, more.source) {
-                (Some(sum), Some(more)) => Some(sum + over_samples(more, samples)),
-                (sum, _) => sum,
-            };
-        }
-        Ok(inputs)
+            (samples, tape, grad.reshape([samples * rows, size]))
+        });
+        Ok(Start { tape, baseline: baseline.map(|(tape, _)| tape), grad: Tensor::cat(grads, 0), noisy })
     }
 
     /// `d score / d logits` of some rows, by automatic differentiation of the step function alone. Against a baseline, the function's gradient is
@@ -570,6 +619,18 @@ impl<'a, B: Backend> Subject<'a, B> {
             _ => Ok(()),
         }
     }
+}
+
+/// Where derivatives start.
+struct Start<B: Backend> {
+    tape: Tape<B>,
+    /// The pass of the baseline that [`Rule::DeepLift`] compares with.
+    baseline: Option<Tape<B>>,
+    /// With respect to the hidden states that predict the steps, `[variants · steps, hidden]`.
+    grad: Tensor<B, 2>,
+    /// The number of passes with dropout, where the function reads any, what they left behind, and the derivatives
+    /// `[samples · variants · steps, hidden]`.
+    noisy: Option<(usize, Tape<B>, Tensor<B, 2>)>,
 }
 
 /// `d score / d logits` of some rows.

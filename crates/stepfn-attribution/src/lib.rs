@@ -10,6 +10,7 @@ mod attributed_fn;
 mod batching;
 mod engine;
 mod error;
+mod flow;
 pub mod formats;
 mod grid;
 pub mod methods;

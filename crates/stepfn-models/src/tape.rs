@@ -4,9 +4,11 @@
 //! derivatives of one number per step with respect to the hidden state that predicts it, and returns those with respect to the input
 //! embeddings, for all steps together: every linear layer is one product over all (step, position) pairs.
 
+use std::cell::RefCell;
+
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::transformer::{Dropout, Entry, Keep, Origin, Pass, Rule, StackTape, TokenBatch};
+use crate::transformer::{Dropout, Entry, Inside, Keep, Origin, Pass, Rule, StackTape, TokenBatch, WeightGradients};
 use crate::{Model, ModelError};
 
 /// What one stack reads.
@@ -102,6 +104,32 @@ impl<B: Backend> Model<B> {
         Ok(self.decoder().forward(target.hidden, through)?.last)
     }
 
+    /// Runs the model without dropout and shows the inside of each block on the way, the encoder's first; the decoder's last hidden states,
+    /// `[texts · width, hidden]`, are the result.
+    ///
+    /// # Errors
+    /// As [`hidden`](Self::hidden).
+    pub fn look_inside(
+        &self,
+        input: ModelInput<B>,
+        each: &mut dyn FnMut(Inside<'_, B>),
+    ) -> Result<Tensor<B, 2>, ModelError> {
+        let ModelInput { source, target, .. } = input;
+        let memory = match (self.encoder(), source) {
+            (Some(encoder), Some(source)) => {
+                let through = Pass::new(source.batch).from(source.entry);
+                Some((encoder.look_inside(source.hidden, through, each)?, source.batch))
+            }
+            (None, None) => None,
+            (encoder, _) => return Err(mismatch(encoder.is_some())),
+        };
+        let mut through = Pass::new(target.batch).from(target.entry);
+        if let Some((hidden, source)) = &memory {
+            through = through.with_memory(hidden, source);
+        }
+        self.decoder().look_inside(target.hidden, through, each)
+    }
+
     /// Runs the model and keeps what [`pull_back`](Self::pull_back) needs.
     ///
     /// # Errors
@@ -148,6 +176,27 @@ impl<B: Backend> Model<B> {
             encoder.pull_back(encoder_tape, rule, grad, Origin::Everywhere { cotangents: places.len() }).0
         });
         InputGradients { source, target }
+    }
+
+    /// Pulls cotangents back from the last hidden states at `places` through the decoder by the gradient, and shows them at each of its
+    /// attentions, from the last block to the first.
+    ///
+    /// # Shapes
+    /// - `grad`: `[texts · cotangents, hidden]`, the cotangents at the same places in all texts
+    ///
+    /// # Panics
+    /// If shapes don't fit the tape.
+    pub fn weight_gradients(
+        &self,
+        tape: &Tape<B>,
+        grad: Tensor<B, 2>,
+        places: &[usize],
+        each: &mut dyn FnMut(WeightGradients<'_, B>),
+    ) {
+        let each = RefCell::new(each);
+        let watch = |gradients: WeightGradients<'_, B>| (each.borrow_mut())(gradients);
+        let origin = Origin::Places(places);
+        self.decoder().pull_back_watched(&tape.decoder, Rule::Gradient, grad, origin, Some(&watch));
     }
 }
 

@@ -1,12 +1,17 @@
 //! The methods, one file each; a method is its parameters, as data.
 
+mod attention;
+mod attention_flow;
+mod attention_rollout;
 mod attn_lrp;
 mod deeplift;
 mod discretized_integrated_gradients;
 mod dummy;
+mod grad_x_attention;
 mod gradient;
 mod gradient_shap;
 mod input_x_gradient;
+mod inside;
 mod integrated_gradients;
 mod kernel_shap;
 mod layer;
@@ -21,16 +26,21 @@ mod reagent;
 mod saliency;
 mod sequential_integrated_gradients;
 mod shapley_sampling;
+mod value_zeroing;
 
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+pub use attention::Attention;
+pub use attention_flow::AttentionFlow;
+pub use attention_rollout::AttentionRollout;
 pub use attn_lrp::AttnLrp;
 pub use deeplift::DeepLift;
 pub use discretized_integrated_gradients::{DiscretizedIntegratedGradients, PathStrategy};
 pub use dummy::Dummy;
+pub use grad_x_attention::GradXAttention;
 pub use gradient_shap::GradientShap;
 pub use input_x_gradient::InputXGradient;
 pub use integrated_gradients::{Auto, IntegratedGradients, PathSteps};
@@ -45,6 +55,7 @@ pub use reagent::{Reagent, Replacement};
 pub use saliency::Saliency;
 pub use sequential_integrated_gradients::SequentialIntegratedGradients;
 pub use shapley_sampling::ShapleySampling;
+pub use value_zeroing::{Metric, ValueZeroing};
 
 use crate::AttributionError;
 use crate::engine::Subject;
@@ -98,6 +109,11 @@ macro_rules! for_each_method {
             KernelShap,
             ShapleySampling,
             Reagent,
+            GradXAttention,
+            Attention,
+            AttentionRollout,
+            AttentionFlow,
+            ValueZeroing,
             Dummy,
         );
     };

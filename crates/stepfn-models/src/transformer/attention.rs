@@ -2,7 +2,9 @@
 //! soft-capped scores, as the configuration says. The products and the softmax are [`stepfn_kernels::attention`]; here are the projections
 //! around them.
 
+mod removal;
 mod rules;
+mod weights;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use stepfn_kernels::Cotangents;
@@ -19,6 +21,10 @@ use super::rules::{Rule, Saved};
 use crate::ModelError;
 use crate::config::{AttentionConfig, NormConfig};
 use crate::parameters::{Blocks, Parameters};
+
+pub(crate) use removal::Removals;
+pub use weights::WeightGradients;
+pub(crate) use weights::{Watch, Watched};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attention<B: Backend> {
@@ -111,6 +117,11 @@ impl<B: Backend> AttentionTape<B> {
         }
     }
 
+    /// What was looked at.
+    pub(crate) fn seen(&self) -> &KeyValues<B> {
+        &self.seen
+    }
+
     fn keys(&self) -> Tensor<B, 2> {
         packed(&self.seen.keys)
     }
@@ -133,6 +144,8 @@ pub(crate) struct Sight<'a, B: Backend> {
     pub(crate) cotangents: Cotangents,
     /// Whether each cotangent comes from one query of its own, or from all queries.
     pub(crate) own: bool,
+    /// Who is shown what passes through.
+    pub(crate) watched: Option<Watched<'a, B>>,
 }
 
 impl<B: Backend> Clone for Sight<'_, B> {
@@ -248,6 +261,10 @@ impl<B: Backend> Attention<B> {
         let grad = self.output.backward(grad);
         let (key, value) = (tape.here.keys(), tape.here.values());
         let inputs = self.inputs(tape.here, &key, &value, sight.visible, sight.bias);
+        if let Some(Watched { watch, kind, layer }) = sight.watched {
+            let per_text = (!sight.own).then_some(sight.cotangents.per_text);
+            watch(WeightGradients { inputs: inputs.clone(), grad: grad.clone(), per_text, kind, layer });
+        }
         let plain = |grad| match sight.own {
             true => rules::own_backward(&inputs, grad),
             false => attention_backward(&inputs, grad, sight.cotangents.per_text),

@@ -1,5 +1,7 @@
 //! A block: attention and feed-forward around a residual stream, normalized before, after or around each branch.
 
+mod removal;
+
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::Cotangents;
 use stepfn_kernels::attention::Visible;
@@ -15,6 +17,8 @@ use super::tables::Tables;
 use crate::ModelError;
 use crate::config::{NormPlacement, Residual, StackConfig};
 use crate::parameters::Parameters;
+
+pub(crate) use removal::Without;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Block<B: Backend> {

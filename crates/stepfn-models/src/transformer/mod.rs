@@ -7,6 +7,7 @@ mod attention;
 mod block;
 mod dropout;
 mod feed_forward;
+mod inside;
 mod linear;
 mod norm;
 mod positions;
@@ -17,7 +18,9 @@ mod tables;
 mod tape;
 mod tokens;
 
+pub use attention::WeightGradients;
 pub use dropout::{Dropout, NoisyPass};
+pub use inside::{AttentionKind, Inside, Removal};
 pub use rules::Rule;
 pub use stack::{Cache, Pass, Stack, StackOutput, Trace};
 pub use tape::{Entry, Keep, Origin, StackTape};

@@ -7,9 +7,10 @@ use stepfn_kernels::Cotangents;
 use stepfn_kernels::attention::Visible;
 use stepfn_kernels::dropout::{DropRate, Site, Stack as MaskedStack};
 
-use super::attention::{Sight, View};
+use super::attention::{Sight, View, Watch, Watched};
 use super::block::{Block, BlockTape, LayerCache, Sights, Surroundings};
 use super::dropout::Masks;
+use super::inside::{AttentionKind, Inside};
 use super::norm::Norm;
 use super::positions;
 use super::rows::Rows;
@@ -26,7 +27,7 @@ use crate::parameters::Parameters;
 pub struct Stack<B: Backend> {
     config: StackConfig,
     hidden: usize,
-    is_decoder: bool,
+    pub(super) is_decoder: bool,
     /// Whether blocks read an encoder's output.
     cross: bool,
     embedding: Tensor<B, 2>,
@@ -35,8 +36,8 @@ pub struct Stack<B: Backend> {
     project_out: Option<Linear<B>>,
     embedding_norm: Option<Norm<B>>,
     relative_bias: Option<Tensor<B, 2>>,
-    blocks: Vec<Block<B>>,
-    final_norm: Option<Norm<B>>,
+    pub(super) blocks: Vec<Block<B>>,
+    pub(super) final_norm: Option<Norm<B>>,
 }
 
 /// What a forward pass is given beside embeddings.
@@ -239,7 +240,7 @@ impl<B: Backend> Stack<B> {
         let trace = pass.trace;
         let mut output =
             StackOutput { last: embedded, hidden_states: vec![], self_attentions: vec![], cross_attentions: vec![] };
-        let run = self.run(output.last, pass, |layer, tape, tables| {
+        let run = self.run(output.last, pass, |layer, tape, tables, _| {
             if trace.hidden_states {
                 output.hidden_states.push(tape.input().clone());
             }
@@ -271,7 +272,7 @@ impl<B: Backend> Stack<B> {
         let memory = pass.memory.map(|(hidden, source)| (hidden.clone(), source.clone()));
         let (dropout, entry) = (pass.dropout.clone(), pass.entry);
         let mut layers = Vec::with_capacity(self.blocks.len());
-        let run = self.run(embedded, pass, |_, tape, _| {
+        let run = self.run(embedded, pass, |_, tape, _, _| {
             layers.push(match keep {
                 Keep::Inputs => LayerTape::Input(tape.input().clone()),
                 Keep::Everything => LayerTape::Whole(Box::new(tape)),
@@ -293,11 +294,31 @@ impl<B: Backend> Stack<B> {
         Ok((last, tape))
     }
 
+    /// Runs the stack without dropout and shows each block's inside on the way; the last hidden states are the result.
+    ///
+    /// # Shapes
+    /// - `embedded`: as in [`forward`](Self::forward)
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn look_inside(
+        &self,
+        embedded: Tensor<B, 2>,
+        pass: Pass<B>,
+        each: &mut dyn FnMut(Inside<'_, B>),
+    ) -> Result<Tensor<B, 2>, ModelError> {
+        let pass = Pass { dropout: &Dropout::Off, cache: None, ..pass };
+        let run = self.run(embedded, pass, |layer, tape, tables, output| {
+            each(Inside { stack: self, layer, tape: &tape, tables, output });
+        })?;
+        Ok(run.last)
+    }
+
     fn run(
         &self,
         embedded: Tensor<B, 2>,
         pass: Pass<B>,
-        mut each: impl FnMut(usize, BlockTape<B>, &Tables<B>),
+        mut each: impl FnMut(usize, BlockTape<B>, &Tables<B>, &Tensor<B, 2>),
     ) -> Result<Run<B>, ModelError> {
         let Pass { batch, memory, dropout, entry, mut cache, .. } = pass;
         let cached = cache.as_ref().map_or(0, |cache| cache.width);
@@ -331,7 +352,7 @@ impl<B: Backend> Stack<B> {
             };
             let tape;
             (run.last, tape) = self.blocks[layer].forward(run.last, around);
-            each(layer, tape, &run.tables);
+            each(layer, tape, &run.tables, &run.last);
         }
         if let Some(cache) = cache {
             cache.width = batch.width();
@@ -391,6 +412,18 @@ impl<B: Backend> Stack<B> {
         grad: Tensor<B, 2>,
         origin: Origin,
     ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
+        self.pull_back_watched(tape, rule, grad, origin, None)
+    }
+
+    /// [`pull_back`](Self::pull_back) that shows what passes through attention.
+    pub(crate) fn pull_back_watched(
+        &self,
+        tape: &StackTape<B>,
+        rule: Rule<&StackTape<B>>,
+        grad: Tensor<B, 2>,
+        origin: Origin,
+        watch: Option<&Watch<'_, B>>,
+    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
         let texts = tape.batch.len();
         let (width, device) = (tape.batch.width(), grad.device());
         let per_text = match origin {
@@ -434,10 +467,16 @@ impl<B: Backend> Stack<B> {
                 query_rotation: queries.rotation.as_ref(),
                 cotangents,
                 own: rows.is_some(),
+                watched: watch.map(|watch| Watched { watch, kind: AttentionKind::Own, layer }),
             };
-            let memory = queries.memory.as_ref();
-            let memory =
-                memory.map(|visible| Sight { visible, bias: None, rotation: None, query_rotation: None, ..sight });
+            let memory = queries.memory.as_ref().map(|visible| Sight {
+                visible,
+                bias: None,
+                rotation: None,
+                query_rotation: None,
+                watched: watch.map(|watch| Watched { watch, kind: AttentionKind::Cross, layer }),
+                ..sight
+            });
             let sights = Sights { own: sight, memory, rows: rows.as_ref() };
             let to;
             (grad, to) = tape.made(
@@ -488,7 +527,7 @@ impl<B: Backend> Stack<B> {
     }
 
     /// What self-attention of a layer sees.
-    fn visible<'a>(&self, tables: &'a Tables<B>, layer: usize) -> &'a Visible<B> {
+    pub(super) fn visible<'a>(&self, tables: &'a Tables<B>, layer: usize) -> &'a Visible<B> {
         tables.own(self.config.attention.windows[layer])
     }
 

@@ -65,6 +65,16 @@ impl<B: Backend> Tables<B> {
         &found.unwrap_or(&self.windows[0]).1
     }
 
+    /// Texts of the batch.
+    pub(crate) fn texts(&self) -> usize {
+        self.windows[0].1.texts()
+    }
+
+    /// Places of each text that look: its queries.
+    pub(crate) fn places(&self) -> usize {
+        self.windows[0].1.queries()
+    }
+
     /// The tables of single queries.
     pub(crate) fn rows(&self, rows: &Rows<B>, device: &B::Device) -> Self {
         let visible = |visible: &Visible<B>| {

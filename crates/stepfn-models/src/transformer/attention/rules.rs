@@ -143,13 +143,13 @@ pub(super) fn deep_lift_backward<B: Backend>(
 
 /// Sizes: `groups · group` query heads, of which each `group` shares keys and values.
 #[derive(Debug, Clone, Copy)]
-struct Heads {
-    texts: usize,
-    groups: usize,
-    group: usize,
-    head_dim: usize,
-    queries: usize,
-    keys: usize,
+pub(super) struct Heads {
+    pub(super) texts: usize,
+    pub(super) groups: usize,
+    pub(super) group: usize,
+    pub(super) head_dim: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
 }
 
 /// One of the two passes that DeepLIFT compares, heads apart: `[texts · heads, places, ·]`.
@@ -182,7 +182,7 @@ impl<B: Backend> Side<B> {
 }
 
 impl Heads {
-    fn of<B: Backend>(inputs: &AttentionInputs<B>) -> Self {
+    pub(super) fn of<B: Backend>(inputs: &AttentionInputs<B>) -> Self {
         let shape = &inputs.shape;
         let places = |x: &Tensor<B, 2>| x.dims()[0] / shape.texts;
         Self {
@@ -196,14 +196,14 @@ impl Heads {
     }
 
     /// `[texts · places, heads · head_dim]` as `[texts · heads, places, head_dim]`.
-    fn split<B: Backend>(&self, x: Tensor<B, 2>, places: usize) -> Tensor<B, 3> {
+    pub(super) fn split<B: Backend>(&self, x: Tensor<B, 2>, places: usize) -> Tensor<B, 3> {
         let heads = self.groups * self.group;
         let x = x.reshape([self.texts, places, heads, self.head_dim]).swap_dims(1, 2);
         x.reshape([self.texts * heads, places, self.head_dim])
     }
 
     /// The reverse of [`split`](Self::split).
-    fn join<B: Backend>(&self, x: Tensor<B, 3>) -> Tensor<B, 2> {
+    pub(super) fn join<B: Backend>(&self, x: Tensor<B, 3>) -> Tensor<B, 2> {
         let heads = self.groups * self.group;
         let [_, places, _] = x.dims();
         let x = x.reshape([self.texts, heads, places, self.head_dim]).swap_dims(1, 2);
@@ -211,14 +211,14 @@ impl Heads {
     }
 
     /// Keys or values once for every query head, `[texts · heads, keys, head_dim]`.
-    fn shared<B: Backend>(&self, x: &Tensor<B, 2>) -> Tensor<B, 3> {
+    pub(super) fn shared<B: Backend>(&self, x: &Tensor<B, 2>) -> Tensor<B, 3> {
         let &Self { texts, groups, group, head_dim, keys, .. } = self;
         let x = x.clone().reshape([texts, keys, groups, 1, head_dim]).permute([0, 2, 3, 1, 4]);
         x.expand([texts, groups, group, keys, head_dim]).reshape([texts * groups * group, keys, head_dim])
     }
 
     /// Something broadcast over `[texts, heads, queries, keys]`, as `[texts · heads, queries, keys]`.
-    fn broadcast<B: Backend>(&self, x: &Tensor<B, 4>) -> Tensor<B, 3> {
+    pub(super) fn broadcast<B: Backend>(&self, x: &Tensor<B, 4>) -> Tensor<B, 3> {
         let heads = self.groups * self.group;
         let x = x.clone().expand([self.texts, heads, self.queries, self.keys]);
         x.reshape([self.texts * heads, self.queries, self.keys])

@@ -1,0 +1,57 @@
+//! Attention (Bahdanau et al. 2015, arXiv:1409.0473; as an explanation, with what speaks against it: Jain & Wallace 2019, arXiv:1902.10186): the
+//! probabilities with which the place that predicts a step looks at each token. A source's tokens have those of cross-attention.
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+use stepfn_models::transformer::AttentionKind;
+
+use super::Attribute;
+use super::inside::{Layers, by_queries, chosen, found, indices, queries};
+use crate::engine::Subject;
+use crate::grid::Found;
+use crate::{AttributionError, Axis};
+
+/// Attention probabilities; their mean over layers and heads unless raw ones are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attention {
+    /// The decoder's layers, counted from 0; `None` is all.
+    pub layers: Option<Vec<usize>>,
+    /// Heads, counted from 0; `None` is all.
+    pub heads: Option<Vec<usize>>,
+}
+
+impl Attribute for Attention {
+    const NAME: &'static str = "attention";
+    const SUMMARY: &'static str = "attention probabilities of the place that predicts a step";
+    const OF_FUNCTION: bool = false;
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let config = &subject.model.config().decoder;
+        let layers = chosen::<Self>("layers", self.layers.as_ref(), config.n_layers)?;
+        let heads = chosen::<Self>("heads", self.heads.as_ref(), config.attention.n_heads)?;
+        let raw = subject.options.raw;
+        let (mut source, mut target) = (Layers::new(raw), Layers::new(raw));
+        subject.look_inside(|inside| {
+            if !inside.is_of_decoder() || !layers.contains(&inside.layer()) {
+                return Ok(());
+            }
+            let read = |kind| {
+                by_queries(subject, &inside, kind, &queries(subject), |probabilities| {
+                    let [_, all, queries, keys] = probabilities.dims();
+                    let by_head: Tensor<B, 2> = probabilities.reshape([all, queries * keys]);
+                    let by_head = by_head.select(0, indices(&heads, &inside.output().device()));
+                    let by_token = by_head.transpose();
+                    if raw { by_token } else { by_token.mean_dim(1) }
+                })
+            };
+            read(AttentionKind::Cross).into_iter().for_each(|scores| source.push(scores));
+            if subject.attributes_target() {
+                read(AttentionKind::Own).into_iter().for_each(|scores| target.push(scores));
+            }
+            subject.progress(inside.layer() + 1, config.n_layers)
+        })?;
+        let axes = vec![(Axis::Layer, layers.len()), (Axis::Head, heads.len())];
+        found(subject, axes, source.joined(), target.joined())
+    }
+}

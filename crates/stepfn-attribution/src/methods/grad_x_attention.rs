@@ -1,0 +1,80 @@
+//! Gradient × attention (Barkan et al. 2021, Grad-SAM, arXiv:2204.11073): `Σ A ⊙ ∂f/∂A` over queries, for each layer, head and key, with positive derivatives
+//! only in the paper. A source's tokens have those of cross-attention.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+use stepfn_models::transformer::{AttentionKind, WeightGradients};
+
+use super::Attribute;
+use super::gradient::pieces;
+use super::inside::{Layers, chosen, indices};
+use crate::engine::Subject;
+use crate::grid::{Found, Piece};
+use crate::{AttributionError, Axis};
+
+/// Attention probabilities times the attributed function's derivatives with respect to them; their mean over layers and heads unless raw scores are
+/// asked for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GradXAttention {
+    /// Whether only positive derivatives count.
+    pub positive: bool,
+    /// The decoder's layers, counted from 0; `None` is all.
+    pub layers: Option<Vec<usize>>,
+    /// Heads, counted from 0; `None` is all.
+    pub heads: Option<Vec<usize>>,
+}
+
+impl Attribute for GradXAttention {
+    const NAME: &'static str = "grad_x_attention";
+    const SUMMARY: &'static str = "attention probabilities times the gradient with respect to them";
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let config = &subject.model.config().decoder;
+        let layers = chosen::<Self>("layers", self.layers.as_ref(), config.n_layers)?;
+        let heads = chosen::<Self>("heads", self.heads.as_ref(), config.attention.n_heads)?;
+        let axes = match subject.options.raw {
+            true => vec![(Axis::Layer, layers.len()), (Axis::Head, heads.len())],
+            false => Vec::new(),
+        };
+        pieces(subject, |steps| {
+            let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
+            subject.weight_gradients(steps, &mut |gradients: WeightGradients<'_, B>| {
+                let found = match gradients.kind() {
+                    AttentionKind::Own => &mut target,
+                    AttentionKind::Cross => &mut source,
+                };
+                if !layers.contains(&gradients.layer()) {
+                    return;
+                }
+                let scores = self.scores(&gradients, &heads, steps.len());
+                let sum = match found.remove(&gradients.layer()) {
+                    Some(sum) => scores + sum,
+                    None => scores,
+                };
+                found.insert(gradients.layer(), sum);
+            })?;
+            let joined = |found: BTreeMap<usize, Tensor<B, 2>>| {
+                let mut layers = Layers::new(subject.options.raw);
+                found.into_values().for_each(|scores| layers.push(scores));
+                layers.joined()
+            };
+            let target = joined(target).filter(|_| subject.attributes_target());
+            Ok((Piece { source: joined(source), target, deltas: None }, axes.clone()))
+        })
+    }
+}
+
+impl GradXAttention {
+    /// The scores of one attention, over all passes, `[steps · keys, heads]`.
+    fn scores<B: Backend>(&self, gradients: &WeightGradients<'_, B>, heads: &[usize], steps: usize) -> Tensor<B, 2> {
+        let scores = gradients.times_weights(self.positive); // [passes · steps, heads, keys]
+        let chosen = indices(heads, &scores.device());
+        let scores = scores.select(1, chosen);
+        let [all, heads, keys] = scores.dims();
+        let scores = scores.reshape([all / steps, steps * heads * keys]).sum_dim(0);
+        scores.reshape([steps, heads, keys]).swap_dims(1, 2).reshape([steps * keys, heads])
+    }
+}

@@ -1,0 +1,124 @@
+//! What methods that look inside the model share: chosen layers and heads, rows of attention, and how they are put together.
+
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use stepfn_models::transformer::{AttentionKind, Inside};
+
+use super::Attribute;
+use crate::engine::Subject;
+use crate::grid::{Found, Grid, Piece};
+use crate::{AttributionError, Axis};
+
+/// Layers or heads by number, in order and each once: those chosen, or all.
+pub(super) fn chosen<M: Attribute>(
+    parameter: &str,
+    chosen: Option<&Vec<usize>>,
+    count: usize,
+) -> Result<Vec<usize>, AttributionError> {
+    let Some(chosen) = chosen else { return Ok((0..count).collect()) };
+    let expected = format!("some of the numbers 0 to {}, which this model has", count - 1);
+    match chosen.iter().find(|&&number| number >= count) {
+        Some(number) => Err(M::out_of_range(parameter, &expected, number)),
+        None if chosen.is_empty() => Err(M::out_of_range(parameter, &expected, "none")),
+        None => {
+            let mut chosen = chosen.clone();
+            chosen.sort_unstable();
+            chosen.dedup();
+            Ok(chosen)
+        }
+    }
+}
+
+/// Places whose predictions are asked about: each step's is predicted by the place before it.
+pub(super) fn queries<B: Backend>(subject: &Subject<'_, B>) -> Vec<usize> {
+    subject.steps().map(|step| step - 1).collect()
+}
+
+/// `f` of as many queries at once as their attention `[heads, queries, keys]` leaves room for, one below the other.
+pub(super) fn by_queries<B: Backend>(
+    subject: &Subject<'_, B>,
+    inside: &Inside<'_, B>,
+    kind: AttentionKind,
+    queries: &[usize],
+    f: impl Fn(Tensor<B, 4>) -> Tensor<B, 2>,
+) -> Option<Tensor<B, 2>> {
+    let heads = subject.model.config().decoder.attention.n_heads;
+    let keys = subject.source_width().max(subject.width(&subject.steps()));
+    // Scores, probabilities and what is made of them.
+    let at_once = (subject.options.memory / 4 / (heads * keys * 4 * 4).max(1)).max(1);
+    let pieces: Option<Vec<_>> =
+        queries.chunks(at_once).map(|queries| inside.probabilities(kind, queries).map(&f)).collect();
+    pieces.map(|pieces| Tensor::cat(pieces, 0))
+}
+
+/// The mean over heads of some queries' attention, in single precision at least.
+///
+/// # Shapes
+/// - result: `[queries, keys]`
+pub(super) fn mean_over_heads<B: Backend>(
+    subject: &Subject<'_, B>,
+    inside: &Inside<'_, B>,
+    kind: AttentionKind,
+    queries: &[usize],
+) -> Option<Tensor<B, 2>> {
+    by_queries(subject, inside, kind, queries, |probabilities| {
+        let [_, _, queries, keys] = probabilities.dims();
+        let half = matches!(probabilities.dtype(), DType::F16 | DType::BF16);
+        let probabilities = if half { probabilities.cast(DType::F32) } else { probabilities };
+        probabilities.mean_dim(1).reshape([queries, keys])
+    })
+}
+
+/// Scores of one kind of attention as they are found, layer by layer.
+pub(super) struct Layers<B: Backend> {
+    raw: bool,
+    /// `[steps · tokens, heads]` of each layer, or the mean of these.
+    found: Vec<Tensor<B, 2>>,
+}
+
+impl<B: Backend> Layers<B> {
+    pub(super) fn new(raw: bool) -> Self {
+        Self { raw, found: Vec::new() }
+    }
+
+    /// The scores of the next layer, `[steps · tokens, heads]`.
+    pub(super) fn push(&mut self, scores: Tensor<B, 2>) {
+        self.found.push(if self.raw { scores } else { scores.mean_dim(1) });
+    }
+
+    /// All layers beside each other where raw, else their mean; `None` if there were none.
+    ///
+    /// # Shapes
+    /// - result: `[steps · tokens, layers · heads]`
+    pub(super) fn joined(self) -> Option<Tensor<B, 2>> {
+        if self.found.is_empty() {
+            return None;
+        }
+        let joined = Tensor::cat(self.found, 1);
+        Some(if self.raw { joined } else { joined.mean_dim(1) })
+    }
+}
+
+/// The scores of all steps at once, with these axes where raw ones are asked for.
+pub(super) fn found<B: Backend>(
+    subject: &Subject<'_, B>,
+    axes: Vec<(Axis, usize)>,
+    source: Option<Tensor<B, 2>>,
+    target: Option<Tensor<B, 2>>,
+) -> Result<Found, AttributionError> {
+    let mut grid = Grid::new(subject, if subject.options.raw { axes } else { Vec::new() });
+    grid.put(subject, &subject.steps(), Piece { source, target, deltas: None });
+    grid.found()
+}
+
+/// Rows of numbers on a device.
+pub(super) fn rows<B: Backend>(values: Vec<f32>, width: usize, device: &B::Device) -> Tensor<B, 2> {
+    let height = values.len() / width.max(1);
+    Tensor::from_data(TensorData::new(values, [height, width]), (device, DType::F32))
+}
+
+/// Numbers as indices on a device.
+pub(super) fn indices<B: Backend>(numbers: &[usize], device: &B::Device) -> Tensor<B, 1, Int> {
+    let numbers: Vec<i32> = numbers.iter().map(|&number| number as i32).collect();
+    let count = numbers.len();
+    Tensor::from_data(TensorData::new(numbers, [count]), device)
+}

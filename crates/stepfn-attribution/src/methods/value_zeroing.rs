@@ -1,0 +1,139 @@
+//! Value zeroing (Mohebbi et al. 2023, arXiv:2301.12971): how far a block's output at a place moves when the place reads zeros instead of a token's value
+//! vector, `1 − cos(h, h without it)`. Each layer is taken by itself, on its input as it is; distances below 1e-5 are none, and those of a place sum to 1.
+//! A source's tokens have the distances of cross-attention.
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+use stepfn_models::transformer::{AttentionKind, Inside, Removal};
+
+use super::Attribute;
+use super::inside::{Layers, chosen, found, indices, rows};
+use crate::engine::Subject;
+use crate::grid::Found;
+use crate::{AttributionError, Axis};
+
+/// How much each token's value matters to what a block gives; the mean over layers unless raw scores are asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ValueZeroing {
+    /// How far two outputs are from each other.
+    pub metric: Metric,
+    /// The decoder's layers, counted from 0; `None` is all.
+    pub layers: Option<Vec<usize>>,
+    /// The heads, counted from 0, that read zeros; `None` is all.
+    pub heads: Option<Vec<usize>>,
+    /// Whether outputs of the last layer are compared behind the final normalization.
+    pub after_final_norm: bool,
+}
+
+/// How far two hidden states are from each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// 1 minus the cosine of the angle between them.
+    #[default]
+    Cosine,
+    /// The length of their difference.
+    Euclidean,
+}
+
+impl Default for ValueZeroing {
+    fn default() -> Self {
+        Self { metric: Metric::default(), layers: None, heads: None, after_final_norm: true }
+    }
+}
+
+impl Attribute for ValueZeroing {
+    const NAME: &'static str = "value_zeroing";
+    const SUMMARY: &'static str = "how far each layer's output moves without a token's value vector";
+    const OF_FUNCTION: bool = false;
+
+    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
+        let config = &subject.model.config().decoder;
+        let layers = chosen::<Self>("layers", self.layers.as_ref(), config.n_layers)?;
+        chosen::<Self>("heads", self.heads.as_ref(), config.attention.n_heads)?;
+        let raw = subject.options.raw;
+        let (mut source, mut target) = (Layers::new(raw), Layers::new(raw));
+        subject.look_inside(|inside| {
+            if !inside.is_of_decoder() || !layers.contains(&inside.layer()) {
+                return Ok(());
+            }
+            if subject.source_width() > 0 {
+                let keys = subject.source_width();
+                source.push(self.distances(subject, &inside, AttentionKind::Cross, keys));
+            }
+            if subject.attributes_target() {
+                let keys = subject.width(&subject.steps());
+                target.push(self.distances(subject, &inside, AttentionKind::Own, keys));
+            }
+            subject.progress(inside.layer() + 1, config.n_layers)
+        })?;
+        found(subject, vec![(Axis::Layer, layers.len())], source.joined(), target.joined())
+    }
+}
+
+impl ValueZeroing {
+    /// The scores of one attention, `[steps · keys, 1]`.
+    fn distances<B: Backend>(
+        &self,
+        subject: &Subject<'_, B>,
+        inside: &Inside<'_, B>,
+        kind: AttentionKind,
+        keys: usize,
+    ) -> Tensor<B, 2> {
+        /// Distances below it are taken for errors of rounding.
+        const LEAST: f32 = 1e-5;
+        let first = subject.steps().start - 1;
+        let steps = subject.steps().len();
+        let of_query = |query: usize| inside.seen(kind, 0, query).map(move |key| Removal { query, key });
+        let removals: Vec<Removal> = (first..first + steps).flat_map(of_query).collect();
+        let bytes =
+            subject.model.config().floats_per_token() * 4 + subject.model.config().decoder.attention.n_heads * keys;
+        let at_once = (subject.options.memory / 4 / bytes.max(1)).max(1);
+        let mut distances = vec![0.0; steps * keys];
+        for removals in removals.chunks(at_once) {
+            let found = self.moved(inside, kind, removals).into_data();
+            for (&Removal { query, key }, distance) in removals.iter().zip(found.iter::<f32>()) {
+                distances[(query - first) * keys + key] = if distance < LEAST { 0.0 } else { distance };
+            }
+        }
+        for row in distances.chunks_mut(keys.max(1)) {
+            let sum: f32 = row.iter().sum();
+            if sum > 0.0 {
+                row.iter_mut().for_each(|distance| *distance /= sum);
+            }
+        }
+        rows(distances, 1, &inside.output().device())
+    }
+
+    /// How far each removal moves the block's output, `[removals]`.
+    fn moved<B: Backend>(&self, inside: &Inside<'_, B>, kind: AttentionKind, removals: &[Removal]) -> Tensor<B, 1> {
+        let normalized = |x: Tensor<B, 2>| match self.after_final_norm && inside.is_last() {
+            true => inside.finally_normalized(x),
+            false => x,
+        };
+        let queries: Vec<usize> = removals.iter().map(|removal| removal.query).collect();
+        let here = inside.output().clone().select(0, indices(&queries, &inside.output().device()));
+        // Asked for only where the block has such an attention.
+        let moved = inside.without_values(kind, removals, self.heads.as_deref()).unwrap_or_else(|| here.clone());
+        self.metric.between(normalized(here), normalized(moved))
+    }
+}
+
+impl Metric {
+    /// # Shapes
+    /// - `a`, `b`: `[rows, size]`, result: `[rows]`
+    fn between<B: Backend>(self, a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 1> {
+        let length = |x: Tensor<B, 2>| x.powi_scalar(2).sum_dim(1).sqrt();
+        let [rows, _] = a.dims();
+        let distance = match self {
+            // ½ ‖a/‖a‖ − b/‖b‖‖² is 1 − cos, and exact where the two are all but the same.
+            Metric::Cosine => {
+                let unit = |x: Tensor<B, 2>| x.clone() / length(x).clamp_min(1e-8);
+                (unit(a) - unit(b)).powi_scalar(2).sum_dim(1).div_scalar(2)
+            }
+            Metric::Euclidean => length(a - b),
+        };
+        distance.reshape([rows])
+    }
+}
