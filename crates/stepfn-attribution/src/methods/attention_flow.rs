@@ -48,9 +48,9 @@ impl Attribute for AttentionFlow {
         let (mut source, mut target) = (Vec::new(), Vec::new());
         for (done, step) in steps.clone().enumerate() {
             let mut network = maps.network(tokens, step);
-            source.extend((0..sources).map(|token| network.to_source(token)));
+            source.extend((0..sources).map(|token| network.flow_from_source(token)));
             let seen = if subject.attributes_target() { step } else { 0 };
-            target.extend((0..tokens).map(|token| if token < seen { network.to_target(token) } else { 0.0 }));
+            target.extend((0..tokens).map(|token| if token < seen { network.flow_from_target(token) } else { 0.0 }));
             subject.progress(done + 1, steps.len())?;
         }
         // A model has layers.
@@ -128,11 +128,11 @@ fn past(upper: usize, lower: usize, places: usize) -> impl Iterator<Item = Edge>
 }
 
 impl OfStep {
-    fn to_source(&mut self, token: usize) -> f32 {
+    fn flow_from_source(&mut self, token: usize) -> f32 {
         self.network.greatest(self.top, self.source + token) as f32
     }
 
-    fn to_target(&mut self, token: usize) -> f32 {
+    fn flow_from_target(&mut self, token: usize) -> f32 {
         self.network.greatest(self.top, token) as f32
     }
 }
