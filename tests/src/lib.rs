@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
 
 pub mod attributions;
+pub mod axioms;
 pub mod case;
 pub mod fuzz;
 pub mod gguf;

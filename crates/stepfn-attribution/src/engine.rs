@@ -421,20 +421,45 @@ impl<'a, B: Backend> Subject<'a, B> {
         let Some(baseline) = baseline else {
             return at(logits, noisy.map(|noisy| self.model.logits(noisy.clone())));
         };
-        /// Enough for the curvature of a softmax.
-        const POINTS: usize = 16;
-        let there = self.model.logits(baseline.clone());
-        let (points, weights) = crate::quadrature::gauss_legendre(POINTS);
-        let mut sum: Option<Tensor<B, 2>> = None;
-        for (point, weight) in points.into_iter().zip(weights) {
-            let between = there.clone() + (logits.clone() - there.clone()).mul_scalar(point);
-            let grad = at(between, None)?.logits.mul_scalar(weight);
-            sum = Some(match sum {
-                Some(sum) => sum + grad,
-                None => grad,
-            });
+        self.between(&self.model.logits(baseline.clone()), &logits, chunk, steps, |between| {
+            Ok(at(between, None)?.logits)
+        })
+    }
+
+    /// The mean of a function's gradient on the line between two predictions, from as many points as make it add up: 16 do for the curvature of most
+    /// softmaxes, but not where another token is all but certain at each end.
+    fn between(
+        &self,
+        there: &Tensor<B, 2>,
+        here: &Tensor<B, 2>,
+        chunk: &Range<usize>,
+        steps: &Range<usize>,
+        gradient: impl Fn(Tensor<B, 2>) -> Result<Tensor<B, 2>, AttributionError>,
+    ) -> Result<Local<B>, AttributionError> {
+        const FEWEST: usize = 16;
+        const MOST: usize = 256;
+        /// Of the change that is to be shared out.
+        const TOLERANCE: f64 = 1e-4;
+        let values = |logits: &Tensor<B, 2>| -> Result<Tensor<B, 1>, AttributionError> {
+            let batch = self.predictions(logits.clone(), None, self.contrast_logits(chunk, steps)?, chunk, steps)?;
+            self.function.plain().score(&batch).map_err(|error| self.located(error, chunk, steps))
+        };
+        let change = values(here)? - values(there)?;
+        let way = here.clone() - there.clone();
+        let mut points = FEWEST;
+        loop {
+            let (nodes, weights) = crate::quadrature::gauss_legendre(points);
+            let mut mean = Tensor::zeros_like(here);
+            for (node, weight) in nodes.into_iter().zip(weights) {
+                mean = mean + gradient(there.clone() + way.clone().mul_scalar(node))?.mul_scalar(weight);
+            }
+            let total = (mean.clone() * way.clone()).sum_dim(1).squeeze_dim::<1>(1);
+            let off = (total - change.clone()).abs() - change.clone().abs().mul_scalar(TOLERANCE);
+            if points >= MOST || off.into_data().iter::<f64>().all(|off| off <= 0.0) {
+                return Ok(Local { logits: mean, noisy_logits: None });
+            }
+            points *= 2;
         }
-        Ok(Local { logits: sum.unwrap_or_else(|| Tensor::zeros_like(&logits)), noisy_logits: None })
     }
 
     /// What a step function is given of some rows, on either backend.
@@ -693,3 +718,6 @@ fn over_samples<B: Backend>(x: Tensor<B, 2>, samples: usize) -> Tensor<B, 2> {
     let [all, size] = x.dims();
     x.reshape([samples, all / samples * size]).sum_dim(0).reshape([all / samples, size])
 }
+
+#[cfg(test)]
+mod tests;

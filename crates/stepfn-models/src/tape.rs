@@ -59,7 +59,7 @@ impl<B: Backend> Tape<B> {
     /// # Panics
     /// If the pass began behind it.
     pub fn residual(&self, layer: usize) -> Tensor<B, 2> {
-        self.decoder.residual(layer).unwrap_or_else(|| self.hidden.clone())
+        self.decoder.residual(layer)
     }
 
     /// The encoder's, where there is one.
@@ -67,7 +67,7 @@ impl<B: Backend> Tape<B> {
     /// # Panics
     /// If the pass began behind it.
     pub fn encoder_residual(&self, layer: usize) -> Option<Tensor<B, 2>> {
-        self.encoder.as_ref()?.residual(layer).or_else(|| self.decoder.memory())
+        Some(self.encoder.as_ref()?.residual(layer))
     }
 }
 

@@ -137,3 +137,30 @@ impl Metric {
         distance.reshape([rows])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type B = stepfn_cpu::flex::Backend;
+
+    fn between(metric: Metric, a: [f32; 3], b: [f32; 3]) -> f32 {
+        let row = |x: [f32; 3]| rows::<B>(x.to_vec(), 3, &Default::default());
+        metric.between(row(a), row(b)).into_scalar()
+    }
+
+    #[test]
+    fn distances_are_what_they_are_called() {
+        let (a, b) = ([1.0, 2.0, 2.0], [2.0, 0.0, 0.0]);
+        assert!((between(Metric::Cosine, a, b) - 2.0 / 3.0).abs() < 1e-6);
+        assert!((between(Metric::Euclidean, a, b) - 3.0).abs() < 1e-6);
+        assert_eq!(between(Metric::Cosine, a, a), 0.0);
+    }
+
+    #[test]
+    fn small_angles_keep_their_digits() {
+        // 1 − cos of an angle of 0.001.
+        let found = between(Metric::Cosine, [1.0, 0.0, 0.0], [0.001f32.cos(), 0.001f32.sin(), 0.0]);
+        assert!((found - 5e-7).abs() < 1e-11, "{found}");
+    }
+}

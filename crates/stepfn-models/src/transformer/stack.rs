@@ -152,7 +152,7 @@ struct Run<B: Backend> {
     tables: Tables<B>,
     before_norm: Option<Tensor<B, 2>>,
     embedding_mask: Option<Tensor<B, 2>>,
-    unnormalized: Option<Tensor<B, 2>>,
+    unnormalized: Tensor<B, 2>,
     last_mask: Option<Tensor<B, 2>>,
 }
 
@@ -328,6 +328,7 @@ impl<B: Backend> Stack<B> {
         let (device, dtype) = (embedded.device(), embedded.dtype());
         let masks = self.masks(batch, dropout, places, dtype);
         let mut run = Run {
+            unnormalized: embedded.clone(),
             last: embedded,
             tables: Tables::new(
                 &self.config,
@@ -339,7 +340,6 @@ impl<B: Backend> Stack<B> {
             ),
             before_norm: None,
             embedding_mask: None,
-            unnormalized: None,
             last_mask: None,
         };
         if entry == Entry::Embeddings {
@@ -357,8 +357,8 @@ impl<B: Backend> Stack<B> {
         if let Some(cache) = cache {
             cache.width = batch.width();
         }
+        run.unnormalized = run.last.clone();
         if let Some(norm) = &self.final_norm {
-            run.unnormalized = Some(run.last.clone());
             run.last = norm.forward(run.last);
         }
         run.last_mask = masks.multipliers(0, Site::Final, masks.rates().last, self.hidden, &device);
@@ -445,7 +445,8 @@ impl<B: Backend> Stack<B> {
         if let Some(mask) = &tape.here.last_mask {
             grad = scaled(grad, at(mask), over);
         }
-        if let (Some(norm), Some(x)) = (&self.final_norm, tape.optional(|tape| tape.unnormalized.as_ref())) {
+        if let Some(norm) = &self.final_norm {
+            let x = tape.part(|tape| &tape.unnormalized);
             grad = x.made(at, |x| norm.backward(x, grad, over));
         }
         if let (Rule::DeepLift { .. }, Some(single)) =

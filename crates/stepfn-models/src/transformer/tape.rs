@@ -64,25 +64,19 @@ pub struct StackTape<B: Backend> {
     pub(super) embedding_mask: Option<Tensor<B, 2>>,
     /// From the first block that the pass went through.
     pub(super) layers: Vec<LayerTape<B>>,
-    /// What the final normalization reads.
-    pub(super) unnormalized: Option<Tensor<B, 2>>,
+    /// The residual stream behind the last block, which the final normalization reads where there is one.
+    pub(super) unnormalized: Tensor<B, 2>,
     pub(super) last_mask: Option<Tensor<B, 2>>,
 }
 
 impl<B: Backend> StackTape<B> {
-    /// The residual stream before a block, or behind the last; `None` where the last hidden states are just that.
-    pub(crate) fn residual(&self, layer: usize) -> Option<Tensor<B, 2>> {
-        let index = layer - self.entry.layer();
-        match self.layers.get(index) {
-            Some(LayerTape::Input(x)) => Some(x.clone()),
-            Some(LayerTape::Whole(inside)) => Some(inside.input().clone()),
+    /// The residual stream before a block, or behind the last.
+    pub(crate) fn residual(&self, layer: usize) -> Tensor<B, 2> {
+        match self.layers.get(layer - self.entry.layer()) {
+            Some(LayerTape::Input(x)) => x.clone(),
+            Some(LayerTape::Whole(inside)) => inside.input().clone(),
             None => self.unnormalized.clone(),
         }
-    }
-
-    /// The encoder's output that the pass read.
-    pub(crate) fn memory(&self) -> Option<Tensor<B, 2>> {
-        self.memory.as_ref().map(|(hidden, _)| hidden.clone())
     }
 }
 

@@ -1,0 +1,178 @@
+//! Attributions of every golden model, for what must hold of all of them.
+
+use burn::tensor::{DType, Tensor, TensorData};
+use serde_json::{Map, Value, json};
+use stepfn_attribution::{
+    Attributed, AttributedFn, AttributionError, AttributionOptions, Baseline, ContrastText, Method, Registries, Scores,
+    Text, attribute,
+};
+use stepfn_core::Alignment;
+use stepfn_models::Model;
+use stepfn_models::random::SplitMix64;
+use stepfn_models::source::{StoredTensor, Tensors};
+
+use crate::golden::folder;
+use crate::models::folders;
+
+/// The backend that axioms are held on.
+pub type B = stepfn_cpu::flex::Backend;
+
+/// What is asked of every model: one step function of each kind.
+pub const FUNCTIONS: [&str; 4] = ["probability", "logit", "crossentropy", "contrast_prob_diff"];
+
+/// A model under examination.
+pub struct Examined {
+    /// The name of its folder.
+    pub name: String,
+    /// The model.
+    pub model: Model<B>,
+    registries: Registries<B>,
+}
+
+impl Examined {
+    /// The golden model of a name.
+    pub fn new(name: &str) -> Self {
+        let model = Model::load(folder().join("models").join(name), DType::F32, &Default::default()).unwrap();
+        Self { name: name.to_owned(), model, registries: Registries::default() }
+    }
+
+    /// Every golden model.
+    pub fn all() -> impl Iterator<Item = Self> {
+        folders().into_iter().map(|folder| Self::new(folder.file_name().unwrap().to_str().unwrap()))
+    }
+
+    /// Texts of different lengths, with other targets to compare with in the same context.
+    pub fn texts(&self) -> Vec<Text> {
+        let start = self.model.config().special.decoder_start.unwrap_or(0);
+        let text = |source: &[u32], target: &[u32], first: usize| {
+            let source = self.model.encoder().map(|_| source.to_vec());
+            let (mut ids, first) = match source {
+                None => (target.to_vec(), first),
+                Some(_) => (target[first - 1..].to_vec(), 1),
+            };
+            if source.is_some() {
+                ids[0] = start;
+            }
+            let other: Vec<u32> =
+                ids.iter().enumerate().map(|(place, &id)| if place < first { id } else { id + 1 }).collect();
+            let contrast = ContrastText { source: None, target: other, first, alignment: Alignment::OneToOne };
+            Text { source, steps: first..ids.len(), target: ids, contrast: Some(contrast) }
+        };
+        vec![
+            text(&[5, 9, 30, 7, 61], &[5, 9, 30, 7, 61, 12, 50, 2], 4),
+            text(&[44, 3, 8], &[44, 3, 8, 17, 50], 2),
+            text(&[7, 70, 12, 9, 33, 4, 28], &[12, 9, 33, 4, 28, 61, 3, 90, 5, 17], 5),
+        ]
+    }
+
+    /// A step function as a target.
+    pub fn function(&self, name: &str, parameters: Value) -> AttributedFn<B> {
+        self.registries.attributed(name, parameters.as_object().unwrap()).unwrap()
+    }
+
+    /// The step function of that name, of its own accord.
+    pub fn step_scores(&self, text: &Text, name: &str) -> Vec<f32> {
+        let functions = [self.registries.plain().make(name, &Map::new()).unwrap()];
+        let scored =
+            stepfn_attribution::score(&self.model, std::slice::from_ref(text), &functions, &Default::default());
+        scored.unwrap().remove(0).unwrap().scores.remove(0).1
+    }
+
+    /// Attributes texts.
+    pub fn run(
+        &self,
+        texts: &[Text],
+        (method, parameters): (&str, Value),
+        function: &AttributedFn<B>,
+        options: &AttributionOptions<'_>,
+    ) -> Vec<Result<Attributed, AttributionError>> {
+        let method = Method::make(method, parameters.as_object().unwrap()).unwrap();
+        attribute(&self.model, texts, &method, function, &[], options).unwrap()
+    }
+
+    /// Attributes the first text, raw and both sides.
+    pub fn first(&self, method: (&str, Value), function: &str) -> Attributed {
+        let function = self.function(function, json!({}));
+        let what = format!("{}: {} {}", self.name, method.0, method.1);
+        let attributed = self.run(&self.texts()[..1], method, &function, &raw()).remove(0);
+        attributed.unwrap_or_else(|error| panic!("{what}: {error}"))
+    }
+}
+
+/// Options under which nothing is left out or summed up.
+pub fn raw() -> AttributionOptions<'static> {
+    let baseline = Baseline { id: 1, kept: Vec::new() };
+    AttributionOptions { attribute_target: true, raw: true, baseline, ..Default::default() }
+}
+
+/// Both sides' scores.
+pub fn sides(attributed: &Attributed) -> impl Iterator<Item = &Scores> {
+    attributed.source_scores.iter().chain(&attributed.target_scores)
+}
+
+/// For each step, `f` of the scores of all tokens that it sees, summed.
+pub fn sums(attributed: &Attributed, f: impl Fn(f32) -> f64) -> Vec<f64> {
+    let steps = sides(attributed).next().unwrap().shape()[1];
+    let mut sums = vec![0.0; steps];
+    for scores in sides(attributed) {
+        for (token, step) in (0..scores.shape()[0]).flat_map(|token| (0..steps).map(move |step| (token, step))) {
+            sums[step] += scores.at(token, step).iter().filter(|x| x.is_finite()).map(|&x| f(x)).sum::<f64>();
+        }
+    }
+    sums
+}
+
+/// The greatest difference of two attributions, in parts of the greatest score; NaN must be where NaN is.
+pub fn difference(what: &str, a: &Attributed, b: &Attributed) -> f32 {
+    let mut worst = 0.0f32;
+    assert_eq!(
+        (a.source_scores.is_some(), a.target_scores.is_some()),
+        (b.source_scores.is_some(), b.target_scores.is_some())
+    );
+    for (a, b) in sides(a).zip(sides(b)) {
+        assert_eq!((a.axes(), a.shape()), (b.axes(), b.shape()), "{what}");
+        let greatest = a.values().iter().filter(|x| x.is_finite()).fold(1e-9f32, |most, x| most.max(x.abs()));
+        for (a, b) in a.values().iter().zip(b.values()) {
+            assert_eq!(a.is_nan(), b.is_nan(), "{what}");
+            worst = worst.max(if a.is_nan() { 0.0 } else { (a - b).abs() / greatest });
+        }
+    }
+    worst
+}
+
+/// A causal model of one layer that is linear in its embeddings: every place looks at all that it sees alike, and mixes their values; the
+/// feed-forward gives nothing; normalizations divide by the root of an ε that no variance comes near. Token 0 is embedded as zeros.
+pub fn linear() -> Examined {
+    const HUGE: f64 = 1e12;
+    let config = json!({
+        "model_type": "gpt2", "activation_function": "gelu_new", "n_embd": 12, "n_head": 3, "n_layer": 1,
+        "n_positions": 32, "vocab_size": 101, "layer_norm_epsilon": HUGE, "tie_word_embeddings": false,
+    });
+    let device = Default::default();
+    let shapes = Model::<B>::outline(&config, |_| true, &device).unwrap();
+    let mut tensors = Tensors::<B>::new();
+    for (number, (name, shape)) in shapes.into_iter().enumerate() {
+        let mut random = SplitMix64::stream(7, number as u64);
+        let count: usize = shape.iter().product();
+        let mut values: Vec<f32> = (0..count).map(|_| random.normal() as f32).collect();
+        match name.rsplit("transformer.").next().unwrap() {
+            "wte.weight" => values[..12].fill(0.0),
+            "wpe.weight" => {}
+            // Queries, keys and values stand side by side.
+            "h.0.attn.c_attn.weight" => {
+                values.iter_mut().enumerate().filter(|(index, _)| index % 36 < 24).for_each(|(_, value)| *value = 0.0);
+            }
+            "h.0.attn.c_proj.weight" | "lm_head.weight" => {}
+            norm if norm.contains("ln_") && norm.ends_with("weight") => values.fill(HUGE.sqrt() as f32),
+            _ => values.fill(0.0),
+        }
+        let stored: StoredTensor<B> = match shape[..] {
+            [len] => Tensor::<B, 1>::from_data(TensorData::new(values, [len]), &device).into(),
+            [rows, columns] => Tensor::<B, 2>::from_data(TensorData::new(values, [rows, columns]), &device).into(),
+            _ => panic!("{name} has shape {shape:?}"),
+        };
+        tensors.insert(name, stored);
+    }
+    let model = Model::from_tensors(&config, &tensors, &device).unwrap();
+    Examined { name: "linear".to_owned(), model, registries: Registries::default() }
+}

@@ -1,0 +1,210 @@
+//! What must hold of attributions, whatever the model.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+
+use serde_json::{Value, json};
+use stepfn_attribution::{Attributed, AttributionOptions, Text};
+use stepfn_tests::axioms::{Examined, FUNCTIONS, difference, linear, raw, sides, sums};
+
+/// How far scores are from adding up, in parts of what they add up to, or of a hundredth of their sizes where they cancel.
+fn incompleteness(attributed: &Attributed) -> f64 {
+    let (totals, sizes) = (sums(attributed, f64::from), sums(attributed, |x| f64::from(x.abs())));
+    let deltas = attributed.deltas.as_ref().unwrap();
+    assert_eq!(deltas.len(), totals.len());
+    let off = |((delta, total), size): ((&f32, &f64), &f64)| {
+        assert!(delta.is_finite() && *size > 0.0, "{delta} of {total} ({size})");
+        f64::from(delta.abs()) / (total - f64::from(*delta)).abs().max(size / 100.0)
+    };
+    deltas.iter().zip(&totals).zip(&sizes).map(off).fold(0.0, f64::max)
+}
+
+/// Methods and parameters that go by layers, for a model that has them.
+fn layer_deep_lift(examined: &Examined) -> Vec<(&'static str, Value)> {
+    let mut methods = vec![
+        ("layer_deeplift", json!({ "stack": "decoder", "layer": 0 })),
+        ("layer_deeplift", json!({ "stack": "decoder", "layer": 1 })),
+    ];
+    if examined.model.encoder().is_some() {
+        methods.push(("layer_deeplift", json!({ "stack": "encoder", "layer": 0 })));
+    }
+    methods
+}
+
+#[test]
+fn deep_lift_is_complete_on_every_model() {
+    /// Measured: see the message.
+    const BOUND: f64 = 0.0;
+    let mut worst = Vec::new();
+    for examined in Examined::all() {
+        for function in FUNCTIONS {
+            let mut methods = layer_deep_lift(&examined);
+            methods.push(("deeplift", json!({})));
+            for method in methods {
+                let off = incompleteness(&examined.first(method.clone(), function));
+                worst.push((off, format!("{}: {} {} of {function}", examined.name, method.0, method.1)));
+            }
+        }
+    }
+    worst.sort_by(|a, b| b.0.total_cmp(&a.0));
+    assert!(worst[0].0 <= BOUND, "{:#?}", &worst[..12]);
+}
+
+#[test]
+fn integrated_gradients_take_as_many_points_as_their_tolerance_needs() {
+    const TOLERANCE: f64 = 0.05;
+    for examined in Examined::all() {
+        for function in FUNCTIONS {
+            let parameters = json!({ "n_steps": "auto", "tolerance": TOLERANCE });
+            let attributed = examined.first(("integrated_gradients", parameters), function);
+            let totals = sums(&attributed, f64::from);
+            for (delta, total) in attributed.deltas.unwrap().iter().zip(totals) {
+                let change = (total - f64::from(*delta)).abs().max(1e-6);
+                assert!(
+                    f64::from(delta.abs()) <= TOLERANCE * change,
+                    "{} {function}: {delta} of {change}",
+                    examined.name
+                );
+            }
+        }
+    }
+}
+
+/// The same question with the embedding of one token taken away.
+fn without(text: &Text, token: usize) -> Text {
+    let mut text = text.clone();
+    text.target[token] = 0;
+    text
+}
+
+#[test]
+fn methods_agree_on_a_linear_model() {
+    let examined = linear();
+    let text = examined.texts().remove(0);
+    let options = AttributionOptions { baseline: Default::default(), ..raw() };
+    let logit = examined.function("logit", json!({}));
+    let run = |method: &str, parameters: Value| {
+        examined.run(std::slice::from_ref(&text), (method, parameters), &logit, &options).remove(0).unwrap()
+    };
+    let product = run("input_x_gradient", json!({}));
+    for (method, parameters) in [
+        ("integrated_gradients", json!({ "n_steps": 1 })),
+        ("integrated_gradients", json!({ "n_steps": 7, "quadrature": "riemann_trapezoid" })),
+        ("sequential_integrated_gradients", json!({ "n_steps": 2 })),
+        ("gradient_shap", json!({})),
+        ("deeplift", json!({})),
+    ] {
+        let off = difference(method, &product, &run(method, parameters));
+        assert!(off < 1e-4, "{method}: {off}");
+    }
+
+    // What changes when a token is taken away, told by step scores alone.
+    let whole = examined.step_scores(&text, "logit");
+    let scores = product.target_scores.unwrap();
+    let first = text.steps.start;
+    for token in 0..text.target.len() {
+        let changed = examined.step_scores(&without(&text, token), "logit");
+        for step in text.steps.clone().filter(|&step| step > token) {
+            let score: f32 = scores.at(token, step - first).iter().sum();
+            let change = whole[step - first] - changed[step - first];
+            assert!(
+                (score - change).abs() < 1e-3 * whole[step - first].abs().max(1.0),
+                "{token}, {step}: {score} {change}"
+            );
+            assert!(change.abs() > 1e-3, "token {token} does nothing");
+        }
+    }
+}
+
+/// One of each kind, with parameters that make them quick.
+fn methods() -> Vec<(&'static str, Value)> {
+    vec![
+        ("saliency", json!({})),
+        ("input_x_gradient", json!({})),
+        ("integrated_gradients", json!({ "n_steps": 5 })),
+        ("sequential_integrated_gradients", json!({ "n_steps": 3 })),
+        ("gradient_shap", json!({ "n_samples": 2, "stdevs": 0.1 })),
+        ("deeplift", json!({})),
+        ("attn_lrp", json!({})),
+        ("layer_gradient_x_activation", json!({})),
+        ("layer_integrated_gradients", json!({ "n_steps": 3 })),
+        ("layer_deeplift", json!({})),
+        ("grad_x_attention", json!({})),
+        ("grad_x_attention", json!({ "positive": true })),
+        ("attention", json!({})),
+        ("attention_rollout", json!({})),
+        ("attention_flow", json!({})),
+        ("value_zeroing", json!({})),
+        ("value_zeroing", json!({ "metric": "euclidean", "heads": [0] })),
+    ]
+}
+
+#[test]
+fn no_budget_is_too_small_and_none_changes_anything() {
+    for examined in Examined::all() {
+        let function = examined.function("probability", json!({}));
+        let texts = &examined.texts()[..1];
+        for (method, parameters) in methods() {
+            let run = |memory: usize| {
+                let options = AttributionOptions { memory, ..raw() };
+                examined.run(texts, (method, parameters.clone()), &function, &options).remove(0).unwrap()
+            };
+            let what = format!("{}: {method} {parameters}", examined.name);
+            let whole = run(2 << 30);
+            for memory in [1, 40_000, 300_000] {
+                let off = difference(&what, &whole, &run(memory));
+                assert!(off < 2e-4, "{what} in {memory} bytes: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn texts_have_the_same_scores_alone_and_in_company() {
+    for name in ["gpt2", "gemma2", "bloom", "marian", "t5"] {
+        let examined = Examined::new(name);
+        for (function, parameters) in [("probability", json!({})), ("mc_dropout_prob_avg", json!({ "n_mcd_steps": 2 }))]
+        {
+            let function = examined.function(function, parameters);
+            let texts = examined.texts();
+            for method in methods() {
+                if function.needs().noisy_samples > 0 && ["deeplift", "attn_lrp", "layer_deeplift"].contains(&method.0)
+                {
+                    continue;
+                }
+                let together = examined.run(&texts, method.clone(), &function, &raw());
+                for (number, together) in together.into_iter().enumerate() {
+                    let options = AttributionOptions { first_number: number as u32, ..raw() };
+                    let alone = examined.run(&texts[number..=number], method.clone(), &function, &options).remove(0);
+                    let off = difference(name, &alone.unwrap(), &together.unwrap());
+                    assert!(off == 0.0, "{name}: {} of text {number}: {off}", method.0);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_has_scores_for_what_it_sees_and_nan_for_the_rest() {
+    for examined in Examined::all() {
+        let text = examined.texts().remove(0);
+        for method in methods() {
+            let attributed = examined.first(method.clone(), "probability");
+            assert!(sides(&attributed).count() >= 1, "{}", method.0);
+            for scores in attributed.source_scores.iter() {
+                assert_eq!(scores.shape()[0], text.source.as_ref().unwrap().len());
+                assert!(scores.values().iter().all(|score| score.is_finite()), "{}: {}", examined.name, method.0);
+            }
+            for scores in attributed.target_scores.iter() {
+                assert_eq!(scores.shape()[..2], [text.target.len(), text.steps.len()]);
+                for token in 0..text.target.len() {
+                    for step in text.steps.clone() {
+                        let seen = scores.at(token, step - text.steps.start).iter().all(|score| score.is_finite());
+                        let hidden = scores.at(token, step - text.steps.start).iter().all(|score| score.is_nan());
+                        let right = if token < step { seen } else { hidden };
+                        assert!(right, "{}: {}, token {token}, step {step}", examined.name, method.0);
+                    }
+                }
+            }
+        }
+    }
+}
