@@ -49,7 +49,7 @@ pub fn model<B: Backend>(shape: &str, device: &B::Device) -> Model<B> {
     let config = config(shape);
     let seq2seq = config.get("decoder_start_token_id").is_some();
     // Tied to each other: one tensor each.
-    let stored = |name: &str| !name.contains("lm_head.weight") && !(seq2seq && name.contains("embed_tokens"));
+    let stored = |name: &str| !(name.contains("lm_head.weight") || seq2seq && name.contains("embed_tokens"));
     let outline = Model::<B>::outline(&config, stored, device).unwrap();
     let tensor = |(name, shape): (String, Vec<usize>)| {
         let options = (device, DType::F32);

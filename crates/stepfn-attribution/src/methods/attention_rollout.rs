@@ -86,8 +86,9 @@ impl<B: Backend> Shares<B> {
                 let held = like(held, &own);
                 half(held.clone().select(0, indices(places, &device)), own.clone().matmul(held))
             };
+            let source = self.source.as_ref().map(mixed);
             self.target = mixed(&self.target);
-            self.source = self.source.as_ref().map(mixed);
+            self.source = source;
         }
         let across = mean_over_heads(subject, inside, AttentionKind::Cross, places);
         if let (Some(across), Some(source)) = (across, self.source.take()) {
