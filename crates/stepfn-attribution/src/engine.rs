@@ -384,7 +384,7 @@ impl<'a, B: Backend> Subject<'a, B> {
         let at = |logits: Tensor<B, 2>, noisy: Option<Tensor<B, 2>>| -> Result<Local<B>, AttributionError> {
             let leaf = Tensor::<Autodiff<B>, 2>::from_inner(logits).require_grad();
             let noisy = noisy.map(|noisy| Tensor::<Autodiff<B>, 2>::from_inner(noisy).require_grad());
-            let contrast = self.contrast_logits(chunk, steps)?.map(|logits| Tensor::from_inner(logits));
+            let contrast = self.contrast_logits(chunk, steps)?.map(Tensor::from_inner);
             let batch = self.predictions(leaf.clone(), noisy.clone(), contrast, chunk, steps)?;
             let scores = self.function.tracked().score(&batch).map_err(|error| self.located(error, chunk, steps))?;
             let grads = scores.sum().backward();

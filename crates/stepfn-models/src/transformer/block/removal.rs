@@ -61,7 +61,7 @@ impl<B: Backend> Block<B> {
         {
             // Of one text, all queries see the same of the encoder.
             let seen = memory.range(0, 0);
-            let seen = vec![seen.start as u32..seen.end as u32];
+            let seen = core::iter::once(seen.start as u32..seen.end as u32).collect();
             let [queries, _] = x.dims();
             let visible = Visible::new(seen, 1, queries, memory.keys(), &x.device());
             let view = View { visible: &visible, bias: None, rotation: None, dropout: None };
