@@ -32,8 +32,8 @@ fn layer_deep_lift(examined: &Examined) -> Vec<(&'static str, Value)> {
 
 #[test]
 fn deep_lift_is_complete_on_every_model() {
-    /// Measured: see the message.
-    const BOUND: f64 = 0.0;
+    /// Measured in single precision: 6e-4 on marian, 9e-5 and less on all others.
+    const BOUND: f64 = 1e-3;
     let mut worst = Vec::new();
     for examined in Examined::all() {
         for function in FUNCTIONS {

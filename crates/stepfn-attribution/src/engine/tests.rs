@@ -90,7 +90,10 @@ fn derivatives_are_central_differences() {
 fn so_they_are_through_passes_with_dropout() {
     for name in ["gpt2", "marian", "t5"] {
         for statistic in ["mean", "zscore", "var"] {
-            differentiates(name, ("mc_dropout_prob_avg", json!({ "n_mcd_steps": 3, "statistic": statistic })));
+            differentiates(
+                name,
+                ("mc_dropout_prob_avg", json!({ "n_mcd_steps": 3, "logprob": true, "statistic": statistic })),
+            );
         }
         differentiates(name, ("mc_dropout_mutual_information", json!({ "n_mcd_steps": 2 })));
     }
