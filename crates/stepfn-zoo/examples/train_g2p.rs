@@ -30,7 +30,8 @@ use training::{Arguments, Outcome, Progress, Schedule, Shuffle, Task, Trainer, c
 const PROBED: usize = 1000;
 
 fn main() -> Outcome<()> {
-    let arguments = Arguments::read(&["epochs", "seed", "batch", "peak", "data", "out", "state", "stop_after"])?;
+    let arguments =
+        Arguments::read(&["epochs", "seed", "batch", "peak", "data", "out", "state", "init", "stop_after"])?;
     let settings = Settings {
         epochs: arguments.get("epochs", 8)?,
         seed: arguments.get("seed", 1)?,
@@ -39,6 +40,7 @@ fn main() -> Outcome<()> {
         data: arguments.path("data", "target/g2p/cmudict.dict")?,
         out: arguments.path("out", "target/g2p/model")?,
         state: arguments.path("state", "target/g2p/state")?,
+        init: arguments.path("init", "")?,
         stop_after: arguments.get("stop_after", usize::MAX)?,
     };
     train::<Autodiff<stepfn_cpu::Backend>>(&settings, &Default::default())
@@ -52,6 +54,8 @@ struct Settings {
     data: PathBuf,
     out: PathBuf,
     state: PathBuf,
+    /// Where another run kept weights to begin with; empty: new ones.
+    init: PathBuf,
     /// Steps after which to stop, to see how fast it goes.
     stop_after: usize,
 }
@@ -161,6 +165,9 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     std::fs::create_dir_all(&settings.out)?;
     std::fs::write(settings.out.join("tokenizer.json"), tokenizer_json)?;
     std::fs::write(settings.out.join("generation_config.json"), pretty(&generation_config())?)?;
+    if !settings.init.as_os_str().is_empty() {
+        trainer.begin_with(&settings.init)?;
+    }
     let done = trainer.resume(&settings.state)?;
     let mut progress = Progress::start();
     for epoch in done..settings.epochs {
