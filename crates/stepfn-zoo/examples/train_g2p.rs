@@ -5,7 +5,10 @@
 //! RAYON_NUM_THREADS=1 cargo run --release -p stepfn-zoo --example train_g2p
 //! ```
 //!
-//! Arguments, all optional: `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state`.
+//! The model's card has the commands that made the published weights, and how long they took.
+//!
+//! Arguments, all optional: `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state
+//! init=FOLDER` (the `state` of another run, whose weights to begin with).
 //! After every epoch the model stands in `out`, ready to use, and all that going on needs in `state`: the same command goes on from there.
 //! The number of epochs shapes the learning rate, so don't change it half-way.
 
