@@ -154,8 +154,8 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let probed: Vec<_> = held_out.iter().step_by(held_out.len().div_ceil(PROBED)).copied().collect();
     let steps = batches(&pairs, settings, 0).len();
     let schedule = Schedule { peak: settings.peak, warmup: 500, steps: steps * settings.epochs };
-    // One table of embeddings, which is the head too.
-    let is_stored = |name: &str| !name.ends_with("embed_tokens.weight") && name != "lm_head.weight";
+    // One table of embeddings, which is the head too; the head's bias under the name that the family's files have.
+    let is_stored = |name: &str| !name.ends_with("embed_tokens.weight") && !name.starts_with("lm_head.");
     let config = config_json(tokenizer.vocab_size());
     let mut trainer = Trainer::<B>::new(config, is_stored, schedule, None, settings.seed, device)?;
     println!(
