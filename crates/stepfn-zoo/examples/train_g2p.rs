@@ -5,7 +5,10 @@
 //! RAYON_NUM_THREADS=1 cargo run --release -p stepfn-zoo --example train_g2p
 //! ```
 //!
-//! Arguments, all optional: `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state`.
+//! The model's card has the commands that made the published weights, and how long they took.
+//!
+//! Arguments, all optional: `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state
+//! init=FOLDER` (the `state` of another run, whose weights to begin with).
 //! After every epoch the model stands in `out`, ready to use, and all that going on needs in `state`: the same command goes on from there.
 //! The number of epochs shapes the learning rate, so don't change it half-way.
 
@@ -30,7 +33,8 @@ use training::{Arguments, Outcome, Progress, Schedule, Shuffle, Task, Trainer, c
 const PROBED: usize = 1000;
 
 fn main() -> Outcome<()> {
-    let arguments = Arguments::read(&["epochs", "seed", "batch", "peak", "data", "out", "state", "stop_after"])?;
+    let arguments =
+        Arguments::read(&["epochs", "seed", "batch", "peak", "data", "out", "state", "init", "stop_after"])?;
     let settings = Settings {
         epochs: arguments.get("epochs", 8)?,
         seed: arguments.get("seed", 1)?,
@@ -39,6 +43,7 @@ fn main() -> Outcome<()> {
         data: arguments.path("data", "target/g2p/cmudict.dict")?,
         out: arguments.path("out", "target/g2p/model")?,
         state: arguments.path("state", "target/g2p/state")?,
+        init: arguments.path("init", "")?,
         stop_after: arguments.get("stop_after", usize::MAX)?,
     };
     train::<Autodiff<stepfn_cpu::Backend>>(&settings, &Default::default())
@@ -52,6 +57,8 @@ struct Settings {
     data: PathBuf,
     out: PathBuf,
     state: PathBuf,
+    /// Where another run kept weights to begin with; empty: new ones.
+    init: PathBuf,
     /// Steps after which to stop, to see how fast it goes.
     stop_after: usize,
 }
@@ -147,8 +154,8 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let probed: Vec<_> = held_out.iter().step_by(held_out.len().div_ceil(PROBED)).copied().collect();
     let steps = batches(&pairs, settings, 0).len();
     let schedule = Schedule { peak: settings.peak, warmup: 500, steps: steps * settings.epochs };
-    // One table of embeddings, which is the head too.
-    let is_stored = |name: &str| !name.ends_with("embed_tokens.weight") && name != "lm_head.weight";
+    // One table of embeddings, which is the head too; the head's bias under the name that the family's files have.
+    let is_stored = |name: &str| !name.ends_with("embed_tokens.weight") && !name.starts_with("lm_head.");
     let config = config_json(tokenizer.vocab_size());
     let mut trainer = Trainer::<B>::new(config, is_stored, schedule, None, settings.seed, device)?;
     println!(
@@ -161,6 +168,9 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     std::fs::create_dir_all(&settings.out)?;
     std::fs::write(settings.out.join("tokenizer.json"), tokenizer_json)?;
     std::fs::write(settings.out.join("generation_config.json"), pretty(&generation_config())?)?;
+    if !settings.init.as_os_str().is_empty() {
+        trainer.begin_with(&settings.init)?;
+    }
     let done = trainer.resume(&settings.state)?;
     let mut progress = Progress::start();
     for epoch in done..settings.epochs {

@@ -5,7 +5,7 @@
 //! RAYON_NUM_THREADS=1 cargo run --release -p stepfn-zoo --example train_verse
 //! ```
 //!
-//! Arguments, all optional: `epochs=6 seed=1 batch=32 peak=0.003 data=target/verse/bible.txt out=target/verse/model state=target/verse/state`.
+//! Arguments, all optional: `epochs=8 seed=1 batch=16 peak=0.003 data=target/verse/bible.txt out=target/verse/model state=target/verse/state`.
 //! After every epoch the model stands in `out`, ready to use, and all that going on needs in `state`: the same command goes on from there.
 //! The number of epochs shapes the learning rate, so don't change it half-way.
 
@@ -33,9 +33,9 @@ const VOCAB_SIZE: usize = 2048;
 fn main() -> Outcome<()> {
     let arguments = Arguments::read(&["epochs", "seed", "batch", "peak", "data", "out", "state", "stop_after"])?;
     let settings = Settings {
-        epochs: arguments.get("epochs", 6)?,
+        epochs: arguments.get("epochs", 8)?,
         seed: arguments.get("seed", 1)?,
-        batch: arguments.get("batch", 32)?,
+        batch: arguments.get("batch", 16)?,
         peak: arguments.get("peak", 3e-3)?,
         data: arguments.path("data", "target/verse/bible.txt")?,
         out: arguments.path("out", "target/verse/model")?,
@@ -119,7 +119,8 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let steps = learned.iter().flatten().map(Vec::len).sum::<usize>().div_ceil(settings.batch * (WINDOW - WINDOW / 8));
     let schedule = Schedule { peak: settings.peak, warmup: 200, steps: steps * settings.epochs };
     let is_stored = |name: &str| name != "lm_head.weight";
-    let rates = DropoutRates { embedding: 0.1, attention: 0.1, residual: 0.1, ..DropoutRates::default() };
+    // Not on attention: masks for all pairs of places would take a third of the time.
+    let rates = DropoutRates { embedding: 0.05, residual: 0.05, ..DropoutRates::default() };
     let mut trainer = Trainer::<B>::new(config_json(), is_stored, schedule, Some(rates), settings.seed, device)?;
     println!(
         "# {} parameters, {} tokens in {} chapters; {} windows held out, trigram perplexity {baseline:.2}; {schedule:?}",

@@ -107,6 +107,28 @@ fn held_out_chapters_are_less_surprising_than_to_a_trigram() {
 }
 
 #[test]
+fn trigram_probabilities_sum_to_1_and_know_what_they_saw() {
+    let texts: [&[u32]; 3] = [&[0, 1, 2, 3, 1, 2], &[4, 1, 2, 3], &[2, 2, 0]];
+    let trigram = verses::trigram::Trigram::new(texts.into_iter(), 6);
+    for before in [&[][..], &[1], &[1, 2], &[0, 1, 2], &[5, 5], &[3, 0]] {
+        let sum: f64 = (0..6).map(|token| trigram.probability(before, token)).sum();
+        assert!((sum - 1.0).abs() < 1e-12, "after {before:?}: {sum}");
+    }
+    assert!(trigram.probability(&[1, 2], 3) > 0.5);
+    assert!(trigram.probability(&[1, 2], 5) > 0.0);
+}
+
+#[test]
+fn distances_count_edits() {
+    let phonemes = |text: &str| -> Vec<String> { text.chars().map(String::from).collect() };
+    for (a, b, edits) in
+        [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("same", "same", 0), ("ab", "ba", 2)]
+    {
+        assert_eq!(pronunciation::distance(&phonemes(a), &phonemes(b)), edits, "{a}, {b}");
+    }
+}
+
+#[test]
 fn verses_go_on() {
     let (model, tokenizer) = load(stepfn_zoo::verse());
     let prompt: Vec<u32> = tokenizer.encode("In the beginning", true).unwrap().iter().map(|token| token.id).collect();

@@ -181,7 +181,7 @@ pub(crate) fn error_rates<B: Backend>(
 }
 
 /// Least number of insertions, deletions and substitutions (Levenshtein 1966).
-fn distance(a: &[String], b: &[String]) -> usize {
+pub(crate) fn distance(a: &[String], b: &[String]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {
         let mut diagonal = row[0];

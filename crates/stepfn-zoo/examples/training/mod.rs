@@ -162,6 +162,13 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok(fs::rename(new, folder)?)
     }
 
+    /// Begins with the weights that another run kept in `folder`.
+    pub(crate) fn begin_with(&mut self, folder: &Path) -> Outcome<()> {
+        let weights = DefaultRecorder::new().load(folder.join("weights"), &self.device)?;
+        self.weights = self.weights.clone().load_record(weights);
+        Ok(())
+    }
+
     /// Goes on from `folder`, if there is something; the epochs that are done.
     pub(crate) fn resume(&mut self, folder: &Path) -> Outcome<usize> {
         if !folder.exists() {
