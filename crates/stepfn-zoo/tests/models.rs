@@ -62,11 +62,8 @@ fn spellings_are_pronounced() {
 }
 
 /// Words that were not learned.
-const HELD_OUT_WORDS: [(&str, &str); 3] = [
-    ("norberto", "N AO0 R B EH1 R T OW0"),
-    ("ridgefield", "R IH1 JH F IY2 L D"),
-    ("shucks", "SH AH1 K S"),
-];
+const HELD_OUT_WORDS: [(&str, &str); 3] =
+    [("norberto", "N AO0 R B EH1 R T OW0"), ("ridgefield", "R IH1 JH F IY2 L D"), ("shucks", "SH AH1 K S")];
 
 #[test]
 fn letters_and_phonemes_are_tokens() {
