@@ -84,7 +84,7 @@ impl From<ModelError> for Failure {
     fn from(error: ModelError) -> Self {
         let hint = match error {
             ModelError::File { .. } => {
-                "a model is a folder with config.json, model.safetensors and tokenizer.json, as transformers' save_pretrained writes it"
+                "a model is a folder with config.json, model.safetensors and tokenizer.json, as transformers' save_pretrained writes it, or a GGUF file"
             }
             ModelError::UnknownFamily { .. } => "see `stepfn list families`",
             ModelError::Config { .. } => "take a model of one of the families of `stepfn list families`",

@@ -445,8 +445,8 @@ fn models_that_are_not_there_or_broken_say_so() {
     let folder = Scratch::new();
     score(folder.path()).fails(1, "config.json", "a model is a folder with");
     let file = folder.write("gpt2", "");
-    score(&file).fails(1, "expected a folder, found a file", "a folder with");
-    stepfn(["score", "t1 t2"]).fails(2, "no model was given", "--model");
+    score(&file).fails(1, "not a whole GGUF file", "a GGUF file");
+    score("g2q").fails(1, "did you mean `g2p`?", "a hub's org/name");
     let gpt2 = model("gpt2", &[100]);
     fs::remove_file(gpt2.0.join("tokenizer.json")).unwrap();
     score(gpt2.path()).fails(1, "tokenizer.json", "a model is a folder with");
