@@ -250,7 +250,7 @@ pub(crate) struct GenerationArgs {
 /// Which model, and where it runs.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// The model: one of `stepfn list models` (default: g2p); a folder with config.json, model.safetensors and tokenizer.json; a GGUF file; a name on a hub, org/name[@revision]
+    /// The model: one of `stepfn list models` (default: g2p); a folder with config.json, model.safetensors and tokenizer.json; a GGUF file; a name on a hub, org/name or org/name@revision
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// What it runs on
