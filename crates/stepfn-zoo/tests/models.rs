@@ -37,6 +37,8 @@ fn models_are_small_and_whole() {
         assert_eq!(stepfn_zoo::find(embedded.name), Some(embedded));
     }
     assert!(stepfn_zoo::g2p().card.contains("Carnegie Mellon University"), "the notice of CMUdict is missing");
+    // Under this name transformers reads it too.
+    assert_eq!(stepfn_zoo::g2p().checkpoint().unwrap().shape("final_logits_bias"), Some(&[1, 101][..]));
     assert_eq!(stepfn_zoo::find("gpt2"), None);
 }
 
