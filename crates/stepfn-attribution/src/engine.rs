@@ -4,13 +4,15 @@
 //! together, and each is scored at all steps that are asked about. Derivatives start from `d score / d logits`, by automatic differentiation of
 //! the step function alone, and go back through the model's tape for all steps of a chunk at once.
 
+mod budget;
+mod prediction;
 mod replaced;
+mod variants;
 
 use core::ops::Range;
 
-use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use stepfn_core::{Alignment, Contrast, Need, Passes, StepBatch, StepError, StepFunction};
+use stepfn_core::{Passes, StepFunction};
 use stepfn_models::Model;
 use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Tape};
 use stepfn_models::transformer::{
@@ -20,7 +22,10 @@ use stepfn_models::transformer::{
 use crate::methods::{Layer, StackName};
 use crate::{AttributedFn, AttributionError, AttributionOptions, Features, Text};
 
+use prediction::Comparison;
+
 pub(crate) use replaced::{Replaced, Replacing};
+pub(crate) use variants::{PullBack, Side, Variants};
 
 /// One text under attribution.
 pub(crate) struct Subject<'a, B: Backend> {
@@ -36,41 +41,6 @@ pub(crate) struct Subject<'a, B: Backend> {
     target: Tensor<B, 2>,
     comparison: Option<Comparison<B>>,
 }
-
-/// What the steps are compared with.
-struct Comparison<B: Backend> {
-    /// For each step, its partner among the contrast's.
-    partners: Vec<Option<usize>>,
-    target_ids: Vec<u32>,
-    /// The contrast's own hidden states, `[its steps, hidden]`, where its context is read.
-    hidden: Option<Tensor<B, 2>>,
-}
-
-/// Inputs of one text that differ in their embeddings, one after the other.
-#[derive(Debug, Clone)]
-pub(crate) struct Variants<B: Backend> {
-    pub(crate) count: usize,
-    /// What the encoder reads, `[count · source width, size]`.
-    pub(crate) source: Option<Side<B>>,
-    /// What the decoder reads, `[count · width, size]`.
-    pub(crate) target: Side<B>,
-}
-
-/// What one stack reads.
-#[derive(Debug, Clone)]
-pub(crate) struct Side<B: Backend> {
-    pub(crate) hidden: Tensor<B, 2>,
-    pub(crate) entry: Entry,
-}
-
-impl<B: Backend> Side<B> {
-    pub(crate) fn embedded(hidden: Tensor<B, 2>) -> Self {
-        Self { hidden, entry: Entry::Embeddings }
-    }
-}
-
-/// How derivatives are pulled back, with the variants that [`Rule::DeepLift`] compares with.
-pub(crate) type PullBack<'v, B> = Rule<&'v Variants<B>>;
 
 impl<'a, B: Backend> Subject<'a, B> {
     pub(crate) fn new(
@@ -192,34 +162,6 @@ impl<'a, B: Backend> Subject<'a, B> {
         Ok(behind)
     }
 
-    /// Chunks of steps whose derivatives are taken at once. A chunk touches no position behind its last step, but its forward pass is its own:
-    /// of `T` steps behind `P` tokens, `T / √(2P + T)` chunks cost least. More only where they would not fit.
-    pub(crate) fn chunks(&self) -> Vec<Range<usize>> {
-        let (steps, prompt) = (self.text.steps.len(), self.text.steps.start + self.source_width());
-        let cheapest = steps as f64 / ((2 * prompt + steps) as f64).sqrt();
-        let bytes = self.model.config().floats_per_token() * 4 * (self.text.steps.end + self.source_width());
-        let fit = (self.options.memory / 2 / bytes.max(1) / (1 + self.needs().noisy_samples)).max(1);
-        let size = steps.div_ceil((cheapest.round() as usize).max(1)).min(fit);
-        let Range { start, end } = self.text.steps;
-        (start..end).step_by(size).map(|start| start..end.min(start + size)).collect()
-    }
-
-    /// How many variants may be differentiated at once at these steps.
-    pub(crate) fn derivatives_at_once(&self, steps: &Range<usize>) -> usize {
-        let tokens = self.width(steps) + self.source_width();
-        let passes = 1 + self.needs().noisy_samples;
-        let bytes = self.model.config().floats_per_token() * 4 * tokens * (steps.len() + 2) * passes;
-        (self.options.memory / 2 / bytes.max(1)).clamp(1, 256)
-    }
-
-    /// How many variants of the text may run at once.
-    pub(crate) fn at_once(&self, steps: &Range<usize>) -> usize {
-        let passes = 1 + self.needs().noisy_samples;
-        let tokens = self.width(steps) + self.source_width();
-        let activations = tokens * self.model.config().floats_per_token() / 2;
-        (self.options.memory / 4 / (passes * activations * 4).max(1)).clamp(1, 4096)
-    }
-
     /// The attributed function's values for each variant, `[variants, steps]`.
     pub(crate) fn values(
         &self,
@@ -268,14 +210,9 @@ impl<'a, B: Backend> Subject<'a, B> {
         rule: PullBack<'_, B>,
         steps: &Range<usize>,
     ) -> Result<InputGradients<B>, AttributionError> {
-        let Start { tape, baseline, grad, noisy } = self.start(variants, rule, steps)?;
+        let Start { tape, rule, grad, noisy } = self.start(variants, rule, steps)?;
         let places: Vec<usize> = steps.clone().map(|step| step - 1).collect();
-        let rule = match &baseline {
-            Some(tape) => Rule::DeepLift { baseline: tape },
-            None if matches!(rule, Rule::AttnLrp) => Rule::AttnLrp,
-            None => Rule::Gradient,
-        };
-        let mut inputs = self.model.pull_back(&tape, rule, grad, &places);
+        let mut inputs = self.model.pull_back(&tape, rule.map(|baseline| baseline), grad, &places);
         if let Some((samples, tape, grad)) = noisy {
             let more = self.model.pull_back(&tape, Rule::Gradient, grad, &places);
             inputs.target = inputs.target + over_samples(more.target, samples);
@@ -342,14 +279,8 @@ impl<'a, B: Backend> Subject<'a, B> {
         };
         let tape = record(variants, &Dropout::Off)?;
         let hidden = self.at_steps(tape.hidden().clone(), variants.count, steps);
-        let baseline = match rule {
-            Rule::DeepLift { baseline } => {
-                let tape = record(baseline, &Dropout::Off)?;
-                let hidden = self.at_steps(tape.hidden().clone(), baseline.count, steps);
-                Some((tape, hidden))
-            }
-            _ => None,
-        };
+        let rule = rule.try_map(|baseline| record(baseline, &Dropout::Off))?;
+        let rule_at_steps = rule.map(|tape| self.at_steps(tape.hidden().clone(), variants.count, steps));
         let noise = self.noise(variants.count);
         if noise.is_some() && !matches!(rule, Rule::Gradient) {
             return Err(AttributionError::Parameter {
@@ -373,14 +304,9 @@ impl<'a, B: Backend> Subject<'a, B> {
         for chunk in self.row_chunks(rows) {
             let hidden = hidden.clone().slice(chunk.clone());
             let noisy = noisy.as_ref().map(|(_, _, noisy)| of_each_sample(noisy, rows, &chunk));
-            let baseline = baseline.as_ref().map(|(_, hidden)| hidden.clone().slice(chunk.clone()));
-            let local = self.local_derivatives(&hidden, baseline.as_ref(), noisy.as_ref(), &chunk, steps)?;
-            let head_rule = match &baseline {
-                Some(baseline) => Rule::DeepLift { baseline },
-                None if matches!(rule, Rule::AttnLrp) => Rule::AttnLrp,
-                None => Rule::Gradient,
-            };
-            grads.push(self.model.logits_backward(&hidden, head_rule, local.logits));
+            let rule = rule_at_steps.map(|baseline| baseline.clone().slice(chunk.clone()));
+            let local = self.local_derivatives(&hidden, &rule, noisy.as_ref(), &chunk, steps)?;
+            grads.push(self.model.logits_backward(&hidden, rule.map(|baseline| baseline), local.logits));
             if let (Some(hidden), Some(grad)) = (&noisy, local.noisy_logits) {
                 let grad = self.model.logits_backward(hidden, Rule::Gradient, grad);
                 let [all, size] = grad.dims();
@@ -393,163 +319,7 @@ impl<'a, B: Backend> Subject<'a, B> {
             let [_, _, size] = grad.dims();
             (samples, tape, grad.reshape([samples * rows, size]))
         });
-        Ok(Start { tape, baseline: baseline.map(|(tape, _)| tape), grad: Tensor::cat(grads, 0), noisy })
-    }
-
-    /// `d score / d logits` of some rows, by automatic differentiation of the step function alone. Against a baseline, the function's gradient is
-    /// averaged on the line between the two predictions (Gauss–Legendre), so that its multipliers add up as all others do.
-    fn local_derivatives(
-        &self,
-        hidden: &Tensor<B, 2>,
-        baseline: Option<&Tensor<B, 2>>,
-        noisy: Option<&Tensor<B, 2>>,
-        chunk: &Range<usize>,
-        steps: &Range<usize>,
-    ) -> Result<Local<B>, AttributionError> {
-        let at = |logits: Tensor<B, 2>, noisy: Option<Tensor<B, 2>>| -> Result<Local<B>, AttributionError> {
-            let leaf = Tensor::<Autodiff<B>, 2>::from_inner(logits).require_grad();
-            let noisy = noisy.map(|noisy| Tensor::<Autodiff<B>, 2>::from_inner(noisy).require_grad());
-            let contrast = self.contrast_logits(chunk, steps)?.map(Tensor::from_inner);
-            let batch = self.predictions(leaf.clone(), noisy.clone(), contrast, chunk, steps)?;
-            let scores = self.function.tracked().score(&batch).map_err(|error| self.located(error, chunk, steps))?;
-            let grads = scores.sum().backward();
-            let zeros = |leaf: &Tensor<Autodiff<B>, 2>| Tensor::zeros_like(&leaf.clone().inner());
-            let grad = |leaf: &Tensor<Autodiff<B>, 2>| leaf.grad(&grads).unwrap_or_else(|| zeros(leaf));
-            Ok(Local { logits: grad(&leaf), noisy_logits: noisy.as_ref().map(grad) })
-        };
-        let logits = self.model.logits(hidden.clone());
-        let Some(baseline) = baseline else {
-            return at(logits, noisy.map(|noisy| self.model.logits(noisy.clone())));
-        };
-        self.between(&self.model.logits(baseline.clone()), &logits, chunk, steps, |between| {
-            Ok(at(between, None)?.logits)
-        })
-    }
-
-    /// The mean of a function's gradient on the line between two predictions, from as many points as make it add up: 16 do for the curvature of most
-    /// softmaxes, but not where another token is all but certain at each end.
-    fn between(
-        &self,
-        there: &Tensor<B, 2>,
-        here: &Tensor<B, 2>,
-        chunk: &Range<usize>,
-        steps: &Range<usize>,
-        gradient: impl Fn(Tensor<B, 2>) -> Result<Tensor<B, 2>, AttributionError>,
-    ) -> Result<Local<B>, AttributionError> {
-        const FEWEST: usize = 16;
-        const MOST: usize = 256;
-        /// Of the change that is to be shared out.
-        const TOLERANCE: f64 = 1e-4;
-        let values = |logits: &Tensor<B, 2>| -> Result<Tensor<B, 1>, AttributionError> {
-            let batch = self.predictions(logits.clone(), None, self.contrast_logits(chunk, steps)?, chunk, steps)?;
-            self.function.plain().score(&batch).map_err(|error| self.located(error, chunk, steps))
-        };
-        let change = values(here)? - values(there)?;
-        let way = here.clone() - there.clone();
-        let mut points = FEWEST;
-        loop {
-            let (nodes, weights) = crate::quadrature::gauss_legendre(points);
-            let mut mean = Tensor::zeros_like(here);
-            for (node, weight) in nodes.into_iter().zip(weights) {
-                mean = mean + gradient(there.clone() + way.clone().mul_scalar(node))?.mul_scalar(weight);
-            }
-            let total = (mean.clone() * way.clone()).sum_dim(1).squeeze_dim::<1>(1);
-            let off = (total - change.clone()).abs() - change.clone().abs().mul_scalar(TOLERANCE);
-            if points >= MOST || off.into_data().iter::<f64>().all(|off| off <= 0.0) {
-                return Ok(Local { logits: mean, noisy_logits: None });
-            }
-            points *= 2;
-        }
-    }
-
-    /// What a step function is given of some rows, on either backend.
-    fn predictions<C: Backend>(
-        &self,
-        logits: Tensor<C, 2>,
-        noisy: Option<Tensor<C, 2>>,
-        contrast: Option<Tensor<C, 2>>,
-        chunk: &Range<usize>,
-        steps: &Range<usize>,
-    ) -> Result<StepBatch<C>, AttributionError> {
-        let device = logits.device();
-        let [rows, vocab] = logits.dims();
-        let step_of = |row: usize| steps.start + row % steps.len();
-        let targets: Vec<u32> = chunk.clone().map(|row| self.text.target[step_of(row)]).collect();
-        let located = |error| self.located(error, chunk, steps);
-        let mut batch = StepBatch::new(logits, &targets).map_err(located)?;
-        if let Some(comparison) = &self.comparison {
-            let (pairs, partners) = self.partners(comparison, chunk, steps);
-            let ids: Vec<u32> = partners.iter().map(|&partner| comparison.target_ids[partner]).collect();
-            let alignment = Alignment::Pairs(pairs);
-            let contrast = match contrast {
-                Some(logits) => Contrast::new(logits, &ids, &alignment, rows),
-                None => Contrast::same_context(&ids, &alignment, rows, &device),
-            };
-            batch = batch.with_contrast(contrast.map_err(located)?).map_err(located)?;
-        }
-        if let Some(noisy) = noisy {
-            let [all, _] = noisy.dims();
-            batch = batch.with_noisy(noisy.reshape([all / rows, rows, vocab])).map_err(located)?;
-        }
-        Ok(batch)
-    }
-
-    /// Which rows are compared with something, and with which of the contrast's steps. A contrast has a row even if nothing is compared with it.
-    fn partners(
-        &self,
-        comparison: &Comparison<B>,
-        chunk: &Range<usize>,
-        steps: &Range<usize>,
-    ) -> (Vec<(usize, usize)>, Vec<usize>) {
-        let (mut pairs, mut partners) = (Vec::new(), Vec::new());
-        for (index, row) in chunk.clone().enumerate() {
-            let step = steps.start + row % steps.len() - self.text.steps.start;
-            if let Some(partner) = comparison.partners[step] {
-                pairs.push((index, partners.len()));
-                partners.push(partner);
-            }
-        }
-        if partners.is_empty() {
-            partners.push(0);
-        }
-        (pairs, partners)
-    }
-
-    /// The contrast's own predictions for some rows, where its context is read.
-    fn contrast_logits(
-        &self,
-        chunk: &Range<usize>,
-        steps: &Range<usize>,
-    ) -> Result<Option<Tensor<B, 2>>, AttributionError> {
-        let Some(comparison) = &self.comparison else { return Ok(None) };
-        let (_, partners) = self.partners(comparison, chunk, steps);
-        Ok(comparison.hidden.as_ref().map(|hidden| self.model.logits(select(hidden, &partners))))
-    }
-
-    fn compare(&self) -> Result<Option<Comparison<B>>, AttributionError> {
-        let contrast = match (&self.text.contrast, self.needs().contrast) {
-            (None, _) | (_, Need::Unused) => return Ok(None),
-            (Some(contrast), _) => contrast,
-        };
-        let target_ids = contrast.target[contrast.first..].to_vec();
-        let partners = contrast.alignment.partners(self.text.steps.len(), target_ids.len())?;
-        let hidden = match self.options.contrast_force_inputs {
-            false => None,
-            true => {
-                let read = &contrast.target[..contrast.target.len() - 1];
-                let target = token_batch(self.model, read, 1)?;
-                let source = contrast.source.as_ref().or(self.text.source.as_ref());
-                let source = source.map(|source| token_batch(self.model, source, 1)).transpose()?;
-                let embedded = source.as_ref().zip(self.model.encoder());
-                let input = ModelInput {
-                    source: embedded.map(|(batch, encoder)| StackInput::embedded(batch, encoder.embed(batch))),
-                    target: StackInput::embedded(&target, self.model.decoder().embed(&target)),
-                    dropout: &Dropout::Off,
-                };
-                Some(self.model.hidden(input)?.slice(contrast.first - 1..read.len()))
-            }
-        };
-        Ok(Some(Comparison { partners, target_ids, hidden }))
+        Ok(Start { tape, rule, grad: Tensor::cat(grads, 0), noisy })
     }
 
     fn needs(&self) -> Passes {
@@ -607,34 +377,6 @@ impl<'a, B: Backend> Subject<'a, B> {
         hidden.reshape([variants * steps.len(), size])
     }
 
-    /// Rows whose logits, and what step functions make of them, fit into a quarter of the memory.
-    fn row_chunks(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<B> {
-        /// Tensors as large as the logits that the derivative of a step function has at once.
-        const COPIES: usize = 8;
-        let passes = 1 + self.needs().noisy_samples;
-        let bytes = self.model.config().vocab_size * 4 * COPIES * passes;
-        let at_once = (self.options.memory / 4 / bytes.max(1)).max(1);
-        (0..rows).step_by(at_once).map(move |start| start..rows.min(start + at_once))
-    }
-
-    fn keep(&self, variants: &Variants<B>, steps: &Range<usize>) -> Keep {
-        let config = self.model.config();
-        let layers = config.decoder.n_layers.max(config.encoder.as_ref().map_or(0, |stack| stack.n_layers));
-        let tokens = variants.count * (self.width(steps) + self.source_width()) * (1 + self.needs().noisy_samples);
-        let bytes = tokens * config.floats_per_token() * layers * 4;
-        if bytes > self.options.memory / 2 { Keep::Inputs } else { Keep::Everything }
-    }
-
-    /// An error with the step's own number rather than that of its row.
-    fn located(&self, error: StepError, chunk: &Range<usize>, steps: &Range<usize>) -> AttributionError {
-        let step = |row: usize| steps.start - self.text.steps.start + (chunk.start + row) % steps.len();
-        match error {
-            StepError::NonFinite { pass, row } => StepError::NonFinite { pass, row: step(row) }.into(),
-            StepError::NoSpread { function, row, n } => StepError::NoSpread { function, row: step(row), n }.into(),
-            other => other.into(),
-        }
-    }
-
     /// Tells how far the text is, and whether to go on.
     pub(crate) fn progress(&self, done: usize, all: usize) -> Result<(), AttributionError> {
         let (text, texts) = self.place;
@@ -649,44 +391,13 @@ impl<'a, B: Backend> Subject<'a, B> {
 /// Where derivatives start.
 struct Start<B: Backend> {
     tape: Tape<B>,
-    /// The pass of the baseline that [`Rule::DeepLift`] compares with.
-    baseline: Option<Tape<B>>,
+    /// With the pass of the baseline, if there is one.
+    rule: Rule<Tape<B>>,
     /// With respect to the hidden states that predict the steps, `[variants · steps, hidden]`.
     grad: Tensor<B, 2>,
     /// The number of passes with dropout, where the function reads any, what they left behind, and the derivatives
     /// `[samples · variants · steps, hidden]`.
     noisy: Option<(usize, Tape<B>, Tensor<B, 2>)>,
-}
-
-/// `d score / d logits` of some rows.
-struct Local<B: Backend> {
-    /// `[rows, vocab]`
-    logits: Tensor<B, 2>,
-    /// `[samples · rows, vocab]`
-    noisy_logits: Option<Tensor<B, 2>>,
-}
-
-impl<B: Backend> Variants<B> {
-    /// All of them `times` over, one round after the other.
-    fn repeated(&self, times: usize) -> Self {
-        let side = |side: &Side<B>| Side { hidden: side.hidden.clone().repeat(&[times, 1]), entry: side.entry };
-        Self { count: self.count * times, source: self.source.as_ref().map(side), target: side(&self.target) }
-    }
-
-    /// Both sides, combined with those of another in the same way.
-    pub(crate) fn combined(
-        &self,
-        other: &Self,
-        count: usize,
-        f: impl Fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2>,
-    ) -> Self {
-        let side = |a: &Side<B>, b: &Side<B>| Side { hidden: f(a.hidden.clone(), b.hidden.clone()), entry: a.entry };
-        Self {
-            count,
-            source: self.source.as_ref().zip(other.source.as_ref()).map(|(a, b)| side(a, b)),
-            target: side(&self.target, &other.target),
-        }
-    }
 }
 
 /// So many copies of some tokens.

@@ -23,6 +23,27 @@ pub(crate) struct Piece<B: Backend> {
     pub(crate) deltas: Option<Vec<f32>>,
 }
 
+impl<B: Backend> Piece<B> {
+    /// The sum of all, side by side; nothing of nothing.
+    pub(crate) fn sum(
+        pieces: impl IntoIterator<Item = Result<Self, AttributionError>>,
+    ) -> Result<Self, AttributionError> {
+        let mut sum: Option<Self> = None;
+        for piece in pieces {
+            let piece = piece?;
+            sum = Some(match sum {
+                None => piece,
+                Some(sum) => Self {
+                    source: sum.source.zip(piece.source).map(|(sum, more)| sum + more),
+                    target: sum.target.zip(piece.target).map(|(sum, more)| sum + more),
+                    deltas: None,
+                },
+            });
+        }
+        Ok(sum.unwrap_or(Self { source: None, target: None, deltas: None }))
+    }
+}
+
 /// Collects [`Piece`]s.
 pub(crate) struct Grid {
     source: Option<Array>,

@@ -106,9 +106,8 @@ pub(super) fn along_the_line<B: Backend>(
     (points, weights): (&[f64], &[f64]),
     steps: &Range<usize>,
 ) -> Result<Piece<B>, AttributionError> {
-    let mut sum: Option<Piece<B>> = None;
     let at_once = subject.derivatives_at_once(steps);
-    for (points, weights) in points.chunks(at_once).zip(weights.chunks(at_once)) {
+    Piece::sum(points.chunks(at_once).zip(weights.chunks(at_once)).map(|(points, weights)| {
         let count = points.len();
         let between = baseline.combined(here, count, |baseline, here| {
             let [rows, size] = here.dims();
@@ -116,17 +115,8 @@ pub(super) fn along_the_line<B: Backend>(
             let step = (here - baseline.clone()).unsqueeze_dim::<3>(0).expand([count, rows, size]) * column;
             (step + baseline.unsqueeze_dim(0)).reshape([count * rows, size])
         });
-        let piece = weighted(gradients(subject, &between, Rule::Gradient, steps)?, weights);
-        sum = Some(match sum {
-            None => piece,
-            Some(sum) => Piece {
-                source: sum.source.zip(piece.source).map(|(sum, more)| sum + more),
-                target: sum.target.zip(piece.target).map(|(sum, more)| sum + more),
-                deltas: None,
-            },
-        });
-    }
-    Ok(sum.unwrap_or(Piece { source: None, target: None, deltas: None }))
+        Ok(weighted(gradients(subject, &between, Rule::Gradient, steps)?, weights))
+    }))
 }
 
 /// The weighted sum over variants of `[variants · steps · tokens, size]`.

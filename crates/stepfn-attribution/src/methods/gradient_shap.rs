@@ -50,25 +50,16 @@ impl Attribute for GradientShap {
             let mut random = SplitMix64::stream(subject.options.seed, u64::from(subject.number));
             let points: Vec<f64> = (0..self.n_samples).map(|_| random.uniform()).collect();
             let weight = 1.0 / self.n_samples as f64;
-            let mut sum: Option<Piece<B>> = None;
-            if self.stdevs == 0.0 {
+            let sum = if self.stdevs == 0.0 {
+                // Without noise, all points lie on one line.
                 let weights = vec![weight; self.n_samples];
-                sum = Some(along_the_line(subject, (&baseline, &here), (&points, &weights), steps)?);
+                along_the_line(subject, (&baseline, &here), (&points, &weights), steps)?
             } else {
-                for point in points {
+                Piece::sum(points.into_iter().map(|point| {
                     let noisy = self.noisy(subject, &here, &mut random);
-                    let piece = along_the_line(subject, (&baseline, &noisy), (&[point], &[weight]), steps)?;
-                    sum = Some(match sum {
-                        None => piece,
-                        Some(sum) => Piece {
-                            source: sum.source.zip(piece.source).map(|(sum, more)| sum + more),
-                            target: sum.target.zip(piece.target).map(|(sum, more)| sum + more),
-                            deltas: None,
-                        },
-                    });
-                }
-            }
-            let sum = sum.unwrap_or(Piece { source: None, target: None, deltas: None });
+                    along_the_line(subject, (&baseline, &noisy), (&[point], &[weight]), steps)
+                }))?
+            };
             let scores = times(sum, &moved, steps.len());
             let totals = totals(&scores, steps.len());
             let deltas = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();

@@ -1,11 +1,12 @@
 //! The forward passes of a batch, and the step functions on some of their rows.
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::{Alignment, Contrast, Pass as LogitsOf, StepBatch, StepError};
 use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
 use stepfn_models::{Model, ModelError};
 
 use super::Scorer;
+use crate::engine::select;
 use crate::{AttributionError, ContrastText, Text};
 
 /// A text in a batch.
@@ -115,7 +116,7 @@ impl<B: Backend> Batch<B> {
     fn steps(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<StepBatch<B>, StepError> {
         let model = scorer.model;
         let targets: Vec<u32> = rows.iter().map(|&row| self.rows[row].target).collect();
-        let mut steps = StepBatch::new(model.logits(selected(&self.hidden, rows)), &targets)?;
+        let mut steps = StepBatch::new(model.logits(select(&self.hidden, rows)), &targets)?;
         if let Some((hidden, targets)) = &self.contrast {
             let mut partners = Vec::new();
             let mut pairs = Vec::new();
@@ -131,14 +132,14 @@ impl<B: Backend> Batch<B> {
                 Contrast::same_context(&targets[..1], &alignment, rows, &hidden.device())?
             } else {
                 let targets: Vec<u32> = partners.iter().map(|&row| targets[row]).collect();
-                Contrast::new(model.logits(selected(hidden, &partners)), &targets, &alignment, rows)?
+                Contrast::new(model.logits(select(hidden, &partners)), &targets, &alignment, rows)?
             };
             steps = steps.with_contrast(contrast)?;
         }
         if let Some(hidden) = &self.noisy {
             let samples = scorer.passes.noisy_samples;
             let all = (0..samples).flat_map(|sample| rows.iter().map(move |row| sample * self.rows.len() + row));
-            let logits = model.logits(selected(hidden, &all.collect::<Vec<_>>()));
+            let logits = model.logits(select(hidden, &all.collect::<Vec<_>>()));
             let [_, vocab] = logits.dims();
             steps = steps.with_noisy(logits.reshape([samples, rows.len(), vocab]))?;
         }
@@ -223,7 +224,7 @@ fn hidden_rows<B: Backend>(
         start + reading.first..start + reading.target.len()
     };
     let places: Vec<usize> = readings.iter().enumerate().flat_map(places).collect();
-    Ok(selected(&last, &places))
+    Ok(select(&last, &places))
 }
 
 /// The same in as many passes with dropout as the functions need, sample after sample: `[samples · rows, hidden]`. As many at once as fit.
@@ -249,13 +250,6 @@ fn noisy_rows<B: Backend>(
         hidden.push(hidden_rows(scorer.model, &readings, &dropout)?);
     }
     Ok(Some(Tensor::cat(hidden, 0)))
-}
-
-/// Some rows of `x`, `[rows, columns]`.
-fn selected<B: Backend>(x: &Tensor<B, 2>, rows: &[usize]) -> Tensor<B, 2> {
-    let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
-    let indices = Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [rows.len()]), &x.device());
-    x.clone().select(0, indices)
 }
 
 fn host<B: Backend>(scores: Tensor<B, 1>) -> Vec<f32> {

@@ -26,12 +26,25 @@ pub enum Rule<S = ()> {
 }
 
 impl<S> Rule<S> {
-    pub(crate) fn map<'a, T>(&'a self, f: impl Fn(&'a S) -> T) -> Rule<T> {
+    /// The same rule with something made of its baseline, if it has one.
+    pub fn map<'a, T>(&'a self, f: impl FnOnce(&'a S) -> T) -> Rule<T> {
         match self {
             Rule::Gradient => Rule::Gradient,
             Rule::AttnLrp => Rule::AttnLrp,
             Rule::DeepLift { baseline } => Rule::DeepLift { baseline: f(baseline) },
         }
+    }
+
+    /// The same, where making it may fail.
+    ///
+    /// # Errors
+    /// Those of `f`.
+    pub fn try_map<'a, T, E>(&'a self, f: impl FnOnce(&'a S) -> Result<T, E>) -> Result<Rule<T>, E> {
+        Ok(match self {
+            Rule::Gradient => Rule::Gradient,
+            Rule::AttnLrp => Rule::AttnLrp,
+            Rule::DeepLift { baseline } => Rule::DeepLift { baseline: f(baseline)? },
+        })
     }
 }
 
