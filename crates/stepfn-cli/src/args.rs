@@ -1,9 +1,13 @@
 //! What can be typed.
 
+mod values;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use values::{pair, rate, size};
 
 /// Scores and attributions of language models.
 #[derive(Debug, Parser)]
@@ -273,12 +277,9 @@ pub(crate) struct ModelArgs {
     pub(crate) batch_tokens: usize,
 }
 
-/// Where results go.
+/// Where results go, and what is told beside.
 #[derive(Debug, Args)]
-pub(crate) struct OutputArgs {
-    /// Form of the results
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+pub(crate) struct DestinationArgs {
     /// Write results to a file
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -288,6 +289,16 @@ pub(crate) struct OutputArgs {
     /// Say what is done, and how long it takes
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// In what form results are written, and where.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Form of the results
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) to: DestinationArgs,
 }
 
 /// How attributions are shown, and where.
@@ -308,28 +319,20 @@ pub(crate) struct ViewArgs {
     /// Form of the results
     #[arg(long, value_enum, default_value_t = ViewFormat::Table)]
     pub(crate) format: ViewFormat,
-    /// Write results to a file
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) output: Option<PathBuf>,
-    /// Neither progress nor warnings
-    #[arg(short, long, conflicts_with = "verbose")]
-    pub(crate) quiet: bool,
-    /// Say what is done, and how long it takes
-    #[arg(short, long)]
-    pub(crate) verbose: bool,
+    #[command(flatten)]
+    pub(crate) to: DestinationArgs,
 }
 
-impl ViewArgs {
-    /// Where results go, and in what form where others have it too.
-    pub(crate) fn to(&self) -> OutputArgs {
-        let format = match self.format {
-            ViewFormat::Table => Format::Table,
-            // Whole files of all texts.
-            ViewFormat::Json | ViewFormat::Inseq => Format::Json,
-            ViewFormat::Jsonl => Format::Jsonl,
-            ViewFormat::Csv => Format::Csv,
-        };
-        OutputArgs { format, output: self.output.clone(), quiet: self.quiet, verbose: self.verbose }
+impl ViewFormat {
+    /// The form of what is written text by text.
+    pub(crate) fn form(self) -> Format {
+        match self {
+            Self::Table => Format::Table,
+            // A whole file of all texts.
+            Self::Json | Self::Inseq => Format::Json,
+            Self::Jsonl => Format::Jsonl,
+            Self::Csv => Format::Csv,
+        }
     }
 }
 
@@ -377,39 +380,6 @@ pub(crate) enum ElementType {
     Bf16,
 }
 
-fn pair(text: &str) -> Result<(usize, usize), String> {
-    let number = |part: &str| part.trim().parse().ok();
-    let pair = text.split_once(':').and_then(|(left, right)| Some((number(left)?, number(right)?)));
-    pair.ok_or_else(|| "expected two numbers, as in 0:2".to_owned())
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    let rate = text.parse().ok().filter(|rate| (0.0..1.0).contains(rate));
-    rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    const UNITS: [(&str, u64); 9] = [
-        ("KIB", 1 << 10),
-        ("MIB", 1 << 20),
-        ("GIB", 1 << 30),
-        ("KB", 1000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("K", 1 << 10),
-        ("M", 1 << 20),
-        ("G", 1 << 30),
-    ];
-    let upper = text.trim().to_uppercase();
-    let unit = UNITS.iter().find_map(|(name, bytes)| Some((upper.strip_suffix(name)?, *bytes)));
-    let (number, bytes) = unit.unwrap_or((upper.strip_suffix('B').unwrap_or(&upper), 1));
-    let number: Option<f64> = number.trim().parse().ok().filter(|number: &f64| number.is_finite());
-    match number.map(|number| number * bytes as f64) {
-        Some(size) if size >= 1.0 => Ok(size as usize),
-        _ => Err("expected a size, as in 800MB or 8GiB".to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -419,24 +389,5 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_have_units() {
-        let sizes = [("8GiB", 8 << 30), ("1.5 kb", 1500), ("7", 7), ("64B", 64), ("2m", 2 << 20), ("3MIB", 3 << 20)];
-        for (text, bytes) in sizes {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "GiB", "-1", "0", "many", "inf", "nan"] {
-            assert!(size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn pairs_and_rates_are_checked() {
-        assert_eq!(pair("3:14"), Ok((3, 14)));
-        assert!(pair("3").is_err() && pair("3:x").is_err() && pair("-1:2").is_err());
-        assert_eq!(rate("0.1"), Ok(0.1));
-        assert!(rate("1").is_err() && rate("nan").is_err() && rate("-0.1").is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 
-use crate::args::{Format, OutputArgs};
+use crate::args::{DestinationArgs, Format};
 use crate::failure::Failure;
 
 /// A result in all its forms.
@@ -30,7 +30,7 @@ pub(crate) struct Sink {
 
 impl Sink {
     /// Opens the file, or standard output. `single`: there will be one result only.
-    pub(crate) fn open(args: &OutputArgs, single: bool) -> Result<Self, Failure> {
+    pub(crate) fn open(args: &DestinationArgs, format: Format, single: bool) -> Result<Self, Failure> {
         let (name, out): (String, Box<dyn Write>) = match &args.output {
             None => ("standard output".to_owned(), Box::new(io::stdout())),
             Some(path) => {
@@ -40,7 +40,7 @@ impl Sink {
                 (name, Box::new(file))
             }
         };
-        Ok(Self { out: BufWriter::new(out), name, format: args.format, list: !single, written: 0 })
+        Ok(Self { out: BufWriter::new(out), name, format, list: !single, written: 0 })
     }
 
     /// Writes a result, whole: whoever reads on, or ends this program, has no half of it.

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::args::OutputArgs;
+use crate::args::DestinationArgs;
 
 /// What is told on standard error while the program works.
 pub(crate) struct Teller {
@@ -16,7 +16,7 @@ pub(crate) struct Teller {
 
 impl Teller {
     /// A bar of so many texts, or of as many as come.
-    pub(crate) fn new(args: &OutputArgs, texts: Option<usize>) -> Self {
+    pub(crate) fn new(args: &DestinationArgs, texts: Option<usize>) -> Self {
         let bar = match texts {
             _ if args.quiet || !io::stderr().is_terminal() => ProgressBar::hidden(),
             // Over before a bar would be seen.

@@ -78,7 +78,7 @@ impl OnBackend for Attribute<'_> {
         let config = loaded.model.config();
         let mut inputs = typed.read_by(config.is_encoder_decoder())?;
         let (texts, single) = (inputs.len(), inputs.is_single());
-        let teller = Teller::new(&args.view.to(), texts);
+        let teller = Teller::new(&args.view.to, texts);
         teller.note(|| format!("{} ({}) on {}: {}", loaded.name, config.family, place.backend, place.about));
         teller.note(|| format!("loaded in {:.2} s", started.elapsed().as_secs_f64()));
         let preparer = loaded.preparer();

@@ -18,7 +18,7 @@ pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
         Listing::Methods => methods(),
         Listing::Aggregators => aggregators(),
     };
-    let mut sink = Sink::open(&args.output, true)?;
+    let mut sink = Sink::open(&args.output.to, args.output.format, true)?;
     sink.write(&list)?;
     sink.finish()
 }

@@ -36,12 +36,12 @@ impl OnBackend for Score<'_> {
         let config = loaded.model.config();
         let mut inputs = typed.read_by(config.is_encoder_decoder())?;
         let single = inputs.is_single();
-        let teller = Teller::new(&args.output, inputs.len());
+        let teller = Teller::new(&args.output.to, inputs.len());
         teller.note(|| format!("{} ({}) on {}: {}", loaded.name, config.family, place.backend, place.about));
         teller.note(|| format!("loaded in {:.2} s", started.elapsed().as_secs_f64()));
         warn_of_no_dropout(&functions, args.parameters.dropout, config, &teller);
         let memory = args.model.memory.unwrap_or_else(|| place.memory());
-        let mut results = Results::new(Sink::open(&args.output, single)?, teller, single);
+        let mut results = Results::new(Sink::open(&args.output.to, args.output.format, single)?, teller, single);
         let started = Instant::now();
         loop {
             let window = inputs.next_window()?;

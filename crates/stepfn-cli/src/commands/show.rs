@@ -24,7 +24,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
     read.map_err(|error| failed(error.to_string()))?;
     let attributions = formats::read(&text).map_err(|error| failed(error.to_string()))?;
     let texts = Some(attributions.len());
-    let mut views = Views::open(&args.view, pipeline, Teller::new(&args.view.to(), texts), texts)?;
+    let mut views = Views::open(&args.view, pipeline, Teller::new(&args.view.to, texts), texts)?;
     for attribution in attributions {
         views.write(Ok(attribution))?;
     }

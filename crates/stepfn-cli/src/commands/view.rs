@@ -46,7 +46,7 @@ impl<'a> Views<'a> {
         texts: Option<usize>,
     ) -> Result<Self, Failure> {
         let single = texts == Some(1);
-        let to_terminal = args.output.is_none() && io::stdout().is_terminal();
+        let to_terminal = args.to.output.is_none() && io::stdout().is_terminal();
         let colors = match (to_terminal, std::env::var_os("NO_COLOR").filter(|value| !value.is_empty())) {
             (true, None) if std::env::var("COLORTERM").is_ok_and(|value| value == "truecolor" || value == "24bit") => {
                 Colors::Full
@@ -56,7 +56,11 @@ impl<'a> Views<'a> {
         };
         let width = terminal_width().unwrap_or(if to_terminal { 80 } else { WIDE });
         let options = TerminalOptions { width, colors, ..TerminalOptions::default() };
-        let results = Results::new(Sink::open(&args.to(), args.format == ViewFormat::Inseq || single)?, teller, single);
+        let results = Results::new(
+            Sink::open(&args.to, args.format.form(), args.format == ViewFormat::Inseq || single)?,
+            teller,
+            single,
+        );
         Ok(Self { args, pipeline, terminal: options, results, kept: Vec::new() })
     }
 
