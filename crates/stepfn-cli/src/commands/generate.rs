@@ -31,7 +31,8 @@ impl OnBackend for Generate<'_> {
         let family = loaded.model.config().family;
         teller.note(|| format!("{} ({family}) on {}: {}", loaded.name, place.backend, place.about));
         let several = preparer.generation.settings.num_return_sequences > 1;
-        let mut results = Results::new(Sink::open(&args.output.to, args.output.format, single && !several)?, teller, single);
+        let mut results =
+            Results::new(Sink::open(&args.output.to, args.output.format, single && !several)?, teller, single);
         let mut number = 0;
         loop {
             let window = inputs.next_window()?;

@@ -1,26 +1,26 @@
 //! A stack of blocks: embeddings and positions, blocks, final normalization; an encoder, or a decoder with or without one.
 
-use std::borrow::Cow;
+mod backward;
+mod pass;
 
-use burn::tensor::{DType, Int, Tensor, backend::Backend};
-use stepfn_kernels::Cotangents;
+use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::attention::Visible;
 use stepfn_kernels::dropout::{DropRate, Site, Stack as MaskedStack};
 
-use super::attention::{Sight, View, Watch, Watched};
-use super::block::{Block, BlockTape, LayerCache, Sights, Surroundings};
+use super::attention::View;
+use super::block::{Block, BlockTape, LayerCache, Surroundings};
 use super::dropout::Masks;
-use super::inside::{AttentionKind, Inside};
+use super::inside::Inside;
 use super::norm::Norm;
 use super::positions;
-use super::rows::Rows;
-use super::rules::{Rule, Saved, scaled};
 use super::tables::Tables;
-use super::tape::{Entry, Keep, LayerTape, Origin, StackTape};
+use super::tape::{Entry, Keep, LayerTape, StackTape};
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
 use crate::config::{Positions, StackConfig};
 use crate::parameters::Parameters;
+
+pub use pass::{Cache, Pass, StackOutput, Trace};
 
 /// An encoder or a decoder.
 #[derive(Debug)]
@@ -38,112 +38,6 @@ pub struct Stack<B: Backend> {
     relative_bias: Option<Tensor<B, 2>>,
     pub(super) blocks: Vec<Block<B>>,
     pub(super) final_norm: Option<Norm<B>>,
-}
-
-/// What a forward pass is given beside embeddings.
-#[derive(Debug)]
-pub struct Pass<'a, B: Backend> {
-    /// The tokens.
-    pub batch: &'a TokenBatch,
-    /// An encoder's output, `[texts · source width, hidden]`, and its tokens.
-    pub memory: Option<(&'a Tensor<B, 2>, &'a TokenBatch)>,
-    /// Whether neurons are dropped.
-    pub dropout: &'a Dropout,
-    /// What to keep.
-    pub trace: Trace,
-    /// What the pass begins with.
-    pub entry: Entry,
-    /// What was computed of the places before: with it, only the places after are.
-    pub cache: Option<&'a mut Cache<B>>,
-}
-
-impl<'a, B: Backend> Pass<'a, B> {
-    /// A plain pass over all tokens.
-    pub fn new(batch: &'a TokenBatch) -> Self {
-        Self {
-            batch,
-            memory: None,
-            dropout: &Dropout::Off,
-            trace: Trace::default(),
-            entry: Entry::Embeddings,
-            cache: None,
-        }
-    }
-
-    /// The same, reading an encoder's output.
-    pub fn with_memory(self, hidden: &'a Tensor<B, 2>, source: &'a TokenBatch) -> Self {
-        Self { memory: Some((hidden, source)), ..self }
-    }
-
-    /// The same with dropout.
-    pub fn with_dropout(self, dropout: &'a Dropout) -> Self {
-        Self { dropout, ..self }
-    }
-
-    /// The same, beginning with what enters a block.
-    pub fn from(self, entry: Entry) -> Self {
-        Self { entry, ..self }
-    }
-
-    /// The same, keeping what `trace` asks for.
-    pub fn with_trace(self, trace: Trace) -> Self {
-        Self { trace, ..self }
-    }
-}
-
-/// Keys and values of what was computed, for a text that is being written.
-#[derive(Debug, Clone)]
-pub struct Cache<B: Backend> {
-    layers: Vec<LayerCache<B>>,
-    /// Places that are in it.
-    width: usize,
-}
-
-impl<B: Backend> Cache<B> {
-    /// Places of every text that are in it.
-    pub fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Of a cache of one text, the first `places` of it, so many times: what copies begin with that differ behind them.
-    pub fn prefix(&self, places: usize, copies: usize) -> Self {
-        let of_layer = |LayerCache { own, memory }: &LayerCache<B>| LayerCache {
-            own: own.as_ref().filter(|_| places > 0).map(|own| own.prefix(places, copies)),
-            memory: memory.as_ref().map(|memory| memory.prefix(memory.width(), copies)),
-        };
-        Self { layers: self.layers.iter().map(of_layer).collect(), width: places }
-    }
-
-    /// Text `i` becomes text `parents[i]`.
-    pub fn select(&mut self, parents: &Tensor<B, 1, Int>) {
-        for layer in &mut self.layers {
-            for kept in [&mut layer.own, &mut layer.memory].into_iter().flatten() {
-                *kept = kept.select(parents);
-            }
-        }
-    }
-}
-
-/// What to keep of a forward pass beside its result.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Trace {
-    /// The hidden states that enter every block.
-    pub hidden_states: bool,
-    /// The attention probabilities of every block.
-    pub attentions: bool,
-}
-
-/// What a stack computes.
-#[derive(Debug, Clone)]
-pub struct StackOutput<B: Backend> {
-    /// Behind the last block and its normalization, `[texts · places, hidden]`.
-    pub last: Tensor<B, 2>,
-    /// What enters each block, `[texts · places, hidden]`, if asked for.
-    pub hidden_states: Vec<Tensor<B, 2>>,
-    /// Self-attention of each block, `[texts, heads, queries, keys]`, if asked for.
-    pub self_attentions: Vec<Tensor<B, 4>>,
-    /// Cross-attention of each block, `[texts, heads, queries, keys]`, if asked for.
-    pub cross_attentions: Vec<Tensor<B, 4>>,
 }
 
 /// A forward pass under way, and what was made on it.
@@ -393,133 +287,6 @@ impl<B: Backend> Stack<B> {
             x = x * mask.clone();
         }
         run.last = x;
-    }
-
-    /// Pulls cotangents of the last hidden states back to what the pass began with, and to the encoder's output. Under
-    /// [`Rule::DeepLift`] the baseline is a pass over as many places.
-    ///
-    /// # Shapes
-    /// - `grad`: `[texts · cotangents, hidden]` if each has a place of its own, the same in all texts; else `[texts · cotangents · places, hidden]`
-    /// - result: `[texts · cotangents · places, embedding]`, or hidden size where the pass began at a block; `[texts · cotangents · source width,
-    ///   hidden]`
-    ///
-    /// # Panics
-    /// If shapes don't fit the tape, or a baseline's pass the other.
-    pub fn pull_back(
-        &self,
-        tape: &StackTape<B>,
-        rule: Rule<&StackTape<B>>,
-        grad: Tensor<B, 2>,
-        origin: Origin,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
-        self.pull_back_watched(tape, rule, grad, origin, None)
-    }
-
-    /// [`pull_back`](Self::pull_back) that shows what passes through attention.
-    pub(crate) fn pull_back_watched(
-        &self,
-        tape: &StackTape<B>,
-        rule: Rule<&StackTape<B>>,
-        grad: Tensor<B, 2>,
-        origin: Origin,
-        watch: Option<&Watch<'_, B>>,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
-        let texts = tape.batch.len();
-        let (width, device) = (tape.batch.width(), grad.device());
-        let per_text = match origin {
-            Origin::Places(places) => places.len(),
-            Origin::Everywhere { cotangents } => cotangents,
-        };
-        let cotangents = Cotangents { texts, per_text };
-        let mut rows = match origin {
-            Origin::Places(places) => Some(Rows::new(texts, width, places, &device)),
-            Origin::Everywhere { .. } => None,
-        };
-        let tape = Saved { here: tape, rule };
-        let mut grad = match &self.project_out {
-            Some(project_out) => project_out.backward(grad),
-            None => grad,
-        };
-        let at = |x: &Tensor<B, 2>| rows.as_ref().map_or_else(|| x.clone(), |rows| rows.of(x));
-        let over = if rows.is_some() { Cotangents::one_each(1) } else { cotangents };
-        if let Some(mask) = &tape.here.last_mask {
-            grad = scaled(grad, at(mask), over);
-        }
-        if let Some(norm) = &self.final_norm {
-            let x = tape.part(|tape| &tape.unnormalized);
-            grad = x.made(at, |x| norm.backward(x, grad, over));
-        }
-        if let (Rule::DeepLift { .. }, Some(single)) =
-            (tape.rule, rows.take_if(|_| matches!(tape.rule, Rule::DeepLift { .. })))
-        {
-            // Multipliers compare passes place by place.
-            grad = single.spread(grad);
-        }
-        let mut single = rows.as_ref().map(|rows| tape.here.tables.rows(rows, &device));
-
-        let mut to_memory: Option<Tensor<B, 2>> = None;
-        for (layer, block) in self.blocks.iter().enumerate().skip(tape.here.entry.layer()).rev() {
-            let tables = &tape.here.tables;
-            let queries = single.as_ref().unwrap_or(tables);
-            let sight = Sight {
-                visible: self.visible(queries, layer),
-                bias: queries.bias.as_ref(),
-                rotation: tables.rotation.as_ref(),
-                query_rotation: queries.rotation.as_ref(),
-                cotangents,
-                own: rows.is_some(),
-                watched: watch.map(|watch| Watched { watch, kind: AttentionKind::Own, layer }),
-            };
-            let memory = queries.memory.as_ref().map(|visible| Sight {
-                visible,
-                bias: None,
-                rotation: None,
-                query_rotation: None,
-                watched: watch.map(|watch| Watched { watch, kind: AttentionKind::Cross, layer }),
-                ..sight
-            });
-            let sights = Sights { own: sight, memory, rows: rows.as_ref() };
-            let to;
-            (grad, to) = tape.made(
-                |tape| self.inside(tape, layer),
-                |inside| block.backward(inside.part(|inside| &**inside), grad, sights),
-            );
-            to_memory = match (to_memory, to) {
-                (Some(sum), Some(to)) => Some(sum + to),
-                (sum, to) => sum.or(to),
-            };
-            // Below the last block, every place has cotangents.
-            (rows, single) = (None, None);
-        }
-        if let Some(rows) = rows {
-            grad = rows.spread(grad);
-        }
-        if tape.here.entry != Entry::Embeddings {
-            return (grad, to_memory);
-        }
-        if let Some(mask) = &tape.here.embedding_mask {
-            grad = scaled(grad, mask.clone(), cotangents);
-        }
-        if let (Some(norm), Some(x)) = (&self.embedding_norm, tape.optional(|tape| tape.before_norm.as_ref())) {
-            grad = norm.backward(x, grad, cotangents);
-        }
-        if let Some(project_in) = &self.project_in {
-            grad = project_in.backward(grad);
-        }
-        (grad, to_memory)
-    }
-
-    /// What a layer's backward reads: kept, or computed again.
-    fn inside<'a>(&self, tape: &'a StackTape<B>, layer: usize) -> Cow<'a, BlockTape<B>> {
-        match &tape.layers[layer - tape.entry.layer()] {
-            LayerTape::Whole(inside) => Cow::Borrowed(inside),
-            LayerTape::Input(x) => {
-                let masks = self.masks(&tape.batch, &tape.dropout, tape.batch.width(), x.dtype());
-                let memory = tape.memory.as_ref().map(|(hidden, source)| (hidden, source));
-                let around = self.surroundings(layer, &tape.tables, memory, &masks, &x.device());
-                Cow::Owned(self.blocks[layer].forward(x.clone(), around).1)
-            }
-        }
     }
 
     fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize, dtype: DType) -> Masks<'a> {

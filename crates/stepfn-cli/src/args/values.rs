@@ -1,0 +1,58 @@
+//! Values that are more than a word or a number.
+
+pub(super) fn pair(text: &str) -> Result<(usize, usize), String> {
+    let number = |part: &str| part.trim().parse().ok();
+    let pair = text.split_once(':').and_then(|(left, right)| Some((number(left)?, number(right)?)));
+    pair.ok_or_else(|| "expected two numbers, as in 0:2".to_owned())
+}
+
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.0..1.0).contains(rate));
+    rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
+}
+
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    const UNITS: [(&str, u64); 9] = [
+        ("KIB", 1 << 10),
+        ("MIB", 1 << 20),
+        ("GIB", 1 << 30),
+        ("KB", 1000),
+        ("MB", 1_000_000),
+        ("GB", 1_000_000_000),
+        ("K", 1 << 10),
+        ("M", 1 << 20),
+        ("G", 1 << 30),
+    ];
+    let upper = text.trim().to_uppercase();
+    let unit = UNITS.iter().find_map(|(name, bytes)| Some((upper.strip_suffix(name)?, *bytes)));
+    let (number, bytes) = unit.unwrap_or((upper.strip_suffix('B').unwrap_or(&upper), 1));
+    let number: Option<f64> = number.trim().parse().ok().filter(|number: &f64| number.is_finite());
+    match number.map(|number| number * bytes as f64) {
+        Some(size) if size >= 1.0 => Ok(size as usize),
+        _ => Err("expected a size, as in 800MB or 8GiB".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let sizes = [("8GiB", 8 << 30), ("1.5 kb", 1500), ("7", 7), ("64B", 64), ("2m", 2 << 20), ("3MIB", 3 << 20)];
+        for (text, bytes) in sizes {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GiB", "-1", "0", "many", "inf", "nan"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn pairs_and_rates_are_checked() {
+        assert_eq!(pair("3:14"), Ok((3, 14)));
+        assert!(pair("3").is_err() && pair("3:x").is_err() && pair("-1:2").is_err());
+        assert_eq!(rate("0.1"), Ok(0.1));
+        assert!(rate("1").is_err() && rate("nan").is_err() && rate("-0.1").is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! What a forward pass is given, and what it gives.
+
+use burn::tensor::{Int, Tensor, backend::Backend};
+
+use crate::transformer::block::LayerCache;
+use crate::transformer::tape::Entry;
+use crate::transformer::{Dropout, TokenBatch};
+
+/// What a forward pass is given beside embeddings.
+#[derive(Debug)]
+pub struct Pass<'a, B: Backend> {
+    /// The tokens.
+    pub batch: &'a TokenBatch,
+    /// An encoder's output, `[texts · source width, hidden]`, and its tokens.
+    pub memory: Option<(&'a Tensor<B, 2>, &'a TokenBatch)>,
+    /// Whether neurons are dropped.
+    pub dropout: &'a Dropout,
+    /// What to keep.
+    pub trace: Trace,
+    /// What the pass begins with.
+    pub entry: Entry,
+    /// What was computed of the places before: with it, only the places after are.
+    pub cache: Option<&'a mut Cache<B>>,
+}
+
+impl<'a, B: Backend> Pass<'a, B> {
+    /// A plain pass over all tokens.
+    pub fn new(batch: &'a TokenBatch) -> Self {
+        Self {
+            batch,
+            memory: None,
+            dropout: &Dropout::Off,
+            trace: Trace::default(),
+            entry: Entry::Embeddings,
+            cache: None,
+        }
+    }
+
+    /// The same, reading an encoder's output.
+    pub fn with_memory(self, hidden: &'a Tensor<B, 2>, source: &'a TokenBatch) -> Self {
+        Self { memory: Some((hidden, source)), ..self }
+    }
+
+    /// The same with dropout.
+    pub fn with_dropout(self, dropout: &'a Dropout) -> Self {
+        Self { dropout, ..self }
+    }
+
+    /// The same, beginning with what enters a block.
+    pub fn from(self, entry: Entry) -> Self {
+        Self { entry, ..self }
+    }
+
+    /// The same, keeping what `trace` asks for.
+    pub fn with_trace(self, trace: Trace) -> Self {
+        Self { trace, ..self }
+    }
+}
+
+/// Keys and values of what was computed, for a text that is being written.
+#[derive(Debug, Clone)]
+pub struct Cache<B: Backend> {
+    pub(super) layers: Vec<LayerCache<B>>,
+    /// Places that are in it.
+    pub(super) width: usize,
+}
+
+impl<B: Backend> Cache<B> {
+    /// Places of every text that are in it.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Of a cache of one text, the first `places` of it, so many times: what copies begin with that differ behind them.
+    pub fn prefix(&self, places: usize, copies: usize) -> Self {
+        let of_layer = |LayerCache { own, memory }: &LayerCache<B>| LayerCache {
+            own: own.as_ref().filter(|_| places > 0).map(|own| own.prefix(places, copies)),
+            memory: memory.as_ref().map(|memory| memory.prefix(memory.width(), copies)),
+        };
+        Self { layers: self.layers.iter().map(of_layer).collect(), width: places }
+    }
+
+    /// Text `i` becomes text `parents[i]`.
+    pub fn select(&mut self, parents: &Tensor<B, 1, Int>) {
+        for layer in &mut self.layers {
+            for kept in [&mut layer.own, &mut layer.memory].into_iter().flatten() {
+                *kept = kept.select(parents);
+            }
+        }
+    }
+}
+
+/// What to keep of a forward pass beside its result.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The hidden states that enter every block.
+    pub hidden_states: bool,
+    /// The attention probabilities of every block.
+    pub attentions: bool,
+}
+
+/// What a stack computes.
+#[derive(Debug, Clone)]
+pub struct StackOutput<B: Backend> {
+    /// Behind the last block and its normalization, `[texts · places, hidden]`.
+    pub last: Tensor<B, 2>,
+    /// What enters each block, `[texts · places, hidden]`, if asked for.
+    pub hidden_states: Vec<Tensor<B, 2>>,
+    /// Self-attention of each block, `[texts, heads, queries, keys]`, if asked for.
+    pub self_attentions: Vec<Tensor<B, 4>>,
+    /// Cross-attention of each block, `[texts, heads, queries, keys]`, if asked for.
+    pub cross_attentions: Vec<Tensor<B, 4>>,
+}
