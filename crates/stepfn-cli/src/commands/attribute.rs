@@ -1,12 +1,11 @@
 //! `stepfn attribute`: which input tokens predictions came from.
 
-use core::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::{
-    About, AttributedFn, Attribution, AttributionOptions, ContrastText, Method, Prepared, Registries, Steps, attribute,
+    About, AttributedFn, Attribution, AttributionOptions, ContrastText, Method, Prepared, Registries, attribute,
     methods,
 };
 use stepfn_core::{Alignment, StepFunction};
@@ -92,7 +91,6 @@ impl OnBackend for Attribute<'_> {
             }
             for asked in window {
                 let number = views.results().all;
-                let done = |_: Steps| ControlFlow::Continue(());
                 let options = AttributionOptions {
                     seed: args.model.seed,
                     rates: args.parameters.dropout.map(everywhere),
@@ -103,7 +101,7 @@ impl OnBackend for Attribute<'_> {
                     baseline: preparer.baseline(),
                     contrast_force_inputs: args.contrast_force_inputs,
                     features: Default::default(),
-                    progress: Some(&done),
+                    progress: None,
                 };
                 let answer = asked.request.and_then(|request| {
                     let mut prepared = preparer.prepare(&request, number)?;
