@@ -1,9 +1,7 @@
 //! Linear layers: `y = x W + b`. The gradient of their input is a linear layer too, with `Wᵀ` for `W`.
 //!
-//! A weight that lies in memory as `Wᵀ`, as checkpoints have it, is read a row of outputs at a time, and the product's own layout would
-//! have it transposed first: for few rows that takes longer than the product itself. So few rows are computed as `yᵀ = Wᵀ xᵀ`, which reads
-//! both factors as they lie, and the result, which is small, is transposed while the bias is added. With two cores and 768 inputs and
-//! outputs that takes 0.4 instead of 0.9 ms at 32 rows, as long as with a weight that lies in memory as `W`.
+//! A product reads its right factor a row at a time. A weight that lies in memory as `Wᵀ`, as checkpoints have it, is turned for that, which for few
+//! rows takes longer than the product itself. So few rows are computed as `yᵀ = Wᵀ xᵀ`: what is turned then is as small as they are.
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -40,15 +38,14 @@ mod fused {
 
     use crate::host::HostRows;
     use crate::host::flex::{self, Strided};
-    use crate::product::{Before, Matrix, MatrixMut, product};
+    use crate::product::{Before, Divided, Matrix, MatrixMut, product, product_on_all_cores};
 
-    /// Rows up to which transposing the result is cheaper than transposing the weight; more of them for many inputs, a quarter of their
-    /// number: the outputs of such a weight are so far apart in memory that they push each other out of the cache.
-    const FEW: usize = 256;
     /// Multiplications from which on more than one core is faster.
     const PARALLEL_MIN: usize = 1 << 21;
     /// Elements that a core writes at a time.
     const BLOCK: usize = 1 << 14;
+    /// Rows and columns that are turned at a time: a cache line of each.
+    const TILE: usize = 16;
 
     pub(super) fn linear<B: Backend>(
         x: &Tensor<B, 2>,
@@ -68,15 +65,11 @@ mod fused {
         let parallel = rows * inputs * outputs >= PARALLEL_MIN;
         let transposed = weight.strides()[0] == 1;
         let (x, weight) = (x.matrix(), weight.matrix());
-        let y = match rows {
-            1 => one_row(x, weight, bias, parallel),
-            _ if transposed && rows <= FEW.max(inputs / 4) => few_rows(x, weight, bias, parallel),
-            _ => {
-                let mut y = repeated(bias, rows, outputs);
-                let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
-                product(&mut MatrixMut::new(&mut y, [rows, outputs], outputs), before, 1.0, x, weight, parallel);
-                y
-            }
+        // One row is a column as it lies.
+        let few = rows > 1 && rows * (inputs + outputs) <= inputs * outputs;
+        let y = match transposed && few {
+            true => few_rows(x, weight, bias, parallel),
+            false => all_rows(x, weight, bias, parallel),
         };
         Some(flex::made(y, [rows, outputs]))
     }
@@ -91,42 +84,66 @@ mod fused {
         y
     }
 
-    /// One row is no work to share for a product; some outputs for each core are.
-    fn one_row(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
-        let [inputs, outputs] = weight.size();
-        let mut y = repeated(bias, 1, outputs);
-        let each = if parallel { outputs.div_ceil(rayon::current_num_threads()).next_multiple_of(64) } else { outputs };
-        y.par_chunks_mut(each).enumerate().for_each(|(index, y)| {
-            let weight = weight.block(0..inputs, index * each..index * each + y.len());
-            let (before, size) = (if bias.is_some() { Before::Kept } else { Before::Dropped }, y.len());
-            product(&mut MatrixMut::new(y, [1, size], size), before, 1.0, x, weight, false);
-        });
+    /// `y = [y +] left · right`, where `y` has all its rows one after the other.
+    fn shared(y: &mut [f32], before: Before, left: Matrix, right: Matrix, weight: Divided, parallel: bool) {
+        let size = [left.size()[0], right.size()[1]];
+        match parallel {
+            true => product_on_all_cores(y, before, left, right, weight),
+            false => product(&mut MatrixMut::new(y, size, size[1]), before, 1.0, left, right),
+        }
+    }
+
+    /// `y = x W + b` as it is written.
+    fn all_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+        let mut y = repeated(bias, x.size()[0], weight.size()[1]);
+        let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
+        shared(&mut y, before, x, weight, Divided::Right, parallel);
         y
     }
 
-    /// `y = (Wᵀ xᵀ)ᵀ + b`.
+    /// `y = (Wᵀ xᵀ)ᵀ + b` where the rows of `Wᵀ` lie one after the other.
     fn few_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
-        /// Rows and columns that are transposed at a time: a cache line of each.
-        const TILE: usize = 16;
-        let (rows, outputs) = (x.size()[0], weight.size()[1]);
-        let mut turned = vec![0.0; rows * outputs];
-        let target = &mut MatrixMut::new(&mut turned, [outputs, rows], rows);
-        product(target, Before::Dropped, 1.0, weight.transposed(), x.transposed(), parallel);
+        let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
+        // Whole tiles, which are whole vectors of the product too.
+        let padded = rows.next_multiple_of(TILE);
+        let columns = turned(x, padded, None, parallel);
+        let columns = Matrix::new(&columns, [inputs, padded], [padded, 1]);
+        let mut y = vec![0.0; outputs * padded];
+        shared(&mut y, Before::Dropped, weight.transposed(), columns, Divided::Left, parallel);
+        turned(Matrix::new(&y, [outputs, rows], [padded, 1]), outputs, bias, parallel)
+    }
 
-        let mut y = vec![0.0; rows * outputs];
-        let of_block = |(first, block): (usize, &mut [f32])| {
-            for start in (0..outputs).step_by(TILE) {
-                let columns = start..(start + TILE).min(outputs);
-                for (row, y) in block.chunks_exact_mut(outputs).enumerate() {
-                    for (y, column) in y[columns.clone()].iter_mut().zip(columns.clone()) {
-                        *y = turned[column * rows + first * TILE + row] + bias.map_or(0.0, |bias| bias[column]);
+    /// `[rows, columns]` as `columns` rows of `width` elements, the rest of which is 0; plus a number for each row.
+    fn turned(from: Matrix, width: usize, plus: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+        let ([rows, columns], [stride, step]) = (from.size(), from.strides());
+        let mut to = vec![0.0; columns * width];
+        let of_tiles = |(first, tiles): (usize, &mut [f32])| {
+            let (first, across) = (first * TILE, tiles.len() / width);
+            for start in (0..rows).step_by(TILE) {
+                let down = TILE.min(rows - start);
+                let mut tile = [[0.0; TILE]; TILE];
+                for (row, tile) in (start..).zip(&mut tile[..down]) {
+                    let plus = plus.map_or(0.0, |plus| plus[row]);
+                    let from = &from.data()[row * stride + first * step..];
+                    if step == 1 && across == TILE {
+                        *tile = core::array::from_fn(|column| from[column] + plus);
+                    } else {
+                        tile[..across].iter_mut().enumerate().for_each(|(column, to)| *to = from[column * step] + plus);
+                    }
+                }
+                for (column, to) in tiles.chunks_exact_mut(width).enumerate() {
+                    let to = &mut to[start..start + down];
+                    if let Ok(to) = <&mut [f32; TILE]>::try_from(&mut *to) {
+                        *to = core::array::from_fn(|row| tile[row][column]);
+                    } else {
+                        to.iter_mut().enumerate().for_each(|(row, to)| *to = tile[row][column]);
                     }
                 }
             }
         };
-        let blocks = y.par_chunks_mut(TILE * outputs).enumerate();
-        blocks.with_min_len(if parallel { 1 } else { rows }).for_each(of_block);
-        y
+        let tiles = to.par_chunks_mut(TILE * width).enumerate();
+        tiles.with_min_len(if parallel { 1 } else { columns }).for_each(of_tiles);
+        to
     }
 }
 

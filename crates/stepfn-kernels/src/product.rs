@@ -4,6 +4,8 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
+use rayon::prelude::*;
+
 /// A matrix somewhere in a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -22,6 +24,16 @@ impl<'a> Matrix<'a> {
     /// Rows and columns.
     pub(crate) fn size(self) -> [usize; 2] {
         self.size
+    }
+
+    /// How far apart rows and columns are.
+    pub(crate) fn strides(self) -> [usize; 2] {
+        self.strides
+    }
+
+    /// The first element and all behind it.
+    pub(crate) fn data(self) -> &'a [f32] {
+        self.data
     }
 
     pub(crate) fn transposed(self) -> Self {
@@ -102,11 +114,10 @@ pub(crate) enum Before {
     Kept,
 }
 
-/// `target = [target +] scale · left · right`, on all cores if `parallel`.
-pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: Matrix, right: Matrix, parallel: bool) {
+/// `target = [target +] scale · left · right`, on this core alone.
+pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: Matrix, right: Matrix) {
     let ([m, n], depth) = (target.size, left.size[1]);
     assert!([m, depth, n] == [left.size[0], right.size[0], right.size[1]], "factors that do not fit together");
-    let parallelism = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
     let stride = |stride: usize| stride as isize;
     // SAFETY: all three matrices lie within the memory that they borrow, which their constructors made sure of, `target` alone in its
     // own; strides of the target do not make its elements overlap.
@@ -131,7 +142,54 @@ pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: 
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
+}
+
+/// The factor that is worth reading only once: each core reads, and lays out anew where need be, a part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Divided {
+    Left,
+    Right,
+}
+
+/// `target = [target +] left · right` on all cores, where the target's rows lie one after the other.
+///
+/// The `gemm` crate would share the work too, but one core lays out a factor while the others wait.
+pub(crate) fn product_on_all_cores(target: &mut [f32], before: Before, left: Matrix, right: Matrix, divided: Divided) {
+    let (size, depth) = ([left.size[0], right.size[1]], left.size[1]);
+    assert!(size[0] * size[1] == target.len(), "a target of another size");
+    let [of_rows, of_columns] = block_size(size, depth, divided);
+    let part = |index: usize, each: usize, of: usize| index * each..of.min((index + 1) * each);
+    let across = size[1].div_ceil(of_columns);
+    let blocks = Blocks::new(target, size[1]);
+    let each = |index: usize| {
+        let rows = part(index / across, of_rows, size[0]);
+        let columns = part(index % across, of_columns, size[1]);
+        // SAFETY: no other task has these rows of these columns.
+        #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
+        let mut target = unsafe { blocks.block(rows.clone(), columns.clone()) };
+        product(&mut target, before, 1.0, left.block(rows, 0..depth), right.block(0..depth, columns));
+    };
+    (0..size[0].div_ceil(of_rows) * across).into_par_iter().with_max_len(1).for_each(each);
+}
+
+/// Rows and columns of the blocks that a product is shared out in.
+fn block_size(size: [usize; 2], depth: usize, divided: Divided) -> [usize; 2] {
+    /// What the inner loop of a product computes at a time.
+    const LEAST: usize = 64;
+    /// Elements of a vector.
+    const STEP: usize = 16;
+    /// Multiplications for which a task of their own costs next to nothing.
+    const ENOUGH: usize = 1 << 25;
+    /// Tasks of a core: a core that was held up leaves some to the others.
+    const TASKS: usize = 2;
+    let cores = rayon::current_num_threads();
+    let tasks = cores * (size[0] * size[1] * depth / (cores * ENOUGH)).clamp(1, TASKS);
+    let each = |length: usize, parts: usize| length.div_ceil(parts).next_multiple_of(STEP).max(LEAST);
+    let (first, second) = if divided == Divided::Left { (size[0], size[1]) } else { (size[1], size[0]) };
+    let of_first = each(first, tasks);
+    let of_second = each(second, tasks.div_ceil(first.div_ceil(of_first).max(1)));
+    if divided == Divided::Left { [of_first, of_second] } else { [of_second, of_first] }
 }

@@ -33,7 +33,7 @@ pub(super) fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Option<Tenso
         // SAFETY: no other task has this head of these queries.
         #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
         let mut mixed = unsafe { target.block(host.query_rows(block), columns_of(block.head, head_dim)) };
-        product(&mut mixed, Before::Dropped, 1.0, scratch.probabilities.matrix(), value, false);
+        product(&mut mixed, Before::Dropped, 1.0, scratch.probabilities.matrix(), value);
     });
     Some(flex::made(read, [host.query.size()[0], columns]))
 }
@@ -282,7 +282,7 @@ impl<'a, B: Backend> Host<'a, B> {
         let key = self.key.matrix().block(self.key_rows(block), self.key_columns(block.head));
         scratch.probabilities.resize(size);
         let scores = &mut scratch.probabilities.matrix_mut();
-        product(scores, Before::Dropped, self.shape.scale as f32, query, key.transposed(), false);
+        product(scores, Before::Dropped, self.shape.scale as f32, query, key.transposed());
         if self.shape.soft_cap.is_some() {
             scratch.slopes.resize(size);
         }
@@ -345,7 +345,7 @@ impl<'a, B: Backend> Host<'a, B> {
         let grad = grad.block(rows.clone(), head_columns.clone());
         let value = self.value.matrix().block(self.key_rows(block), key_columns.clone());
         scratch.grad.resize([rows.len(), block.keys.len()]);
-        product(&mut scratch.grad.matrix_mut(), Before::Dropped, 1.0, grad, value.transposed(), false);
+        product(&mut scratch.grad.matrix_mut(), Before::Dropped, 1.0, grad, value.transposed());
         pulp::Arch::new().dispatch(SoftmaxBackwardRows { host: self, block, scratch });
 
         let key = self.key.matrix().block(self.key_rows(block), key_columns.clone());
@@ -353,7 +353,7 @@ impl<'a, B: Backend> Host<'a, B> {
         // SAFETY: no other task has these cotangents of these heads.
         #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
         let mut target = unsafe { targets.query.block(rows, head_columns) };
-        product(&mut target, Before::Dropped, 1.0, scratch.grad.matrix(), key, false);
+        product(&mut target, Before::Dropped, 1.0, scratch.grad.matrix(), key);
         let kept = if self.dropout.is_some() { &scratch.kept } else { &scratch.probabilities };
         for (index, cotangent) in cotangents.enumerate() {
             let (all, rows) = (0..block.keys.len(), index * m..(index + 1) * m);
@@ -365,9 +365,9 @@ impl<'a, B: Backend> Host<'a, B> {
             let [mut of_key, mut of_value] = unsafe {
                 [&targets.key, &targets.value].map(|target| target.block(key_rows.clone(), key_columns.clone()))
             };
-            product(&mut of_key, Before::Kept, 1.0, scores.transposed(), query, false);
+            product(&mut of_key, Before::Kept, 1.0, scores.transposed(), query);
             let grad = grad.block(rows, 0..self.shape.head_dim);
-            product(&mut of_value, Before::Kept, 1.0, kept.matrix().transposed(), grad, false);
+            product(&mut of_value, Before::Kept, 1.0, kept.matrix().transposed(), grad);
         }
     }
 }
