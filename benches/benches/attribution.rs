@@ -17,7 +17,7 @@ use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
 type B = stepfn_cpu::flex::Backend;
 
@@ -103,6 +103,7 @@ fn questions() -> Vec<(String, usize, usize)> {
 }
 
 fn main() {
+    stepfn_cpu::allocator::keep_memory();
     let quick = std::env::args().any(|argument| argument == "--quick");
     let only: Option<String> =
         std::env::args().find_map(|argument| argument.strip_prefix("--only=").map(str::to_owned));

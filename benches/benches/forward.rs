@@ -17,7 +17,7 @@ use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
 type B = stepfn_cpu::flex::Backend;
 
@@ -67,6 +67,7 @@ fn operations(model: &Model<B>) -> f64 {
 }
 
 fn main() {
+    stepfn_cpu::allocator::keep_memory();
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let chosen: Vec<&str> = shapes::SHAPES.into_iter().filter(|shape| arguments.iter().any(|a| a == shape)).collect();

@@ -19,6 +19,9 @@ use stepfn_kernels::attention::{AttentionInputs, AttentionShape, Visible, attent
 use stepfn_kernels::linear::linear;
 use stepfn_kernels::norm::{NormKind, normalize, normalize_backward};
 
+#[global_allocator]
+static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
+
 type Fused = stepfn_cpu::flex::Backend;
 /// The same memory and the same products, but not the type that fused routes look for.
 type Generic = Autodiff<Fused>;
@@ -147,6 +150,7 @@ fn milliseconds<B: Backend>(run: &dyn Fn() -> Vec<Tensor<B, 2>>) -> f64 {
 }
 
 fn main() {
+    stepfn_cpu::allocator::keep_memory();
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| name.contains(asked));
     let (left, right) = (noise::<Fused>(1024, 1024), noise::<Fused>(1024, 1024));

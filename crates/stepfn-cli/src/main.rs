@@ -21,11 +21,13 @@ use clap::{CommandFactory, Parser};
 use self::args::Cli;
 use self::failure::Failure;
 
-#[cfg(feature = "mimalloc")]
+#[cfg(all(feature = "cpu", feature = "allocator"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
 fn main() -> ExitCode {
+    #[cfg(all(feature = "cpu", feature = "allocator"))]
+    stepfn_cpu::allocator::keep_memory();
     let done = match Cli::try_parse() {
         Ok(cli) => commands::run(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

@@ -6,6 +6,9 @@
 #[cfg(not(any(feature = "flex", feature = "ndarray")))]
 compile_error!("stepfn-cpu: choose a backend with the feature `flex` (default) or `ndarray`");
 
+#[cfg(feature = "allocator")]
+pub mod allocator;
+
 use stepfn_core::device::{DeviceError, DeviceInfo};
 
 #[cfg(feature = "flex")]
