@@ -8,10 +8,13 @@
 
 use std::time::{Duration, Instant};
 
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use serde_json::json;
+use stepfn_bench::Shape;
+use stepfn_bench::machine::product;
+use stepfn_bench::shapes::ids;
+use stepfn_benches::median;
 use stepfn_benches::peer::Peer;
-use stepfn_benches::{gemm_peak, median, shapes};
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
@@ -27,6 +30,8 @@ const SIZES: [(usize, usize); 5] = [(1, 32), (1, 128), (8, 64), (32, 32), (1, 51
 const PAUSE: Duration = Duration::from_millis(20);
 /// Seconds for each cell.
 const BUDGET: f64 = 6.0;
+/// For the peak.
+const PEAK: Duration = Duration::from_secs(2);
 
 /// One forward pass: logits at the last position of each text, or at all positions.
 fn forward(model: &Model<B>, batch: &TokenBatch, all: bool) -> Tensor<B, 2> {
@@ -70,23 +75,23 @@ fn main() {
     stepfn_cpu::allocator::keep_memory();
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
-    let chosen: Vec<&str> = shapes::SHAPES.into_iter().filter(|shape| arguments.iter().any(|a| a == shape)).collect();
-    let chosen = if chosen.is_empty() { shapes::SHAPES.to_vec() } else { chosen };
+    let chosen: Vec<Shape> = arguments.iter().filter_map(|argument| Shape::find(argument)).collect();
+    let chosen = if chosen.is_empty() { Shape::PUBLISHED.to_vec() } else { chosen };
     let mut peer = Peer::start("forward.py")
         .inspect(|peer| println!("Peer: {}", peer.about))
         .inspect_err(|error| eprintln!("NO RATIOS, for there is no peer: {error}"))
         .ok();
-    let peak = gemm_peak::<B>(&Default::default());
+    let peak = product::<B>(&Default::default(), DType::F32, PEAK).expect("a CPU does not fail");
     println!("Peak of a large product: {:.0} GFLOP/s\n", peak / 1e9);
     println!(
         "| shape | texts × tokens | ms, last logits | share of peak | × transformers | ms, all logits | × transformers |"
     );
     println!("|---|---|---|---|---|---|---|");
     for shape in chosen {
-        let model = shapes::model::<B>(shape, &Default::default());
+        let model = shape.model::<B>(0, DType::F32, &Default::default()).expect("a published shape is a model");
+        let (shape, vocab) = (shape.name(), model.config().vocab_size);
         for (texts, tokens) in SIZES.into_iter().filter(|(texts, tokens)| !quick || texts * tokens <= 128) {
-            let ids = (0..texts).map(|text| shapes::ids(shape, tokens, text as u64)).collect();
-            let vocab = model.config().vocab_size;
+            let ids = (0..texts).map(|text| ids(vocab, tokens, text as u64)).collect();
             let batch = TokenBatch::new(ids, vocab, PaddingSide::Right).expect("these ids are tokens");
             if let Some(peer) = &mut peer {
                 peer.setup(&json!({ "shape": shape, "batch": texts, "length": tokens }));

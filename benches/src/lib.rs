@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't go on says so and stops")]
 
 pub mod peer;
-pub mod shapes;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+pub use stepfn_bench::measure::median;
 
 /// Random logits, nearly normal with a standard deviation of 3, `[rows, vocab]`, the same for the same seed.
 pub fn logits<B: Backend>(rows: usize, vocab: usize, seed: u64, device: &B::Device) -> Tensor<B, 2> {
@@ -22,25 +23,4 @@ pub fn logits<B: Backend>(rows: usize, vocab: usize, seed: u64, device: &B::Devi
     };
     let values: Vec<f32> = (0..rows * vocab).map(|_| next()).collect();
     Tensor::from_data(TensorData::new(values, [rows, vocab]), device)
-}
-
-/// The middle one of several measurements.
-pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
-/// Operations per second of a large product, the best of several: what a machine can do at most.
-pub fn gemm_peak<B: Backend>(device: &B::Device) -> f64 {
-    const SIZE: usize = 1536;
-    let [a, b] = [1, 2].map(|seed| logits::<B>(SIZE, SIZE, seed, device));
-    let run = || {
-        let start = std::time::Instant::now();
-        std::hint::black_box(a.clone().matmul(b.clone()));
-        B::sync(device).unwrap();
-        start.elapsed().as_secs_f64()
-    };
-    let best = (0..8).map(|_| run()).fold(f64::INFINITY, f64::min);
-    2.0 * (SIZE as f64).powi(3) / best
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use values::{pair, rate, size};
+use values::{count, length, pair, rate, seconds, size};
 
 /// Scores and attributions of language models.
 #[derive(Debug, Parser)]
@@ -78,6 +78,27 @@ Examples:
   stepfn generate --model nllb 'I agree.' --target-lang deu_Latn
   stepfn generate --model gpt2 'Once' --generation do_sample=true --generation temperature=0.7 --seed 3")]
     Generate(GenerateArgs),
+    /// Measure how fast this machine is at scores and attributions
+    #[command(
+        mut_arg("model", |model| model.help("Measure this model instead of random weights; a name or path as in `stepfn score`")),
+        after_long_help = "\
+Examples:
+  stepfn bench
+  stepfn bench --quick
+  stepfn bench --backend cuda --length 512,2048 --batch 8,32 --seconds 60 --format json -o gpu.json
+  stepfn bench --model path/to/gpt2 --work saliency,occlusion --length 64
+  stepfn bench --compare cpu.json gpu.json
+
+Measured are shapes of published models with random weights, so nothing is downloaded. Texts have the given length, of which the first half is a \
+prompt or source, and the second is predicted. The first call is reported apart: a GPU compiles and chooses its kernels in it.
+
+The least time that work could take follows from its count of operations and the machine's peak, which is measured first: a large product, and a \
+large copy. `of peak` is that time as a part of the time it took. Work that would not fit twice into --seconds even at the peak is left out, and says \
+so: on a CPU that is most of --length 512,2048, of which attributions take minutes to hours.
+
+JSON has a row per measurement, written as soon as it is there; a run that is ended leaves those that are done, which --compare reads."
+    )]
+    Bench(Box<BenchArgs>),
     /// List what there is
     List(ListArgs),
     /// Print a completion script for a shell
@@ -173,6 +194,52 @@ pub(crate) struct GenerateArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Shapes of models, with commas between them: gpt2-small, smollm2-135m, opus-mt-base, t5-small, tiny; default: all but tiny
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "model")]
+    pub(crate) shape: Vec<String>,
+    /// What is done: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention; default: all but input_x_gradient and attention
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) work: Vec<String>,
+    /// Tokens of a text, prompt or source included; default: 32,128
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length)]
+    pub(crate) length: Vec<usize>,
+    /// Texts of a call; default: 1,8
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = count)]
+    pub(crate) batch: Vec<usize>,
+    /// Most calls that are timed, behind the first; default: 5
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) repeats: Option<usize>,
+    /// Time for each row: no call begins behind it, and work that would not fit twice even at the machine's peak is left out; default: 2
+    #[arg(long, value_name = "N", value_parser = seconds)]
+    pub(crate) seconds: Option<f64>,
+    /// See in a few seconds whether everything runs: a tiny shape, short texts, a rough peak
+    #[arg(long)]
+    pub(crate) quick: bool,
+    #[command(flatten)]
+    pub(crate) place: ModelArgs,
+    /// Measure nothing, and put reports that --format json wrote side by side
+    #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = [
+        "shape", "work", "length", "batch", "repeats", "seconds", "quick",
+        "model", "backend", "device", "dtype", "seed", "memory", "batch_tokens",
+    ])]
+    pub(crate) compare: Vec<PathBuf>,
+    /// Form of the results
+    #[arg(long, value_enum, default_value_t = BenchFormat::Table)]
+    pub(crate) format: BenchFormat,
+    #[command(flatten)]
+    pub(crate) to: DestinationArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchFormat {
+    /// For people
+    Table,
+    /// One object, for --compare and for programs
+    Json,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// What to list
     pub(crate) what: Listing,
@@ -238,7 +305,7 @@ pub(crate) struct ParameterArgs {
 }
 
 /// How the model writes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct GenerationArgs {
     /// Most tokens to write
     #[arg(long, value_name = "N")]

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use stepfn_attribution::{AttributionError, methods};
+use stepfn_bench::BenchError;
 use stepfn_core::StepError;
 use stepfn_core::device::DeviceError;
 use stepfn_models::ModelError;
@@ -126,6 +127,19 @@ impl From<AttributionError> for Failure {
             AttributionError::Parameter { .. } => Self::usage(what, "change the option; --help says what it takes"),
             AttributionError::Text { .. } => Self::work(what, "change that text (texts are counted from 0)"),
             _ => Self::work(what, "see --help"),
+        }
+    }
+}
+
+impl From<BenchError> for Failure {
+    fn from(error: BenchError) -> Self {
+        match error {
+            BenchError::Work(error) => error.into(),
+            BenchError::Device(_) => {
+                Self::work(error.to_string(), "take shorter texts, or fewer at once with --batch, or less --memory")
+            }
+            BenchError::Version { .. } => Self::work(error.to_string(), "measure anew with this stepfn"),
+            _ => Self::work(error.to_string(), "give files that `stepfn bench --format json` wrote"),
         }
     }
 }

@@ -17,22 +17,28 @@ pub(crate) struct Teller {
 impl Teller {
     /// A bar of so many texts, or of as many as come.
     pub(crate) fn new(args: &DestinationArgs, texts: Option<usize>) -> Self {
-        let bar = match texts {
+        Self::counting(args, texts, "texts")
+    }
+
+    /// A bar of so many things of a name, or of as many as come.
+    pub(crate) fn counting(args: &DestinationArgs, all: Option<usize>, name: &str) -> Self {
+        let bar = match all {
             _ if args.quiet || !io::stderr().is_terminal() => ProgressBar::hidden(),
             // Over before a bar would be seen.
             Some(1) => ProgressBar::hidden(),
-            Some(texts) => {
-                ProgressBar::new(texts as u64).with_style(style("{bar:30} {pos} of {len} texts, {eta} left"))
+            Some(all) => {
+                let template = format!("{{bar:30}} {{pos}} of {{len}} {name}, {{eta}} left");
+                ProgressBar::new(all as u64).with_style(style(&template))
             }
-            None => ProgressBar::new_spinner().with_style(style("{spinner} {pos} texts, {per_sec}")),
+            None => ProgressBar::new_spinner().with_style(style(&format!("{{spinner}} {{pos}} {name}, {{per_sec}}"))),
         };
         bar.enable_steady_tick(Duration::from_millis(200));
         Self { bar, quiet: args.quiet, verbose: args.verbose }
     }
 
-    /// So many texts are done.
-    pub(crate) fn done(&self, texts: usize) {
-        self.bar.set_position(texts as u64);
+    /// So many are done.
+    pub(crate) fn done(&self, number: usize) {
+        self.bar.set_position(number as u64);
     }
 
     /// Something that a person should know.

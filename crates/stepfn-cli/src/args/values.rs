@@ -11,6 +11,23 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
 }
 
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    let count = text.trim().parse().ok().filter(|&count| count > 0);
+    count.ok_or_else(|| "expected a whole number, 1 or greater".to_owned())
+}
+
+pub(super) fn length(text: &str) -> Result<usize, String> {
+    let length = text.trim().parse().ok().filter(|&length| length > 1);
+    length.ok_or_else(|| {
+        "expected a whole number, 2 or greater: a token that is given, and one that is predicted".to_owned()
+    })
+}
+
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.trim().parse().ok().filter(|seconds| (0.0..=1e6).contains(seconds) && *seconds > 0.0);
+    seconds.ok_or_else(|| "expected a number of seconds, greater than 0".to_owned())
+}
+
 pub(super) fn size(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, u64); 9] = [
         ("KIB", 1 << 10),
@@ -46,6 +63,13 @@ mod tests {
         for text in ["", "GiB", "-1", "0", "many", "inf", "nan"] {
             assert!(size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn counts_lengths_and_seconds_are_checked() {
+        assert_eq!((count("3"), length(" 2"), seconds("0.5")), (Ok(3), Ok(2), Ok(0.5)));
+        assert!(count("0").is_err() && count("-1").is_err() && length("1").is_err());
+        assert!(seconds("0").is_err() && seconds("nan").is_err() && seconds("inf").is_err());
     }
 
     #[test]

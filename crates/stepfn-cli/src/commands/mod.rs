@@ -1,6 +1,7 @@
 //! What the program does: one file a command.
 
 mod attribute;
+mod bench;
 mod completions;
 mod generate;
 mod list;
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Score(args) => score::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::List(args) => list::run(&args),
         Command::Completions { shell } => completions::run(shell),
     }

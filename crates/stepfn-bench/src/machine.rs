@@ -1,0 +1,172 @@
+//! What a machine can do at most, measured: a large product and a large copy. And what it says of itself.
+
+use core::hint::black_box;
+use core::time::Duration;
+use std::fs;
+use std::thread;
+use std::time::Instant;
+
+use burn::tensor::{DType, Distribution, Tensor, backend::Backend};
+
+use crate::BenchError;
+use crate::measure::wait;
+use crate::report::Peak;
+
+/// Where the memory is that a backend computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// That of the program.
+    Host,
+    /// A device's own.
+    Device,
+}
+
+/// The machine's peak in numbers of a type; `budget` is about what measuring it may take.
+///
+/// # Errors
+/// What the device failed at.
+pub fn peak<B: Backend>(
+    device: &B::Device,
+    dtype: DType,
+    memory: Memory,
+    budget: Duration,
+) -> Result<Peak, BenchError> {
+    let product = product::<B>(device, dtype, budget / 2)?;
+    /// More than any cache of its kind holds, if there is time for it.
+    const LARGE: usize = 256 << 20;
+    let bytes = if budget < Duration::from_secs(1) { LARGE / 8 } else { LARGE };
+    let mut copy = device_copy::<B>(device, dtype, bytes, budget / 4)?;
+    if memory == Memory::Host {
+        // A backend of the CPU copies on one thread, and one thread does not fill the memory bus.
+        copy = copy.max(host_copy(bytes, budget / 4));
+    }
+    Ok(Peak { gflop_per_second: product / 1e9, gigabytes_per_second: copy / 1e9 })
+}
+
+/// Operations per second of the product of two square matrices, the best of several sizes.
+///
+/// # Errors
+/// What the device failed at.
+pub fn product<B: Backend>(device: &B::Device, dtype: DType, budget: Duration) -> Result<f64, BenchError> {
+    let started = Instant::now();
+    let mut most = 0.0_f64;
+    for size in [512, 1024, 2048, 4096, 8192] {
+        let uniform = Distribution::Uniform(-1.0, 1.0);
+        let [a, b] = [0, 1].map(|_| Tensor::<B, 2>::random([size, size], uniform, (device, dtype)));
+        let seconds = best::<B>(device, budget / 4, || drop(black_box(a.clone().matmul(b.clone()))))?;
+        most = most.max(2.0 * (size as f64).powi(3) / seconds);
+        // The next size takes eight times as long, and is called twice at least.
+        if started.elapsed() + Duration::from_secs_f64(seconds) * 16 > budget {
+            break;
+        }
+    }
+    Ok(most)
+}
+
+/// Bytes per second, read and written, of a copy in the device's memory; it changes the sign, for a backend may share what is the same.
+fn device_copy<B: Backend>(
+    device: &B::Device,
+    dtype: DType,
+    bytes: usize,
+    budget: Duration,
+) -> Result<f64, BenchError> {
+    let original = Tensor::<B, 1>::ones([bytes / dtype.size()], (device, dtype));
+    let seconds = best::<B>(device, budget, || drop(black_box(original.clone().neg())))?;
+    Ok(2.0 * bytes as f64 / seconds)
+}
+
+/// The same of the program's own memory, on all threads.
+fn host_copy(bytes: usize, budget: Duration) -> f64 {
+    let (from, mut to) = (vec![1_u8; bytes], vec![0_u8; bytes]);
+    let piece = bytes.div_ceil(threads()).max(1);
+    let mut run = || {
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for (from, to) in from.chunks(piece).zip(to.chunks_mut(piece)) {
+                scope.spawn(|| to.copy_from_slice(from));
+            }
+        });
+        black_box(&to);
+        start.elapsed().as_secs_f64()
+    };
+    run();
+    let (started, mut least) = (Instant::now(), run());
+    while started.elapsed() < budget {
+        least = least.min(run());
+    }
+    2.0 * bytes as f64 / least
+}
+
+/// The least time of several calls, after one that warms up.
+fn best<B: Backend>(device: &B::Device, budget: Duration, run: impl Fn()) -> Result<f64, BenchError> {
+    let seconds = || -> Result<f64, BenchError> {
+        let start = Instant::now();
+        run();
+        wait::<B>(device)?;
+        Ok(start.elapsed().as_secs_f64())
+    };
+    wait::<B>(device)?;
+    seconds()?;
+    let (started, mut least) = (Instant::now(), seconds()?);
+    while started.elapsed() < budget {
+        least = least.min(seconds()?);
+    }
+    Ok(least)
+}
+
+/// Threads that CPU work runs on: `RAYON_NUM_THREADS`, or as many as the system gives.
+pub fn threads() -> usize {
+    let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
+    let given = || thread::available_parallelism().map_or(1, usize::from);
+    asked.filter(|&threads| threads > 0).unwrap_or_else(given)
+}
+
+/// The version of NVIDIA's driver, where the system tells in a file.
+pub fn nvidia_driver() -> Option<String> {
+    let version = fs::read_to_string("/sys/module/nvidia/version").ok()?;
+    Some(format!("NVIDIA {}", version.trim()))
+}
+
+/// Lets the process's peak memory begin anew, where the system can do that; elsewhere it stays the peak since the start.
+pub fn reset_peak_memory() {
+    // What `5` means stands in proc_pid_clear_refs(5).
+    drop(fs::write("/proc/self/clear_refs", "5"));
+}
+
+/// Bytes of memory that the process had in use at most, where the system tells in a file. A device's own memory is not part of it.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = mark.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type B = stepfn_cpu::flex::Backend;
+
+    #[test]
+    fn a_peak_is_a_speed() {
+        for memory in [Memory::Host, Memory::Device] {
+            let peak = peak::<B>(&Default::default(), DType::F32, memory, Duration::from_millis(1)).unwrap();
+            assert!(peak.gflop_per_second > 0.0 && peak.gflop_per_second.is_finite(), "{peak:?}");
+            assert!(peak.gigabytes_per_second > 0.0 && peak.gigabytes_per_second.is_finite(), "{peak:?}");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn memory_in_use_shows() {
+        let block = vec![1_u8; 32 << 20];
+        assert!(peak_memory().unwrap() >= black_box(&block).len() as u64);
+        reset_peak_memory();
+        assert!(peak_memory().unwrap() > 0);
+    }
+
+    #[test]
+    fn there_is_a_thread() {
+        assert!(threads() > 0);
+    }
+}

@@ -1,0 +1,152 @@
+//! Models of published shapes with random weights, so that nothing is downloaded: those of `benches/peers/shapes.py`, and a tiny one.
+
+use burn::tensor::{DType, Distribution, Tensor, backend::Backend};
+use serde_json::{Value, json};
+use stepfn_models::source::{StoredTensor, Tensors};
+use stepfn_models::{Model, ModelError};
+
+/// The sizes of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shape {
+    /// GPT-2 small, 124 million parameters.
+    Gpt2Small,
+    /// SmolLM2, 135 million parameters: a Llama.
+    SmolLm2,
+    /// OPUS-MT as MarianMT models are published, 77 million parameters: an encoder–decoder.
+    OpusMtBase,
+    /// T5 small, 60 million parameters: an encoder–decoder.
+    T5Small,
+    /// A GPT-2 of two layers, to see whether everything runs.
+    Tiny,
+}
+
+impl Shape {
+    /// Those of models that people use.
+    pub const PUBLISHED: [Self; 4] = [Self::Gpt2Small, Self::SmolLm2, Self::OpusMtBase, Self::T5Small];
+    /// All.
+    pub const ALL: [Self; 5] = [Self::Gpt2Small, Self::SmolLm2, Self::OpusMtBase, Self::T5Small, Self::Tiny];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpt2Small => "gpt2-small",
+            Self::SmolLm2 => "smollm2-135m",
+            Self::OpusMtBase => "opus-mt-base",
+            Self::T5Small => "t5-small",
+            Self::Tiny => "tiny",
+        }
+    }
+
+    /// The one of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|shape| shape.name() == name)
+    }
+
+    /// `config.json`, with room for texts of `positions` tokens: more than was published where a published model would end. Random weights are no
+    /// worse beyond.
+    pub fn config(self, positions: usize) -> Value {
+        match self {
+            Self::Gpt2Small => json!({
+                "model_type": "gpt2", "vocab_size": 50257, "n_positions": positions.max(1024), "n_embd": 768,
+                "n_layer": 12, "n_head": 12, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
+                "bos_token_id": 50256, "eos_token_id": 50256,
+                "embd_pdrop": 0.1, "attn_pdrop": 0.1, "resid_pdrop": 0.1
+            }),
+            Self::SmolLm2 => json!({
+                "model_type": "llama", "vocab_size": 49152, "hidden_size": 576, "intermediate_size": 1536,
+                "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+                "max_position_embeddings": positions.max(8192), "rms_norm_eps": 1e-5, "hidden_act": "silu",
+                "tie_word_embeddings": true, "rope_theta": 100000.0, "bos_token_id": 1, "eos_token_id": 2
+            }),
+            Self::OpusMtBase => json!({
+                "model_type": "marian", "vocab_size": 58101, "d_model": 512, "encoder_layers": 6, "decoder_layers": 6,
+                "encoder_attention_heads": 8, "decoder_attention_heads": 8, "encoder_ffn_dim": 2048,
+                "decoder_ffn_dim": 2048, "max_position_embeddings": positions.max(512),
+                "activation_function": "swish", "scale_embedding": true, "static_position_embeddings": true,
+                "dropout": 0.1, "attention_dropout": 0.0, "activation_dropout": 0.0, "pad_token_id": 58100,
+                "eos_token_id": 0, "bos_token_id": 0, "decoder_start_token_id": 58100, "tie_word_embeddings": true,
+                "share_encoder_decoder_embeddings": true
+            }),
+            Self::T5Small => json!({
+                "model_type": "t5", "vocab_size": 32128, "d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6,
+                "num_decoder_layers": 6, "num_heads": 8, "relative_attention_num_buckets": 32,
+                "relative_attention_max_distance": 128, "dropout_rate": 0.1, "layer_norm_epsilon": 1e-6,
+                "feed_forward_proj": "relu", "tie_word_embeddings": true, "pad_token_id": 0, "eos_token_id": 1,
+                "decoder_start_token_id": 0
+            }),
+            Self::Tiny => json!({
+                "model_type": "gpt2", "vocab_size": 512, "n_positions": positions.max(128), "n_embd": 64, "n_layer": 2,
+                "n_head": 4, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "bos_token_id": 0,
+                "eos_token_id": 0, "embd_pdrop": 0.1, "attn_pdrop": 0.1, "resid_pdrop": 0.1
+            }),
+        }
+    }
+
+    /// A model of that shape: weights nearly normal with a standard deviation of 0.02, norms as they begin.
+    ///
+    /// # Errors
+    /// If the device can't hold it.
+    pub fn model<B: Backend>(self, positions: usize, dtype: DType, device: &B::Device) -> Result<Model<B>, ModelError> {
+        let config = self.config(positions);
+        let seq2seq = config.get("decoder_start_token_id").is_some();
+        // Tied to each other: one tensor each.
+        let stored = |name: &str| !(name.contains("lm_head.weight") || seq2seq && name.contains("embed_tokens"));
+        let outline = Model::<B>::outline(&config, stored, device)?;
+        let tensor = |(name, shape): (String, Vec<usize>)| {
+            let options = (device, dtype);
+            let tensor = match *shape {
+                [len] if name.ends_with("bias") => StoredTensor::Vector(Tensor::<B, 1>::zeros([len], options)),
+                [len] => StoredTensor::Vector(Tensor::<B, 1>::ones([len], options)),
+                _ => {
+                    let columns = shape.iter().skip(1).product();
+                    let normal = Distribution::Normal(0.0, 0.02);
+                    StoredTensor::Matrix(Tensor::<B, 2>::random([shape[0], columns], normal, options))
+                }
+            };
+            (name, tensor)
+        };
+        let tensors: Tensors<B> = outline.into_iter().map(tensor).collect();
+        Model::from_tensors(&config, &tensors, device)
+    }
+}
+
+/// Token ids, no special ones where the vocabulary has room, the same for the same seed.
+pub fn ids(vocab_size: usize, length: usize, seed: u64) -> Vec<u32> {
+    // The first and the last ids of a vocabulary are where special tokens stand.
+    let spared = if vocab_size > 40 { 10 } else { 0 };
+    let others = (vocab_size - 2 * spared).max(1) as u64;
+    let id = |index: usize| spared as u64 + (index as u64 * 7919 + seed * 104_729) % others;
+    (0..length).map(|index| id(index) as u32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type B = stepfn_cpu::flex::Backend;
+
+    #[test]
+    fn every_shape_is_a_model_of_a_known_family_and_found_by_its_name() {
+        for shape in Shape::ALL {
+            assert_eq!(Shape::find(shape.name()), Some(shape));
+            let outline = Model::<B>::outline(&shape.config(0), |_| true, &Default::default());
+            assert!(outline.is_ok(), "{outline:?}");
+        }
+        assert_eq!(Shape::find("gpt3"), None);
+    }
+
+    #[test]
+    fn positions_grow_with_what_is_asked() {
+        assert_eq!(Shape::Gpt2Small.config(32)["n_positions"], 1024);
+        assert_eq!(Shape::Gpt2Small.config(2048)["n_positions"], 2048);
+    }
+
+    #[test]
+    fn ids_are_in_the_vocabulary() {
+        for vocab in [1, 2, 40, 41, 512] {
+            assert!(ids(vocab, 100, 3).into_iter().all(|id| (id as usize) < vocab));
+        }
+        assert_ne!(ids(512, 9, 1), ids(512, 9, 2));
+    }
+}

@@ -1,0 +1,273 @@
+//! The work that is measured, and texts to do it with.
+
+use core::fmt;
+use core::hint::black_box;
+
+use burn::tensor::backend::Backend;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use stepfn_attribution::{AttributionError, AttributionOptions, Method, Registries, Text, attribute};
+use stepfn_models::Model;
+use stepfn_models::config::TransformerConfig;
+use stepfn_models::tape::{ModelInput, StackInput};
+use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
+
+use crate::BenchError;
+use crate::shapes::ids;
+
+/// Passes with dropout of [`Work::McDropout`].
+pub const NOISY_PASSES: usize = 10;
+/// Points of [`Work::IntegratedGradients`].
+pub const POINTS: usize = 20;
+
+/// What is done with texts. Attributed is `probability`, to both sides of an encoder–decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Work {
+    /// Logits at every position.
+    Forward,
+    /// Logit, probability and entropy of every step.
+    StepScores,
+    /// `mc_dropout_prob_avg` of every step, from ten passes with dropout beside the one without.
+    #[serde(rename = "mc_dropout_prob_avg")]
+    McDropout,
+    /// The method of that name.
+    Saliency,
+    /// The method of that name.
+    InputXGradient,
+    /// The method of that name, on twenty points.
+    IntegratedGradients,
+    /// The method of that name, a token at a time.
+    Occlusion,
+    /// The method of that name.
+    Attention,
+}
+
+impl Work {
+    /// All.
+    pub const ALL: [Self; 8] = [
+        Self::Forward,
+        Self::StepScores,
+        Self::McDropout,
+        Self::Saliency,
+        Self::InputXGradient,
+        Self::IntegratedGradients,
+        Self::Occlusion,
+        Self::Attention,
+    ];
+    /// Work whose times stand for the others'.
+    pub const TYPICAL: [Self; 6] =
+        [Self::Forward, Self::StepScores, Self::McDropout, Self::Saliency, Self::IntegratedGradients, Self::Occlusion];
+
+    /// What it is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::StepScores => "step_scores",
+            Self::McDropout => "mc_dropout_prob_avg",
+            Self::Saliency => "saliency",
+            Self::InputXGradient => "input_x_gradient",
+            Self::IntegratedGradients => "integrated_gradients",
+            Self::Occlusion => "occlusion",
+            Self::Attention => "attention",
+        }
+    }
+
+    /// The one of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|work| work.name() == name)
+    }
+
+    /// The method, with its parameters, and the step functions beside it, with theirs; a pass alone has no method.
+    fn parts(self) -> (&'static str, Value, &'static [&'static str], Value) {
+        let none = json!({});
+        match self {
+            Self::StepScores => ("dummy", none.clone(), &["logit", "probability", "entropy"], none),
+            Self::McDropout => ("dummy", none, &["mc_dropout_prob_avg"], json!({ "n_mcd_steps": NOISY_PASSES })),
+            Self::IntegratedGradients => (self.name(), json!({ "n_steps": POINTS }), &[], none),
+            _ => (self.name(), none.clone(), &[], none),
+        }
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How many texts, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Question {
+    /// Tokens of a causal model's prompt, or of an encoder–decoder's source.
+    pub prompt: usize,
+    /// Tokens that are predicted.
+    pub target: usize,
+    /// Texts.
+    pub batch: usize,
+}
+
+impl Question {
+    /// Texts of `length` tokens, the first half given, the second predicted.
+    pub fn halves(length: usize, batch: usize) -> Self {
+        Self { prompt: length / 2, target: length - length / 2, batch }
+    }
+
+    /// Tokens of all texts.
+    pub fn tokens(self) -> usize {
+        self.batch * (self.prompt + self.target)
+    }
+
+    /// Most positions that the model has, if these texts need more.
+    pub fn exceeds(self, config: &TransformerConfig) -> Option<usize> {
+        let (read, source) = match config.encoder {
+            Some(_) => (self.target, self.prompt),
+            None => ((self.prompt + self.target).saturating_sub(1), 0),
+        };
+        let of_encoder = config.encoder.as_ref().and_then(|stack| stack.positions.most());
+        let of_decoder = config.decoder.positions.most();
+        of_decoder.filter(|&most| read > most).or(of_encoder.filter(|&most| source > most))
+    }
+
+    /// Such texts, each of its own.
+    pub fn texts(self, config: &TransformerConfig) -> Vec<Text> {
+        let Self { prompt, target, batch } = self;
+        let text = |seed: usize| {
+            let mut ids = ids(config.vocab_size, prompt + target, seed as u64);
+            match config.special.decoder_start {
+                Some(start) if config.is_encoder_decoder() => {
+                    let target = core::iter::once(start).chain(ids.split_off(prompt)).collect();
+                    Text::seq2seq(ids, target)
+                }
+                _ => Text::causal(ids, prompt),
+            }
+        };
+        (1..=batch).map(text).collect()
+    }
+}
+
+/// How work runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Bytes for what is computed.
+    pub memory: usize,
+    /// Most tokens of a plain forward pass.
+    pub batch_tokens: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { seed: 0, memory: AttributionOptions::default().memory, batch_tokens: 4096 }
+    }
+}
+
+/// A model, texts, and what is done with them.
+#[derive(Debug)]
+pub struct Workload<'m, B: Backend> {
+    model: &'m Model<B>,
+    texts: Vec<Text>,
+    limits: Limits,
+}
+
+impl<'m, B: Backend> Workload<'m, B> {
+    /// Work on such texts.
+    pub fn new(model: &'m Model<B>, question: Question, limits: Limits) -> Self {
+        Self { model, texts: question.texts(model.config()), limits }
+    }
+
+    /// Does it once, results and all. The device may still be busy with a plain forward pass when this returns.
+    ///
+    /// # Errors
+    /// What is wrong with the texts, or fails at work.
+    pub fn run(&self, work: Work) -> Result<(), BenchError> {
+        if work == Work::Forward {
+            return self.forward();
+        }
+        let none = Map::new();
+        let given = |parameters: Value| parameters.as_object().cloned().unwrap_or_default();
+        let (name, of_method, functions, of_functions) = work.parts();
+        let registries = Registries::<B>::default();
+        let of_functions = given(of_functions);
+        let functions = functions.iter().map(|name| registries.plain().make(name, &of_functions));
+        let functions = functions.collect::<Result<Vec<_>, _>>().map_err(AttributionError::from)?;
+        let function = registries.attributed("probability", &none).map_err(AttributionError::from)?;
+        let method = Method::make(name, &given(of_method))?;
+        let Limits { seed, memory, .. } = self.limits;
+        let options = AttributionOptions { seed, memory, attribute_target: true, ..Default::default() };
+        for done in attribute(self.model, &self.texts, &method, &function, &functions, &options)? {
+            drop(black_box(done?));
+        }
+        Ok(())
+    }
+
+    /// As many texts at once as fit.
+    fn forward(&self) -> Result<(), BenchError> {
+        let longest = |text: &Text| text.target.len() + text.source.as_ref().map_or(0, Vec::len);
+        let longest = self.texts.iter().map(longest).max().unwrap_or(1);
+        let logits = longest * self.model.config().vocab_size * 4;
+        let at_once = (self.limits.batch_tokens / longest).min(self.limits.memory / logits.max(1)).max(1);
+        for texts in self.texts.chunks(at_once) {
+            let batch = |ids: Vec<Vec<u32>>| TokenBatch::new(ids, self.model.config().vocab_size, PaddingSide::Right);
+            let sources: Option<Vec<Vec<u32>>> = texts.iter().map(|text| text.source.clone()).collect();
+            let source = sources.map(batch).transpose()?;
+            let read = |text: &Text| text.target[..text.target.len() - 1].to_vec();
+            let target = batch(texts.iter().map(read).collect())?;
+            let input = ModelInput {
+                source: source
+                    .as_ref()
+                    .zip(self.model.encoder())
+                    .map(|(batch, encoder)| StackInput::embedded(batch, encoder.embed(batch))),
+                target: StackInput::embedded(&target, self.model.decoder().embed(&target)),
+                dropout: &Dropout::Off,
+            };
+            drop(black_box(self.model.logits(self.model.hidden(input)?)));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::DType;
+
+    use super::*;
+    use crate::Shape;
+
+    type B = stepfn_cpu::flex::Backend;
+
+    #[test]
+    fn names_are_those_of_json_and_are_found() {
+        for work in Work::ALL {
+            assert_eq!(Work::find(work.name()), Some(work));
+            assert_eq!(serde_json::to_value(work).unwrap(), work.name());
+        }
+        assert_eq!(Work::find("nothing"), None);
+    }
+
+    #[test]
+    fn all_work_is_done_on_a_tiny_model() {
+        let model = Shape::Tiny.model::<B>(0, DType::F32, &Default::default()).unwrap();
+        let workload = Workload::new(&model, Question::halves(6, 2), Limits::default());
+        for work in Work::ALL {
+            workload.run(work).unwrap_or_else(|error| panic!("{work}: {error}"));
+        }
+        // A budget for one text at most gives the same batch in pieces.
+        let limits = Limits { batch_tokens: 1, memory: 1, ..Limits::default() };
+        Workload::new(&model, Question::halves(6, 3), limits).run(Work::Forward).unwrap();
+    }
+
+    #[test]
+    fn texts_are_halved_and_texts_too_long_are_known() {
+        let question = Question::halves(7, 2);
+        assert_eq!((question.prompt, question.target, question.tokens()), (3, 4, 14));
+        let model = Shape::Tiny.model::<B>(0, DType::F32, &Default::default()).unwrap();
+        let texts = question.texts(model.config());
+        assert_eq!((texts.len(), texts[0].target.len(), texts[0].steps.clone()), (2, 7, 3..7));
+        assert_ne!(texts[0].target, texts[1].target);
+        assert_eq!(Question::halves(129, 1).exceeds(model.config()), None);
+        assert_eq!(Question::halves(130, 1).exceeds(model.config()), Some(128));
+    }
+}

@@ -1,0 +1,385 @@
+//! `stepfn bench`: how fast this machine is, and how it compares with others.
+
+use core::time::Duration;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use burn::tensor::backend::Backend;
+use stepfn_bench::compare::Comparison;
+use stepfn_bench::machine::{self, Memory};
+use stepfn_bench::measure::{measure, wait};
+use stepfn_bench::operations::Needed;
+use stepfn_bench::report::{BURN, END, Machine, Measured, Outcome, Peak, Row, Subject};
+use stepfn_bench::workload::Limits;
+use stepfn_bench::{BenchError, Question, Report, Shape, Work, Workload, compare};
+use stepfn_models::Model;
+
+use crate::args::{BenchArgs, BenchFormat, Format, GenerationArgs};
+use crate::backend::{OnBackend, Place, dispatch};
+use crate::failure::Failure;
+use crate::model::{Loaded, nearest};
+use crate::output::{Sink, aligned, number};
+use crate::progress::Teller;
+
+/// Measures, or compares what was measured.
+pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
+    if !args.compare.is_empty() {
+        return compare_files(args);
+    }
+    let plan = Plan::new(args)?;
+    dispatch(&args.place, Bench { args, plan })
+}
+
+/// What is measured.
+struct Plan {
+    /// Empty where a model is measured.
+    shapes: Vec<Shape>,
+    works: Vec<Work>,
+    questions: Vec<Question>,
+    repeats: usize,
+    /// For a row.
+    budget: Duration,
+    /// For the machine's peak.
+    for_peak: Duration,
+}
+
+impl Plan {
+    fn new(args: &BenchArgs) -> Result<Self, Failure> {
+        let quick = args.quick;
+        let or = |given: &[usize], default: &[usize]| if given.is_empty() { default } else { given }.to_vec();
+        let shapes = match (args.place.model.is_some(), args.shape.is_empty(), quick) {
+            (true, ..) => Vec::new(),
+            (_, true, true) => vec![Shape::Tiny],
+            (_, true, false) => Shape::PUBLISHED.to_vec(),
+            (_, false, _) => known("shape", &args.shape, &Shape::ALL.map(Shape::name), Shape::find)?,
+        };
+        let works = match args.work.is_empty() {
+            true => Work::TYPICAL.to_vec(),
+            false => known("work", &args.work, &Work::ALL.map(Work::name), Work::find)?,
+        };
+        let lengths = or(&args.length, if quick { &[16] } else { &[32, 128] });
+        let batches = or(&args.batch, if quick { &[1, 2] } else { &[1, 8] });
+        let of_length = |&length: &usize| batches.iter().map(move |&batch| Question::halves(length, batch));
+        Ok(Self {
+            shapes,
+            works,
+            questions: lengths.iter().flat_map(of_length).collect(),
+            repeats: args.repeats.unwrap_or(if quick { 2 } else { 5 }),
+            budget: Duration::from_secs_f64(args.seconds.unwrap_or(if quick { 1.0 } else { 2.0 })),
+            for_peak: Duration::from_millis(if quick { 200 } else { 4000 }),
+        })
+    }
+
+    /// Positions that a model needs.
+    fn positions(&self) -> usize {
+        self.questions.iter().map(|question| question.prompt + question.target).max().unwrap_or(0)
+    }
+
+    fn rows(&self) -> usize {
+        self.shapes.len().max(1) * self.works.len() * self.questions.len()
+    }
+}
+
+/// What the names of an option stand for.
+fn known<T>(
+    option: &str,
+    names: &[String],
+    known: &[&'static str],
+    find: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>, Failure> {
+    let one = |name: &String| {
+        find(name).ok_or_else(|| {
+            let nearest = nearest(name, known.iter().copied());
+            let meant = nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"));
+            let what = format!("--{option}: there is no {option} `{name}`{meant}");
+            Failure::usage(what, format!("take some of {}", known.join(", ")))
+        })
+    };
+    names.iter().map(one).collect()
+}
+
+struct Bench<'a> {
+    args: &'a BenchArgs,
+    plan: Plan,
+}
+
+impl OnBackend for Bench<'_> {
+    fn run<B: Backend>(self, place: Place<B>) -> Result<(), Failure> {
+        let Self { args, plan } = self;
+        let teller = Teller::counting(&args.to, Some(plan.rows()), "rows");
+        if cfg!(debug_assertions) && !plan_is_a_test(args) {
+            teller.warn(
+                "this program was built without optimization, and its times mean little: build it with --release",
+            );
+        }
+        // A model that can't be had shows before anything is measured.
+        let real = match args.place.model {
+            Some(_) => Some(Loaded::<B>::load(&args.place, &GenerationArgs::default(), &place)?),
+            None => None,
+        };
+        let names = match &real {
+            Some(loaded) => vec![loaded.name.clone()],
+            None => plan.shapes.iter().map(|shape| shape.name().to_owned()).collect(),
+        };
+        let memory = if place.backend == "cpu" { Memory::Host } else { Memory::Device };
+        let peak = machine::peak::<B>(&place.device, place.dtype, memory, plan.for_peak)?;
+        let report = Report::new(describe(&place), peak);
+        let written = Written::open(args, report, &names, &plan)?;
+        let mut run = Run { args, plan: &plan, place: &place, peak, teller, written, done: 0, failed: 0 };
+        match &real {
+            Some(loaded) => run.model(&names[0], &loaded.model)?,
+            None => {
+                for &shape in &plan.shapes {
+                    let model = shape.model::<B>(plan.positions(), place.dtype, &place.device)?;
+                    wait::<B>(&place.device)?;
+                    run.model(shape.name(), &model)?;
+                }
+            }
+        }
+        run.finish()
+    }
+}
+
+/// A quick run is no measurement, whatever the program was built with.
+fn plan_is_a_test(args: &BenchArgs) -> bool {
+    args.quick
+}
+
+fn describe<B: Backend>(place: &Place<B>) -> Machine {
+    Machine {
+        stepfn: env!("CARGO_PKG_VERSION").to_owned(),
+        burn: BURN.to_owned(),
+        build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+        system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        backend: place.backend.to_owned(),
+        device: place.about.name.clone(),
+        // wgpu's devices have it in their name.
+        driver: if place.backend == "cuda" { machine::nvidia_driver() } else { None },
+        memory: place.about.memory,
+        dtype: place.dtype.name().to_owned(),
+        threads: machine::threads(),
+    }
+}
+
+/// A run, on its way.
+struct Run<'a, B: Backend> {
+    args: &'a BenchArgs,
+    plan: &'a Plan,
+    place: &'a Place<B>,
+    peak: Peak,
+    teller: Teller,
+    written: Written,
+    done: usize,
+    failed: usize,
+}
+
+impl<B: Backend> Run<'_, B> {
+    /// All rows of a model.
+    fn model(&mut self, name: &str, model: &Model<B>) -> Result<(), Failure> {
+        for &work in &self.plan.works {
+            for &question in &self.plan.questions {
+                let subject = Subject { model: name.to_owned(), work, question };
+                let outcome = self.outcome(model, work, question).unwrap_or_else(|error| {
+                    self.failed += 1;
+                    let place = format!("{name} {work} {}", shown(question));
+                    self.teller.suspended(|| Failure::from(error.clone()).at(&place).report(&mut io::stderr()));
+                    Outcome::Failed { error: error.to_string() }
+                });
+                self.done += 1;
+                let (teller, written) = (&self.teller, &mut self.written);
+                teller.suspended(|| written.row(&Row { subject, outcome }))?;
+                self.teller.done(self.done);
+            }
+        }
+        Ok(())
+    }
+
+    fn outcome(&self, model: &Model<B>, work: Work, question: Question) -> Result<Outcome, BenchError> {
+        let config = model.config();
+        if let Some(most) = question.exceeds(config) {
+            let left_out = format!("the model has {most} positions");
+            return Ok(Outcome::LeftOut { left_out });
+        }
+        let needed = Needed::new(config, work, question, self.place.dtype.size());
+        let least = self.peak.seconds(needed);
+        if 2.0 * least > self.plan.budget.as_secs_f64() {
+            let left_out =
+                format!("a call takes {} s at least; give --seconds {:.0}", number(least), (6.0 * least).ceil());
+            return Ok(Outcome::LeftOut { left_out });
+        }
+        let memory = self.args.place.memory.unwrap_or_else(|| self.place.memory());
+        let limits = Limits { seed: self.args.place.seed, memory, batch_tokens: self.args.place.batch_tokens };
+        let workload = Workload::new(model, question, limits);
+        machine::reset_peak_memory();
+        let times = measure::<B>(&self.place.device, self.plan.repeats, self.plan.budget, || workload.run(work))?;
+        Ok(Outcome::Measured(Measured::new(&times, question, needed, self.peak, machine::peak_memory())))
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        self.written.finish()?;
+        match self.failed {
+            0 => Ok(()),
+            failed => {
+                let what = format!("{failed} of {} rows failed, as told above", self.done);
+                Err(Failure::work(what, "take shorter texts or fewer at once; the others have their results"))
+            }
+        }
+    }
+}
+
+/// Lengths and number of texts, as in `16+16 ×8`.
+fn shown(Question { prompt, target, batch }: Question) -> String {
+    format!("{prompt}+{target} ×{batch}")
+}
+
+/// Rows on their way out: each as soon as it is there.
+struct Written {
+    sink: Sink,
+    format: BenchFormat,
+    rows: usize,
+    /// Characters of the first three columns, which are words.
+    words: [usize; 3],
+}
+
+/// Columns that have numbers.
+const NUMBERS: [&str; 9] =
+    ["first s", "median s", "least s", "most s", "tokens/s", "texts/s", "GFLOP/s", "GB/s", "of peak"];
+/// Characters of a number.
+const WIDTH: usize = 9;
+
+impl Written {
+    fn open(args: &BenchArgs, report: Report, models: &[String], plan: &Plan) -> Result<Self, Failure> {
+        let longest = |title: &str, words: &mut dyn Iterator<Item = usize>| words.max().unwrap_or(0).max(title.len());
+        let width = |text: &str| text.chars().count();
+        let words = [
+            longest("model", &mut models.iter().map(|model| width(model))),
+            longest("work", &mut plan.works.iter().map(|work| width(work.name()))),
+            longest("texts", &mut plan.questions.iter().map(|&question| width(&shown(question)))),
+        ];
+        let sink = Sink::open(&args.to, Format::Table, true)?;
+        let mut written = Self { sink, format: args.format, rows: 0, words };
+        match args.format {
+            BenchFormat::Json => written.sink.text(&report.head().map_err(|error| no_json(&error))?)?,
+            BenchFormat::Table => {
+                let header = NUMBERS.map(str::to_owned).into_iter().chain(["MiB".to_owned()]);
+                let line = written.line(["model", "work", "texts"].map(str::to_owned), header);
+                let what = about(&report.machine, report.peak);
+                written.sink.text(&format!("{what}\n\n{line}"))?;
+            }
+        }
+        Ok(written)
+    }
+
+    fn row(&mut self, row: &Row) -> Result<(), Failure> {
+        let text = match self.format {
+            BenchFormat::Json => {
+                let gap = if self.rows == 0 { "" } else { ",\n" };
+                format!("{gap}{}", serde_json::to_string(row).map_err(|error| no_json(&error))?)
+            }
+            BenchFormat::Table => self.line_of(row),
+        };
+        self.rows += 1;
+        self.sink.text(&text)
+    }
+
+    fn finish(mut self) -> Result<(), Failure> {
+        if self.format == BenchFormat::Json {
+            self.sink.text(END)?;
+        }
+        self.sink.finish()
+    }
+
+    fn line_of(&self, Row { subject, outcome }: &Row) -> String {
+        let words = [subject.model.clone(), subject.work.name().to_owned(), shown(subject.question)];
+        match outcome {
+            Outcome::Measured(measured) => {
+                let seconds = measured.seconds;
+                let numbers = [
+                    measured.warm_up,
+                    seconds.median,
+                    seconds.least,
+                    seconds.most,
+                    measured.tokens_per_second,
+                    measured.texts_per_second,
+                    measured.gflop_per_second,
+                    measured.gigabytes_per_second,
+                ];
+                let share = format!("{:.1} %", measured.share_of_peak * 100.0);
+                let mebibytes = measured.peak_memory.map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
+                self.line(words, numbers.map(number).into_iter().chain([share, number(mebibytes.round())]))
+            }
+            Outcome::Failed { error } => self.line(words, [format!("failed: {}", error.replace('\n', " "))]),
+            Outcome::LeftOut { left_out } => self.line(words, [format!("left out: {left_out}")]),
+        }
+    }
+
+    fn line(&self, words: [String; 3], numbers: impl IntoIterator<Item = String>) -> String {
+        let words = words.iter().zip(self.words).map(|(word, width)| format!("{word:<width$}"));
+        let numbers = numbers.into_iter().map(|number| format!("{number:>WIDTH$}"));
+        words.chain(numbers).collect::<Vec<_>>().join("  ") + "\n"
+    }
+}
+
+fn no_json(error: &serde_json::Error) -> Failure {
+    Failure::work(error.to_string(), "use --format table")
+}
+
+/// A machine and its peak, in a line.
+fn about(machine: &Machine, peak: Peak) -> String {
+    let driver = machine.driver.as_ref().map_or_else(String::new, |driver| format!(", {driver}"));
+    let build = if machine.build == "release" { "" } else { " (not optimized)" };
+    format!(
+        "{}{driver}, {}, {}, {}; stepfn {}{build}, burn {}; peak {} GFLOP/s, {} GB/s",
+        machine.device,
+        machine.backend,
+        machine.dtype,
+        machine.system,
+        machine.stepfn,
+        machine.burn,
+        number(peak.gflop_per_second),
+        number(peak.gigabytes_per_second)
+    )
+}
+
+/// Puts files side by side.
+fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
+    let read = |path: &std::path::PathBuf| -> Result<(String, Report), Failure> {
+        let name = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::work(format!("{name}: {error}"), "give files that `stepfn bench --format json` wrote")
+        })?;
+        let report = Report::read(&text).map_err(|error| Failure::from(error).at(&name))?;
+        Ok((name, report))
+    };
+    let comparison = compare(args.compare.iter().map(read).collect::<Result<_, _>>()?);
+    let mut sink = Sink::open(&args.to, Format::Table, true)?;
+    let text = match args.format {
+        BenchFormat::Json => serde_json::to_string(&comparison).map_err(|error| no_json(&error))? + "\n",
+        BenchFormat::Table => table(&comparison),
+    };
+    sink.text(&text)?;
+    sink.finish()
+}
+
+fn table(comparison: &Comparison) -> String {
+    let short =
+        |name: &str| Path::new(name).file_stem().map_or(name.into(), |stem| stem.to_string_lossy().into_owned());
+    let names: Vec<String> = comparison.reports.iter().map(|report| short(&report.name)).collect();
+    let alike = (1..names.len()).any(|index| names[..index].contains(&names[index]));
+    let names = if alike { comparison.reports.iter().map(|report| report.name.clone()).collect() } else { names };
+    let abouts = comparison.reports.iter().zip(&names);
+    let abouts = abouts.map(|(report, name)| format!("{name}: {}\n", about(&report.machine, report.peak)));
+    let mut header = ["model", "work", "texts"].map(str::to_owned).to_vec();
+    header.extend(names.iter().map(|name| format!("{name} s")));
+    header.extend(names.iter().skip(1).map(|name| format!("{name} ×")));
+    let cell = |value: &Option<f64>| number(value.unwrap_or(f64::NAN));
+    let rows = comparison.rows.iter().map(|row| {
+        let words = [row.subject.model.clone(), row.subject.work.name().to_owned(), shown(row.subject.question)];
+        let ratios = row.times_as_fast.iter().skip(1).map(cell);
+        words.into_iter().chain(row.seconds.iter().map(cell)).chain(ratios).collect()
+    });
+    let rows: Vec<Vec<String>> = rows.collect();
+    let note = format!("s: median seconds of a call; ×: times as fast as {}\n", names[0]);
+    format!("{}{note}\n{}", abouts.collect::<String>(), aligned(&header, &rows))
+}
