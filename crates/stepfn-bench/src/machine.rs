@@ -53,10 +53,10 @@ pub fn product<B: Backend>(device: &B::Device, dtype: DType, budget: Duration) -
     for size in [512, 1024, 2048, 4096, 8192] {
         let uniform = Distribution::Uniform(-1.0, 1.0);
         let [a, b] = [0, 1].map(|_| Tensor::<B, 2>::random([size, size], uniform, (device, dtype)));
-        let seconds = best::<B>(device, budget / 4, || drop(black_box(a.clone().matmul(b.clone()))))?;
+        let seconds = best::<B>(device, budget / 8, || drop(black_box(a.clone().matmul(b.clone()))))?;
         most = most.max(2.0 * (size as f64).powi(3) / seconds);
-        // The next size takes eight times as long, and is called twice at least.
-        if started.elapsed() + Duration::from_secs_f64(seconds) * 16 > budget {
+        // The next size takes eight times as long, and is called four times at least.
+        if started.elapsed() + Duration::from_secs_f64(seconds) * 32 > budget {
             break;
         }
     }
@@ -97,7 +97,7 @@ fn host_copy(bytes: usize, budget: Duration) -> f64 {
     2.0 * bytes as f64 / least
 }
 
-/// The least time of several calls, after one that warms up.
+/// The least time of three calls or more, after one that warms up.
 fn best<B: Backend>(device: &B::Device, budget: Duration, run: impl Fn()) -> Result<f64, BenchError> {
     let seconds = || -> Result<f64, BenchError> {
         let start = Instant::now();
@@ -107,9 +107,10 @@ fn best<B: Backend>(device: &B::Device, budget: Duration, run: impl Fn()) -> Res
     };
     wait::<B>(device)?;
     seconds()?;
-    let (started, mut least) = (Instant::now(), seconds()?);
-    while started.elapsed() < budget {
+    let (started, mut least, mut calls) = (Instant::now(), f64::INFINITY, 0);
+    while calls < 3 || started.elapsed() < budget {
         least = least.min(seconds()?);
+        calls += 1;
     }
     Ok(least)
 }

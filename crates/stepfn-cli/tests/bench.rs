@@ -110,7 +110,7 @@ fn reports_are_compared_by_their_ratios() {
     let lines: Vec<&str> = table.out.lines().collect();
     assert!(lines[0].starts_with("a: CPU with") && lines[2].starts_with("c: CPU with"), "{}", table.out);
     let columns: Vec<&str> = lines[5].split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
-    assert_eq!(columns, ["model", "work", "texts", "a s", "b s", "c s", "b ×", "c ×"]);
+    assert_eq!(columns, ["model", "work", "texts", "a ms", "b ms", "c ms", "b ×", "c ×"]);
     assert!(lines[6].ends_with("4.000"), "{}", table.out);
     let cells: Vec<&str> = lines[7].split_whitespace().collect();
     assert_eq!((cells[1], cells[5], cells[7], cells[8]), ("attention", "-", "-", "1.000"), "{}", table.out);

@@ -108,7 +108,7 @@ impl OnBackend for Bench<'_> {
     fn run<B: Backend>(self, place: Place<B>) -> Result<(), Failure> {
         let Self { args, plan } = self;
         let teller = Teller::counting(&args.to, Some(plan.rows()), "rows");
-        if cfg!(debug_assertions) && !plan_is_a_test(args) {
+        if cfg!(debug_assertions) && !args.quick {
             teller.warn(
                 "this program was built without optimization, and its times mean little: build it with --release",
             );
@@ -139,11 +139,6 @@ impl OnBackend for Bench<'_> {
         }
         run.finish()
     }
-}
-
-/// A quick run is no measurement, whatever the program was built with.
-fn plan_is_a_test(args: &BenchArgs) -> bool {
-    args.quick
 }
 
 fn describe<B: Backend>(place: &Place<B>) -> Machine {
@@ -244,7 +239,7 @@ struct Written {
 
 /// Columns that have numbers.
 const NUMBERS: [&str; 9] =
-    ["first s", "median s", "least s", "most s", "tokens/s", "texts/s", "GFLOP/s", "GB/s", "of peak"];
+    ["first ms", "median ms", "least ms", "most ms", "tokens/s", "texts/s", "GFLOP/s", "GB/s", "of peak"];
 /// Characters of a number.
 const WIDTH: usize = 9;
 
@@ -296,18 +291,18 @@ impl Written {
             Outcome::Measured(measured) => {
                 let seconds = measured.seconds;
                 let numbers = [
-                    measured.warm_up,
-                    seconds.median,
-                    seconds.least,
-                    seconds.most,
+                    measured.warm_up * 1e3,
+                    seconds.median * 1e3,
+                    seconds.least * 1e3,
+                    seconds.most * 1e3,
                     measured.tokens_per_second,
                     measured.texts_per_second,
                     measured.gflop_per_second,
                     measured.gigabytes_per_second,
                 ];
                 let share = format!("{:.1} %", measured.share_of_peak * 100.0);
-                let mebibytes = measured.peak_memory.map_or(f64::NAN, |bytes| bytes as f64 / f64::from(1 << 20));
-                self.line(words, numbers.map(number).into_iter().chain([share, number(mebibytes.round())]))
+                let mebibytes = measured.peak_memory.map_or("-".to_owned(), |bytes| (bytes >> 20).to_string());
+                self.line(words, numbers.map(number).into_iter().chain([share, mebibytes]))
             }
             Outcome::Failed { error } => self.line(words, [format!("failed: {}", error.replace('\n', " "))]),
             Outcome::LeftOut { left_out } => self.line(words, [format!("left out: {left_out}")]),
@@ -371,15 +366,16 @@ fn table(comparison: &Comparison) -> String {
     let abouts = comparison.reports.iter().zip(&names);
     let abouts = abouts.map(|(report, name)| format!("{name}: {}\n", about(&report.machine, report.peak)));
     let mut header = ["model", "work", "texts"].map(str::to_owned).to_vec();
-    header.extend(names.iter().map(|name| format!("{name} s")));
+    header.extend(names.iter().map(|name| format!("{name} ms")));
     header.extend(names.iter().skip(1).map(|name| format!("{name} ×")));
     let cell = |value: &Option<f64>| number(value.unwrap_or(f64::NAN));
     let rows = comparison.rows.iter().map(|row| {
         let words = [row.subject.model.clone(), row.subject.work.name().to_owned(), shown(row.subject.question)];
         let ratios = row.times_as_fast.iter().skip(1).map(cell);
-        words.into_iter().chain(row.seconds.iter().map(cell)).chain(ratios).collect()
+        let times = row.seconds.iter().map(|seconds| cell(&seconds.map(|seconds| seconds * 1e3)));
+        words.into_iter().chain(times).chain(ratios).collect()
     });
     let rows: Vec<Vec<String>> = rows.collect();
-    let note = format!("s: median seconds of a call; ×: times as fast as {}\n", names[0]);
+    let note = format!("ms: the median call; ×: times as fast as {}\n", names[0]);
     format!("{}{note}\n{}", abouts.collect::<String>(), aligned(&header, &rows))
 }
