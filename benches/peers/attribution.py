@@ -4,13 +4,14 @@ Speaks JSON, one object per line. First it says {"inseq": version, "torch": vers
 
     {"setup": {"shape": "gpt2-small", "prompt": 13, "target": 22}}  with {"ok": true}
     {"time": "saliency", "repeats": k}                              with {"seconds": [k floats]}
+    {"peak_memory": true}                                           with {"bytes": n}, of this process since its start
 
 and anything it cannot do with {"error": "..."}. It ends with its input. Threads: STEPFN_THREADS, default 2;
 device: STEPFN_DEVICE, default cpu. There is no warm-up: the first repeats are the caller's to discard.
 
 Shapes: gpt2-small and smollm2-135m (`prompt` tokens go on by `target` tokens), opus-mt-base and t5-small
 (`prompt` source tokens, `target` predicted tokens after the start token, attributed to both), with random
-weights in float32. The target is forced. A time is that of one whole `attribute()`, which is what a user calls; only
+weights in float32. A setup may have `batch` such texts, which are one batch. The target is forced. A time is that of one whole `attribute()`, which is what a user calls; only
 "forward" is one call of the model with ids. The attributed function is `probability`. Packages: those of
 tests/goldens/attribution/requirements.txt.
 """
@@ -18,6 +19,7 @@ tests/goldens/attribution/requirements.txt.
 import importlib.metadata
 import json
 import os
+import resource
 import sys
 import time
 import warnings
@@ -63,13 +65,14 @@ def words(ids):
 
 
 class Attributor:
-    def __init__(self, shape, prompt, target):
+    def __init__(self, shape, prompt, target, batch=1):
         self.device = os.environ.get("STEPFN_DEVICE", "cpu")
         model = build(shape)
         self.seq2seq = model.config.is_encoder_decoder
         first, then = random_ids(model.config, prompt + target).split([prompt, target])
-        self.prompt = words(first.tolist())
-        self.forced = words(then.tolist()) if self.seq2seq else words(first.tolist() + then.tolist())
+        forced = then.tolist() if self.seq2seq else first.tolist() + then.tolist()
+        self.prompt, self.forced = [words(first.tolist())] * batch, [words(forced)] * batch
+        self.batch = batch
         self.inseq = inseq.load_model(model, "dummy", tokenizer=word_tokenizer(model.config), device=self.device)
         if self.seq2seq:
             start = torch.tensor([model.config.decoder_start_token_id])
@@ -77,7 +80,7 @@ class Attributor:
             self.ids = {"input_ids": first[None], "decoder_input_ids": torch.cat([start, then[:-1]])[None]}
         else:
             self.ids = {"input_ids": torch.cat([first, then[:-1]])[None]}
-        self.ids = {name: ids.to(self.device) for name, ids in self.ids.items()}
+        self.ids = {name: ids.expand(batch, -1).to(self.device) for name, ids in self.ids.items()}
 
     def forward(self):
         with torch.no_grad():
@@ -91,7 +94,7 @@ class Attributor:
         if self.seq2seq and arguments["method"] != "dummy":
             arguments["attribute_target"] = True
         return self.inseq.attribute(
-            self.prompt, self.forced, show_progress=False, pretty_progress=False, **arguments
+            self.prompt, self.forced, batch_size=self.batch, show_progress=False, pretty_progress=False, **arguments
         )
 
     def seconds(self, work, repeats):
@@ -135,6 +138,8 @@ def main():
                 attributor = None
                 attributor = Attributor(**request["setup"])
                 say({"ok": True})
+            elif "peak_memory" in request:
+                say({"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
             elif request.get("time") not in {"forward", *WORK}:
                 say({"error": f"unknown work {request.get('time')!r}; known: forward, {', '.join(WORK)}"})
             elif attributor is None:

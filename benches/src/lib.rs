@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that can't go on says so and stops")]
 
 pub mod peer;
+pub mod plot;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 

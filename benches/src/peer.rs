@@ -52,6 +52,11 @@ impl Peer {
         serde_json::from_value(reply["seconds"].clone()).unwrap()
     }
 
+    /// Bytes of memory that it had in use at most.
+    pub fn peak_memory(&mut self) -> f64 {
+        self.ask(&json!({ "peak_memory": true }))["bytes"].as_f64().unwrap_or(f64::NAN)
+    }
+
     fn ask(&mut self, request: &Value) -> Value {
         let requests = self.requests.as_mut().unwrap();
         writeln!(requests, "{request}").unwrap();

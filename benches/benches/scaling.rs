@@ -1,0 +1,172 @@
+//! Time and peak memory as texts grow, and as batches do, beside inseq while it lasts.
+//!
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench scaling [-- --quick] [--shape=smollm2-135m] [--seconds=60] [--svg=FILE]`
+//!
+//! A row whose time would be above `--seconds`, as the last two rows tell, is not measured. Each row of ours is a process of its own, so that its
+//! peak memory is its own; inseq has one process a column, whose peak grows with its rows. Prints Markdown tables with the exponents that fit the
+//! last rows, and draws them.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tables are what this program is for")]
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use burn::tensor::DType;
+use serde_json::{Value, json};
+use stepfn_bench::machine::peak_memory;
+use stepfn_bench::workload::Limits;
+use stepfn_bench::{Question, Shape, Work, Workload};
+use stepfn_benches::peer::Peer;
+use stepfn_benches::plot::{Curve, Panel, exponent, svg};
+
+#[global_allocator]
+static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
+
+type B = stepfn_cpu::flex::Backend;
+
+/// Tokens of the prompt, in all texts.
+const PROMPT: usize = 8;
+/// What is measured.
+const WORK: [Work; 2] = [Work::StepScores, Work::Saliency];
+/// Rows that an exponent is fitted to: the longest, where what is small beside them no longer counts.
+const FITTED: usize = 3;
+
+/// Seconds, and bytes at most.
+#[derive(Debug, Clone, Copy)]
+struct Cell {
+    seconds: f64,
+    bytes: f64,
+}
+
+fn main() -> ExitCode {
+    stepfn_cpu::allocator::keep_memory();
+    let named = |name: &str| {
+        let start = format!("--{name}=");
+        std::env::args().find_map(|argument| argument.strip_prefix(&start).map(str::to_owned))
+    };
+    if let Some(cell) = named("cell") {
+        println!("{}", measured(&cell));
+        return ExitCode::SUCCESS;
+    }
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let shape = named("shape").unwrap_or_else(|| if quick { "tiny" } else { "smollm2-135m" }.to_owned());
+    let limit: f64 =
+        named("seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(if quick { 1.0 } else { 60.0 });
+    let path = named("svg").unwrap_or_else(|| concat!(env!("CARGO_TARGET_TMPDIR"), "/scaling.svg").to_owned());
+
+    let most = if quick { 7 } else { 12 };
+    let lengths: Vec<Question> =
+        (5..=most).map(|log| Question { prompt: PROMPT, target: 1 << log, batch: 1 }).collect();
+    let batches: Vec<Question> = (0..=7).map(|log| Question { prompt: PROMPT, target: 32, batch: 1 << log }).collect();
+    let mut panels = Vec::new();
+    for (across, questions, size) in [
+        ("target tokens", lengths, (|question| question.target) as fn(&Question) -> usize),
+        ("texts of 8 + 32 tokens", batches, |question| question.batch),
+    ] {
+        println!("\n{shape}:\n\n| {across} | work | ours, s | inseq, s | times as fast | ours, GiB | inseq, GiB |");
+        println!("|---|---|---|---|---|---|---|");
+        let (mut times, mut memory) = (Vec::new(), Vec::new());
+        for work in WORK {
+            let mut peer = Peer::start("attribution.py").inspect_err(|error| eprintln!("no inseq: {error}")).ok();
+            let (mut ours, mut theirs): (Vec<(f64, Cell)>, Vec<(f64, Cell)>) = (Vec::new(), Vec::new());
+            for question in &questions {
+                let x = size(question) as f64;
+                if foretold(&ours) > limit {
+                    break;
+                }
+                let one = child(&shape, work, question);
+                ours.push((x, one));
+                let other = (foretold(&theirs) <= limit).then_some(peer.as_mut()).flatten();
+                let other = other.map(|peer| of_peer(peer, &shape, work, question));
+                theirs.extend(other.map(|other| (x, other)));
+                let show =
+                    |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
+                println!(
+                    "| {x} | {work} | {:.3} | {} | {} | {:.2} | {} |",
+                    one.seconds,
+                    show(other.map(|other| other.seconds), 2),
+                    show(other.map(|other| other.seconds / one.seconds), 1),
+                    one.bytes / GIB,
+                    show(other.map(|other| other.bytes / GIB), 2)
+                );
+            }
+            for (name, cells, dashed) in [("stepfn", &ours, false), ("inseq", &theirs, true)] {
+                let curve = |of: fn(&Cell) -> f64| Curve {
+                    name: format!("{work}, {name}"),
+                    points: cells.iter().map(|(x, cell)| (*x, of(cell))).collect(),
+                    dashed,
+                };
+                times.push(curve(|cell| cell.seconds));
+                memory.push(curve(|cell| cell.bytes / GIB));
+            }
+        }
+        println!("\n| exponent in {across} | of time | of memory |\n|---|---|---|");
+        for (time, memory) in times.iter().zip(&memory).filter(|(time, _)| time.points.len() >= FITTED) {
+            let last = |curve: &Curve| exponent(&curve.points[curve.points.len() - FITTED..]);
+            println!("| {} | {:.2} | {:.2} |", time.name, last(time), last(memory));
+        }
+        let panel = |title: &str, curves| Panel { title: title.to_owned(), across: across.to_owned(), curves };
+        panels.extend([panel("seconds", times), panel("peak memory, GiB", memory)]);
+    }
+    match std::fs::write(&path, svg(&panels)) {
+        Ok(()) => {
+            println!("\nDrawn in {path}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{path}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+const GIB: f64 = (1u64 << 30) as f64;
+
+/// How long the next row, twice the size, may take, as the last two tell.
+fn foretold(rows: &[(f64, Cell)]) -> f64 {
+    match rows {
+        [.., (_, before), (_, last)] => last.seconds * (last.seconds / before.seconds).max(2.0),
+        _ => 0.0,
+    }
+}
+
+/// Ours, in another process.
+fn child(shape: &str, work: Work, question: &Question) -> Cell {
+    let Question { prompt, target, batch } = question;
+    let program = std::env::current_exe().expect("this program is a file");
+    let cell = format!("--cell={shape},{work},{prompt},{target},{batch}");
+    let done = Command::new(program).arg(&cell).output().expect("this program starts");
+    let said: Value = serde_json::from_slice(&done.stdout)
+        .unwrap_or_else(|_| panic!("{cell}: {}", String::from_utf8_lossy(&done.stderr)));
+    Cell { seconds: said["seconds"].as_f64().unwrap_or(f64::NAN), bytes: said["bytes"].as_f64().unwrap_or(f64::NAN) }
+}
+
+/// What the other process does: the second of two calls.
+fn measured(cell: &str) -> Value {
+    let parts: Vec<&str> = cell.split(',').collect();
+    let [shape, work, prompt, target, batch] = parts[..] else { panic!("{cell}: expected five parts") };
+    let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{text}: expected a number"));
+    let (shape, work) = (Shape::find(shape).expect("a shape"), Work::find(work).expect("known work"));
+    let question = Question { prompt: number(prompt), target: number(target), batch: number(batch) };
+    let model = shape
+        .model::<B>(question.prompt + question.target, DType::F32, &Default::default())
+        .expect("random weights fit");
+    let workload = Workload::new(&model, question, Limits::default());
+    let run = || {
+        let start = Instant::now();
+        workload.run(work).expect("the text fits");
+        start.elapsed().as_secs_f64()
+    };
+    let first = run();
+    // The first call fills caches, which does not show in a long one.
+    let seconds = if first < 10.0 { run() } else { first };
+    json!({ "seconds": seconds, "bytes": peak_memory() })
+}
+
+fn of_peer(peer: &mut Peer, shape: &str, work: Work, question: &Question) -> Cell {
+    let Question { prompt, target, batch } = question;
+    peer.setup(&json!({ "shape": shape, "prompt": prompt, "target": target, "batch": batch }));
+    let first = peer.time(work.name(), 1)[0];
+    let seconds = if first < 10.0 { peer.time(work.name(), 1)[0] } else { first };
+    Cell { seconds, bytes: peer.peak_memory() }
+}
