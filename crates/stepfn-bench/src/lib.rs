@@ -1,7 +1,7 @@
 //! How fast stepfn is on a machine, as a user sees it.
 //!
-//! A [`Workload`] is texts and what is done with them; [`measure`] times it; [`operations`] says what it takes at the least, and [`machine`] what
-//! the machine can do at most, measured too. A [`Report`] has all of it, and [`compare`] puts the reports of several machines side by side.
+//! A [`Workload`] is texts and what is done with them; [`mod@measure`] times it; [`operations`] says what it takes at the least, and [`machine`] what
+//! the machine can do at most, measured too. A [`Report`] has all of it, and [`compare()`] puts the reports of several machines side by side.
 
 pub mod compare;
 pub mod machine;

@@ -31,10 +31,12 @@ pub fn peak<B: Backend>(
     memory: Memory,
     budget: Duration,
 ) -> Result<Peak, BenchError> {
-    let product = product::<B>(device, dtype, budget / 2)?;
-    /// More than any cache of its kind holds, if there is time for it.
+    /// More than most caches hold.
     const LARGE: usize = 256 << 20;
-    let bytes = if budget < Duration::from_secs(1) { LARGE / 8 } else { LARGE };
+    /// What there is always time for.
+    const SMALL: usize = 32 << 20;
+    let product = product::<B>(device, dtype, budget / 2)?;
+    let bytes = if budget < Duration::from_secs(1) { SMALL } else { LARGE };
     let mut copy = device_copy::<B>(device, dtype, bytes, budget / 4)?;
     if memory == Memory::Host {
         // A backend of the CPU copies on one thread, and one thread does not fill the memory bus.

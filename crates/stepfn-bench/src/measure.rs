@@ -50,11 +50,12 @@ pub fn wait<B: Backend>(device: &B::Device) -> Result<(), BenchError> {
     B::sync(device).map_err(|error| BenchError::Device(error.to_string()))
 }
 
-/// The middle one of several measurements; NaN of none.
+/// The middle one of several measurements, or the mean of the middle two; NaN of none.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+    f64::midpoint(at(sorted.len().saturating_sub(1) / 2), at(sorted.len() / 2))
 }
 
 #[cfg(test)]
@@ -86,6 +87,7 @@ mod tests {
     #[test]
     fn the_median_is_the_middle_one() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[3.0, 1.0, 2.0, 9.0]), 2.5);
         assert!(median(&[]).is_nan());
     }
 }

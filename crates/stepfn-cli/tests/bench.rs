@@ -85,6 +85,24 @@ fn a_model_is_measured_and_what_it_has_no_positions_for_is_left_out() {
 }
 
 #[test]
+fn a_row_that_fails_leaves_the_others() {
+    let gpt2 = model("gpt2", &[100]);
+    // All weights become NaN: a plain pass does not mind, and step functions do.
+    let mut weights = fs::read(gpt2.0.join("model.safetensors")).unwrap();
+    let header = u64::from_le_bytes(*weights.first_chunk().unwrap()) as usize;
+    weights[8 + header..].fill(0xff);
+    gpt2.write("model.safetensors", weights);
+    let args = ["--quick", "--model", gpt2.path(), "--work", "step_scores,forward", "--length", "8", "--batch", "1"];
+    let done = bench(&[&args[..], &["--format", "json"]].concat());
+    let report: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!(done.code, 1);
+    let error = report["rows"][0]["error"].as_str().unwrap();
+    assert!(done.err.contains(error) && done.err.contains("step_scores 4+4 ×1: "), "{}", done.err);
+    assert!(done.err.contains("1 of 2 rows failed, as told above"), "{}", done.err);
+    assert!(report["rows"][1]["texts_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn work_that_would_take_too_long_says_how_long() {
     let args = ["--quick", "--work", "integrated_gradients", "--length", "128", "--batch", "32", "--seconds", "1e-4"];
     let report = bench(&[&args[..], &["--format", "json"]].concat()).json();

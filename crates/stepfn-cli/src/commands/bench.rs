@@ -3,7 +3,8 @@
 use core::time::Duration;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use stepfn_bench::compare::Comparison;
@@ -131,8 +132,11 @@ impl OnBackend for Bench<'_> {
             Some(loaded) => run.model(&names[0], &loaded.model)?,
             None => {
                 for &shape in &plan.shapes {
+                    let started = Instant::now();
                     let model = shape.model::<B>(plan.positions(), place.dtype, &place.device)?;
                     wait::<B>(&place.device)?;
+                    let seconds = started.elapsed().as_secs_f64();
+                    run.teller.note(|| format!("{} on {}: made in {seconds:.2} s", shape.name(), place.about));
                     run.model(shape.name(), &model)?;
                 }
             }
@@ -339,7 +343,7 @@ fn about(machine: &Machine, peak: Peak) -> String {
 
 /// Puts files side by side.
 fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
-    let read = |path: &std::path::PathBuf| -> Result<(String, Report), Failure> {
+    let read = |path: &PathBuf| -> Result<(String, Report), Failure> {
         let name = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|error| {
             Failure::work(format!("{name}: {error}"), "give files that `stepfn bench --format json` wrote")
