@@ -98,6 +98,18 @@ pub(crate) fn dispatch(args: &ModelArgs, work: impl OnBackend) -> Result<(), Fai
     }
 }
 
+/// From now on, memory that was freed stays with the program, which asks for it again.
+pub(crate) fn keep_memory() {
+    #[cfg(all(feature = "cpu", feature = "allocator"))]
+    stepfn_cpu::allocator::keep_memory();
+}
+
+/// Gives memory that was freed back to the operating system.
+pub(crate) fn give_memory_back() {
+    #[cfg(all(feature = "cpu", feature = "allocator"))]
+    stepfn_cpu::allocator::give_memory_back();
+}
+
 /// The backends of this program, each with what it says of its first device.
 pub(crate) fn all() -> Vec<(&'static str, Result<DeviceInfo, DeviceError>)> {
     vec![

@@ -26,8 +26,7 @@ use self::failure::Failure;
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
 fn main() -> ExitCode {
-    #[cfg(all(feature = "cpu", feature = "allocator"))]
-    stepfn_cpu::allocator::keep_memory();
+    backend::keep_memory();
     let done = match Cli::try_parse() {
         Ok(cli) => commands::run(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

@@ -17,7 +17,7 @@ use stepfn_bench::{BenchError, Question, Report, Shape, Work, Workload, compare}
 use stepfn_models::Model;
 
 use crate::args::{BenchArgs, BenchFormat, Format, GenerationArgs};
-use crate::backend::{OnBackend, Place, dispatch};
+use crate::backend::{OnBackend, Place, dispatch, give_memory_back};
 use crate::failure::Failure;
 use crate::model::{Loaded, nearest};
 use crate::output::{Sink, aligned, number};
@@ -210,6 +210,7 @@ impl<B: Backend> Run<'_, B> {
         let memory = self.args.place.memory.unwrap_or_else(|| self.place.memory());
         let limits = Limits { seed: self.args.place.seed, memory, batch_tokens: self.args.place.batch_tokens };
         let workload = Workload::new(model, question, limits);
+        give_memory_back();
         machine::reset_peak_memory();
         let times = measure::<B>(&self.place.device, self.plan.repeats, self.plan.budget, || workload.run(work))?;
         Ok(Outcome::Measured(Measured::new(&times, question, needed, self.peak, machine::peak_memory())))
