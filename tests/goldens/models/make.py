@@ -51,6 +51,8 @@ RUNS = {
     "beam": dict(num_beams=4, length_penalty=1.0, early_stopping=False),
     "beam_early": dict(num_beams=4, length_penalty=0.6, early_stopping=True, num_return_sequences=3),
 }
+# Of families with bad words.
+BAD_WORDS_RUNS = {"bad_words": "greedy", "bad_words_beam": "beam"}
 # A run is kept only if noise of this size on the logits leaves its ids as they are: another implementation
 # rounds differently, and a tie would make its test fail for no fault of its own.
 NOISE = 2e-4
@@ -73,6 +75,7 @@ class Family:
     matters: list = field(default_factory=list)
     generation: dict = field(default_factory=dict)  # into generation_config.json
     call: dict = field(default_factory=dict)  # arguments of generate() that real use passes by hand
+    bad_words: list = field(default_factory=list)  # of two runs more
     untied_head: bool = False
     v4: object = None  # config.json as version 4 wrote it, which is what most folders on disk have
 
@@ -170,6 +173,8 @@ FAMILIES = {
             bos_token_id=100, eos_token_id=100,
         ),
         final_norm="ln_f.weight",
+        # One begins in the prompt, one is a token, one the end token, which may be written all the same.
+        bad_words=[[22, 66, 79], [92, 72], [61, 34, 91], [5], [100]],
         matters=[{"activation_function": "gelu"}],
     ),
     "gpt_neox": Family(
@@ -316,6 +321,8 @@ FAMILIES = {
         embedding_std=SCALED,
         gains=POST_NORM | {"decoder.layers.2.final_layer_norm.weight": 3.0},
         final_norm="decoder.layers.2.final_layer_norm.weight",
+        # One begins with the start token, one ends with the end token, which may be written elsewhere.
+        bad_words=[[44, 0], [92, 12], [97, 92, 44], [45], [0]],
         matters=[{"scale_embedding": False}, {"activation_function": "gelu"}],
     ),
     "bart": Family(
@@ -518,9 +525,16 @@ def padded_difference(model, texts, alone, side):
     )
 
 
+def runs_of(family):
+    """The settings of each run, by its name."""
+    more = BAD_WORDS_RUNS if family.bad_words else {}
+    return RUNS | {run: RUNS[plain] | {"bad_words_ids": family.bad_words} for run, plain in more.items()}
+
+
 @torch.no_grad()
 def generate(model, family, text, run):
     """Generated ids only, neither prompt nor start token; -1 after the end of a sequence."""
+    settings = runs_of(family)[run]
     out = model.generate(
         text["input_ids"][None],
         attention_mask=torch.ones_like(text["input_ids"])[None],
@@ -529,11 +543,11 @@ def generate(model, family, text, run):
         return_dict_in_generate=True,
         output_scores=True,
         **family.call,
-        **RUNS[run],
+        **settings,
     )
     prompt = len(text["input_ids"]) if "decoder_input_ids" not in text else 1
     ids = out.sequences[:, prompt:].clone()
-    if RUNS[run]["num_beams"] == 1:
+    if settings["num_beams"] == 1:
         return {"ids": ids[0]}
     lengths = (out.beam_indices >= 0).sum(-1)
     for row, n in enumerate(lengths.tolist()):
@@ -545,7 +559,7 @@ def generate_all(model, family, texts):
     return {
         f"text{i}.{run}.{key}": value
         for i in range(GENERATED)
-        for run in RUNS
+        for run in runs_of(family)
         for key, value in generate(model, family, texts[i], run).items()
     }
 
@@ -558,7 +572,7 @@ def telling(model, family, texts, made):
     """Do these runs test what they should: some end early, none at once, and the options change something?"""
     ends = model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
-    early = {run: [] for run in RUNS}
+    early = {run: [] for run in runs_of(family)}
     pad = model.config.pad_token_id
     for name, ids in made.items():
         if name.endswith("ids"):
@@ -574,6 +588,9 @@ def telling(model, family, texts, made):
         return False
     if any(len(set(ids.tolist())) < min(len(ids), 5) for ids in greedy):
         return False
+    for run, plain in BAD_WORDS_RUNS.items() if family.bad_words else ():
+        if any(torch.equal(made[f"text{i}.{run}.ids"], made[f"text{i}.{plain}.ids"]) for i in range(GENERATED)):
+            return False
     differ = [not torch.equal(made[f"text{i}.repetition.ids"], greedy[i]) for i in range(GENERATED)]
     return any(differ)
 
@@ -688,7 +705,7 @@ def make_family(name, root):
     safetensors.torch.save_file(tensors, folder / "expected.safetensors")
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
-    generation = {run: RUNS[run] | family.call | {"max_new_tokens": NEW_TOKENS} for run in RUNS}
+    generation = {run: settings | family.call | {"max_new_tokens": NEW_TOKENS} for run, settings in runs_of(family).items()}
     write_json(
         folder / "expected.json",
         {
