@@ -209,6 +209,23 @@ pub struct AttentionConfig {
     pub windows: Vec<Option<usize>>,
 }
 
+impl AttentionConfig {
+    /// That of Vaswani et al. (2017), with biases everywhere or nowhere; what a family does otherwise is said over it.
+    pub(crate) fn multi_head(n_layers: usize, n_heads: usize, head_dim: usize, bias: bool) -> Self {
+        Self {
+            n_heads,
+            n_kv_heads: n_heads,
+            head_dim,
+            scale: (head_dim as f64).powf(-0.5),
+            qkv_bias: bias,
+            output_bias: bias,
+            query_key_norm: false,
+            soft_cap: None,
+            windows: vec![None; n_layers],
+        }
+    }
+}
+
 /// The feed-forward of a block.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeedForwardConfig {

@@ -60,17 +60,7 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
         norm_placement: variant.norm_placement,
         final_norm: variant.final_norm,
         residual: Residual::Sequential,
-        attention: AttentionConfig {
-            n_heads,
-            n_kv_heads: n_heads,
-            head_dim,
-            scale: (head_dim as f64).powf(-0.5),
-            qkv_bias: true,
-            output_bias: true,
-            query_key_norm: false,
-            soft_cap: None,
-            windows: vec![None; n_layers],
-        },
+        attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
         feed_forward: FeedForwardConfig {
             size: f.usize(size)?,
             activation: activation(f, "activation_function", variant.activation)?,

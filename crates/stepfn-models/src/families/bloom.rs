@@ -35,17 +35,7 @@ pub(super) const BLOOM: Family = Family {
                 norm_placement: NormPlacement::Pre,
                 final_norm: true,
                 residual: Residual::Sequential,
-                attention: AttentionConfig {
-                    n_heads,
-                    n_kv_heads: n_heads,
-                    head_dim,
-                    scale: (head_dim as f64).powf(-0.5),
-                    qkv_bias: true,
-                    output_bias: true,
-                    query_key_norm: false,
-                    soft_cap: None,
-                    windows: vec![None; n_layers],
-                },
+                attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
                 feed_forward: FeedForwardConfig { size, activation: Activation::GeluTanh, gated: false, bias: true },
                 dropout: DropoutRates {
                     attention: f.rate_or("attention_dropout", 0.0)?,

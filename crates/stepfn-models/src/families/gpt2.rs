@@ -36,17 +36,7 @@ pub(super) const GPT2: Family = Family {
                 norm_placement: NormPlacement::Pre,
                 final_norm: true,
                 residual: Residual::Sequential,
-                attention: AttentionConfig {
-                    n_heads,
-                    n_kv_heads: n_heads,
-                    head_dim,
-                    scale: (head_dim as f64).powf(-0.5),
-                    qkv_bias: true,
-                    output_bias: true,
-                    query_key_norm: false,
-                    soft_cap: None,
-                    windows: vec![None; n_layers],
-                },
+                attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
                 feed_forward: FeedForwardConfig {
                     size: f.usize_or("n_inner", 4 * hidden_size)?,
                     activation: activation(f, "activation_function", "gelu_new")?,

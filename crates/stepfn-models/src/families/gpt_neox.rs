@@ -42,17 +42,7 @@ pub(super) const GPT_NEOX: Family = Family {
                 norm_placement: NormPlacement::Pre,
                 final_norm: true,
                 residual: if is_parallel { Residual::Parallel } else { Residual::Sequential },
-                attention: AttentionConfig {
-                    n_heads,
-                    n_kv_heads: n_heads,
-                    head_dim,
-                    scale: (head_dim as f64).powf(-0.5),
-                    qkv_bias: attention_bias,
-                    output_bias: attention_bias,
-                    query_key_norm: false,
-                    soft_cap: None,
-                    windows: vec![None; n_layers],
-                },
+                attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, attention_bias),
                 feed_forward: FeedForwardConfig {
                     size: f.usize("intermediate_size")?,
                     activation: activation(f, "hidden_act", "gelu")?,

@@ -70,15 +70,8 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
             final_norm: true,
             residual: Residual::Sequential,
             attention: AttentionConfig {
-                n_heads,
                 n_kv_heads: f.usize_or("num_key_value_heads", absent_kv_heads)?,
-                head_dim,
-                scale: (head_dim as f64).powf(-0.5),
-                qkv_bias: false,
-                output_bias: false,
-                query_key_norm: false,
-                soft_cap: None,
-                windows: vec![None; n_layers],
+                ..AttentionConfig::multi_head(n_layers, n_heads, head_dim, false)
             },
             feed_forward: FeedForwardConfig {
                 size: f.usize("intermediate_size")?,

@@ -36,17 +36,7 @@ pub(super) const OPT: Family = Family {
                 norm_placement: if norm_before { NormPlacement::Pre } else { NormPlacement::Post },
                 final_norm: norm_before && !f.bool_or("_remove_final_layer_norm", false)?,
                 residual: Residual::Sequential,
-                attention: AttentionConfig {
-                    n_heads,
-                    n_kv_heads: n_heads,
-                    head_dim,
-                    scale: (head_dim as f64).powf(-0.5),
-                    qkv_bias: bias,
-                    output_bias: bias,
-                    query_key_norm: false,
-                    soft_cap: None,
-                    windows: vec![None; n_layers],
-                },
+                attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, bias),
                 feed_forward: FeedForwardConfig {
                     size: f.usize("ffn_dim")?,
                     activation: activation(f, "activation_function", "relu")?,

@@ -72,15 +72,8 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
         final_norm: true,
         residual: Residual::Sequential,
         attention: AttentionConfig {
-            n_heads,
-            n_kv_heads: n_heads,
-            head_dim: f.usize_or("d_kv", 64)?,
             scale: 1.0,
-            qkv_bias: false,
-            output_bias: false,
-            query_key_norm: false,
-            soft_cap: None,
-            windows: vec![None; n_layers],
+            ..AttentionConfig::multi_head(n_layers, n_heads, f.usize_or("d_kv", 64)?, false)
         },
         feed_forward: feed_forward(f)?,
         dropout: DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate },
