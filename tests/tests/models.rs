@@ -7,6 +7,7 @@ use std::fs;
 use burn::tensor::DType;
 use proptest::prelude::*;
 use stepfn_models::config::DropoutRates;
+use stepfn_models::generation::GenerationSettings;
 use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
 use stepfn_models::{Model, ModelError};
 use stepfn_tests::golden::folder;
@@ -117,6 +118,48 @@ fn what_a_model_cannot_read_is_an_error_that_says_so() {
     assert_eq!(error, "text 0: expected dropout rates in [0, 1), found 1");
     let error = model.generate(Some(&[1]), &[1], &Default::default()).unwrap_err();
     assert!(message(error).contains("the model is causal"));
+}
+
+/// A text ends where the model's positions do; only a prompt that reaches beyond them is an error.
+#[test]
+fn generation_stops_where_positions_end() {
+    let plain = GenerationSettings { max_new_tokens: 500, min_new_tokens: 400, ..GenerationSettings::default() };
+    let ways = [
+        plain.clone(),
+        GenerationSettings { do_sample: true, num_return_sequences: 2, ..plain.clone() },
+        GenerationSettings { num_beams: 3, num_return_sequences: 2, ..plain.clone() },
+        // What would come after the end never does.
+        GenerationSettings { forced_eos: Some(0), prefix: vec![7; 300], ..plain },
+    ];
+    for (name, source) in [("gpt2", None), ("opt", None), ("marian", Some(&[5, 9, 0][..])), ("bart", Some(&[5, 9, 2]))]
+    {
+        let folder = folder().join("models").join(name);
+        let model = Model::<Flex>::load(folder, DType::F32, &Default::default()).unwrap();
+        let most = model.config().decoder.positions.most().unwrap();
+        assert_eq!(most, 64, "{name}");
+        for prompt in [1, 60, 64].map(|tokens| vec![5; tokens]) {
+            for settings in &ways {
+                let texts = model.generate(source, &prompt, settings).unwrap();
+                assert_eq!(texts.len(), settings.num_return_sequences);
+                for text in texts {
+                    // The last token is written and never read.
+                    assert_eq!((text.ids.len(), text.finished), (most + 1 - prompt.len(), false), "{name}");
+                }
+            }
+        }
+        let error = model.generate(source, &[5; 65], &ways[0]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "text 0: expected a prompt of at most 64 tokens, for which the model has positions, found 65"
+        );
+    }
+    let folder = folder().join("models/gpt2");
+    let model = Model::<Flex>::load(folder, DType::F32, &Default::default()).unwrap();
+    let eager = GenerationSettings { min_new_tokens: 501, ..ways[0].clone() };
+    assert!(
+        model.generate(None, &[5], &eager).unwrap_err().to_string().contains("min_new_tokens"),
+        "as they were given"
+    );
 }
 
 /// Half precision computes the same to a few of its digits, in the padding too.

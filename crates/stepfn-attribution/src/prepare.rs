@@ -346,10 +346,6 @@ impl<B: Backend> Preparer<'_, B> {
         let mut settings = self.generation.settings.clone();
         if let Some(max_length) = self.generation.max_length {
             settings.max_new_tokens = max_length.saturating_sub(prompt.len()).max(1);
-        }
-        if let Some(most) = config.decoder.positions.most() {
-            // The last token is written and never read.
-            settings.max_new_tokens = settings.max_new_tokens.min(most + 1 - prompt.len());
             settings.min_new_tokens = settings.min_new_tokens.min(settings.max_new_tokens);
         }
         self.model.generate(source, prompt, &settings).map_err(|error| match error {

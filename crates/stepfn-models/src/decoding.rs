@@ -78,16 +78,30 @@ impl<B: Backend> Decoder for Decoding<'_, B> {
 
 impl<B: Backend> Model<B> {
     /// Writes on after `prompt` (causal), or a target that starts with `prompt` for a `source` (encoder–decoder): see
-    /// [`generation`](crate::generation).
+    /// [`generation`](crate::generation). Where the model's positions end, so does the text, as at the greatest length, but without a forced
+    /// end token.
     ///
     /// # Errors
-    /// As [`Decoding::start`] and [`generate`]; [`ModelError::Input`] when the text grows longer than the model has positions.
+    /// As [`Decoding::start`] and [`generate`]; [`ModelError::Input`] for a prompt that is itself longer than the model has positions.
     pub fn generate(
         &self,
         source: Option<&[u32]>,
         prompt: &[u32],
         settings: &GenerationSettings,
     ) -> Result<Vec<Hypothesis>, ModelError> {
-        generate(&mut Decoding::start(self, source, prompt)?, prompt, settings)
+        settings.validate()?;
+        let mut decoding = Decoding::start(self, source, prompt)?;
+        let Some(most) = self.config().decoder.positions.most() else {
+            return generate(&mut decoding, prompt, settings);
+        };
+        if prompt.len() > most {
+            return Err(ModelError::Input {
+                text: 0,
+                expected: format!("a prompt of at most {most} tokens, for which the model has positions"),
+                found: prompt.len().to_string(),
+            });
+        }
+        // The last token is written and never read.
+        generate(&mut decoding, prompt, &settings.within(most + 1 - prompt.len()))
     }
 }

@@ -34,7 +34,7 @@ pub struct Hypothesis {
     /// temperature or truncation. Beam search: transformers' `sequences_scores`, the sum of the log-probabilities after the
     /// rules (a forced BOS or EOS counts 0), divided by the number of generated tokens to the power of the length penalty.
     pub score: f64,
-    /// Whether it ended with an end token, rather than at the greatest length.
+    /// Whether it ended with an end token, rather than at the greatest length or where the model's positions end.
     pub finished: bool,
 }
 

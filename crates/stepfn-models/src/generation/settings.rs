@@ -225,6 +225,18 @@ impl GenerationSettings {
         Ok(())
     }
 
+    /// The same for a text that has room for so many new tokens at most. What would come later never does, a forced end token included.
+    pub(crate) fn within(&self, room: usize) -> Self {
+        let mut settings = self.clone();
+        if room < settings.max_new_tokens {
+            settings.max_new_tokens = room;
+            settings.min_new_tokens = settings.min_new_tokens.min(room);
+            settings.prefix.truncate(room);
+            settings.forced_eos = None;
+        }
+        settings
+    }
+
     /// Checks that a forced BOS and the prefix agree, given a prompt of `prompt_len` tokens.
     pub(super) fn validate_start(&self, prompt_len: usize) -> Result<(), ModelError> {
         match (self.forced_bos_at(prompt_len), self.prefix.first()) {
