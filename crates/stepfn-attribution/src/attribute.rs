@@ -69,6 +69,14 @@ pub fn attribute<B: Backend>(
             found: format!("those of {}", options.features.len()),
         });
     }
+    if !method.hides_tokens() && options.features.iter().any(|features| !features.is_empty()) {
+        return Err(AttributionError::Parameter {
+            of: "the options".to_owned(),
+            parameter: "features".to_owned(),
+            expected: format!("no groups of tokens, for {} hides none (aggregation merges its scores)", method.name()),
+            found: "some".to_owned(),
+        });
+    }
     let mut beside = if step_scores.is_empty() {
         Vec::new()
     } else {

@@ -1,8 +1,10 @@
 //! How attribution runs.
 
-use core::ops::{ControlFlow, Range};
+use core::ops::ControlFlow;
 
 use stepfn_models::config::DropoutRates;
+
+use crate::Features;
 
 /// How attribution runs, whatever the method.
 #[derive(Clone)]
@@ -23,7 +25,8 @@ pub struct AttributionOptions<'a> {
     /// What stands for a token that is taken away.
     pub baseline: Baseline,
     /// Groups of tokens that perturbation methods hide and show together, those of each text; empty: each token by itself, in all texts. A group's
-    /// score is shared by its tokens in equal parts, so it is their sum.
+    /// score is shared by its tokens in equal parts, so it is their sum; of occlusion each has the whole, as with windows.
+    /// Methods that [hide no tokens](crate::Method::hides_tokens) take none.
     pub features: &'a [Features],
     /// Whether a contrastive function reads the contrast's own context, rather than other targets in the original one.
     pub contrast_force_inputs: bool,
@@ -43,15 +46,6 @@ pub struct Steps {
     pub done: usize,
     /// Pieces that there are.
     pub all: usize,
-}
-
-/// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is by itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Features {
-    /// Groups of source tokens, as positions that don't overlap.
-    pub source: Vec<Range<usize>>,
-    /// Groups of target tokens. Of a group that a step sees in part, the other tokens are no part of what it attributes.
-    pub target: Vec<Range<usize>>,
 }
 
 /// What stands for a token that is taken away: in the baseline of gradient methods, and where perturbation hides it.

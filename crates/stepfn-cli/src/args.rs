@@ -41,10 +41,14 @@ Examples:
   stepfn attribute --model gpt2 --source 'The capital of France is' --target 'The capital of France is Paris.' --aggregate vnorm,subwords
   stepfn attribute --model gpt2 --target 'The nurse said that she' --contrast-target 'The nurse said that he' --from 4 \
 --attributed-fn contrast_prob_diff
+  stepfn attribute --model gpt2 --target 'The phenomenal cat sat' --method occlusion --features words
   stepfn attribute --model opus-mt-en-de --input pairs.jsonl --method attention --target-side --format jsonl -o attributions.jsonl
 
 A text without a target is written by the model first. Scores of hidden units, layers and heads become one number per token, unless --raw keeps \
-them or --aggregate says how: a pipeline such as layers=0:4,mean,subwords,normalize (see `stepfn list aggregators`).")]
+them or --aggregate says how: a pipeline such as layers=0:4,mean,subwords,normalize (see `stepfn list aggregators`).
+
+Lines of --input may have source_spans and target_spans: lists of [start, end] in bytes of the text, whose tokens a perturbation method hides \
+and shows as one, as --features words does with those of a word.")]
     Attribute(Box<AttributeArgs>),
     /// Show attributions from a file
     #[command(after_long_help = "\
@@ -146,6 +150,9 @@ pub(crate) struct AttributeArgs {
     /// Attribute to the target so far too, of an encoder-decoder; a causal model's text always is
     #[arg(long)]
     pub(crate) target_side: bool,
+    /// What perturbation methods hide and show as one; spans that a line of --input has come first
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = Unit::Tokens)]
+    pub(crate) features: Unit,
     /// The first token that is attributed, counted in the target from 0; default: the first after the prompt
     #[arg(long, value_name = "N")]
     pub(crate) from: Option<usize>,
@@ -165,6 +172,14 @@ pub(crate) struct AttributeArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Unit {
+    /// Each token by itself
+    Tokens,
+    /// The tokens of a word together
+    Words,
 }
 
 #[derive(Debug, Args)]
@@ -274,7 +289,7 @@ pub(crate) struct TextArgs {
     /// What the model is to have said; for a causal model the full text, which starts with the prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) target: Option<String>,
-    /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target; `-` is standard input
+    /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target, source_spans, target_spans; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "source", "target"])]
     pub(crate) input: Option<PathBuf>,
 }

@@ -1,5 +1,6 @@
 //! The texts that were asked for: from the command line, or line by line from a file.
 
+use core::ops::Range;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
@@ -19,7 +20,15 @@ const LAST_WINDOW: usize = 512;
 /// A request or why it is none, with the place that it comes from, if it is worth telling.
 pub(crate) struct Asked {
     pub(crate) request: Result<Request, Failure>,
+    pub(crate) spans: Spans,
     pub(crate) place: Option<String>,
+}
+
+/// Parts of a text that are hidden and shown as one, in bytes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Spans {
+    pub(crate) source: Vec<Range<usize>>,
+    pub(crate) target: Vec<Range<usize>>,
 }
 
 /// What the command line says, before there is a model.
@@ -128,7 +137,7 @@ impl Inputs {
     pub(crate) fn next_window(&mut self) -> Result<Vec<Asked>, Failure> {
         match self {
             Self::Given(requests) => {
-                let asked = |request| Asked { request: Ok(request), place: None };
+                let asked = |request| Asked { request: Ok(request), spans: Spans::default(), place: None };
                 Ok(core::mem::take(requests).into_iter().map(asked).collect())
             }
             Self::Lines { reader, name, line, window, alignment } => {
@@ -144,8 +153,11 @@ impl Inputs {
                     *line += 1;
                     if !bytes.trim_ascii().is_empty() {
                         let place = format!("{name}, line {line}");
-                        let request = parse(&bytes, alignment).map_err(|failure| failure.at(&place));
-                        asked.push(Asked { request, place: Some(place) });
+                        let (request, spans) = match parse(&bytes, alignment) {
+                            Ok((request, spans)) => (Ok(request), spans),
+                            Err(failure) => (Err(failure.at(&place)), Spans::default()),
+                        };
+                        asked.push(Asked { request, spans, place: Some(place) });
                     }
                 }
                 *window = (*window * 2).min(LAST_WINDOW);
@@ -171,11 +183,14 @@ struct Line {
     contrast_source: Option<String>,
     #[serde(default)]
     contrast_target: Option<String>,
+    #[serde(default)]
+    source_spans: Option<Vec<(usize, usize)>>,
+    #[serde(default)]
+    target_spans: Option<Vec<(usize, usize)>>,
 }
 
-fn parse(bytes: &[u8], alignment: &Alignment) -> Result<Request, Failure> {
-    let hint =
-        "write one object per line: {\"source\": …, \"target\": …, \"contrast_source\": …, \"contrast_target\": …}";
+fn parse(bytes: &[u8], alignment: &Alignment) -> Result<(Request, Spans), Failure> {
+    let hint = "write one object per line: {\"source\": …, \"target\": …}; see --help for all fields";
     let text = core::str::from_utf8(bytes).map_err(|error| {
         Failure::work(format!("not UTF-8, from byte {} on", error.valid_up_to()), "save the file as UTF-8")
     })?;
@@ -185,11 +200,15 @@ fn parse(bytes: &[u8], alignment: &Alignment) -> Result<Request, Failure> {
         let message = message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message);
         Failure::work(format!("{message}, at column {}", error.column()), hint)
     })?;
-    let Line { source, target, contrast_source, contrast_target } = line;
+    let Line { source, target, contrast_source, contrast_target, source_spans, target_spans } = line;
     if source.is_none() && target.is_none() {
         return Err(Failure::work("neither `source` nor `target`", hint));
     }
-    Ok(Request { source, target, contrast_source, contrast_target, alignment: alignment.clone() })
+    let ranges = |pairs: Option<Vec<(usize, usize)>>| {
+        pairs.unwrap_or_default().into_iter().map(|(start, end)| start..end).collect()
+    };
+    let spans = Spans { source: ranges(source_spans), target: ranges(target_spans) };
+    Ok((Request { source, target, contrast_source, contrast_target, alignment: alignment.clone() }, spans))
 }
 
 #[cfg(test)]
@@ -208,17 +227,20 @@ mod tests {
     fn lines_are_requests_or_failures_that_say_where() {
         let windows = windows(concat!(
             "{\"source\": \"a\"}\n\n",
-            "{\"target\": \"b\", \"contrast_target\": \"c\"}\n",
-            "{\"sauce\": \"a\"}\n{}\n[1\n{\"source\": 3}"
+            "{\"target\": \"b\", \"contrast_target\": \"c\", \"target_spans\": [[0, 1]], \"source_spans\": null}\n",
+            "{\"sauce\": \"a\"}\n{}\n[1\n{\"source\": 3}\n{\"source\": \"a\", \"source_spans\": [[-1, 2]]}"
         ));
         let asked: Vec<&Asked> = windows.iter().flatten().collect();
         assert_eq!(asked[0].request.as_ref().unwrap().source.as_deref(), Some("a"));
         assert_eq!(asked[1].request.as_ref().unwrap().contrast_target.as_deref(), Some("c"));
+        let spans = Spans { target: core::iter::once(0..1).collect(), ..Spans::default() };
+        assert_eq!((&asked[0].spans, &asked[1].spans), (&Spans::default(), &spans));
         for (asked, says) in asked[2..].iter().zip([
             "x, line 4: unknown field `sauce`",
             "x, line 5: neither `source` nor `target`",
             "x, line 6: ",
             "x, line 7: invalid type: integer `3`, expected a string, at column 12",
+            "x, line 8: invalid value: integer `-1`, expected usize, at column ",
         ]) {
             let failure = asked.request.as_ref().unwrap_err();
             assert!(failure.what.starts_with(says), "{}", failure.what);

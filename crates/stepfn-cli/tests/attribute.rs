@@ -148,8 +148,58 @@ fn parameters_pipelines_and_contrasts() {
     assert!(attribute(&forced).json()["target_scores"].is_object());
 }
 
+/// The scores of a side's tokens at one step.
+fn scores_at(answer: &Value, side: &str, step: usize) -> Vec<Option<f64>> {
+    let scores = &answer[format!("{side}_scores")];
+    let values = scores["values"].as_array().unwrap();
+    let steps = values.len() / answer[side].as_array().unwrap().len();
+    values.iter().skip(step).step_by(steps).map(Value::as_f64).collect()
+}
+
+#[test]
+fn words_and_spans_are_hidden_as_one() {
+    let occlusion = ["--method", "occlusion", "--set", "abs=false", "--format", "json"];
+    let words = attribute(&[&["abc", "--features", "words"], &occlusion[..]].concat()).json();
+    assert_eq!(words["about"]["parameters"]["features"], "words");
+    // A word of the pronouncing model's source is all of its letters.
+    let shares = scores_at(&words, "source", 0);
+    let letters: Vec<f64> = shares.iter().flatten().copied().filter(|&share| share != 0.0).collect();
+    assert_eq!((letters.len(), letters[0]), (3, letters[2]), "{shares:?}");
+    assert_eq!(letters[0], letters[1]);
+    let tokens = attribute(&[&["abc"], &occlusion[..]].concat()).json();
+    assert_ne!(scores_at(&tokens, "source", 0), shares);
+
+    let folder = Scratch::new();
+    let input = folder.write(
+        "in.jsonl",
+        concat!(
+            "{\"source\": \"abc\", \"source_spans\": [[0, 3]]}\n",
+            "{\"source\": \"abc\", \"source_spans\": [[1, 3]]}\n",
+            "{\"source\": \"abc\", \"source_spans\": [[1, 4]]}\n",
+            "{\"source\": \"abc\", \"source_spans\": [[0, 2], [1, 3]]}\n"
+        ),
+    );
+    let done = stepfn(["attribute", "--input", &input].iter().chain(&occlusion[..4]).chain(&["--format", "jsonl"]));
+    let lines: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((done.code, lines.len()), (1, 4), "{done:?}");
+    assert_eq!(scores_at(&lines[0], "source", 0), shares);
+    let pair = scores_at(&lines[1], "source", 0);
+    let at = |letter: &str| {
+        let tokens = lines[1]["source"].as_array().unwrap();
+        pair[tokens.iter().position(|token| token["surface"] == letter).unwrap()].unwrap()
+    };
+    assert_eq!(at("b"), at("c"));
+    assert_ne!(at("a"), at("b"));
+    for (line, says) in [(2, "within the 3 bytes of its tokens, found [1, 4]"), (3, "no token in common")] {
+        assert!(lines[line]["error"].as_str().unwrap().contains(says), "{}", lines[line]);
+        assert!(done.err.contains(&format!("line {}", line + 1)), "{}", done.err);
+    }
+}
+
 #[test]
 fn what_is_wrong_is_told() {
+    attribute(&["abc", "--features", "words"]).fails(2, "saliency hides no tokens", "occlusion, lime");
+    attribute(&["abc", "--features", "letters"]).fails(2, "letters", "--help");
     attribute(&["abc", "--method", "salience"]).fails(2, "did you mean `saliency`?", "stepfn list methods");
     attribute(&["abc", "--attributed-fn", "probabilty"]).fails(2, "did you mean `probability`?", "list step-functions");
     attribute(&["abc", "--attributed-fn", "rank"]).fails(2, "a function that has a gradient", "--help");

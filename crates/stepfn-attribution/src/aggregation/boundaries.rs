@@ -12,7 +12,7 @@ use crate::AttributionError;
 
 /// Words: a token that stands behind whitespace begins one. Whitespace that is a token of its own belongs to the word that follows, but
 /// line breaks stand alone, and so do special tokens.
-pub(super) fn words(tokens: &[Token]) -> Groups {
+pub(crate) fn words(tokens: &[Token]) -> Groups {
     let blank = |token: &Token| token.surface.chars().all(char::is_whitespace) && !token.surface.is_empty();
     let line_break = |token: &Token| blank(token) && token.surface.contains('\n');
     let starts: Vec<bool> = (0..tokens.len())

@@ -8,7 +8,7 @@ use super::Function;
 use crate::{Attribution, MERGED, Scores};
 
 /// Consecutive ranges that cover all tokens of a side: each becomes one token.
-pub(super) type Groups = Vec<Range<usize>>;
+pub(crate) type Groups = Vec<Range<usize>>;
 
 /// Every token for itself.
 pub(super) fn singles(tokens: usize) -> Groups {

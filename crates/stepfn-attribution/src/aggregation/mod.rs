@@ -34,6 +34,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use boundaries::words;
 pub use boundaries::{Separator, SplitMode};
 pub use function::Function;
 pub use slice::Slice;

@@ -35,6 +35,7 @@ impl Default for KernelShap {
 impl Attribute for KernelShap {
     const NAME: &'static str = "kernel_shap";
     const SUMMARY: &'static str = "Shapley values by least squares over coalitions of tokens; adds up to f(x) − f(x̄)";
+    const HIDES_TOKENS: bool = true;
 
     fn validate(&self) -> Result<(), AttributionError> {
         match self.n_samples {

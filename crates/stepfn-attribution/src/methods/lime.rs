@@ -47,6 +47,7 @@ impl Default for Lime {
 impl Attribute for Lime {
     const NAME: &'static str = "lime";
     const SUMMARY: &'static str = "a linear model of the function's values when random tokens are hidden";
+    const HIDES_TOKENS: bool = true;
 
     fn validate(&self) -> Result<(), AttributionError> {
         let Self { n_samples, mask_prob, alpha, kernel_width, .. } = *self;

@@ -69,6 +69,8 @@ pub(crate) trait Attribute: Default + Serialize + DeserializeOwned {
     const SUMMARY: &'static str;
     /// Whether it attributes a step function; else it looks inside the model.
     const OF_FUNCTION: bool = true;
+    /// Whether it hides tokens, and groups of them ([`Features`](crate::Features)) together.
+    const HIDES_TOKENS: bool = false;
 
     /// Whether parameters are in their ranges.
     fn validate(&self) -> Result<(), AttributionError> {
@@ -166,6 +168,13 @@ macro_rules! define {
                 }
             }
 
+            /// Whether it hides tokens, and so can hide groups of them together: [`AttributionOptions::features`](crate::AttributionOptions).
+            pub fn hides_tokens(&self) -> bool {
+                match self {
+                    $(Self::$method(_) => $method::HIDES_TOKENS,)*
+                }
+            }
+
             pub(crate) fn validate(&self) -> Result<(), AttributionError> {
                 match self {
                     $(Self::$method(method) => method.validate(),)*
@@ -186,6 +195,7 @@ macro_rules! define {
                     name: $method::NAME,
                     summary: $method::SUMMARY,
                     of_function: $method::OF_FUNCTION,
+                    hides_tokens: $method::HIDES_TOKENS,
                     parameters: fields(&$method::default()),
                 },
             )*]
@@ -204,6 +214,8 @@ pub struct AboutMethod {
     pub summary: &'static str,
     /// Whether it attributes a step function; else it looks inside the model.
     pub of_function: bool,
+    /// Whether it hides tokens, and so can hide groups of them together.
+    pub hides_tokens: bool,
     /// The parameters with their defaults.
     pub parameters: Map<String, Value>,
 }

@@ -41,6 +41,7 @@ struct Window {
 impl Attribute for Occlusion {
     const NAME: &'static str = "occlusion";
     const SUMMARY: &'static str = "what the function loses when a token, or a window of them, is hidden";
+    const HIDES_TOKENS: bool = true;
 
     fn validate(&self) -> Result<(), AttributionError> {
         if self.window == 0 {

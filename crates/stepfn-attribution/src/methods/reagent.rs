@@ -69,6 +69,7 @@ impl Attribute for Reagent {
     const NAME: &'static str = "reagent";
     const SUMMARY: &'static str =
         "how much the probability of the target falls when tokens are replaced by plausible ones";
+    const HIDES_TOKENS: bool = true;
     const OF_FUNCTION: bool = false;
 
     fn validate(&self) -> Result<(), AttributionError> {

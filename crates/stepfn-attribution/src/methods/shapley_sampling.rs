@@ -29,6 +29,7 @@ impl Default for ShapleySampling {
 impl Attribute for ShapleySampling {
     const NAME: &'static str = "shapley_sampling";
     const SUMMARY: &'static str = "Shapley values by what tokens add in random orders; adds up to f(x) − f(x̄)";
+    const HIDES_TOKENS: bool = true;
 
     fn validate(&self) -> Result<(), AttributionError> {
         match self.n_samples {

@@ -5,17 +5,17 @@ use std::time::Instant;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::{
-    About, AttributedFn, Attribution, AttributionOptions, ContrastText, Method, Prepared, Registries, attribute,
-    methods,
+    About, AttributedFn, Attribution, AttributionOptions, ContrastText, Features, Method, Prepared, Registries,
+    attribute, methods,
 };
 use stepfn_core::{Alignment, StepFunction};
 
 use super::parameters::{Owner, assigned, everywhere, of_function};
 use super::view::Views;
-use crate::args::AttributeArgs;
+use crate::args::{AttributeArgs, Unit};
 use crate::backend::{OnBackend, Place, dispatch};
 use crate::failure::Failure;
-use crate::input::Typed;
+use crate::input::{Asked, Spans, Typed};
 use crate::model::Loaded;
 use crate::progress::Teller;
 
@@ -54,6 +54,9 @@ impl<B: Backend> Question<B> {
         let add = |name: &str| format!("add it with --step-scores {name}");
         let assigned = assigned(&owners, &args.parameters.set, ("the method and the step functions", add))?;
         let method = Method::make(&args.method, &assigned[0])?;
+        if args.features == Unit::Words && !method.hides_tokens() {
+            return Err(hides_nothing("--features words", &method));
+        }
         let function = registries.attributed(&args.attributed_fn, &assigned[1])?;
         let step_scores = args.step_scores.iter().zip(&assigned[2..]);
         let step_scores =
@@ -61,6 +64,9 @@ impl<B: Backend> Question<B> {
         let mut parameters = method.parameters();
         let others = owners[1..].iter().zip(&assigned[1..]).filter(|(_, own)| !own.is_empty());
         parameters.extend(others.map(|(owner, own)| (owner.name.clone(), Value::Object(own.clone()))));
+        if args.features == Unit::Words {
+            parameters.insert("features".to_owned(), Value::from("words"));
+        }
         Ok(Self { method, function, step_scores, parameters })
     }
 }
@@ -89,7 +95,7 @@ impl OnBackend for Attribute<'_> {
             if window.is_empty() {
                 break;
             }
-            for asked in window {
+            for Asked { request, spans, place: line } in window {
                 let number = views.results().all;
                 let options = AttributionOptions {
                     seed: args.model.seed,
@@ -100,12 +106,14 @@ impl OnBackend for Attribute<'_> {
                     raw,
                     baseline: preparer.baseline(),
                     contrast_force_inputs: args.contrast_force_inputs,
-                    features: Default::default(),
+                    features: &[],
                     progress: None,
                 };
-                let answer = asked.request.and_then(|request| {
+                let answer = request.and_then(|request| {
                     let mut prepared = preparer.prepare(&request, number)?;
                     narrow(&mut prepared, args.from, args.to)?;
+                    let features = features(args.features, &spans, &question.method, &prepared, number)?;
+                    let options = AttributionOptions { features: core::slice::from_ref(&features), ..options };
                     let about = About {
                         parameters: question.parameters.clone(),
                         model: loaded.name.clone(),
@@ -114,8 +122,8 @@ impl OnBackend for Attribute<'_> {
                     };
                     answered(&loaded, &question, &prepared, &options, about)
                 });
-                let answer = answer.map_err(|failure| match &asked.place {
-                    Some(place) if !single => failure.at(place),
+                let answer = answer.map_err(|failure| match &line {
+                    Some(line) if !single => failure.at(line),
                     _ => failure,
                 });
                 views.write(answer)?;
@@ -125,6 +133,40 @@ impl OnBackend for Attribute<'_> {
         views.results().teller.note(|| format!("{all} texts in {:.2} s", started.elapsed().as_secs_f64()));
         views.finish()
     }
+}
+
+/// What is hidden and shown as one: on each side a text's own spans, or else what was asked for of all texts.
+fn features(
+    unit: Unit,
+    spans: &Spans,
+    method: &Method,
+    prepared: &Prepared,
+    number: usize,
+) -> Result<Features, Failure> {
+    let own = Features::spans(prepared, &spans.source, &spans.target, number)?;
+    if !own.is_empty() && !method.hides_tokens() {
+        return Err(hides_nothing("source_spans and target_spans", method));
+    }
+    if unit == Unit::Tokens {
+        return Ok(own);
+    }
+    let words = Features::words(prepared);
+    Ok(Features {
+        source: if own.source.is_empty() { words.source } else { own.source },
+        target: if own.target.is_empty() { words.target } else { own.target },
+    })
+}
+
+/// Groups of tokens were asked of a method that has no use for them.
+fn hides_nothing(asked: &str, method: &Method) -> Failure {
+    let hiding = methods().into_iter().filter(|method| method.hides_tokens).map(|method| method.name);
+    Failure::usage(
+        format!("{asked}: {} hides no tokens", method.name()),
+        format!(
+            "take a method that does ({}), or merge the scores of words with --aggregate subwords",
+            hiding.collect::<Vec<_>>().join(", ")
+        ),
+    )
 }
 
 /// Attributes one text.

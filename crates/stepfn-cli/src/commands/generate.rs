@@ -39,7 +39,7 @@ impl OnBackend for Generate<'_> {
             if window.is_empty() {
                 return results.finish();
             }
-            for Asked { request, place } in window {
+            for Asked { request, place, .. } in window {
                 let written = request.and_then(|request| {
                     let source = request.source.ok_or_else(|| {
                         Failure::work("no `source` to write after", "give the prompt or source in the field `source`")

@@ -315,6 +315,24 @@ fn groups_that_make_no_sense_are_errors() {
 }
 
 #[test]
+fn a_method_that_hides_nothing_refuses_groups() {
+    let text = Text::causal(vec![5, 9, 30, 7], 2);
+    let function = Registries::default().attributed("probability", &Map::new()).unwrap();
+    let groups = [Features { source: vec![], target: core::iter::once(0..2).collect() }];
+    let none = [Features::default()];
+    for about in crate::methods() {
+        let method = method(about.name, &json!({}));
+        let found = |features| {
+            let options = AttributionOptions { features, ..options() };
+            attribute(&*CAUSAL, core::slice::from_ref(&text), &method, &function, &[], &options)
+        };
+        assert_eq!(found(&groups).is_ok(), about.hides_tokens, "{}", about.name);
+        assert_eq!(method.hides_tokens(), games().iter().any(|game| game.name() == about.name));
+        assert!(found(&none).is_ok(), "{}", about.name);
+    }
+}
+
+#[test]
 fn parameters_out_of_range_are_errors() {
     for (name, parameters) in [
         ("occlusion", json!({ "window": 0 })),

@@ -1,0 +1,167 @@
+//! Groups of tokens that perturbation methods hide and show together: words, or spans that someone chose.
+
+use core::ops::Range;
+
+use stepfn_models::tokenizer::Token;
+
+use crate::aggregation::words;
+use crate::{AttributionError, Prepared};
+
+/// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Features {
+    /// Groups of source tokens, as positions that don't overlap.
+    pub source: Vec<Range<usize>>,
+    /// Groups of target tokens. Of a group that a step sees in part, the other tokens are no part of what it attributes.
+    pub target: Vec<Range<usize>>,
+}
+
+impl Features {
+    /// The words of a text: the groups that [`Stage::Subwords`](crate::aggregation::Stage::Subwords) merges. Special tokens stay by themselves.
+    pub fn words(prepared: &Prepared) -> Self {
+        Self { source: words(&prepared.source), target: words(&prepared.target) }
+    }
+
+    /// Spans of a text, in bytes as [`Token::span`] is, in any order: each is a group of the tokens that it touches. `number` is that of the
+    /// text in the run, for errors.
+    ///
+    /// # Errors
+    /// [`AttributionError::Text`] for a span that lies outside the text, touches no token, or touches a token of another; for a source span
+    /// where the text has no source.
+    pub fn spans(
+        prepared: &Prepared,
+        source: &[Range<usize>],
+        target: &[Range<usize>],
+        number: usize,
+    ) -> Result<Self, AttributionError> {
+        if prepared.text.source.is_none() && !source.is_empty() {
+            return Err(AttributionError::Text {
+                text: number,
+                expected: "spans of the target alone, for a causal model's prompt is part of it".to_owned(),
+                found: format!("source spans: {}", shown(source)),
+            });
+        }
+        Ok(Self {
+            source: touched(&prepared.source, source, "source", number)?,
+            target: touched(&prepared.target, target, "target", number)?,
+        })
+    }
+
+    /// Whether every token is by itself.
+    pub fn is_empty(&self) -> bool {
+        self.source.is_empty() && self.target.is_empty()
+    }
+}
+
+/// The tokens that each span touches.
+fn touched(
+    tokens: &[Token],
+    spans: &[Range<usize>],
+    side: &str,
+    number: usize,
+) -> Result<Vec<Range<usize>>, AttributionError> {
+    let wrong = |expected: String, found: String| Err(AttributionError::Text { text: number, expected, found });
+    let bytes = tokens.iter().map(|token| token.span.end).max().unwrap_or(0);
+    let mut groups: Vec<Range<usize>> = Vec::with_capacity(spans.len());
+    for span in spans {
+        let one = shown(core::slice::from_ref(span));
+        if span.is_empty() || span.end > bytes {
+            let expected =
+                format!("{side} spans [start, end) of a byte or more within the {bytes} bytes of its tokens");
+            return wrong(expected, one);
+        }
+        let touches = |token: &Token| !token.span.is_empty() && overlap(&token.span, span);
+        let (Some(first), Some(last)) = (tokens.iter().position(touches), tokens.iter().rposition(touches)) else {
+            return wrong(format!("{side} spans that cover tokens"), format!("{one}, which covers none"));
+        };
+        let group = first..last + 1;
+        if let Some(other) = groups.iter().position(|other| overlap(other, &group)) {
+            let shared = &tokens[group.start.max(groups[other].start)];
+            return wrong(
+                format!("{side} spans that have no token in common"),
+                format!(
+                    "{} and {one}, both with the token {:?} at byte {}",
+                    shown(&spans[other..=other]),
+                    shared.surface,
+                    shared.span.start
+                ),
+            );
+        }
+        groups.push(group);
+    }
+    Ok(groups)
+}
+
+fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+/// Spans as JSON has them.
+fn shown(spans: &[Range<usize>]) -> String {
+    let spans: Vec<String> = spans.iter().map(|span| format!("[{}, {}]", span.start, span.end)).collect();
+    spans.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    #![allow(clippy::single_range_in_vec_init, reason = "one span is a list of spans too")]
+
+    use super::*;
+    use crate::Text;
+
+    /// Tokens that leave out the space before a word.
+    fn tokens(words: &[(&str, usize)]) -> Vec<Token> {
+        let token = |&(surface, start): &(&str, usize)| Token {
+            id: 1,
+            surface: surface.to_owned(),
+            span: start..if surface.starts_with('<') { start } else { start + surface.len() },
+            special: surface.starts_with('<'),
+        };
+        words.iter().map(token).collect()
+    }
+
+    fn pair() -> Prepared {
+        let source = tokens(&[("the", 0), ("cat", 4), ("s", 7), ("<end>", 8)]);
+        let target = tokens(&[("<start>", 0), ("les", 0), ("chat", 4), ("s", 8), ("<end>", 9)]);
+        Prepared { text: Text::seq2seq(vec![1; source.len()], vec![1; target.len()]), source, target }
+    }
+
+    #[test]
+    fn words_are_those_of_the_aggregator_and_special_tokens_stay_alone() {
+        let words = Features::words(&pair());
+        assert_eq!(words.source, [0..1, 1..3, 3..4]);
+        assert_eq!(words.target, [0..1, 1..2, 2..4, 4..5]);
+    }
+
+    #[test]
+    fn a_span_is_the_tokens_that_it_touches() {
+        let features = Features::spans(&pair(), &[5..8, 0..2], &[1..9], 0).unwrap();
+        assert_eq!(features, Features { source: vec![1..3, 0..1], target: vec![1..4] });
+        assert!(Features::spans(&pair(), &[], &[], 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn spans_that_fit_no_tokens_are_errors() {
+        let pair = pair();
+        for (source, target, says) in [
+            (vec![0..9], vec![], "text 5: expected source spans [start, end) of a byte or more within the 8 bytes"),
+            (vec![], vec![2..2], "found [2, 2]"),
+            #[expect(clippy::reversed_empty_ranges, reason = "what someone may write")]
+            (vec![], vec![3..1], "found [3, 1]"),
+            (vec![3..4], vec![], "source spans that cover tokens, found [3, 4], which covers none"),
+            (vec![], vec![0..5, 7..9], "found [0, 5] and [7, 9], both with the token \"chat\" at byte 4"),
+            (vec![0..8, 4..7], vec![], "source spans that have no token in common, found [0, 8] and [4, 7]"),
+        ] {
+            let error = Features::spans(&pair, &source, &target, 5).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        let causal = Prepared { text: Text::causal(vec![1; 5], 1), source: vec![], ..pair };
+        let error = Features::spans(&causal, &[0..3], &[], 0).unwrap_err().to_string();
+        assert!(
+            error.contains("spans of the target alone") && error.ends_with("found source spans: [0, 3]"),
+            "{error}"
+        );
+        assert_eq!(Features::spans(&causal, &[], &[0..3], 0).unwrap().target, [1..2]);
+    }
+}
