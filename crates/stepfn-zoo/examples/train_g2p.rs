@@ -155,7 +155,7 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let steps = batches(&pairs, settings, 0).len();
     let schedule = Schedule { peak: settings.peak, warmup: 500, steps: steps * settings.epochs };
     // One table of embeddings, which is the head too; the head's bias under the name that the family's files have.
-    let is_stored = |name: &str| !name.ends_with("embed_tokens.weight") && !name.starts_with("lm_head.");
+    let is_stored = |name: &str| !name.contains("embed_tokens.") && !name.starts_with("lm_head.");
     let config = config_json(tokenizer.vocab_size());
     let mut trainer = Trainer::<B>::new(config, is_stored, schedule, None, settings.seed, device)?;
     println!(

@@ -54,7 +54,7 @@ static MODELS: [EmbeddedModel; 2] = [
     embedded!("verse", "goes on in the style of the King James Bible"),
 ];
 
-/// Spelling to pronunciation: `banana` gives `B AH0 N AA1 N AH0`.
+/// Spelling to pronunciation: `banana` gives `B AH0 N AE1 N AH0`.
 pub fn g2p() -> &'static EmbeddedModel {
     &MODELS[0]
 }
