@@ -13,13 +13,11 @@ use burn::tensor::DType;
 use serde_json::json;
 use stepfn_bench::workload::Limits;
 use stepfn_bench::{Question, Shape, Work, Workload};
-use stepfn_benches::median;
 use stepfn_benches::peer::Peer;
+use stepfn_benches::{Measured as B, median, wait};
 
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
-
-type B = stepfn_cpu::flex::Backend;
 
 /// Shape, tokens of the prompt or source, tokens of the target.
 const QUESTIONS: [(&str, usize, usize); 4] =
@@ -50,6 +48,7 @@ fn seconds(workload: &Workload<'_, B>, work: Work) -> f64 {
     std::thread::sleep(PAUSE);
     let start = Instant::now();
     workload.run(work).expect("the text fits");
+    wait::<B>(&Default::default()).expect("the device answers");
     start.elapsed().as_secs_f64()
 }
 

@@ -13,16 +13,14 @@ use serde_json::json;
 use stepfn_bench::Shape;
 use stepfn_bench::machine::product;
 use stepfn_bench::shapes::ids;
-use stepfn_benches::median;
 use stepfn_benches::peer::Peer;
+use stepfn_benches::{Measured as B, median, wait};
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
 
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
-
-type B = stepfn_cpu::flex::Backend;
 
 /// Texts and tokens of each.
 const SIZES: [(usize, usize); 5] = [(1, 32), (1, 128), (8, 64), (32, 32), (1, 512)];
@@ -47,9 +45,13 @@ fn forward(model: &Model<B>, batch: &TokenBatch, all: bool) -> Tensor<B, 2> {
 
 fn seconds(model: &Model<B>, batch: &TokenBatch, all: bool) -> f64 {
     std::thread::sleep(PAUSE);
-    std::hint::black_box(forward(model, batch, all));
+    let run = || {
+        std::hint::black_box(forward(model, batch, all));
+        wait::<B>(&Default::default()).expect("the device answers");
+    };
+    run();
     let start = Instant::now();
-    std::hint::black_box(forward(model, batch, all));
+    run();
     start.elapsed().as_secs_f64()
 }
 

@@ -18,11 +18,10 @@ use stepfn_bench::workload::Limits;
 use stepfn_bench::{Question, Shape, Work, Workload};
 use stepfn_benches::peer::Peer;
 use stepfn_benches::plot::{Curve, Panel, exponent, svg};
+use stepfn_benches::{Measured as B, wait};
 
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
-
-type B = stepfn_cpu::flex::Backend;
 
 /// Tokens of the prompt, in all texts.
 const PROMPT: usize = 8;
@@ -31,10 +30,13 @@ const WORK: [Work; 2] = [Work::StepScores, Work::Saliency];
 /// Rows that an exponent is fitted to: the longest, where what is small beside them no longer counts.
 const FITTED: usize = 3;
 
-/// Seconds, and bytes at most.
+/// What one measurement found.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
+    /// Tokens or texts.
+    size: f64,
     seconds: f64,
+    /// Of memory, at most.
     bytes: f64,
 }
 
@@ -68,21 +70,21 @@ fn main() -> ExitCode {
         let (mut times, mut memory) = (Vec::new(), Vec::new());
         for work in WORK {
             let mut peer = Peer::start("attribution.py").inspect_err(|error| eprintln!("no inseq: {error}")).ok();
-            let (mut ours, mut theirs): (Vec<(f64, Cell)>, Vec<(f64, Cell)>) = (Vec::new(), Vec::new());
+            let (mut ours, mut theirs): (Vec<Cell>, Vec<Cell>) = (Vec::new(), Vec::new());
             for question in &questions {
-                let x = size(question) as f64;
+                let size = size(question) as f64;
                 if foretold(&ours) > limit {
                     break;
                 }
-                let one = child(&shape, work, question);
-                ours.push((x, one));
+                let one = Cell { size, ..child(&shape, work, question) };
+                ours.push(one);
                 let other = (foretold(&theirs) <= limit).then_some(peer.as_mut()).flatten();
-                let other = other.map(|peer| of_peer(peer, &shape, work, question));
-                theirs.extend(other.map(|other| (x, other)));
+                let other = other.map(|peer| Cell { size, ..of_peer(peer, &shape, work, question) });
+                theirs.extend(other);
                 let show =
                     |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
                 println!(
-                    "| {x} | {work} | {:.3} | {} | {} | {:.2} | {} |",
+                    "| {size} | {work} | {:.3} | {} | {} | {:.2} | {} |",
                     one.seconds,
                     show(other.map(|other| other.seconds), 2),
                     show(other.map(|other| other.seconds / one.seconds), 1),
@@ -93,7 +95,7 @@ fn main() -> ExitCode {
             for (name, cells, dashed) in [("stepfn", &ours, false), ("inseq", &theirs, true)] {
                 let curve = |of: fn(&Cell) -> f64| Curve {
                     name: format!("{work}, {name}"),
-                    points: cells.iter().map(|(x, cell)| (*x, of(cell))).collect(),
+                    points: cells.iter().map(|cell| (cell.size, of(cell))).collect(),
                     dashed,
                 };
                 times.push(curve(|cell| cell.seconds));
@@ -123,9 +125,9 @@ fn main() -> ExitCode {
 const GIB: f64 = (1u64 << 30) as f64;
 
 /// How long the next row, twice the size, may take, as the last two tell.
-fn foretold(rows: &[(f64, Cell)]) -> f64 {
+fn foretold(rows: &[Cell]) -> f64 {
     match rows {
-        [.., (_, before), (_, last)] => last.seconds * (last.seconds / before.seconds).max(2.0),
+        [.., before, last] => last.seconds * (last.seconds / before.seconds).max(2.0),
         _ => 0.0,
     }
 }
@@ -138,7 +140,8 @@ fn child(shape: &str, work: Work, question: &Question) -> Cell {
     let done = Command::new(program).arg(&cell).output().expect("this program starts");
     let said: Value = serde_json::from_slice(&done.stdout)
         .unwrap_or_else(|_| panic!("{cell}: {}", String::from_utf8_lossy(&done.stderr)));
-    Cell { seconds: said["seconds"].as_f64().unwrap_or(f64::NAN), bytes: said["bytes"].as_f64().unwrap_or(f64::NAN) }
+    let number = |name: &str| said[name].as_f64().unwrap_or(f64::NAN);
+    Cell { size: f64::NAN, seconds: number("seconds"), bytes: number("bytes") }
 }
 
 /// What the other process does: the second of two calls.
@@ -155,6 +158,7 @@ fn measured(cell: &str) -> Value {
     let run = || {
         let start = Instant::now();
         workload.run(work).expect("the text fits");
+        wait::<B>(&Default::default()).expect("the device answers");
         start.elapsed().as_secs_f64()
     };
     let first = run();
@@ -168,5 +172,5 @@ fn of_peer(peer: &mut Peer, shape: &str, work: Work, question: &Question) -> Cel
     peer.setup(&json!({ "shape": shape, "prompt": prompt, "target": target, "batch": batch }));
     let first = peer.time(work.name(), 1)[0];
     let seconds = if first < 10.0 { peer.time(work.name(), 1)[0] } else { first };
-    Cell { seconds, bytes: peer.peak_memory() }
+    Cell { size: f64::NAN, seconds, bytes: peer.peak_memory() }
 }

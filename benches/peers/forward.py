@@ -1,13 +1,13 @@
 """Forward passes of transformers: the other side of an interleaved benchmark.
 
 Speaks JSON, one object per line. First it says
-{"torch": version, "transformers": version, "threads": n}; then it answers
+{"torch": version, "transformers": version, "threads": n, "device": name}; then it answers
 
     {"setup": {"shape": "gpt2-small", "batch": B, "length": N}}  with {"ok": true}
     {"time": "last", "repeats": k}                               with {"seconds": [k floats]}
 
-and anything it cannot do with {"error": "..."}. It ends with its input. Threads: STEPFN_THREADS, default 2.
-There is no warm-up: the first repeats are the caller's to discard.
+and anything it cannot do with {"error": "..."}. It ends with its input. Threads: STEPFN_THREADS, default 2;
+device: STEPFN_DEVICE, default cpu. There is no warm-up: the first repeats are the caller's to discard.
 
 Shapes: gpt2-small, smollm2-135m, opus-mt-base, t5-small, with random weights in float32. An encoder–decoder
 reads N source tokens and N target tokens. Work: "last" has logits at the last position only, "all" at every
@@ -25,10 +25,13 @@ import transformers
 from shapes import build, random_ids
 
 
+DEVICE = os.environ.get("STEPFN_DEVICE", "cpu")
+
+
 class Forward:
     def __init__(self, shape, batch, length, attention="eager"):
-        self.model = build(shape, attention)
-        ids = random_ids(self.model.config, batch, length)
+        self.model = build(shape, attention).to(DEVICE)
+        ids = random_ids(self.model.config, batch, length).to(DEVICE)
         self.inputs = {"input_ids": ids}
         if self.model.config.is_encoder_decoder:
             self.inputs["decoder_input_ids"] = ids.flip(-1)
@@ -58,10 +61,17 @@ def seconds(work, forward, repeats):
     times = []
     with torch.no_grad():
         for _ in range(repeats):
+            wait()
             start = time.perf_counter()
             work(forward)
+            wait()
             times.append(time.perf_counter() - start)
     return times
+
+
+def wait():
+    if DEVICE != "cpu":
+        torch.cuda.synchronize()
 
 
 def main():
@@ -72,7 +82,12 @@ def main():
     def say(answer):
         print(json.dumps(answer), file=answers, flush=True)
 
-    say({"torch": torch.__version__, "transformers": transformers.__version__, "threads": torch.get_num_threads()})
+    say({
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "device": DEVICE,
+    })
     forward = None
     for line in sys.stdin:
         request = json.loads(line)

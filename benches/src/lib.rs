@@ -7,7 +7,17 @@ pub mod plot;
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
-pub use stepfn_bench::measure::median;
+pub use stepfn_bench::measure::{median, wait};
+
+/// What is measured beside other libraries: the CPU, unless a feature says otherwise.
+#[cfg(not(any(feature = "cuda", feature = "wgpu")))]
+pub type Measured = stepfn_cpu::flex::Backend;
+/// What is measured beside other libraries.
+#[cfg(all(feature = "wgpu", not(feature = "cuda")))]
+pub type Measured = stepfn_wgpu::Backend;
+/// What is measured beside other libraries.
+#[cfg(feature = "cuda")]
+pub type Measured = stepfn_cuda::Backend;
 
 /// Random logits, nearly normal with a standard deviation of 3, `[rows, vocab]`, the same for the same seed.
 pub fn logits<B: Backend>(rows: usize, vocab: usize, seed: u64, device: &B::Device) -> Tensor<B, 2> {
