@@ -37,7 +37,7 @@ pub(crate) enum Command {
     #[command(after_long_help = "\
 Examples:
   stepfn attribute phonetics
-  stepfn attribute phonetics --method integrated_gradients --set n_steps=20 --step-scores probability,entropy --html page.html
+  stepfn attribute phonetics --method integrated_gradients --set n_steps=auto --step-scores probability,entropy --html page.html
   stepfn attribute --model gpt2 --source 'The capital of France is' --target 'The capital of France is Paris.' --aggregate vnorm,subwords
   stepfn attribute --model gpt2 --target 'The nurse said that she' --contrast-target 'The nurse said that he' --from 4 \
 --attributed-fn contrast_prob_diff
