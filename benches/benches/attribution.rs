@@ -1,6 +1,6 @@
 //! Step scores and attributions against inseq, in turns, in one run.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench attribution [-- --quick] [shape:prompt+target…]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench attribution [-- --quick] [--only=WORK,…] [shape:prompt+target…]`
 //!
 //! Prints a Markdown table: seconds of ours and inseq's, and the median of pairwise ratios with the least and the most. Five pairs of times are taken, or
 //! as many as fit into half a minute.
@@ -80,7 +80,8 @@ fn main() {
             eprintln!("unknown shape {shape:?}; known: {}", Shape::ALL.map(Shape::name).join(", "));
             continue;
         };
-        let model = shape.model::<B>(0, DType::F32, &Default::default()).expect("a published shape is a model");
+        let model =
+            shape.model::<B>(prompt + target, DType::F32, &Default::default()).expect("a published shape is a model");
         let workload = Workload::new(&model, Question { prompt, target, batch: 1 }, Limits::default());
         let shape = shape.name();
         if let Some(peer) = &mut peer {

@@ -3,7 +3,7 @@
 //! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench scaling [-- --quick] [--shape=smollm2-135m] [--seconds=60] [--svg=FILE]`
 //!
 //! A row whose time would be above `--seconds`, as the last two rows tell, is not measured. Each row of ours is a process of its own, so that its
-//! peak memory is its own; inseq has one process a column, whose peak grows with its rows. Prints Markdown tables with the exponents that fit the
+//! peak memory is its own; inseq has one process for the rows of a work, whose peak grows with them. Prints Markdown tables with the exponents that fit the
 //! last rows, and draws them.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tables are what this program is for")]
@@ -52,8 +52,15 @@ fn main() -> ExitCode {
     }
     let quick = std::env::args().any(|argument| argument == "--quick");
     let shape = named("shape").unwrap_or_else(|| if quick { "tiny" } else { "smollm2-135m" }.to_owned());
-    let limit: f64 =
-        named("seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or(if quick { 1.0 } else { 60.0 });
+    let Some(shape) = Shape::find(&shape) else {
+        eprintln!("unknown shape {shape:?}; known: {}", Shape::ALL.map(Shape::name).join(", "));
+        return ExitCode::from(2);
+    };
+    let seconds = named("seconds").unwrap_or_else(|| if quick { "1" } else { "60" }.to_owned());
+    let Ok(limit) = seconds.parse::<f64>() else {
+        eprintln!("--seconds={seconds}: expected a number");
+        return ExitCode::from(2);
+    };
     let path = named("svg").unwrap_or_else(|| concat!(env!("CARGO_TARGET_TMPDIR"), "/scaling.svg").to_owned());
 
     let most = if quick { 7 } else { 12 };
@@ -65,21 +72,28 @@ fn main() -> ExitCode {
         ("target tokens", lengths, (|question| question.target) as fn(&Question) -> usize),
         ("texts of 8 + 32 tokens", batches, |question| question.batch),
     ] {
-        println!("\n{shape}:\n\n| {across} | work | ours, s | inseq, s | times as fast | ours, GiB | inseq, GiB |");
+        println!(
+            "\n{}:\n\n| {across} | work | ours, s | inseq, s | times as fast | ours, GiB | inseq, GiB |",
+            shape.name()
+        );
         println!("|---|---|---|---|---|---|---|");
         let (mut times, mut memory) = (Vec::new(), Vec::new());
         for work in WORK {
-            let mut peer = Peer::start("attribution.py").inspect_err(|error| eprintln!("no inseq: {error}")).ok();
+            // The tiny shape is there to see whether everything runs.
+            let mut peer = match shape {
+                Shape::Tiny => None,
+                _ => Peer::start("attribution.py").inspect_err(|error| eprintln!("no inseq: {error}")).ok(),
+            };
             let (mut ours, mut theirs): (Vec<Cell>, Vec<Cell>) = (Vec::new(), Vec::new());
             for question in &questions {
                 let size = size(question) as f64;
                 if foretold(&ours) > limit {
                     break;
                 }
-                let one = Cell { size, ..child(&shape, work, question) };
+                let one = Cell { size, ..child(shape, work, question) };
                 ours.push(one);
                 let other = (foretold(&theirs) <= limit).then_some(peer.as_mut()).flatten();
-                let other = other.map(|peer| Cell { size, ..of_peer(peer, &shape, work, question) });
+                let other = other.map(|peer| Cell { size, ..of_peer(peer, shape, work, question) });
                 theirs.extend(other);
                 let show =
                     |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
@@ -133,10 +147,10 @@ fn foretold(rows: &[Cell]) -> f64 {
 }
 
 /// Ours, in another process.
-fn child(shape: &str, work: Work, question: &Question) -> Cell {
+fn child(shape: Shape, work: Work, question: &Question) -> Cell {
     let Question { prompt, target, batch } = question;
     let program = std::env::current_exe().expect("this program is a file");
-    let cell = format!("--cell={shape},{work},{prompt},{target},{batch}");
+    let cell = format!("--cell={},{work},{prompt},{target},{batch}", shape.name());
     let done = Command::new(program).arg(&cell).output().expect("this program starts");
     let said: Value = serde_json::from_slice(&done.stdout)
         .unwrap_or_else(|_| panic!("{cell}: {}", String::from_utf8_lossy(&done.stderr)));
@@ -167,9 +181,9 @@ fn measured(cell: &str) -> Value {
     json!({ "seconds": seconds, "bytes": peak_memory() })
 }
 
-fn of_peer(peer: &mut Peer, shape: &str, work: Work, question: &Question) -> Cell {
+fn of_peer(peer: &mut Peer, shape: Shape, work: Work, question: &Question) -> Cell {
     let Question { prompt, target, batch } = question;
-    peer.setup(&json!({ "shape": shape, "prompt": prompt, "target": target, "batch": batch }));
+    peer.setup(&json!({ "shape": shape.name(), "prompt": prompt, "target": target, "batch": batch }));
     let first = peer.time(work.name(), 1)[0];
     let seconds = if first < 10.0 { peer.time(work.name(), 1)[0] } else { first };
     Cell { size: f64::NAN, seconds, bytes: peer.peak_memory() }

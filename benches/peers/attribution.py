@@ -139,7 +139,9 @@ def main():
                 attributor = Attributor(**request["setup"])
                 say({"ok": True})
             elif "peak_memory" in request:
-                say({"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024})
+                # In KiB, but bytes on a Mac.
+                unit = 1 if sys.platform == "darwin" else 1024
+                say({"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit})
             elif request.get("time") not in {"forward", *WORK}:
                 say({"error": f"unknown work {request.get('time')!r}; known: forward, {', '.join(WORK)}"})
             elif attributor is None:

@@ -3,6 +3,7 @@
 //! One JSON object per line each way; see the scripts in `benches/peers/`.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
@@ -24,8 +25,13 @@ impl Peer {
     /// If it does not start, with what is missing.
     pub fn start(script: &str) -> Result<Self, String> {
         let python = std::env::var("STEPFN_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+        // Cargo runs benchmarks in their package's folder; a path is one from the workspace's.
+        let program = match python.contains('/') {
+            true => Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(&python),
+            false => PathBuf::from(&python),
+        };
         let path = format!("{}/peers/{script}", env!("CARGO_MANIFEST_DIR"));
-        let mut child = Command::new(&python)
+        let mut child = Command::new(program)
             .arg(&path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

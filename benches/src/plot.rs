@@ -45,7 +45,8 @@ pub fn svg(panels: &[Panel]) -> String {
 }
 
 fn drawn(panel: &Panel) -> String {
-    let points = || panel.curves.iter().flat_map(|curve| curve.points.iter().copied());
+    let shown = |&(x, y): &(f64, f64)| x > 0.0 && y > 0.0 && x.is_finite() && y.is_finite();
+    let points = || panel.curves.iter().flat_map(|curve| curve.points.iter().copied().filter(shown));
     let [left, top, right, bottom] = MARGINS;
     let across = Axis::over(points().map(|point| point.0), 2.0, left, WIDTH - right);
     let up = Axis::over(points().map(|point| point.1), 10.0, HEIGHT - bottom, top);
@@ -68,7 +69,7 @@ fn drawn(panel: &Panel) -> String {
     );
     for (index, curve) in panel.curves.iter().enumerate().filter(|(_, curve)| !curve.points.is_empty()) {
         let at = |&(x, y): &(f64, f64)| format!("{:.1},{:.1}", across.place(x), up.place(y));
-        let line: Vec<String> = curve.points.iter().map(at).collect();
+        let line: Vec<String> = curve.points.iter().filter(|point| shown(point)).map(at).collect();
         let (colour, dashes) = (COLOURS[index / 2 % COLOURS.len()], if curve.dashed { "5 3" } else { "none" });
         let _ = writeln!(
             svg,

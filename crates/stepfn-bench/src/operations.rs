@@ -176,8 +176,11 @@ impl<'c> Sizes<'c> {
 
 /// Pairs of a place from `from` to before `to` and one that it sees: itself and those before it, as far as a window reaches.
 fn pairs(from: usize, to: usize, window: Option<usize>) -> f64 {
-    let seen = |place: usize| window.map_or(place + 1, |window| window.min(place + 1)) as f64;
-    (from..to).map(seen).sum()
+    let before = |places: usize| {
+        let growing = window.map_or(places, |window| window.min(places)) as f64;
+        growing * (growing + 1.0) / 2.0 + (places as f64 - growing) * growing
+    };
+    before(to.max(from)) - before(from)
 }
 
 #[cfg(test)]
@@ -263,6 +266,7 @@ mod tests {
         assert_eq!(pairs(0, 4, None), 10.0);
         assert_eq!(pairs(0, 4, Some(2)), 7.0);
         assert_eq!(pairs(2, 4, Some(9)), 7.0);
+        assert_eq!((pairs(3, 5, Some(2)), pairs(1, 3, Some(2)), pairs(4, 4, None)), (4.0, 4.0, 0.0));
     }
 
     proptest! {

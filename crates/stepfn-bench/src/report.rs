@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::BenchError;
 use crate::measure::{Times, median};
 use crate::operations::Needed;
-use crate::workload::{Question, Work};
+use crate::workload::{Limits, Question, Work};
 
 /// What the JSON of a report says that it is.
 pub const FORMAT: &str = "stepfn-bench";
@@ -26,6 +26,8 @@ pub struct Report {
     pub machine: Machine,
     /// What the machine can do at most.
     pub peak: Peak,
+    /// What was allowed to the work.
+    pub limits: Limits,
     /// The measurements. The last field, so that a report can be written row by row.
     pub rows: Vec<Row>,
 }
@@ -170,8 +172,8 @@ impl Peak {
 
 impl Report {
     /// One without measurements yet.
-    pub fn new(machine: Machine, peak: Peak) -> Self {
-        Self { format: FORMAT.to_owned(), version: VERSION, machine, peak, rows: Vec::new() }
+    pub fn new(machine: Machine, peak: Peak, limits: Limits) -> Self {
+        Self { format: FORMAT.to_owned(), version: VERSION, machine, peak, limits, rows: Vec::new() }
     }
 
     /// Reads a report, also one of a run that was ended while it wrote: it has the rows that were done.
@@ -198,7 +200,7 @@ impl Report {
     /// What JSON begins with; rows follow, one a line with `,` between them, and then [`END`].
     ///
     /// # Errors
-    /// Of a number that JSON has no word for.
+    /// Those of JSON, which the fields of a report don't have.
     pub fn head(&self) -> Result<String, serde_json::Error> {
         let empty = Self { rows: Vec::new(), ..self.clone() };
         let whole = serde_json::to_string(&empty)?;
@@ -237,7 +239,7 @@ pub(crate) mod tests {
             threads: 2,
         };
         let peak = Peak { gflop_per_second: 100.0, gigabytes_per_second: 10.0 };
-        let mut report = Report::new(machine, peak);
+        let mut report = Report::new(machine, peak, Limits::default());
         let question = Question { prompt: 3, target: 4, batch: 2 };
         report.rows = rows
             .iter()

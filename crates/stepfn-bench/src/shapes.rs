@@ -116,7 +116,7 @@ pub fn ids(vocab_size: usize, length: usize, seed: u64) -> Vec<u32> {
     // The first and the last ids of a vocabulary are where special tokens stand.
     let spared = if vocab_size > 40 { 10 } else { 0 };
     let others = (vocab_size - 2 * spared).max(1) as u64;
-    let id = |index: usize| spared as u64 + (index as u64 * 7919 + seed * 104_729) % others;
+    let id = |index: usize| spared as u64 + (index as u64 * 7919).wrapping_add(seed.wrapping_mul(104_729)) % others;
     (0..length).map(|index| id(index) as u32).collect()
 }
 

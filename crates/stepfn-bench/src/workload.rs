@@ -148,7 +148,7 @@ impl Question {
 }
 
 /// How work runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Seed of everything random.
     pub seed: u64,
@@ -174,7 +174,12 @@ pub struct Workload<'m, B: Backend> {
 
 impl<'m, B: Backend> Workload<'m, B> {
     /// Work on such texts.
+    ///
+    /// # Panics
+    /// If there is no text, or a text without a given token or without a predicted one.
     pub fn new(model: &'m Model<B>, question: Question, limits: Limits) -> Self {
+        let Question { prompt, target, batch } = question;
+        assert!(prompt > 0 && target > 0 && batch > 0, "texts of a given and a predicted token or more: {question:?}");
         Self { model, texts: question.texts(model.config()), limits }
     }
 

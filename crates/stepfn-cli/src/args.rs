@@ -216,16 +216,16 @@ pub(crate) struct BenchArgs {
     /// What is done: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention; default: all but input_x_gradient and attention
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) work: Vec<String>,
-    /// Tokens of a text, prompt or source included; default: 32,128
+    /// Tokens of a text, prompt or source included; default: 32,128, with --quick 16
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length)]
     pub(crate) length: Vec<usize>,
-    /// Texts of a call; default: 1,8
+    /// Texts of a call; default: 1,8, with --quick 1,2
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = count)]
     pub(crate) batch: Vec<usize>,
-    /// Most calls that are timed, behind the first; default: 5
+    /// Most calls that are timed, behind the first; default: 5, with --quick 2
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) repeats: Option<usize>,
-    /// Time for each row: no call begins behind it, and work that would not fit twice even at the machine's peak is left out; default: 2
+    /// Time for each row: after two calls, which are made in any case, no other begins behind it; work that would not fit twice even at the machine's peak is left out; default: 2, with --quick 1
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
     /// See in a few seconds whether everything runs: a tiny shape, short texts, a rough peak
@@ -289,7 +289,7 @@ pub(crate) struct TextArgs {
     /// What the model is to have said; for a causal model the full text, which starts with the prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) target: Option<String>,
-    /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target, source_spans, target_spans; `-` is standard input
+    /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target; `-` is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "source", "target"])]
     pub(crate) input: Option<PathBuf>,
 }

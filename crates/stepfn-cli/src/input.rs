@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use stepfn_attribution::Request;
 use stepfn_core::Alignment;
 
@@ -29,6 +30,30 @@ pub(crate) struct Asked {
 pub(crate) struct Spans {
     pub(crate) source: Vec<Range<usize>>,
     pub(crate) target: Vec<Range<usize>>,
+}
+
+impl Spans {
+    /// An error if there are any, for a command that hides nothing.
+    pub(crate) fn none(&self) -> Result<(), Failure> {
+        match self.source.is_empty() && self.target.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::work(
+                "the fields source_spans and target_spans say what is hidden as one, and this command hides nothing",
+                "leave them out, or use `stepfn attribute`",
+            )),
+        }
+    }
+
+    /// The parameters of an attribution, with the spans that there are.
+    pub(crate) fn told_in(&self, mut parameters: Map<String, Value>) -> Map<String, Value> {
+        for (name, spans) in [("source_spans", &self.source), ("target_spans", &self.target)] {
+            if !spans.is_empty() {
+                let pairs: Vec<[usize; 2]> = spans.iter().map(|span| [span.start, span.end]).collect();
+                parameters.insert(name.to_owned(), json!(pairs));
+            }
+        }
+        parameters
+    }
 }
 
 /// What the command line says, before there is a model.

@@ -160,6 +160,7 @@ pub(crate) enum Divided {
 pub(crate) fn product_on_all_cores(target: &mut [f32], before: Before, left: Matrix, right: Matrix, divided: Divided) {
     let (size, depth) = ([left.size[0], right.size[1]], left.size[1]);
     assert!(size[0] * size[1] == target.len(), "a target of another size");
+    assert!(depth == right.size[0], "factors that do not fit together");
     let [of_rows, of_columns] = block_size(size, depth, divided);
     let part = |index: usize, each: usize, of: usize| index * each..of.min((index + 1) * each);
     let across = size[1].div_ceil(of_columns);

@@ -11,15 +11,20 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
 }
 
+/// Of a benchmark: what is made for more does not fit into memory.
+const MOST_TEXTS: usize = 1 << 16;
+/// Of a benchmark's text.
+const MOST_TOKENS: usize = 1 << 17;
+
 pub(super) fn count(text: &str) -> Result<usize, String> {
-    let count = text.trim().parse().ok().filter(|&count| count > 0);
-    count.ok_or_else(|| "expected a whole number, 1 or greater".to_owned())
+    let count = text.trim().parse().ok().filter(|count| (1..=MOST_TEXTS).contains(count));
+    count.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TEXTS}"))
 }
 
 pub(super) fn length(text: &str) -> Result<usize, String> {
-    let length = text.trim().parse().ok().filter(|&length| length > 1);
+    let length = text.trim().parse().ok().filter(|length| (2..=MOST_TOKENS).contains(length));
     length.ok_or_else(|| {
-        "expected a whole number, 2 or greater: a token that is given, and one that is predicted".to_owned()
+        format!("expected a whole number from 2 (a token that is given, and one that is predicted) to {MOST_TOKENS}")
     })
 }
 
@@ -69,6 +74,7 @@ mod tests {
     fn counts_lengths_and_seconds_are_checked() {
         assert_eq!((count("3"), length(" 2"), seconds("0.5")), (Ok(3), Ok(2), Ok(0.5)));
         assert!(count("0").is_err() && count("-1").is_err() && length("1").is_err());
+        assert!(count("65537").is_err() && length("131073").is_err() && length("131072").is_ok());
         assert!(seconds("0").is_err() && seconds("nan").is_err() && seconds("inf").is_err());
     }
 

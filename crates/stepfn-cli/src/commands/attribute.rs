@@ -115,7 +115,7 @@ impl OnBackend for Attribute<'_> {
                     let features = features(args.features, &spans, &question.method, &prepared, number)?;
                     let options = AttributionOptions { features: core::slice::from_ref(&features), ..options };
                     let about = About {
-                        parameters: question.parameters.clone(),
+                        parameters: spans.told_in(question.parameters.clone()),
                         model: loaded.name.clone(),
                         backend: format!("{} {}", place.backend, place.dtype.name()),
                         ..About::default()

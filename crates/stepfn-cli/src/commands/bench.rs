@@ -123,11 +123,13 @@ impl OnBackend for Bench<'_> {
             Some(loaded) => vec![loaded.name.clone()],
             None => plan.shapes.iter().map(|shape| shape.name().to_owned()).collect(),
         };
-        let memory = if place.backend == "cpu" { Memory::Host } else { Memory::Device };
-        let peak = machine::peak::<B>(&place.device, place.dtype, memory, plan.for_peak)?;
-        let report = Report::new(describe(&place), peak);
+        let host = if place.backend == "cpu" { Memory::Host } else { Memory::Device };
+        let peak = machine::peak::<B>(&place.device, place.dtype, host, plan.for_peak)?;
+        let memory = args.place.memory.unwrap_or_else(|| place.memory());
+        let limits = Limits { seed: args.place.seed, memory, batch_tokens: args.place.batch_tokens };
+        let report = Report::new(describe(&place), peak, limits);
         let written = Written::open(args, report, &names, &plan)?;
-        let mut run = Run { args, plan: &plan, place: &place, peak, teller, written, done: 0, failed: 0 };
+        let mut run = Run { plan: &plan, place: &place, peak, limits, teller, written, done: 0, failed: 0 };
         match &real {
             Some(loaded) => run.model(&names[0], &loaded.model)?,
             None => {
@@ -163,10 +165,10 @@ fn describe<B: Backend>(place: &Place<B>) -> Machine {
 
 /// A run, on its way.
 struct Run<'a, B: Backend> {
-    args: &'a BenchArgs,
     plan: &'a Plan,
     place: &'a Place<B>,
     peak: Peak,
+    limits: Limits,
     teller: Teller,
     written: Written,
     done: usize,
@@ -207,9 +209,7 @@ impl<B: Backend> Run<'_, B> {
                 format!("a call takes {} s at least; give --seconds {:.0}", number(least), (6.0 * least).ceil());
             return Ok(Outcome::LeftOut { left_out });
         }
-        let memory = self.args.place.memory.unwrap_or_else(|| self.place.memory());
-        let limits = Limits { seed: self.args.place.seed, memory, batch_tokens: self.args.place.batch_tokens };
-        let workload = Workload::new(model, question, limits);
+        let workload = Workload::new(model, question, self.limits);
         give_memory_back();
         machine::reset_peak_memory();
         let times = measure::<B>(&self.place.device, self.plan.repeats, self.plan.budget, || workload.run(work))?;

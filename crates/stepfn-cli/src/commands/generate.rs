@@ -39,10 +39,11 @@ impl OnBackend for Generate<'_> {
             if window.is_empty() {
                 return results.finish();
             }
-            for Asked { request, place, .. } in window {
+            for Asked { request, spans, place } in window {
                 let written = request.and_then(|request| {
-                    let source = request.source.ok_or_else(|| {
-                        Failure::work("no `source` to write after", "give the prompt or source in the field `source`")
+                    let source = spans.none().and_then(|()| {
+                        let hint = "give the prompt or source in the field `source`";
+                        request.source.ok_or_else(|| Failure::work("no `source` to write after", hint))
                     });
                     let written = source.and_then(|source| {
                         let written = preparer.generate(&source, number).map_err(Failure::from)?;

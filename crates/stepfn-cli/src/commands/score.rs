@@ -82,9 +82,10 @@ fn score_window<B: Backend>(
     let first = options.first_number as usize;
     let mut places = Vec::with_capacity(window.len());
     let mut prepared: Vec<Result<Prepared, Failure>> = Vec::with_capacity(window.len());
-    for (index, Asked { request, place, .. }) in window.into_iter().enumerate() {
+    for (index, Asked { request, spans, place }) in window.into_iter().enumerate() {
         let made = request.and_then(|request| {
-            preparer.prepare(&request, first + index).map_err(|error| located(error.into(), place.as_deref()))
+            let made = spans.none().and_then(|()| Ok(preparer.prepare(&request, first + index)?));
+            made.map_err(|failure| located(failure, place.as_deref()))
         });
         prepared.push(made);
         places.push(place);
