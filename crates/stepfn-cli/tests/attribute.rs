@@ -183,6 +183,7 @@ fn words_and_spans_are_hidden_as_one() {
     let lines: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((done.code, lines.len()), (1, 4), "{done:?}");
     assert_eq!(scores_at(&lines[0], "source", 0), shares);
+    assert_eq!(lines[1]["about"]["parameters"]["source_spans"], json!([[1, 3]]));
     let pair = scores_at(&lines[1], "source", 0);
     let at = |letter: &str| {
         let tokens = lines[1]["source"].as_array().unwrap();

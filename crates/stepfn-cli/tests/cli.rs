@@ -226,6 +226,7 @@ fn lines_of_json_are_scored_and_those_that_fail_leave_the_others_alone() {
         b"{\"targt\": \"t1 t2\"}",
         b"{\"source\": \"t1 t3\", \"target\": \"t1 t2 t3\"}",
         b"{\"target\": \"t1 what t2\"}",
+        b"{\"target\": \"t1 t2\", \"target_spans\": [[0, 2]]}",
         good.as_bytes(),
     ];
     let input = lines.join(&b'\n');
@@ -234,24 +235,25 @@ fn lines_of_json_are_scored_and_those_that_fail_leave_the_others_alone() {
     let done = stepfn(args.iter().copied().chain([file.as_str()]));
     assert_eq!(done.code, 1);
     let results: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(results.len(), 7);
-    assert_eq!(results[0], results[6]);
-    close(&numbers(&results[0]["scores"]["probability"]), &numbers(&results[6]["scores"]["probability"]));
+    assert_eq!(results.len(), 8);
+    assert_eq!(results[0], results[7]);
+    close(&numbers(&results[0]["scores"]["probability"]), &numbers(&results[7]["scores"]["probability"]));
     for (line, says) in [
         (2, "text 1: expected a target of one token or more, found an empty text"),
         (3, "not UTF-8, from byte 15 on"),
         (4, "unknown field `targt`, expected one of `source`, `target`"),
         (5, "after \"t1 t\" they part: the prompt has \"3\", the target \"2 t3\""),
         (6, "tokenizer.json"),
+        (7, "this command hides nothing"),
     ] {
         let error = results[line - 1]["error"].as_str().unwrap();
         assert!(error.contains(&format!("texts.jsonl, line {line}: ")) && error.contains(says), "{error}");
         assert!(done.err.contains(error), "{}", done.err);
     }
-    assert!(done.err.contains("error: 5 of 7 texts failed"), "{}", done.err);
+    assert!(done.err.contains("error: 6 of 8 texts failed"), "{}", done.err);
 
     let piped = stepfn_reading(&input, &[&args[..], &["-"]].concat());
-    assert_eq!((piped.code, piped.out.lines().count()), (1, 7));
+    assert_eq!((piped.code, piped.out.lines().count()), (1, 8));
     assert_eq!(piped.out.lines().next(), done.out.lines().next());
     assert!(piped.err.contains("standard input, line 3: "), "{}", piped.err);
 
