@@ -31,15 +31,16 @@ const MARGINS: [f64; 4] = [52.0, 34.0, 14.0, 42.0];
 /// Told apart by people who see fewer colours too (Okabe & Ito 2008).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
-/// Panels beside each other; white behind them, for pages of any colour.
+/// Panels, two beside each other; white behind them, for pages of any colour.
 pub fn svg(panels: &[Panel]) -> String {
-    let width = WIDTH * panels.len() as f64;
+    let (width, height) = (WIDTH * panels.len().min(2) as f64, HEIGHT * panels.len().div_ceil(2) as f64);
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"11\">\n\
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"11\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
     for (index, panel) in panels.iter().enumerate() {
-        let _ = writeln!(svg, "<g transform=\"translate({} 0)\">{}</g>", index as f64 * WIDTH, drawn(panel));
+        let [x, y] = [(index % 2) as f64 * WIDTH, (index / 2) as f64 * HEIGHT];
+        let _ = writeln!(svg, "<g transform=\"translate({x} {y})\">{}</g>", drawn(panel));
     }
     svg + "</svg>\n"
 }
