@@ -175,8 +175,8 @@ fn files_that_are_no_reports_say_so() {
 fn what_is_typed_wrong_is_answered_with_what_is_right() {
     bench(&["--shape", "gpt2-smal"]).fails(2, "did you mean `gpt2-small`?", "opus-mt-base");
     bench(&["--work", "salience"]).fails(2, "did you mean `saliency`?", "occlusion");
-    bench(&["--length", "1"]).fails(2, "2 or greater", "stepfn bench --help");
-    bench(&["--batch", "0"]).fails(2, "1 or greater", "--help");
+    bench(&["--length", "1"]).fails(2, "a whole number from 2", "stepfn bench --help");
+    bench(&["--batch", "0"]).fails(2, "a whole number from 1", "--help");
     bench(&["--seconds", "-1"]).fails(2, "unexpected argument '-1'", "--help");
     bench(&["--format", "csv"]).fails(2, "invalid value 'csv'", "--help");
     bench(&["--compare", "a.json"]).fails(2, "2", "--help");
