@@ -22,16 +22,6 @@ static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allo
 /// Shape, tokens of the prompt or source, tokens of the target.
 const QUESTIONS: [(&str, usize, usize); 4] =
     [("gpt2-small", 13, 22), ("opus-mt-base", 13, 22), ("gpt2-small", 13, 128), ("gpt2-small", 13, 256)];
-const WORK: [Work; 8] = [
-    Work::Forward,
-    Work::StepScores,
-    Work::Attention,
-    Work::Saliency,
-    Work::InputXGradient,
-    Work::IntegratedGradients,
-    Work::McDropout,
-    Work::Occlusion,
-];
 /// What is measured of long texts, unless something is asked for: the rest would take the peer hours.
 const OF_LONG_TEXTS: [Work; 4] = [Work::Forward, Work::StepScores, Work::Attention, Work::Saliency];
 /// Tokens of the target from which on a text is long.
@@ -91,7 +81,7 @@ fn main() {
             Some(only) => only.split(',').any(|name| name == work.name()),
             None => !(quick || target >= LONG) || OF_LONG_TEXTS.contains(work),
         };
-        for work in WORK.into_iter().filter(wanted) {
+        for work in Work::ALL.into_iter().filter(wanted) {
             let mut pair = || {
                 let ours = seconds(&workload, work);
                 (ours, peer.as_mut().map_or(f64::NAN, |peer| peer.time(work.name(), 1)[0]))

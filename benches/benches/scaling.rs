@@ -4,7 +4,7 @@
 //!
 //! A row whose time would be above `--seconds`, as the last two rows tell, is not measured. Each row of ours is a process of its own, so that its
 //! peak memory is its own; inseq has one process for the rows of a work, whose peak grows with them. Prints Markdown tables with the exponents that fit the
-//! last rows, and draws them.
+//! last rows, and draws them. `--cell=SHAPE,WORK,PROMPT,TARGET,TEXTS` measures one row, and prints it as JSON.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "tables are what this program is for")]
 
@@ -158,7 +158,7 @@ fn child(shape: Shape, work: Work, question: &Question) -> Cell {
     Cell { size: f64::NAN, seconds: number("seconds"), bytes: number("bytes") }
 }
 
-/// What the other process does: the second of two calls.
+/// What the other process does.
 fn measured(cell: &str) -> Value {
     let parts: Vec<&str> = cell.split(',').collect();
     let [shape, work, prompt, target, batch] = parts[..] else { panic!("{cell}: expected five parts") };
@@ -175,16 +175,18 @@ fn measured(cell: &str) -> Value {
         wait::<B>(&Default::default()).expect("the device answers");
         start.elapsed().as_secs_f64()
     };
+    json!({ "seconds": warm(run), "bytes": peak_memory() })
+}
+
+/// Seconds of the second call, or of the first where it is so long that filling caches does not show.
+fn warm(mut run: impl FnMut() -> f64) -> f64 {
     let first = run();
-    // The first call fills caches, which does not show in a long one.
-    let seconds = if first < 10.0 { run() } else { first };
-    json!({ "seconds": seconds, "bytes": peak_memory() })
+    if first < 10.0 { run() } else { first }
 }
 
 fn of_peer(peer: &mut Peer, shape: Shape, work: Work, question: &Question) -> Cell {
     let Question { prompt, target, batch } = question;
     peer.setup(&json!({ "shape": shape.name(), "prompt": prompt, "target": target, "batch": batch }));
-    let first = peer.time(work.name(), 1)[0];
-    let seconds = if first < 10.0 { peer.time(work.name(), 1)[0] } else { first };
+    let seconds = warm(|| peer.time(work.name(), 1)[0]);
     Cell { size: f64::NAN, seconds, bytes: peer.peak_memory() }
 }

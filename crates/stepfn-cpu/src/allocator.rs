@@ -17,7 +17,7 @@ pub use mimalloc::MiMalloc as Allocator;
 /// From now on, memory that was freed stays with the program for an hour, so that it is as large as it ever was. Does nothing where
 /// `MIMALLOC_PURGE_DELAY` is set, which says after how many milliseconds memory goes back to the operating system.
 ///
-/// Call it first thing. What it saves is in the table of `benches/README.md`.
+/// Call it first thing. `benches/README.md` has what it saves.
 pub fn keep_memory() {
     /// `mi_option_purge_delay`, which the bindings don't name.
     const PURGE_DELAY: c_int = 15;
