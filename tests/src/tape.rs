@@ -50,15 +50,15 @@ impl Question {
         }
     }
 
-    /// Rows of the places in the hidden states, text after text.
-    fn rows(&self) -> Vec<usize> {
-        let of_text = |text: usize| self.places.iter().map(move |place| text * self.target.width() + place);
+    /// Rows of the places in the hidden states of texts of so many places, text after text.
+    fn rows(&self, width: usize) -> Vec<usize> {
+        let of_text = |text: usize| self.places.iter().map(move |place| text * width + place);
         (0..self.target.len()).flat_map(of_text).collect()
     }
 
     /// What the logits of each row are weighted with.
     fn weights<B: Backend>(&self, vocab: usize) -> Tensor<B, 2> {
-        let rows = self.rows().len();
+        let rows = self.target.len() * self.places.len();
         let value = |index: usize| (index as f64 * 0.7 + 0.3).sin();
         let values: Vec<f64> = (0..rows * vocab).map(value).collect();
         let data = TensorData::new(values, [rows, vocab]).convert_dtype(self.dtype);
@@ -66,13 +66,19 @@ impl Question {
     }
 
     fn at_rows<B: Backend>(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        Tensor::cat(self.rows().into_iter().map(|row| hidden.clone().slice(row..row + 1)).collect(), 0)
+        let rows = self.rows(hidden.dims()[0] / self.target.len());
+        Tensor::cat(rows.into_iter().map(|row| hidden.clone().slice(row..row + 1)).collect(), 0)
     }
 
     /// Through the tape, all cotangents together.
     fn gradients<B: Backend>(&self, model: &Model<B>, rule: Rule, keep: Keep) -> (InputGradients<B>, [Tape<B>; 2]) {
         let tape = |baseline| model.record(self.input(model, baseline), keep).unwrap();
         let tapes = [tape(false), tape(true)];
+        (self.back(model, rule, &tapes), tapes)
+    }
+
+    /// Back through a tape, with the baseline's beside it.
+    fn back<B: Backend>(&self, model: &Model<B>, rule: Rule, tapes: &[Tape<B>; 2]) -> InputGradients<B> {
         let hidden = tapes.each_ref().map(|tape| self.at_rows(tape.hidden().clone()));
         let weights = self.weights(model.config().vocab_size);
         let (to_hidden, to_input) = match rule {
@@ -81,7 +87,7 @@ impl Question {
             _ => (Rule::Gradient, Rule::Gradient),
         };
         let grad = model.logits_backward(&hidden[0], to_hidden, weights);
-        (model.pull_back(&tapes[0], to_input, grad, &self.places), tapes)
+        model.pull_back(&tapes[0], to_input, grad, &self.places)
     }
 }
 
@@ -111,7 +117,7 @@ pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, to
     let weights = question.weights::<Autodiff<B>>(model.config().vocab_size);
     let (per_text, texts) = (question.places.len(), question.target.len());
     let [mut source, mut target] = [vec![Vec::new(); texts * per_text], vec![Vec::new(); texts * per_text]];
-    for (index, row) in question.rows().into_iter().enumerate() {
+    for (index, row) in question.rows(question.target.width()).into_iter().enumerate() {
         let mut input = question.input(&tracked, false);
         input.target.hidden = input.target.hidden.require_grad();
         let target_leaf = input.target.hidden.clone();
@@ -136,6 +142,35 @@ pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, to
     assert_close(&format!("{what}: computed again"), &values(again.target), &values(ours.target), tolerance);
     if let Some(ours) = ours.source {
         assert_close(&format!("{what}: source"), &values(ours), &source.concat(), tolerance);
+    }
+}
+
+/// Cotangents go back through what a pass left behind of the places that they come from as they do through all of it.
+pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
+    let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
+    for (rule, name, dropout) in [
+        (Rule::Gradient, "gradient", false),
+        (Rule::Gradient, "gradient", true),
+        (Rule::DeepLift { baseline: () }, "DeepLIFT", false),
+        (Rule::AttnLrp, "AttnLRP", false),
+    ] {
+        let question = Question::new(&model, dtype, dropout);
+        let (width, seen) = (question.target.width(), question.places.iter().max().unwrap() + 1);
+        assert!(seen < width);
+        for keep in [Keep::Everything, Keep::Inputs] {
+            let (all, tapes) = question.gradients(&model, rule, keep);
+            let first = question.back(&model, rule, &tapes.map(|tape| tape.first(seen)));
+            let what = format!("{}: {name}, {keep:?}, dropout {dropout}", folder.display());
+            let [rows, size] = all.target.dims();
+            let apart = all.target.reshape([rows / width, width, size]);
+            let unseen = values(apart.clone().slice([0..rows / width, seen..width]).reshape([rows / width, size]));
+            assert!(unseen.iter().all(|&gradient| gradient == 0.0), "{what}: gradients of places that nobody sees");
+            let expected = apart.slice([0..rows / width, 0..seen]).reshape([rows / width * seen, size]);
+            assert_close(&format!("{what}: target"), &values(first.target), &values(expected), tolerance);
+            if let (Some(first), Some(all)) = (first.source, all.source) {
+                assert_close(&format!("{what}: source"), &values(first), &values(all), tolerance);
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::DType;
 use stepfn_tests::models::folders;
-use stepfn_tests::tape::{multipliers_add_up, pulls_back_what_autodiff_does};
+use stepfn_tests::tape::{first_places_are_enough, multipliers_add_up, pulls_back_what_autodiff_does};
 
 type Flex = stepfn_cpu::flex::Backend;
 
@@ -21,6 +21,14 @@ fn fused_gradients_are_too() {
         for dropout in [false, true] {
             pulls_back_what_autodiff_does::<Flex>(&folder, DType::F32, 1e-4, dropout);
         }
+    }
+}
+
+#[test]
+fn cotangents_see_the_places_before_them_alone() {
+    for folder in folders() {
+        first_places_are_enough::<Flex>(&folder, DType::F64, 1e-9);
+        first_places_are_enough::<Flex>(&folder, DType::F32, 1e-4);
     }
 }
 

@@ -211,10 +211,9 @@ impl<'a, B: Backend> Subject<'a, B> {
         steps: &Range<usize>,
     ) -> Result<InputGradients<B>, AttributionError> {
         let Start { tape, rule, grad, noisy } = self.start(variants, rule, steps)?;
-        let places: Vec<usize> = steps.clone().map(|step| step - 1).collect();
-        let mut inputs = self.model.pull_back(&tape, rule.map(|baseline| baseline), grad, &places);
+        let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, variants.count, steps);
         if let Some((samples, tape, grad)) = noisy {
-            let more = self.model.pull_back(&tape, Rule::Gradient, grad, &places);
+            let more = self.pull_back(&tape, Rule::Gradient, grad, samples * variants.count, steps);
             inputs.target = inputs.target + over_samples(more.target, samples);
             inputs.source = match (inputs.source, more.source) {
                 (Some(sum), Some(more)) => Some(sum + over_samples(more, samples)),
@@ -222,6 +221,50 @@ impl<'a, B: Backend> Subject<'a, B> {
             };
         }
         Ok(inputs)
+    }
+
+    /// Pulls derivatives with respect to the hidden states that predict these steps back through passes of so many variants, a few steps at a
+    /// time: these look at no place behind the last of them.
+    fn pull_back(
+        &self,
+        tape: &Tape<B>,
+        rule: Rule<&Tape<B>>,
+        grad: Tensor<B, 2>,
+        variants: usize,
+        steps: &Range<usize>,
+    ) -> InputGradients<B> {
+        let width = self.width(steps);
+        let (mut source, mut target) = (Vec::new(), Vec::new());
+        for few in self.steps_together(variants, steps) {
+            let seen = self.width(&few);
+            let places: Vec<usize> = few.clone().map(|step| step - 1).collect();
+            let grad = of_each_sample(&grad, steps.len(), &(few.start - steps.start..few.end - steps.start));
+            let inputs = match seen == width {
+                true => self.model.pull_back(tape, rule.map(|baseline| *baseline), grad, &places),
+                false => {
+                    let rule = rule.map(|baseline| baseline.first(seen));
+                    self.model.pull_back(&tape.first(seen), rule.map(|baseline| baseline), grad, &places)
+                }
+            };
+            let apart = |x: Tensor<B, 2>| {
+                let [rows, size] = x.dims();
+                x.reshape([variants, few.len(), rows / (variants * few.len()), size])
+            };
+            let mut of_target = vec![apart(inputs.target)];
+            if seen < width {
+                let [_, _, _, size] = of_target[0].dims();
+                let like = (&of_target[0].device(), of_target[0].dtype());
+                of_target.push(Tensor::zeros([variants, few.len(), width - seen, size], like));
+            }
+            target.push(Tensor::cat(of_target, 2));
+            source.extend(inputs.source.map(apart));
+        }
+        let joined = |parts: Vec<Tensor<B, 4>>| {
+            let all = Tensor::cat(parts, 1);
+            let [variants, steps, width, size] = all.dims();
+            all.reshape([variants * steps * width, size])
+        };
+        InputGradients { source: (!source.is_empty()).then(|| joined(source)), target: joined(target) }
     }
 
     /// Shows the attributed function's derivatives at these steps on their way back through each of the decoder's attentions: those of the text
@@ -272,7 +315,7 @@ impl<'a, B: Backend> Subject<'a, B> {
                 found: format!("`{}`, which counts", self.function.name()),
             });
         }
-        let keep = self.keep(variants, steps);
+        let keep = self.keep(variants.count * self.passes(), steps);
         let record = |variants: &Variants<B>, dropout: &Dropout| -> Result<Tape<B>, AttributionError> {
             let batches = self.batches(variants, steps)?;
             Ok(self.model.record(self.model_input(variants, &batches, dropout), keep)?)

@@ -78,7 +78,7 @@ impl HostRows {
 }
 
 /// Whether `B` keeps its tensors in host memory, under automatic differentiation too: that wraps floats, and leaves integers as they are.
-pub(crate) fn is_host<B: Backend>() -> bool {
+pub fn is_host<B: Backend>() -> bool {
     #[cfg(feature = "flex")]
     {
         use core::any::TypeId;

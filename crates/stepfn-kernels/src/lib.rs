@@ -48,6 +48,7 @@ pub mod rotary;
 pub mod softmax;
 
 pub use cotangents::Cotangents;
+pub use host::is_host;
 
 #[cfg(test)]
 mod testing;

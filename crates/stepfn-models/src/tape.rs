@@ -8,7 +8,9 @@ use std::cell::RefCell;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::transformer::{Dropout, Entry, Inside, Keep, Origin, Pass, Rule, StackTape, TokenBatch, WeightGradients};
+use crate::transformer::{
+    Dropout, Entry, Inside, Keep, Origin, Pass, Places, Rule, StackTape, TokenBatch, WeightGradients,
+};
 use crate::{Model, ModelError};
 
 /// What one stack reads.
@@ -52,6 +54,15 @@ impl<B: Backend> Tape<B> {
     /// The decoder's last hidden states, `[texts · width, hidden]`.
     pub fn hidden(&self) -> &Tensor<B, 2> {
         &self.hidden
+    }
+
+    /// What a pass over the first `places` of each target would have left behind. Cotangents of steps that see no others cost less there.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    pub fn first(&self, places: usize) -> Self {
+        let first = self.decoder.places(places);
+        Self { encoder: self.encoder.clone(), decoder: self.decoder.first(&first), hidden: first.of(&self.hidden) }
     }
 
     /// The decoder's residual stream before a block, or behind the last one, `[texts · width, hidden]`.

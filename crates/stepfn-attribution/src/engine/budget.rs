@@ -3,54 +3,99 @@
 use core::ops::Range;
 
 use burn::tensor::backend::Backend;
+use stepfn_kernels::is_host;
 use stepfn_models::transformer::Keep;
 
-use super::{Subject, Variants};
+use super::Subject;
 
 impl<B: Backend> Subject<'_, B> {
-    /// Chunks of steps whose derivatives are taken at once. A chunk touches no position behind its last step, but its forward pass is its own:
-    /// of `T` steps behind `P` tokens, `T / √(2P + T)` chunks cost least. More only where they would not fit.
+    /// Chunks of steps that have a forward pass in common, and whose scores per hidden unit are in memory together.
     pub(crate) fn chunks(&self) -> Vec<Range<usize>> {
-        let (steps, prompt) = (self.text.steps.len(), self.text.steps.start + self.source_width());
-        let cheapest = steps as f64 / ((2 * prompt + steps) as f64).sqrt();
-        let bytes = self.model.config().floats_per_token() * 4 * (self.text.steps.end + self.source_width());
-        let fit = (self.options.memory / 2 / bytes.max(1) / (1 + self.needs().noisy_samples)).max(1);
-        let size = steps.div_ceil((cheapest.round() as usize).max(1)).min(fit);
-        let Range { start, end } = self.text.steps;
-        (start..end).step_by(size).map(|start| start..end.min(start + size)).collect()
+        /// More steps in common save nothing: the pass is a small part of the work.
+        const MOST: usize = 128;
+        let all = self.steps();
+        let size = self.options.memory / 4 / self.bytes_per_step(&all).max(1) / self.passes();
+        in_chunks(all, size.clamp(1, MOST))
+    }
+
+    /// Chunks of steps whose cotangents are on their way through a block together.
+    pub(crate) fn chunks_of_cotangents(&self) -> Vec<Range<usize>> {
+        self.steps_together(self.passes(), &self.steps())
+    }
+
+    /// The steps that go back together through passes of so many variants. They touch no place behind the last of them, but what was recorded of
+    /// the places that they do touch is laid out for them, and the weights are read for them: steps by steps of `s`, `s / 2` places too many
+    /// for each against so many once for all `s`.
+    pub(super) fn steps_together(&self, variants: usize, steps: &Range<usize>) -> Vec<Range<usize>> {
+        /// Rows of a product that take as long as reading the weights; on a device, as starting the kernels of a pass: an estimate.
+        const HOST: f64 = 32.0;
+        const DEVICE: f64 = 1024.0;
+        /// Places that take as long through a block and back as laying out one place.
+        const LAYING_OUT: f64 = 8.0;
+        let weights = if is_host::<B>() { HOST } else { DEVICE };
+        let width = self.width(steps);
+        let laying_out = match self.keep(variants, steps) {
+            // The block runs again.
+            Keep::Inputs => width as f64,
+            // What was recorded of one text lies as it should.
+            Keep::Everything if variants == 1 => 0.0,
+            Keep::Everything => width as f64 / LAYING_OUT,
+        };
+        let cheapest = (2.0 * (weights / variants as f64 + laying_out)).sqrt().round() as usize;
+        let bytes = self.model.config().floats_per_token() * 4 * (width + self.source_width()) * variants;
+        let fit = self.options.memory / 2 / bytes.max(1);
+        in_chunks(steps.clone(), cheapest.min(fit).max(1))
     }
 
     /// How many variants may be differentiated at once at these steps.
     pub(crate) fn derivatives_at_once(&self, steps: &Range<usize>) -> usize {
+        /// Steps on their way through a block, and what their products leave behind.
+        const TOGETHER: usize = 4;
         let tokens = self.width(steps) + self.source_width();
-        let passes = 1 + self.needs().noisy_samples;
-        let bytes = self.model.config().floats_per_token() * 4 * tokens * (steps.len() + 2) * passes;
+        let on_the_way = self.model.config().floats_per_token() * 4 * tokens * TOGETHER;
+        let bytes = (on_the_way + steps.len() * self.bytes_per_step(steps)) * self.passes();
         (self.options.memory / 2 / bytes.max(1)).clamp(1, 256)
+    }
+
+    /// What one step's scores per hidden unit take, and what is made of them.
+    fn bytes_per_step(&self, steps: &Range<usize>) -> usize {
+        const COPIES: usize = 3;
+        (self.width(steps) + self.source_width()) * self.model.config().hidden_size * 4 * COPIES
+    }
+
+    /// Passes of a variant: the one without dropout, and those with.
+    pub(super) fn passes(&self) -> usize {
+        1 + self.needs().noisy_samples
     }
 
     /// How many variants of the text may run at once.
     pub(crate) fn at_once(&self, steps: &Range<usize>) -> usize {
-        let passes = 1 + self.needs().noisy_samples;
         let tokens = self.width(steps) + self.source_width();
         let activations = tokens * self.model.config().floats_per_token() / 2;
-        (self.options.memory / 4 / (passes * activations * 4).max(1)).clamp(1, 4096)
+        (self.options.memory / 4 / (self.passes() * activations * 4).max(1)).clamp(1, 4096)
     }
 
     /// Rows whose logits, and what step functions make of them, fit into a quarter of the memory.
     pub(super) fn row_chunks(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<B> {
         /// Tensors as large as the logits that the derivative of a step function has at once.
         const COPIES: usize = 8;
-        let passes = 1 + self.needs().noisy_samples;
-        let bytes = self.model.config().vocab_size * 4 * COPIES * passes;
+        let bytes = self.model.config().vocab_size * 4 * COPIES * self.passes();
         let at_once = (self.options.memory / 4 / bytes.max(1)).max(1);
         (0..rows).step_by(at_once).map(move |start| start..rows.min(start + at_once))
     }
 
-    pub(super) fn keep(&self, variants: &Variants<B>, steps: &Range<usize>) -> Keep {
+    /// What tapes keep of so many variants, in all passes.
+    pub(super) fn keep(&self, variants: usize, steps: &Range<usize>) -> Keep {
         let config = self.model.config();
         let layers = config.decoder.n_layers.max(config.encoder.as_ref().map_or(0, |stack| stack.n_layers));
-        let tokens = variants.count * (self.width(steps) + self.source_width()) * (1 + self.needs().noisy_samples);
+        let tokens = variants * (self.width(steps) + self.source_width());
         let bytes = tokens * config.floats_per_token() * layers * 4;
         if bytes > self.options.memory / 2 { Keep::Inputs } else { Keep::Everything }
     }
+}
+
+/// `steps`, so many at a time.
+fn in_chunks(steps: Range<usize>, size: usize) -> Vec<Range<usize>> {
+    let Range { start, end } = steps;
+    (start..end).step_by(size).map(|start| start..end.min(start + size)).collect()
 }

@@ -15,7 +15,7 @@ pub(super) fn by_chunks<B: Backend>(
     mut each: impl FnMut(&Range<usize>) -> Result<Piece<B>, AttributionError>,
 ) -> Result<Found, AttributionError> {
     let raw = subject.options.raw;
-    pieces(subject, |steps| {
+    pieces(subject, subject.chunks(), |steps| {
         let Piece { source, target, deltas } = each(steps)?;
         let size = source.as_ref().or(target.as_ref()).map_or(1, |scores| scores.dims()[1]);
         let reduce = |x: Tensor<B, 2>| if raw { x } else { x.powi_scalar(2).sum_dim(1).sqrt() };
@@ -27,10 +27,10 @@ pub(super) fn by_chunks<B: Backend>(
 /// Scores of all steps, made chunk by chunk by `each`, with the axes that they have beyond token and step.
 pub(super) fn pieces<B: Backend>(
     subject: &Subject<'_, B>,
+    chunks: Vec<Range<usize>>,
     mut each: impl FnMut(&Range<usize>) -> Result<(Piece<B>, Vec<(Axis, usize)>), AttributionError>,
 ) -> Result<Found, AttributionError> {
     let mut grid: Option<Grid> = None;
-    let chunks = subject.chunks();
     // The longest chunk first: a run that does not fit fails at its start.
     for (done, steps) in chunks.iter().rev().enumerate() {
         let (piece, inner) = each(steps)?;

@@ -16,7 +16,7 @@ use stepfn_kernels::rotary::{Rotation, rotate};
 
 use super::Linear;
 use super::norm::Norm;
-use super::rows::Rows;
+use super::rows::{First, Places};
 use super::rules::{Rule, Saved};
 use crate::ModelError;
 use crate::config::{AttentionConfig, NormConfig};
@@ -76,6 +76,16 @@ impl<B: Backend> KeyValues<B> {
         Self { keys: part(&self.keys), values: part(&self.values), unnormalized: None }
     }
 
+    /// The first places of each text.
+    fn first(&self, first: &First<B>) -> Self {
+        let part = |tensor: &Tensor<B, 3>| {
+            let [texts, _, size] = tensor.dims();
+            first.of(&packed(tensor)).reshape([texts, first.len(), size])
+        };
+        let unnormalized = first.of_optional(&self.unnormalized);
+        Self { keys: part(&self.keys), values: part(&self.values), unnormalized }
+    }
+
     /// Those of texts `parents`.
     pub(crate) fn select(&self, parents: &Tensor<B, 1, Int>) -> Self {
         let select = |tensor: &Tensor<B, 3>| tensor.clone().select(0, parents.clone());
@@ -108,13 +118,20 @@ pub(crate) struct AttentionTape<B: Backend> {
 
 impl<B: Backend> AttentionTape<B> {
     /// Some of the queries.
-    pub(crate) fn rows(&self, rows: &Rows<B>) -> Self {
+    pub(crate) fn rows(&self, rows: &impl Places<B>) -> Self {
         Self {
             query: rows.of(&self.query),
             unnormalized_query: rows.of_optional(&self.unnormalized_query),
             seen: self.seen.clone(),
             dropout: self.dropout.clone().map(|dropout| rows.of_queries(dropout)),
         }
+    }
+
+    /// Of attention to the text itself, the first places of each text.
+    pub(crate) fn first(&self, first: &First<B>) -> Self {
+        let Self { query, unnormalized_query, dropout, .. } = self.rows(first);
+        let dropout = dropout.map(|dropout| dropout.slice_dim(3, 0..first.len()));
+        Self { query, unnormalized_query, seen: self.seen.first(first), dropout }
     }
 
     /// What was looked at.

@@ -11,7 +11,7 @@ use super::attention::{Attention, AttentionTape, KeyValues, Sight, View};
 use super::dropout::Masks;
 use super::feed_forward::{FeedForward, FeedForwardTape};
 use super::norm::Norm;
-use super::rows::Rows;
+use super::rows::{First, Places, Rows};
 use super::rules::{Saved, scaled};
 use super::tables::Tables;
 use crate::ModelError;
@@ -85,7 +85,7 @@ struct BranchTape<B: Backend, T> {
 }
 
 impl<B: Backend, T> BranchTape<B, T> {
-    fn rows(&self, rows: &Rows<B>, body: impl FnOnce(&T) -> T) -> Self {
+    fn rows(&self, rows: &impl Places<B>, body: impl FnOnce(&T) -> T) -> Self {
         Self {
             x: rows.of(&self.x),
             unnormalized: rows.of_optional(&self.unnormalized),
@@ -107,6 +107,15 @@ impl<B: Backend> BlockTape<B> {
             self_attention: attention(&self.self_attention),
             cross_attention: self.cross_attention.as_ref().map(attention),
             feed_forward: self.feed_forward.rows(rows, |body| body.rows(rows)),
+        }
+    }
+
+    /// The first places of each text.
+    pub(crate) fn first(&self, first: &First<B>) -> Self {
+        Self {
+            self_attention: self.self_attention.rows(first, |body| body.first(first)),
+            cross_attention: self.cross_attention.as_ref().map(|branch| branch.rows(first, |body| body.rows(first))),
+            feed_forward: self.feed_forward.rows(first, |body| body.rows(first)),
         }
     }
 }

@@ -5,7 +5,7 @@ use stepfn_kernels::Cotangents;
 use stepfn_kernels::activation::{activate, activate_backward, gated, gated_backward};
 
 use super::Linear;
-use super::rows::Rows;
+use super::rows::Places;
 use super::rules::{Rule, Saved, scaled, slope};
 use crate::ModelError;
 use crate::config::{Activation, FeedForwardConfig};
@@ -30,7 +30,7 @@ pub(crate) struct FeedForwardTape<B: Backend> {
 
 impl<B: Backend> FeedForwardTape<B> {
     /// Some rows of it.
-    pub(crate) fn rows(&self, rows: &Rows<B>) -> Self {
+    pub(crate) fn rows(&self, rows: &impl Places<B>) -> Self {
         Self { gate: rows.of_optional(&self.gate), up: rows.of(&self.up), mask: rows.of_optional(&self.mask) }
     }
 }
@@ -138,7 +138,7 @@ impl ActivationBackward for Activation {
 
     fn ratio<B: Backend>(self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
-            Activation::Relu => x.greater_elem(0.0).float(),
+            Activation::Relu => x.clone().greater_elem(0.0).float().cast(x.dtype()),
             Activation::Silu => activation::sigmoid(x),
             Activation::GeluQuick => activation::sigmoid(x.mul_scalar(1.702)),
             // Both are x times a distribution function, which is φ(x)/x wherever that can be computed, and ½ at 0.

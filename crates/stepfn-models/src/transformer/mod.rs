@@ -27,4 +27,5 @@ pub use tape::{Entry, Keep, Origin, StackTape};
 pub use tokens::{PaddingSide, TokenBatch};
 
 pub(crate) use linear::Linear;
+pub(crate) use rows::Places;
 pub(crate) use rules::slope;

@@ -1,8 +1,68 @@
-//! Single rows of saved activations: those of the places that cotangents start from.
+//! Some rows of saved activations: those of the places that cotangents start from, or of the first places of every text.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use super::tokens::indices;
+
+/// Some places of each text, the same in all texts of a batch.
+pub(crate) trait Places<B: Backend> {
+    /// Which they are.
+    fn places(&self) -> &[usize];
+
+    /// Their rows of something saved.
+    ///
+    /// # Shapes
+    /// - `saved`: `[texts · width, size]`
+    /// - result: `[texts · places, size]`
+    fn of(&self, saved: &Tensor<B, 2>) -> Tensor<B, 2>;
+
+    /// Their rows of something that may not have been saved.
+    fn of_optional(&self, saved: &Option<Tensor<B, 2>>) -> Option<Tensor<B, 2>> {
+        saved.as_ref().map(|saved| self.of(saved))
+    }
+
+    /// Their rows among the queries of something broadcast over `[texts, heads, queries, keys]`.
+    fn of_queries(&self, x: Tensor<B, 4>) -> Tensor<B, 4>;
+}
+
+/// The first places of each text: all that a step sees.
+#[derive(Debug, Clone)]
+pub(crate) struct First<B: Backend> {
+    places: Vec<usize>,
+    /// Rows of `[texts · width]`, of several texts: those of one lie together.
+    saved: Option<Tensor<B, 1, Int>>,
+}
+
+impl<B: Backend> First<B> {
+    /// The first `places` in texts of `width` places.
+    pub(crate) fn new(places: usize, texts: usize, width: usize, device: &B::Device) -> Self {
+        let rows = (0..texts).flat_map(|text| (0..places).map(move |place| (text * width + place) as i32));
+        let saved = (texts > 1).then(|| indices(rows.collect(), device));
+        Self { places: (0..places).collect(), saved }
+    }
+
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+}
+
+impl<B: Backend> Places<B> for First<B> {
+    fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    fn of(&self, saved: &Tensor<B, 2>) -> Tensor<B, 2> {
+        match &self.saved {
+            Some(rows) => saved.clone().select(0, rows.clone()),
+            None => saved.clone().slice(0..self.len()),
+        }
+    }
+
+    fn of_queries(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        if x.dims()[2] == 1 { x } else { x.slice_dim(2, 0..self.len()) }
+    }
+}
 
 /// One place of a text for each cotangent, the same in all texts of a batch.
 #[derive(Debug, Clone)]
@@ -26,35 +86,6 @@ impl<B: Backend> Rows<B> {
         Self { places: places.to_vec(), width, saved: indices(saved, device), spread: indices(spread, device) }
     }
 
-    /// The place of each cotangent.
-    pub(crate) fn places(&self) -> &[usize] {
-        &self.places
-    }
-
-    /// Those rows of something saved.
-    ///
-    /// # Shapes
-    /// - `saved`: `[texts · width, size]`
-    /// - result: `[texts · cotangents, size]`
-    pub(crate) fn of(&self, saved: &Tensor<B, 2>) -> Tensor<B, 2> {
-        saved.clone().select(0, self.saved.clone())
-    }
-
-    /// Those rows of something that may not have been saved.
-    pub(crate) fn of_optional(&self, saved: &Option<Tensor<B, 2>>) -> Option<Tensor<B, 2>> {
-        saved.as_ref().map(|saved| self.of(saved))
-    }
-
-    /// The rows of each text's queries in something broadcast over `[texts, heads, queries, keys]`.
-    pub(crate) fn of_queries(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        if x.dims()[2] == 1 {
-            return x;
-        }
-        let places = self.places.iter().map(|&place| place as i32).collect();
-        let places = indices(places, &x.device());
-        x.select(2, places)
-    }
-
     /// Adds rows to those of all places.
     ///
     /// # Shapes
@@ -73,5 +104,24 @@ impl<B: Backend> Rows<B> {
         let [rows, size] = own.dims();
         let zeros = Tensor::zeros([rows * self.width, size], (&own.device(), own.dtype()));
         self.add_to(zeros, own)
+    }
+}
+
+impl<B: Backend> Places<B> for Rows<B> {
+    fn places(&self) -> &[usize] {
+        &self.places
+    }
+
+    fn of(&self, saved: &Tensor<B, 2>) -> Tensor<B, 2> {
+        saved.clone().select(0, self.saved.clone())
+    }
+
+    fn of_queries(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
+        if x.dims()[2] == 1 {
+            return x;
+        }
+        let places = self.places.iter().map(|&place| place as i32).collect();
+        let places = indices(places, &x.device());
+        x.select(2, places)
     }
 }

@@ -6,7 +6,7 @@ use stepfn_kernels::rotary::Rotation;
 
 use super::TokenBatch;
 use super::positions::{self, Buckets};
-use super::rows::Rows;
+use super::rows::{First, Places, Rows};
 use crate::config::{Positions, StackConfig};
 
 /// The tables of one stack for one batch.
@@ -77,8 +77,20 @@ impl<B: Backend> Tables<B> {
 
     /// The tables of single queries.
     pub(crate) fn rows(&self, rows: &Rows<B>, device: &B::Device) -> Self {
-        let visible = |visible: &Visible<B>| {
-            let (texts, keys) = (visible.texts(), visible.keys());
+        self.at(rows, self.windows[0].1.keys(), device)
+    }
+
+    /// The tables of the first places of each text.
+    pub(crate) fn first(&self, first: &First<B>, device: &B::Device) -> Self {
+        let tables = self.at(first, first.len(), device);
+        let narrow = |bias: Tensor<B, 4>| bias.slice_dim(3, 0..first.len());
+        Self { bias: tables.bias.map(narrow), ..tables }
+    }
+
+    /// The tables of some places as queries, where a text has so many places to look at.
+    fn at(&self, rows: &impl Places<B>, width: usize, device: &B::Device) -> Self {
+        let visible = |visible: &Visible<B>, keys: usize| {
+            let texts = visible.texts();
             let of_text = |text: usize| rows.places().iter().map(move |&place| visible.range(text, place));
             let ranges = (0..texts).flat_map(of_text).map(|range| range.start as u32..range.end as u32).collect();
             Visible::new(ranges, texts, rows.places().len(), keys, device)
@@ -89,8 +101,8 @@ impl<B: Backend> Tables<B> {
                 .as_ref()
                 .map(|rotation| Rotation { cos: rows.of(&rotation.cos), sin: rows.of(&rotation.sin) }),
             bias: self.bias.clone().map(|bias| rows.of_queries(bias)),
-            windows: self.windows.iter().map(|(window, own)| (*window, visible(own))).collect(),
-            memory: self.memory.as_ref().map(visible),
+            windows: self.windows.iter().map(|(window, own)| (*window, visible(own, width))).collect(),
+            memory: self.memory.as_ref().map(|memory| visible(memory, memory.keys())),
         }
     }
 }

@@ -6,6 +6,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 
 use super::block::BlockTape;
+use super::rows::{First, Places};
 use super::tables::Tables;
 use super::{Dropout, TokenBatch};
 
@@ -70,6 +71,31 @@ pub struct StackTape<B: Backend> {
 }
 
 impl<B: Backend> StackTape<B> {
+    /// The first places of each text.
+    pub(crate) fn places(&self, places: usize) -> First<B> {
+        First::new(places, self.batch.len(), self.batch.width(), &self.unnormalized.device())
+    }
+
+    /// What a pass over these places alone would have left behind: in causal order they know of no others.
+    pub(crate) fn first(&self, first: &First<B>) -> Self {
+        let layer = |layer: &LayerTape<B>| match layer {
+            LayerTape::Input(x) => LayerTape::Input(first.of(x)),
+            LayerTape::Whole(inside) => LayerTape::Whole(Box::new(inside.first(first))),
+        };
+        Self {
+            batch: self.batch.first(first.len()),
+            memory: self.memory.clone(),
+            dropout: self.dropout.clone(),
+            entry: self.entry,
+            tables: self.tables.first(first, &self.unnormalized.device()),
+            before_norm: first.of_optional(&self.before_norm),
+            embedding_mask: first.of_optional(&self.embedding_mask),
+            layers: self.layers.iter().map(layer).collect(),
+            unnormalized: first.of(&self.unnormalized),
+            last_mask: first.of_optional(&self.last_mask),
+        }
+    }
+
     /// The residual stream before a block, or behind the last.
     pub(crate) fn residual(&self, layer: usize) -> Tensor<B, 2> {
         match self.layers.get(layer - self.entry.layer()) {

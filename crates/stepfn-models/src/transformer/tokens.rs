@@ -93,6 +93,13 @@ impl TokenBatch {
         indices(self.map(places, id), device)
     }
 
+    /// What stands in the first `places` of every text; of a text that is padded before, maybe nothing.
+    pub(crate) fn first(&self, places: usize) -> Self {
+        let kept = |text: usize| places.saturating_sub(self.start(text)).min(self.texts[text].len());
+        let texts = (0..self.len()).map(|text| self.texts[text][..kept(text)].to_vec()).collect();
+        Self { texts, width: places, side: self.side }
+    }
+
     /// The first text so many times.
     pub(crate) fn repeated(&self, times: usize) -> Self {
         Self { texts: vec![self.texts[0].clone(); times], width: self.width, side: self.side }

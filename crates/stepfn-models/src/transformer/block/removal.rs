@@ -7,7 +7,7 @@ use super::{AttentionTape, Block, BlockTape, Branch, BranchTape};
 use crate::config::Residual;
 use crate::transformer::attention::{Attention, Removals, View};
 use crate::transformer::inside::AttentionKind;
-use crate::transformer::rows::Rows;
+use crate::transformer::rows::{Places, Rows};
 
 /// Values taken away from a block's attention at single queries of one text.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use super::Stack;
 use crate::transformer::attention::{Sight, Watch, Watched};
 use crate::transformer::block::{BlockTape, Sights};
 use crate::transformer::inside::AttentionKind;
-use crate::transformer::rows::Rows;
+use crate::transformer::rows::{Places, Rows};
 use crate::transformer::rules::{Rule, Saved, scaled};
 use crate::transformer::tape::{Entry, LayerTape, Origin, StackTape};
 
