@@ -39,7 +39,7 @@ mod fused {
 
     use crate::host::HostRows;
     use crate::host::flex::{self, Strided};
-    use crate::product::{Before, Divided, Matrix, MatrixMut, product, product_on_all_cores};
+    use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product, product_on_all_cores};
 
     /// Multiplications from which on more than one core is faster.
     const PARALLEL_MIN: usize = 1 << 21;
@@ -50,6 +50,8 @@ mod fused {
     const COLLIDING: usize = 512;
     /// Rows and columns that are turned at a time: a cache line of each.
     const TILE: usize = 16;
+    /// Elements of a weight that are turned at a time: what stays in the caches, and wide enough that `x` is not laid out too often.
+    const NEAR: usize = 1 << 19;
 
     pub(super) fn linear<B: Backend>(
         x: &Tensor<B, 2>,
@@ -73,10 +75,7 @@ mod fused {
         let few = rows > 1 && rows * (inputs + outputs) <= inputs * outputs;
         let y = match (transposed, few) {
             (true, true) => few_rows(x, weight, bias, parallel),
-            (true, false) if rows > 1 && inputs % COLLIDING == 0 => {
-                let turned = turned(weight.transposed(), outputs, None, parallel);
-                all_rows(x, Matrix::new(&turned, [inputs, outputs], [outputs, 1]), bias, parallel)
-            }
+            (true, false) if rows > 1 && inputs % COLLIDING == 0 => by_parts(x, weight, bias, parallel),
             _ => all_rows(x, weight, bias, parallel),
         };
         Some(flex::made(y, [rows, outputs]))
@@ -109,6 +108,33 @@ mod fused {
         y
     }
 
+    /// `y = x W + b` where the rows of `Wᵀ` lie one after the other, and are turned part by part.
+    fn by_parts(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+        let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
+        let mut y = repeated(bias, rows, outputs);
+        let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
+        let tasks = if parallel { rayon::current_num_threads() } else { 1 };
+        let each = outputs.div_ceil(tasks).min(NEAR / inputs).max(1).next_multiple_of(TILE);
+        let blocks = Blocks::new(&mut y, outputs);
+        let of_part = |near: &mut Vec<f32>, part: usize| {
+            let columns = part * each..outputs.min((part + 1) * each);
+            let (width, rows_of_part) = (columns.len(), weight.transposed().block(columns.clone(), 0..inputs));
+            near.resize(inputs * width, 0.0);
+            near.chunks_mut(TILE * width).enumerate().for_each(|tiles| turn(rows_of_part, tiles, width, None));
+            // SAFETY: no other part has these columns.
+            #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
+            let mut target = unsafe { blocks.block(0..rows, columns) };
+            product(&mut target, before, 1.0, x, Matrix::new(near, [inputs, width], [width, 1]));
+        };
+        let parts = (0..outputs.div_ceil(each)).into_par_iter();
+        if parallel {
+            parts.with_max_len(1).for_each_init(Vec::new, of_part);
+        } else {
+            parts.with_min_len(outputs).for_each_init(Vec::new, of_part);
+        }
+        y
+    }
+
     /// `y = (Wᵀ xᵀ)ᵀ + b` where the rows of `Wᵀ` lie one after the other.
     fn few_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
@@ -123,35 +149,38 @@ mod fused {
 
     /// `[rows, columns]` as `columns` rows of `width` elements, the rest of which is 0; plus a number for each row.
     fn turned(from: Matrix, width: usize, plus: Option<&[f32]>, parallel: bool) -> Vec<f32> {
-        let ([rows, columns], [stride, step]) = (from.size(), from.strides());
+        let columns = from.size()[1];
         let mut to = vec![0.0; columns * width];
-        let of_tiles = |(first, tiles): (usize, &mut [f32])| {
-            let (first, across) = (first * TILE, tiles.len() / width);
-            for start in (0..rows).step_by(TILE) {
-                let down = TILE.min(rows - start);
-                let mut tile = [[0.0; TILE]; TILE];
-                for (row, tile) in (start..).zip(&mut tile[..down]) {
-                    let plus = plus.map_or(0.0, |plus| plus[row]);
-                    let from = &from.data()[row * stride + first * step..];
-                    if step == 1 && across == TILE {
-                        *tile = core::array::from_fn(|column| from[column] + plus);
-                    } else {
-                        tile[..across].iter_mut().enumerate().for_each(|(column, to)| *to = from[column * step] + plus);
-                    }
-                }
-                for (column, to) in tiles.chunks_exact_mut(width).enumerate() {
-                    let to = &mut to[start..start + down];
-                    if let Ok(to) = <&mut [f32; TILE]>::try_from(&mut *to) {
-                        *to = core::array::from_fn(|row| tile[row][column]);
-                    } else {
-                        to.iter_mut().enumerate().for_each(|(row, to)| *to = tile[row][column]);
-                    }
+        let tiles = to.par_chunks_mut(TILE * width).enumerate();
+        tiles.with_min_len(if parallel { 1 } else { columns }).for_each(|tiles| turn(from, tiles, width, plus));
+        to
+    }
+
+    /// One column of tiles for [`turned`], by number.
+    fn turn(from: Matrix, (number, tiles): (usize, &mut [f32]), width: usize, plus: Option<&[f32]>) {
+        let (rows, [stride, step]) = (from.size()[0], from.strides());
+        let (first, across) = (number * TILE, tiles.len() / width);
+        for start in (0..rows).step_by(TILE) {
+            let down = TILE.min(rows - start);
+            let mut tile = [[0.0; TILE]; TILE];
+            for (row, tile) in (start..).zip(&mut tile[..down]) {
+                let plus = plus.map_or(0.0, |plus| plus[row]);
+                let from = &from.data()[row * stride + first * step..];
+                if step == 1 && across == TILE {
+                    *tile = core::array::from_fn(|column| from[column] + plus);
+                } else {
+                    tile[..across].iter_mut().enumerate().for_each(|(column, to)| *to = from[column * step] + plus);
                 }
             }
-        };
-        let tiles = to.par_chunks_mut(TILE * width).enumerate();
-        tiles.with_min_len(if parallel { 1 } else { columns }).for_each(of_tiles);
-        to
+            for (column, to) in tiles.chunks_exact_mut(width).enumerate() {
+                let to = &mut to[start..start + down];
+                if let Ok(to) = <&mut [f32; TILE]>::try_from(&mut *to) {
+                    *to = core::array::from_fn(|row| tile[row][column]);
+                } else {
+                    to.iter_mut().enumerate().for_each(|(row, to)| *to = tile[row][column]);
+                }
+            }
+        }
     }
 }
 
