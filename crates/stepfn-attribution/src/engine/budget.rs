@@ -18,31 +18,37 @@ impl<B: Backend> Subject<'_, B> {
         in_chunks(all, size.clamp(1, MOST))
     }
 
-    /// Chunks of steps whose cotangents are on their way through a block together.
-    pub(crate) fn chunks_of_cotangents(&self) -> Vec<Range<usize>> {
-        self.steps_together(self.passes(), &self.steps())
+    /// Chunks of steps that have forward passes of their own.
+    pub(crate) fn chunks_of_their_own(&self) -> Vec<Range<usize>> {
+        let all = self.steps();
+        let width = self.width(&all);
+        self.cheapest_chunks(self.passes(), &all, width as f64)
     }
 
-    /// The steps that go back together through passes of so many variants. They touch no place behind the last of them, but what was recorded of
-    /// the places that they do touch is laid out for them, and the weights are read for them: steps by steps of `s`, `s / 2` places too many
-    /// for each against so many once for all `s`.
+    /// Chunks of these steps whose cotangents go back together, through what passes of so many variants left behind.
     pub(super) fn steps_together(&self, variants: usize, steps: &Range<usize>) -> Vec<Range<usize>> {
-        /// Rows of a product that take as long as reading the weights; on a device, as starting the kernels of a pass: an estimate.
+        /// Places of a tape that are cut out in the time that one goes back.
+        const CUT_OUT: f64 = 8.0;
+        let width = self.width(steps) as f64;
+        let cutting = match self.keep(variants, steps) {
+            // Blocks run again.
+            Keep::Inputs => width,
+            // The first places of the only text are already where they should be.
+            Keep::Everything if variants == 1 => 0.0,
+            Keep::Everything => width / CUT_OUT,
+        };
+        self.cheapest_chunks(variants, steps, cutting)
+    }
+
+    /// Chunks of `√(2c)` steps if they fit: each step carries half a chunk of places in vain, and a chunk costs what `c` places do, for reading the
+    /// weights and for what comes with a chunk, `own`, of each variant.
+    fn cheapest_chunks(&self, variants: usize, steps: &Range<usize>, own: f64) -> Vec<Range<usize>> {
+        /// Rows of a product that take as long as reading the weights; on a device, as starting all kernels of a pass (an estimate).
         const HOST: f64 = 32.0;
         const DEVICE: f64 = 1024.0;
-        /// Places that take as long through a block and back as laying out one place.
-        const LAYING_OUT: f64 = 8.0;
         let weights = if is_host::<B>() { HOST } else { DEVICE };
-        let width = self.width(steps);
-        let laying_out = match self.keep(variants, steps) {
-            // The block runs again.
-            Keep::Inputs => width as f64,
-            // What was recorded of one text lies as it should.
-            Keep::Everything if variants == 1 => 0.0,
-            Keep::Everything => width as f64 / LAYING_OUT,
-        };
-        let cheapest = (2.0 * (weights / variants as f64 + laying_out)).sqrt().round() as usize;
-        let bytes = self.model.config().floats_per_token() * 4 * (width + self.source_width()) * variants;
+        let cheapest = (2.0 * (weights / variants as f64 + own)).sqrt().round() as usize;
+        let bytes = self.model.config().floats_per_token() * 4 * (self.width(steps) + self.source_width()) * variants;
         let fit = self.options.memory / 2 / bytes.max(1);
         in_chunks(steps.clone(), cheapest.min(fit).max(1))
     }

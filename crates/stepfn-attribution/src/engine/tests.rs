@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::tensor::DType;
 use serde_json::{Value, json};
+use stepfn_models::transformer::Rule;
 
 use super::*;
 use crate::Registries;

@@ -39,7 +39,7 @@ impl Attribute for GradXAttention {
             true => vec![(Axis::Layer, layers.len()), (Axis::Head, heads.len())],
             false => Vec::new(),
         };
-        pieces(subject, subject.chunks_of_cotangents(), |steps| {
+        pieces(subject, subject.chunks_of_their_own(), |steps| {
             let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
             subject.weight_gradients(steps, &mut |gradients: WeightGradients<'_, B>| {
                 let found = match gradients.kind() {
