@@ -120,7 +120,7 @@ impl OnBackend for Bench<'_> {
             None => None,
         };
         let names = match &real {
-            Some(loaded) => vec![loaded.name.clone()],
+            Some(loaded) => vec![title(&loaded.name)],
             None => plan.shapes.iter().map(|shape| shape.name().to_owned()).collect(),
         };
         let host = if place.backend == "cpu" { Memory::Host } else { Memory::Device };
@@ -383,4 +383,12 @@ fn table(comparison: &Comparison) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     let note = format!("ms: the median call; ×: times as fast as {}\n", names[0]);
     format!("{}{note}\n{}", abouts.collect::<String>(), aligned(&header, &rows))
+}
+
+/// What a model is called in a report: of a path the last part, for on another machine the same model lies elsewhere.
+fn title(name: &str) -> String {
+    let path = Path::new(name).canonicalize().ok();
+    path.as_deref()
+        .and_then(Path::file_name)
+        .map_or_else(|| name.to_owned(), |last| last.to_string_lossy().into_owned())
 }
