@@ -73,29 +73,35 @@ fn measure_g2p(arguments: &Arguments) -> Outcome<()> {
 fn measure_verse(arguments: &Arguments) -> Outcome<()> {
     let (model, tokenizer) = load(arguments, stepfn_zoo::verse())?;
     let chapters = verses::chapters(&arguments.path("bible", "target/verse/bible.txt")?)?;
-    let (mut learned, mut held_out) = (vec![], vec![]);
-    for chapter in &chapters {
-        let tokens = verses::tokens(&tokenizer, chapter)?;
-        if verses::is_held_out(chapter) { held_out.push(tokens) } else { learned.push(tokens) }
-    }
+    let (held_out, learned): (Vec<_>, Vec<_>) = chapters.iter().partition(|chapter| verses::is_held_out(chapter));
+    let tokens = |chapters: &[&verses::Chapter]| -> Outcome<Vec<Vec<Vec<u32>>>> {
+        chapters.iter().map(|chapter| verses::tokens(&tokenizer, chapter)).collect()
+    };
     let whole =
         |chapters: &[Vec<Vec<u32>>]| -> Vec<Vec<u32>> { chapters.iter().map(|verses| verses.concat()).collect() };
-    let trigram = Trigram::new(whole(&learned).iter().map(Vec::as_slice), tokenizer.vocab_size());
-    let baseline = trigram.mean_surprisal(whole(&held_out).iter().map(Vec::as_slice)).exp();
-    let windows: Vec<_> = held_out.iter().flat_map(|verses| windows(verses, 0)).collect();
-    let (surprisal, count) = verses::mean_surprisal(&model, &windows)?;
-    println!("verse, {} held-out chapters, {count} tokens:", held_out.len());
-    println!("  perplexity {:.2}; of a trigram model with Kneser-Ney smoothing {baseline:.2}", surprisal.exp());
+    let learned = whole(&tokens(&learned)?);
+    let trigram = Trigram::new(learned.iter().map(Vec::as_slice), tokenizer.vocab_size());
+    let report = |what: &str, chapters: &[&verses::Chapter]| -> Outcome<()> {
+        let tokens = tokens(chapters)?;
+        let baseline = trigram.mean_surprisal(whole(&tokens).iter().map(Vec::as_slice)).exp();
+        let windows: Vec<_> = tokens.iter().flat_map(|verses| windows(verses, 0)).collect();
+        let (surprisal, count) = verses::mean_surprisal(&model, &windows)?;
+        println!("verse, {} {what} chapters, {count} tokens:", chapters.len());
+        println!("  perplexity {:.2}; of a trigram model with Kneser-Ney smoothing {baseline:.2}", surprisal.exp());
+        Ok(())
+    };
+    report("held-out", &held_out)?;
+    let sampled = held_out.iter().step_by(held_out.len() / SAMPLED_CHAPTERS).take(SAMPLED_CHAPTERS).copied();
+    let sampled: Vec<_> = sampled.collect();
+    report("sampled", &sampled)?;
     let samples: String = arguments.get("samples", String::new())?;
     if !samples.is_empty() {
-        let held_out: Vec<_> = chapters.iter().filter(|chapter| verses::is_held_out(chapter)).collect();
-        let sampled = held_out.iter().step_by(held_out.len() / SAMPLED_CHAPTERS).take(SAMPLED_CHAPTERS);
         let text = |chapter: &&verses::Chapter| {
             let verse = |(number, verse): (usize, &String)| format!("  {} {verse}\n", number + 1);
             let verses: String = chapter.verses.iter().enumerate().map(verse).collect();
             format!("\n{}\n\n{verses}", chapter.name)
         };
-        fs::write(format!("{samples}/held_out.txt"), sampled.map(text).collect::<String>())?;
+        fs::write(format!("{samples}/held_out.txt"), sampled.iter().map(text).collect::<String>())?;
     }
     Ok(())
 }

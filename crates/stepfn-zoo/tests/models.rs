@@ -94,15 +94,15 @@ fn pronunciations_of_held_out_words_are_as_good_as_the_card_says() {
 
 #[test]
 fn held_out_chapters_are_less_surprising_than_to_a_trigram() {
-    /// Of the trigram model, on all held-out chapters.
-    const TRIGRAM: f64 = 28.72;
+    /// Of the trigram model, on these chapters, as `--example measure` says.
+    const TRIGRAM: f64 = 32.38;
     let (model, tokenizer) = load(stepfn_zoo::verse());
     let chapters = verses::chapters(&sample("held_out.txt")).unwrap();
     assert!(chapters.len() >= 6 && chapters.iter().all(verses::is_held_out), "a chapter of the sample was learned");
     let tokens = chapters.iter().map(|chapter| verses::tokens(&tokenizer, chapter).unwrap());
     let windows: Vec<_> = tokens.flat_map(|verses| verses::windows(&verses, 0)).collect();
     let (surprisal, _) = verses::mean_surprisal(&model, &windows).unwrap();
-    assert!(surprisal.exp() < 0.95 * TRIGRAM, "perplexity {}", surprisal.exp());
+    assert!(surprisal.exp() < 0.75 * TRIGRAM, "perplexity {}", surprisal.exp());
 }
 
 #[test]
