@@ -1,31 +1,18 @@
 """Forward passes of transformers: the other side of an interleaved benchmark.
 
-Speaks JSON, one object per line. First it says
-{"torch": version, "transformers": version, "threads": n, "device": name}; then it answers
+Speaks as serve.py says, of a setup such as
 
-    {"setup": {"shape": "gpt2-small", "batch": B, "length": N}}  with {"ok": true}
-    {"time": "last", "repeats": k}                               with {"seconds": [k floats]}
-
-and anything it cannot do with {"error": "..."}. It ends with its input. Threads: STEPFN_THREADS, default 2;
-device: STEPFN_DEVICE, default cpu. There is no warm-up: the first repeats are the caller's to discard.
+    {"shape": "gpt2-small", "batch": B, "length": N}
 
 Shapes: gpt2-small, smollm2-135m, opus-mt-base, t5-small, with random weights in float32. An encoder–decoder
 reads N source tokens and N target tokens. Work: "last" has logits at the last position only, "all" at every
 position. `"attention": "sdpa"` in the setup replaces the eager attention.
 """
 
-import json
-import os
-import sys
-import time
-
 import torch
-import transformers
 
+from serve import DEVICE, serve
 from shapes import build, random_ids
-
-
-DEVICE = os.environ.get("STEPFN_DEVICE", "cpu")
 
 
 class Forward:
@@ -53,59 +40,13 @@ class Forward:
         ).last_hidden_state[:, -1]
         return self.model.lm_head(states * config.d_model**-0.5)
 
+    @torch.no_grad()
+    def run(self, work):
+        return WORK[work](self)
+
 
 WORK = {"last": Forward.last, "all": Forward.all}
 
 
-def seconds(work, forward, repeats):
-    times = []
-    with torch.no_grad():
-        for _ in range(repeats):
-            wait()
-            start = time.perf_counter()
-            work(forward)
-            wait()
-            times.append(time.perf_counter() - start)
-    return times
-
-
-def wait():
-    if DEVICE != "cpu":
-        torch.cuda.synchronize()
-
-
-def main():
-    torch.set_num_threads(int(os.environ.get("STEPFN_THREADS", "2")))
-    # Whatever a library prints must not stand between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-
-    def say(answer):
-        print(json.dumps(answer), file=answers, flush=True)
-
-    say({
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "threads": torch.get_num_threads(),
-        "device": DEVICE,
-    })
-    forward = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            if "setup" in request:
-                # Freed before the next is built: both may not fit.
-                forward = None
-                forward = Forward(**request["setup"])
-                say({"ok": True})
-            elif request.get("time") not in WORK:
-                say({"error": f"unknown work {request.get('time')!r}; known: {', '.join(WORK)}"})
-            elif forward is None:
-                say({"error": "nothing to run on: send a setup first"})
-            else:
-                say({"seconds": seconds(WORK[request["time"]], forward, request.get("repeats", 1))})
-        except (TypeError, ValueError) as error:
-            say({"error": str(error)})
-
-
 if __name__ == "__main__":
-    main()
+    serve(Forward, WORK)
