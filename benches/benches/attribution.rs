@@ -75,7 +75,8 @@ fn main() {
         let workload = Workload::new(&model, Question { prompt, target, batch: 1 }, Limits::default());
         let shape = shape.name();
         if let Some(peer) = &mut peer {
-            peer.setup(&json!({ "shape": shape, "prompt": prompt, "target": target }));
+            let question = json!({ "shape": shape, "prompt": prompt, "target": target });
+            peer.setup(&question).expect("it knows that shape");
         }
         let wanted = |work: &Work| match &only {
             Some(only) => only.split(',').any(|name| name == work.name()),

@@ -1,8 +1,9 @@
 //! Whole forward passes against transformers, in turns, in one run.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench forward [-- --quick] [shape…]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench forward [-- --quick] [--compile] [shape…]`
 //!
-//! Prints a Markdown table: milliseconds of ours, and how many times faster than transformers' eager attention on PyTorch.
+//! Prints a Markdown table: milliseconds of ours, and how many times faster than transformers' eager attention on PyTorch; with `--compile`, than
+//! what `torch.compile` makes of that. Where the peer can't, the row says `fails`, and below the table stands why.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
 
@@ -79,25 +80,32 @@ fn main() {
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let chosen: Vec<Shape> = arguments.iter().filter_map(|argument| Shape::find(argument)).collect();
     let chosen = if chosen.is_empty() { Shape::PUBLISHED.to_vec() } else { chosen };
+    let compile = arguments.iter().any(|argument| argument == "--compile");
+    let theirs = if compile { "transformers, compiled" } else { "transformers" };
     let mut peer = Peer::start("forward.py")
         .inspect(|peer| println!("Peer: {}", peer.about))
         .inspect_err(|error| eprintln!("NO RATIOS, for there is no peer: {error}"))
         .ok();
     let peak = product::<B>(&Default::default(), DType::F32, PEAK).expect("a CPU does not fail");
     println!("Peak of a large product: {:.0} GFLOP/s\n", peak / 1e9);
-    println!(
-        "| shape | texts × tokens | ms, last logits | share of peak | × transformers | ms, all logits | × transformers |"
-    );
+    println!("| shape | texts × tokens | ms, last logits | share of peak | × {theirs} | ms, all logits | × {theirs} |");
     println!("|---|---|---|---|---|---|---|");
+    let mut failures = Vec::new();
     for shape in chosen {
         let model = shape.model::<B>(0, DType::F32, &Default::default()).expect("a published shape is a model");
         let (shape, vocab) = (shape.name(), model.config().vocab_size);
         for (texts, tokens) in SIZES.into_iter().filter(|(texts, tokens)| !quick || texts * tokens <= 128) {
             let ids = (0..texts).map(|text| ids(vocab, tokens, text as u64)).collect();
             let batch = TokenBatch::new(ids, vocab, PaddingSide::Right).expect("these ids are tokens");
-            if let Some(peer) = &mut peer {
-                peer.setup(&json!({ "shape": shape, "batch": texts, "length": tokens }));
-            }
+            let setup = json!({ "shape": shape, "batch": texts, "length": tokens, "compile": compile });
+            let (mut peer, without) = match peer.as_mut().map(|peer| peer.setup(&setup).map(|()| peer)) {
+                Some(Ok(peer)) => (Some(peer), ""),
+                Some(Err(error)) => {
+                    failures.push(format!("{shape}, {texts} × {tokens}: {error}"));
+                    (None, "fails")
+                }
+                None => (None, "–"),
+            };
             let mut cells = Vec::new();
             for all in [false, true] {
                 let first = seconds(&model, &batch, all);
@@ -116,9 +124,15 @@ fn main() {
                 } else {
                     cells.push(format!("{:.1}", ours * 1e3));
                 }
-                cells.push(format!("{:.2} ({:.2}–{:.2})", median(&ratios), ratios[0], ratios[runs - 1]));
+                cells.push(match peer {
+                    Some(_) => format!("{:.2} ({:.2}–{:.2})", median(&ratios), ratios[0], ratios[runs - 1]),
+                    None => without.to_owned(),
+                });
             }
             println!("| {shape} | {texts} × {tokens} | {} |", cells.join(" | "));
         }
+    }
+    for failure in failures {
+        println!("\n{failure}");
     }
 }

@@ -186,7 +186,8 @@ fn warm(mut run: impl FnMut() -> f64) -> f64 {
 
 fn of_peer(peer: &mut Peer, shape: Shape, work: Work, question: &Question) -> Cell {
     let Question { prompt, target, batch } = question;
-    peer.setup(&json!({ "shape": shape.name(), "prompt": prompt, "target": target, "batch": batch }));
+    let question = json!({ "shape": shape.name(), "prompt": prompt, "target": target, "batch": batch });
+    peer.setup(&question).expect("it knows that shape");
     let seconds = warm(|| peer.time(work.name(), 1)[0]);
     Cell { size: f64::NAN, seconds, bytes: peer.peak_memory() }
 }

@@ -159,7 +159,7 @@ fn main() {
         eprintln!("{rows} rows of {vocab}, {n_noisy} noisy passes");
         let steps = Steps::new(rows, vocab, n_noisy);
         if let Some(peer) = &mut peer {
-            peer.setup(&json!({ "rows": rows, "vocab": vocab, "n_noisy": n_noisy }));
+            peer.setup(&json!({ "rows": rows, "vocab": vocab, "n_noisy": n_noisy })).expect("it knows that setup");
         }
         for (name, cells) in names.iter().zip(&mut cells) {
             cells.push(measure(&steps, name, peer.as_mut()));

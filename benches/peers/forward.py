@@ -7,7 +7,14 @@ Speaks as serve.py says, of a setup such as
 Shapes: gpt2-small, smollm2-135m, opus-mt-base, t5-small, with random weights in float32. An encoder–decoder
 reads N source tokens and N target tokens. Work: "last" has logits at the last position only, "all" at every
 position. `"attention": "sdpa"` in the setup replaces the eager attention.
+
+`"compile": true` in the setup replaces each work by what `torch.compile` makes of it, for these sizes alone:
+the function below as a whole, from ids to logits, so the parts that "last" takes of an encoder–decoder too.
+Compiling is done before the answer and takes from some seconds to minutes; on a CPU it needs a C++ compiler
+(g++, or what CXX names) and the headers of Python. TORCHINDUCTOR_FREEZING=1 lets it lay out the weights anew.
 """
+
+import traceback
 
 import torch
 
@@ -16,12 +23,29 @@ from shapes import build, random_ids
 
 
 class Forward:
-    def __init__(self, shape, batch, length, attention="eager"):
+    def __init__(self, shape, batch, length, attention="eager", compile=False):
+        self.work = dict(WORK)
         self.model = build(shape, attention).to(DEVICE)
         ids = random_ids(self.model.config, batch, length).to(DEVICE)
         self.inputs = {"input_ids": ids}
         if self.model.config.is_encoder_decoder:
             self.inputs["decoder_input_ids"] = ids.flip(-1)
+        if compile:
+            self.compile()
+
+    def compile(self):
+        # What was compiled of other models counts against a limit.
+        torch.compiler.reset()
+        try:
+            for name, work in WORK.items():
+                self.work[name] = torch.compile(work, dynamic=False, fullgraph=True)
+                # The first run compiles.
+                for _ in range(2):
+                    self.run(name)
+        except Exception as error:
+            # Errors of all kinds come from within, and tell of generated code by the page.
+            traceback.print_exc()
+            raise ValueError(f"torch.compile: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
 
     def all(self):
         return self.model(**self.inputs, use_cache=False).logits
@@ -42,7 +66,7 @@ class Forward:
 
     @torch.no_grad()
     def run(self, work):
-        return WORK[work](self)
+        return self.work[work](self)
 
 
 WORK = {"last": Forward.last, "all": Forward.all}

@@ -43,8 +43,9 @@ def seconds(run, repeats):
 def serve(make, works, *packages):
     """Answers until the input ends. `make(**setup)` makes ready; what it returns does each of `works` by `run(work)`."""
     torch.set_num_threads(int(os.environ.get("STEPFN_THREADS", "2")))
-    # Whatever a library prints must not stand between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
+    # Whatever a library prints, or a compiler that it starts, must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
 
     def say(answer):
         print(json.dumps(answer), file=answers, flush=True)

@@ -48,30 +48,37 @@ impl Peer {
     }
 
     /// Makes ready for work of that shape.
-    pub fn setup(&mut self, shape: &Value) {
-        self.ask(&json!({ "setup": shape }));
+    ///
+    /// # Errors
+    /// Why it can't, in its own words; there is nothing to time then.
+    pub fn setup(&mut self, shape: &Value) -> Result<(), String> {
+        self.ask(&json!({ "setup": shape })).map(drop)
     }
 
     /// Seconds that each of `repeats` runs of `work` took.
     pub fn time(&mut self, work: &str, repeats: usize) -> Vec<f64> {
         let reply = self.ask(&json!({ "time": work, "repeats": repeats }));
+        let reply = reply.unwrap_or_else(|error| panic!("{work}: {error}"));
         serde_json::from_value(reply["seconds"].clone()).unwrap()
     }
 
     /// Bytes of memory that it had in use at most.
     pub fn peak_memory(&mut self) -> f64 {
-        self.ask(&json!({ "peak_memory": true }))["bytes"].as_f64().unwrap_or(f64::NAN)
+        let reply = self.ask(&json!({ "peak_memory": true }));
+        reply.ok().and_then(|reply| reply["bytes"].as_f64()).unwrap_or(f64::NAN)
     }
 
-    fn ask(&mut self, request: &Value) -> Value {
+    fn ask(&mut self, request: &Value) -> Result<Value, String> {
         let requests = self.requests.as_mut().unwrap();
-        writeln!(requests, "{request}").unwrap();
-        requests.flush().unwrap();
+        let sent = writeln!(requests, "{request}").and_then(|()| requests.flush());
         let mut line = String::new();
-        self.replies.read_line(&mut line).unwrap();
-        let reply: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{request}: the peer said {line:?}"));
-        assert!(reply.get("error").is_none(), "{request}: {reply}");
-        reply
+        sent.and_then(|()| self.replies.read_line(&mut line))
+            .map_err(|error| format!("the peer has ended: {error}"))?;
+        let reply: Value = serde_json::from_str(&line).map_err(|_| format!("{request}: the peer said {line:?}"))?;
+        match reply.get("error") {
+            None => Ok(reply),
+            Some(error) => Err(error.as_str().map_or_else(|| error.to_string(), str::to_owned)),
+        }
     }
 }
 
