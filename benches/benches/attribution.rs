@@ -1,12 +1,13 @@
-//! Step scores and attributions against inseq, in turns, in one run.
+//! Step scores and attributions against inseq or captum, in turns, in one run.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench attribution [-- --quick] [--only=WORK,…] [shape:prompt+target…]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench attribution [-- --quick] [--peer=captum] [--only=WORK,…] [shape:prompt+target…]`
 //!
-//! Prints a Markdown table: seconds of ours and inseq's, and the median of pairwise ratios with the least and the most. Five pairs of times are taken, or
-//! as many as fit into half a minute.
+//! Prints a Markdown table: seconds of ours and the peer's, and the median of pairwise ratios with the least and the most. Five pairs of times are
+//! taken, or as many as fit into half a minute. What the peer can't do is left out.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use burn::tensor::DType;
@@ -19,6 +20,8 @@ use stepfn_benches::{Measured as B, median, wait};
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
+/// Whom we are beside, the first unless something is asked for, and the script that runs it.
+const PEERS: [(&str, &str); 2] = [("inseq", "attribution.py"), ("captum", "captum_llm.py")];
 /// Shape, tokens of the prompt or source, tokens of the target.
 const QUESTIONS: [(&str, usize, usize); 4] =
     [("gpt2-small", 13, 22), ("opus-mt-base", 13, 22), ("gpt2-small", 13, 128), ("gpt2-small", 13, 256)];
@@ -53,17 +56,25 @@ fn questions() -> Vec<(String, usize, usize)> {
     if given.is_empty() { default() } else { given }
 }
 
-fn main() {
+fn main() -> ExitCode {
     stepfn_cpu::allocator::keep_memory();
     let quick = std::env::args().any(|argument| argument == "--quick");
-    let only: Option<String> =
-        std::env::args().find_map(|argument| argument.strip_prefix("--only=").map(str::to_owned));
-    let mut peer = Peer::start("attribution.py")
+    let named = |name: &str| {
+        let start = format!("--{name}=");
+        std::env::args().find_map(|argument| argument.strip_prefix(&start).map(str::to_owned))
+    };
+    let only = named("only");
+    let asked = named("peer").unwrap_or_else(|| PEERS[0].0.to_owned());
+    let Some((theirs, script)) = PEERS.into_iter().find(|(name, _)| *name == asked) else {
+        eprintln!("unknown peer {asked:?}; known: {}", PEERS.map(|(name, _)| name).join(", "));
+        return ExitCode::from(2);
+    };
+    let mut peer = Peer::start(script)
         .inspect(|peer| println!("Peer: {}\n", peer.about))
-        .inspect_err(|error| eprintln!("NO RATIOS, for there is no inseq: {error}"))
+        .inspect_err(|error| eprintln!("NO RATIOS, for there is no {theirs}: {error}"))
         .ok();
     println!(
-        "| shape | prompt + target | work | ours, s | inseq, s | times as fast (least–most) |\n|---|---|---|---|---|---|"
+        "| shape | prompt + target | work | ours, s | {theirs}, s | times as fast (least–most) |\n|---|---|---|---|---|---|"
     );
     for (shape, prompt, target) in questions() {
         let Some(shape) = Shape::find(&shape) else {
@@ -74,15 +85,19 @@ fn main() {
             shape.model::<B>(prompt + target, DType::F32, &Default::default()).expect("a published shape is a model");
         let workload = Workload::new(&model, Question { prompt, target, batch: 1 }, Limits::default());
         let shape = shape.name();
-        if let Some(peer) = &mut peer {
-            let question = json!({ "shape": shape, "prompt": prompt, "target": target });
-            peer.setup(&question).expect("it knows that shape");
+        let question = json!({ "shape": shape, "prompt": prompt, "target": target });
+        if let Some(Err(error)) = peer.as_mut().map(|peer| peer.setup(&question)) {
+            eprintln!("{shape}, {prompt} + {target}: {error}");
+            continue;
         }
         let wanted = |work: &Work| match &only {
             Some(only) => only.split(',').any(|name| name == work.name()),
             None => !(quick || target >= LONG) || OF_LONG_TEXTS.contains(work),
         };
         for work in Work::ALL.into_iter().filter(wanted) {
+            if peer.as_mut().is_some_and(|peer| !peer.can(work.name())) {
+                continue;
+            }
             let mut pair = || {
                 let ours = seconds(&workload, work);
                 (ours, peer.as_mut().map_or(f64::NAN, |peer| peer.time(work.name(), 1)[0]))
@@ -107,4 +122,5 @@ fn main() {
             );
         }
     }
+    ExitCode::SUCCESS
 }

@@ -55,6 +55,11 @@ impl Peer {
         self.ask(&json!({ "setup": shape })).map(drop)
     }
 
+    /// Whether it does `work`, once it is set up.
+    pub fn can(&mut self, work: &str) -> bool {
+        self.ask(&json!({ "time": work, "repeats": 0 })).is_ok()
+    }
+
     /// Seconds that each of `repeats` runs of `work` took.
     pub fn time(&mut self, work: &str, repeats: usize) -> Vec<f64> {
         let reply = self.ask(&json!({ "time": work, "repeats": repeats }));
