@@ -11,8 +11,8 @@ use super::Subject;
 impl<B: Backend> Subject<'_, B> {
     /// Chunks of steps that have a forward pass in common, and whose scores per hidden unit are in memory together.
     pub(crate) fn chunks(&self) -> Vec<Range<usize>> {
-        /// More steps in common save nothing: the pass is a small part of the work.
-        const MOST: usize = 128;
+        /// More steps in common save next to nothing, for the pass is a small part of the work; and nobody hears of a chunk before its end.
+        const MOST: usize = 64;
         let all = self.steps();
         let size = self.options.memory / 4 / self.bytes_per_step(&all).max(1) / self.passes();
         in_chunks(all, size.clamp(1, MOST))
