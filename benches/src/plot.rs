@@ -28,6 +28,8 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
 /// Left, top, right, bottom.
 const MARGINS: [f64; 4] = [52.0, 34.0, 14.0, 42.0];
+/// Room for the names of curves.
+const LEGEND: f64 = 140.0;
 /// Told apart by people who see fewer colours too (Okabe & Ito 2008).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
@@ -77,13 +79,14 @@ fn drawn(panel: &Panel) -> String {
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/>",
             line.join(" ")
         );
-        let y = top + 12.0 + 14.0 * index as f64;
+        // Curves that grow leave the lower right corner free.
+        let (x, y) = (WIDTH - right - LEGEND, HEIGHT - bottom - 8.0 - 14.0 * (panel.curves.len() - 1 - index) as f64);
         let _ = writeln!(
             svg,
             "<path d=\"M{} {}h18\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/><text x=\"{}\" y=\"{y}\">{}</text>",
-            left + 6.0,
+            x,
             y - 4.0,
-            left + 28.0,
+            x + 22.0,
             escaped(&curve.name)
         );
     }
