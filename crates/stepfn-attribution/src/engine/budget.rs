@@ -26,11 +26,11 @@ impl<B: Backend> Subject<'_, B> {
     }
 
     /// Chunks of these steps whose cotangents go back together, through what passes of so many variants left behind.
-    pub(super) fn steps_together(&self, variants: usize, steps: &Range<usize>) -> Vec<Range<usize>> {
+    pub(super) fn steps_together(&self, variants: usize, keep: Keep, steps: &Range<usize>) -> Vec<Range<usize>> {
         /// Places of a tape that are cut out in the time that one goes back.
         const CUT_OUT: f64 = 8.0;
         let width = self.width(steps) as f64;
-        let cutting = match self.keep(variants, steps) {
+        let cutting = match keep {
             // Blocks run again.
             Keep::Inputs => width,
             // The first places of the only text are already where they should be.
@@ -90,12 +90,14 @@ impl<B: Backend> Subject<'_, B> {
         (0..rows).step_by(at_once).map(move |start| start..rows.min(start + at_once))
     }
 
-    /// What tapes keep of so many variants, in all passes.
+    /// What tapes keep of so many variants, in all passes. The first places of several are copied for the steps that see no more, so that there may be
+    /// two of everything.
     pub(super) fn keep(&self, variants: usize, steps: &Range<usize>) -> Keep {
         let config = self.model.config();
         let layers = config.decoder.n_layers.max(config.encoder.as_ref().map_or(0, |stack| stack.n_layers));
+        let copies = if variants == 1 { 1 } else { 2 };
         let tokens = variants * (self.width(steps) + self.source_width());
-        let bytes = tokens * config.floats_per_token() * layers * 4;
+        let bytes = copies * tokens * config.floats_per_token() * layers * 4;
         if bytes > self.options.memory / 2 { Keep::Inputs } else { Keep::Everything }
     }
 }

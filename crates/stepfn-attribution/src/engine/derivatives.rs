@@ -4,13 +4,15 @@ use core::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_models::tape::{InputGradients, Tape};
-use stepfn_models::transformer::{Dropout, Rule, WeightGradients};
+use stepfn_models::transformer::{Dropout, Keep, Rule, WeightGradients};
 
 use super::{PullBack, Subject, Variants, of_each_sample};
 use crate::AttributionError;
 
 /// Where derivatives start.
 struct Start<B: Backend> {
+    /// What the tapes have.
+    keep: Keep,
     tape: Tape<B>,
     /// With the pass of the baseline, if there is one.
     rule: Rule<Tape<B>>,
@@ -30,10 +32,11 @@ impl<B: Backend> Subject<'_, B> {
         rule: PullBack<'_, B>,
         steps: &Range<usize>,
     ) -> Result<InputGradients<B>, AttributionError> {
-        let Start { tape, rule, grad, noisy } = self.start(variants, rule, steps)?;
-        let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, variants.count, steps);
+        let Start { keep, tape, rule, grad, noisy } = self.start(variants, rule, steps)?;
+        let together = |passes: usize| self.steps_together(passes * variants.count, keep, steps);
+        let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, &together(1), steps);
         if let Some((samples, tape, grad)) = noisy {
-            let more = self.pull_back(&tape, Rule::Gradient, grad, samples * variants.count, steps);
+            let more = self.pull_back(&tape, Rule::Gradient, grad, &together(samples), steps);
             inputs.target = inputs.target + over_samples(more.target, samples);
             inputs.source = match (inputs.source, more.source) {
                 (Some(sum), Some(more)) => Some(sum + over_samples(more, samples)),
@@ -43,20 +46,20 @@ impl<B: Backend> Subject<'_, B> {
         Ok(inputs)
     }
 
-    /// Pulls derivatives with respect to the hidden states that predict these steps back through passes of so many variants, a few steps at a
-    /// time: these look at no place behind the last of them.
+    /// Pulls derivatives with respect to the hidden states that predict these steps back through a tape, those that go together at a time: they
+    /// look at no place behind the last of them.
     fn pull_back(
         &self,
         tape: &Tape<B>,
         rule: Rule<&Tape<B>>,
         grad: Tensor<B, 2>,
-        variants: usize,
+        together: &[Range<usize>],
         steps: &Range<usize>,
     ) -> InputGradients<B> {
-        let width = self.width(steps);
+        let (width, variants) = (self.width(steps), grad.dims()[0] / steps.len());
         let (mut source, mut target) = (Vec::new(), Vec::new());
-        for few in self.steps_together(variants, steps) {
-            let seen = self.width(&few);
+        for few in together {
+            let seen = self.width(few);
             let places: Vec<usize> = few.clone().map(|step| step - 1).collect();
             let grad = of_each_sample(&grad, steps.len(), &(few.start - steps.start..few.end - steps.start));
             let inputs = match seen == width {
@@ -165,7 +168,7 @@ impl<B: Backend> Subject<'_, B> {
             let [_, _, size] = grad.dims();
             (samples, tape, grad.reshape([samples * rows, size]))
         });
-        Ok(Start { tape, rule, grad: Tensor::cat(grads, 0), noisy })
+        Ok(Start { keep, tape, rule, grad: Tensor::cat(grads, 0), noisy })
     }
 }
 
