@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use stepfn_core::{About, Registry};
+use stepfn_core::{Description, Registry};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -26,7 +26,7 @@ fn table_row<'a>(comment: &'a str, left: &str) -> &'a str {
     row.unwrap_or_else(|| panic!("no row `{left}` in:\n{comment}")).trim_end_matches(" |")
 }
 
-fn page(about: &About) -> String {
+fn page(about: &Description) -> String {
     let path = workspace().join(format!("crates/stepfn-core/src/functions/{}.rs", about.name));
     let comment = head_comment(&fs::read_to_string(path).unwrap());
     let (title, rest) = comment.split_once('\n').unwrap();
@@ -53,9 +53,9 @@ fn capitalized(sentence: &str) -> String {
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
-fn index(functions: &[About]) -> String {
+fn index(functions: &[Description]) -> String {
     let mut page = String::from("# Step functions\n\n| name | value | unit |\n|---|---|---|\n");
-    for About { name, summary, unit, .. } in functions {
+    for Description { name, summary, unit, .. } in functions {
         let summary = summary.replace('|', "\\|");
         writeln!(page, "| [`{name}`]({name}.md) | {summary} | {unit} |").unwrap();
     }
@@ -65,7 +65,7 @@ fn index(functions: &[About]) -> String {
 #[test]
 fn the_book_says_what_the_doc_comments_say() {
     let registry = Registry::<stepfn_cpu::Backend>::default();
-    let functions: Vec<About> = registry.iter().cloned().collect();
+    let functions: Vec<Description> = registry.iter().cloned().collect();
     let mut pages: Vec<(String, String)> =
         functions.iter().map(|about| (format!("{}.md", about.name), page(about))).collect();
     pages.push(("index.md".to_owned(), index(&functions)));

@@ -1,10 +1,12 @@
-//! A step function of one's own: how much more likely the target is than under a uniform guess, in bits.
+//! A step function of your own: how much more likely the target is than under a uniform guess, in bits.
 //!
 //! `cargo run -p stepfn-core --example custom_step_function`
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
-use stepfn_core::{Named, Registry, StepBatch, StepError, StepFunction};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Join, Named, ParameterError, Registry, StepBatch, StepError, StepFunction, StepScore};
 
 /// `log₂(p_y · V)`, at most `ceiling`: 0 is as good as guessing.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,16 +27,27 @@ impl Named for BitsAboveChance {
     const SUMMARY: &'static str = "log2(p_y V), the advantage over a uniform guess";
     const UNIT: &'static str = "bits";
 
-    fn validate(&self) -> Result<(), StepError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if self.ceiling > 0.0 { Ok(()) } else { Err(Self::out_of_range("ceiling", "a number above 0", self.ceiling)) }
     }
 }
 
-impl<B: Backend> StepFunction<B> for BitsAboveChance {
+impl StepScore for BitsAboveChance {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        // Bits of the tokens of a word add up to those of the word.
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for BitsAboveChance {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let nats = steps.log_prob().add_scalar((steps.vocab() as f64).ln());
         Ok(nats.div_scalar(std::f64::consts::LN_2).clamp_max(self.ceiling))

@@ -1,8 +1,29 @@
-//! What every backend crate says of its devices.
+//! What every backend crate says about its devices.
 
 use core::fmt;
 
 use burn::tensor::DType;
+use burn::tensor::backend::{Backend, BackendTypes};
+
+/// A backend and its devices: what a backend crate implements, on a type of its own, and all that the rest of stepfn knows of it.
+pub trait Devices: 'static {
+    /// The backend.
+    type Backend: Backend;
+    /// The name that people choose it by: `cpu`, `wgpu`, `cuda`.
+    const NAME: &'static str;
+
+    /// The device of that index.
+    ///
+    /// # Errors
+    /// If there is none; the error lists those that there are.
+    fn find(index: &str) -> Result<DeviceOf<Self>, DeviceError>;
+
+    /// What a device can do.
+    fn describe(device: &DeviceOf<Self>) -> DeviceInfo;
+}
+
+/// The device type of a backend.
+pub type DeviceOf<D> = <<D as Devices>::Backend as BackendTypes>::Device;
 
 /// A device, as a person would want it described.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,6 +2,8 @@
 
 use burn::tensor::DType;
 
+use crate::catalog::{CatalogError, ParameterError};
+
 /// Why steps could not be scored.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -92,42 +94,15 @@ pub enum StepError {
         /// Passes that were compared.
         n: usize,
     },
-    /// No step function has that name.
-    #[error("no step function is called `{name}`{}; there are: {}", suggestion(nearest), available.join(", "))]
-    UnknownFunction {
-        /// The name that was asked for.
-        name: String,
-        /// The registered name most like it.
-        nearest: Option<String>,
-        /// All registered names.
-        available: Vec<String>,
-    },
-    /// A step function of that name is registered already.
-    #[error("a step function called `{name}` is registered already: choose another name")]
-    DuplicateFunction {
-        /// The name.
-        name: String,
-    },
-    /// A parameter has a value that it can't have.
-    #[error("parameter `{parameter}` of `{function}`: expected {expected}, found {found}")]
-    Parameter {
-        /// The function's name.
-        function: String,
-        /// The parameter's name.
-        parameter: &'static str,
-        /// The range of the parameter.
-        expected: &'static str,
-        /// The value that was given.
-        found: String,
-    },
-    /// The parameters are not of the function's form.
-    #[error("parameters of `{function}`: {message}")]
-    Parameters {
-        /// The function's name.
-        function: String,
-        /// What is wrong with them.
-        message: String,
-    },
+    /// No function has that name, or a parameter can't be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl From<ParameterError> for StepError {
+    fn from(error: ParameterError) -> Self {
+        Self::Catalog(error.into())
+    }
 }
 
 /// Which forward pass logits come from.
@@ -152,12 +127,5 @@ impl core::fmt::Display for Pass {
             Pass::Contrast => f.write_str("contrast"),
             Pass::Noisy { sample } => write!(f, "noisy (sample {sample})"),
         }
-    }
-}
-
-fn suggestion(nearest: &Option<String>) -> String {
-    match nearest {
-        Some(nearest) => format!(" (did you mean `{nearest}`?)"),
-        None => String::new(),
     }
 }

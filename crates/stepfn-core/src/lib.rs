@@ -43,6 +43,7 @@
 //! Notation: at one step `z` are the logits, `p = softmax(z)`, `y` is the target; a prime marks the contrastive pass. Logarithms are
 //! natural and their unit nats, unless a function says bits.
 
+pub mod catalog;
 pub mod device;
 pub mod functions;
 
@@ -55,10 +56,11 @@ mod step_function;
 
 pub use alignment::Alignment;
 pub use batch::{Contrast, ContrastView, NoisyPredictions, StepBatch};
+pub use catalog::{Catalog, CatalogError, Description, Named, ParameterError};
 pub use error::{Pass, StepError};
 pub use prediction::Prediction;
-pub use registry::{About, Registry};
-pub use step_function::{Named, Need, Passes, StepFunction};
+pub use registry::Registry;
+pub use step_function::{Join, Need, Passes, StepFunction, StepScore};
 
 /// The README's example, so that it keeps compiling.
 #[cfg(doctest)]

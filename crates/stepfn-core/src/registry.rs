@@ -1,15 +1,14 @@
 //! Step functions by name.
 
-use std::collections::BTreeMap;
-
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 
+use crate::catalog::{Catalog, CatalogError, Description, Named};
 use crate::functions::for_each_builtin;
-use crate::{Named, StepError, StepFunction};
+use crate::{StepError, StepFunction};
 
-/// Makes step functions from their names and parameters; [`Registry::default`] knows all that this crate has, and
-/// [`register`](Registry::register) adds one's own.
+/// Makes step functions from their names and parameters. [`Registry::default`] knows all that this crate has;
+/// [`register`](Registry::register) adds yours.
 ///
 /// ```
 /// use serde_json::json;
@@ -23,28 +22,9 @@ use crate::{Named, StepError, StepFunction};
 /// let error = registry.make("entrpy", &Default::default()).err().unwrap();
 /// assert!(error.to_string().contains("did you mean `entropy`?"));
 /// ```
+#[derive(Debug)]
 pub struct Registry<B: Backend> {
-    entries: BTreeMap<String, Entry<B>>,
-}
-
-type Make<B> = dyn Fn(&Map<String, Value>) -> Result<Box<dyn StepFunction<B>>, StepError> + Send + Sync;
-
-struct Entry<B: Backend> {
-    about: About,
-    make: Box<Make<B>>,
-}
-
-/// What a registry tells of a function.
-#[derive(Debug, Clone, PartialEq)]
-pub struct About {
-    /// The name.
-    pub name: String,
-    /// The value in one line.
-    pub summary: String,
-    /// What the number counts.
-    pub unit: String,
-    /// The parameters with their defaults.
-    pub parameters: Map<String, Value>,
+    catalog: Catalog<dyn StepFunction<B>>,
 }
 
 impl<B: Backend> Default for Registry<B> {
@@ -52,7 +32,7 @@ impl<B: Backend> Default for Registry<B> {
         let mut registry = Self::empty();
         macro_rules! insert {
             ($($function:ty),* $(,)?) => {
-                $(registry.insert::<$function>();)*
+                $(registry.register::<$function>().expect("built-in names are different");)*
             };
         }
         for_each_builtin!(insert);
@@ -62,77 +42,35 @@ impl<B: Backend> Default for Registry<B> {
 
 impl<B: Backend> Registry<B> {
     /// A registry that knows no function.
-    pub fn empty() -> Self {
-        Self { entries: BTreeMap::new() }
+    pub const fn empty() -> Self {
+        Self { catalog: Catalog::new("step function") }
     }
 
     /// Adds a function under its name.
     ///
     /// # Errors
-    /// [`StepError::DuplicateFunction`] if the name is taken.
-    pub fn register<F: StepFunction<B> + Named + 'static>(&mut self) -> Result<(), StepError> {
-        if self.entries.contains_key(F::NAME) {
-            return Err(StepError::DuplicateFunction { name: F::NAME.to_owned() });
-        }
-        self.insert::<F>();
-        Ok(())
-    }
-
-    fn insert<F: StepFunction<B> + Named + 'static>(&mut self) {
-        let parameters = match serde_json::to_value(F::default()) {
-            Ok(Value::Object(parameters)) => parameters,
-            _ => Map::new(),
-        };
-        let about =
-            About { name: F::NAME.to_owned(), summary: F::SUMMARY.to_owned(), unit: F::UNIT.to_owned(), parameters };
-        self.entries.insert(F::NAME.to_owned(), Entry { about, make: Box::new(make::<B, F>) });
+    /// [`CatalogError::DuplicateName`] if the name is taken.
+    pub fn register<F: StepFunction<B> + Named + 'static>(&mut self) -> Result<(), CatalogError> {
+        self.catalog.register::<F>(|function| Box::new(function))
     }
 
     /// The function called `name`, with `parameters` where they differ from the defaults.
     ///
     /// # Errors
-    /// [`StepError::UnknownFunction`] with the nearest name, [`StepError::Parameters`] for a parameter that the function does not have or
-    /// of the wrong type, [`StepError::Parameter`] for one out of its range.
+    /// As [`Catalog::make`].
     pub fn make(&self, name: &str, parameters: &Map<String, Value>) -> Result<Box<dyn StepFunction<B>>, StepError> {
-        match self.entries.get(name) {
-            Some(entry) => (entry.make)(parameters),
-            None => Err(StepError::UnknownFunction {
-                name: name.to_owned(),
-                nearest: nearest(name, self.entries.keys()),
-                available: self.entries.keys().cloned().collect(),
-            }),
-        }
+        Ok(self.catalog.make(name, parameters)?)
+    }
+
+    /// What is known of a function.
+    pub fn get(&self, name: &str) -> Option<&Description> {
+        self.catalog.get(name)
     }
 
     /// All functions, by name.
-    pub fn iter(&self) -> impl Iterator<Item = &About> {
-        self.entries.values().map(|entry| &entry.about)
+    pub fn iter(&self) -> impl Iterator<Item = &Description> {
+        self.catalog.iter()
     }
-}
-
-fn make<B: Backend, F: StepFunction<B> + Named + 'static>(
-    parameters: &Map<String, Value>,
-) -> Result<Box<dyn StepFunction<B>>, StepError> {
-    let wrong =
-        |error: serde_json::Error| StepError::Parameters { function: F::NAME.to_owned(), message: error.to_string() };
-    // Also for a type that has no fields, of which serde makes no object.
-    let function: F = match parameters.is_empty() {
-        true => F::default(),
-        false => serde_json::from_value(Value::Object(parameters.clone())).map_err(wrong)?,
-    };
-    function.validate()?;
-    Ok(Box::new(function))
-}
-
-/// The name most like `name`, if any is like it at all.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Option<String> {
-    /// Below this Jaro–Winkler similarity two names have little but length in common.
-    const ALIKE: f64 = 0.75;
-    names
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.clone())
 }
 
 #[cfg(test)]
@@ -172,9 +110,9 @@ mod tests {
         let error = make("kl_divergence", json!({ "topk": 3 })).unwrap_err().to_string();
         assert!(error.contains("`topk`") && error.contains("`top_k`"), "{error}");
         let error = make("kl_divergence", json!({ "top_k": "three" })).unwrap_err().to_string();
-        assert!(error.starts_with("parameters of `kl_divergence`: "), "{error}");
+        assert_eq!(error, "kl_divergence: `top_k` must be a whole number, not \"three\"");
         let error = make("top_p_size", json!({ "top_p": 1.5 })).unwrap_err().to_string();
-        assert_eq!(error, "parameter `top_p` of `top_p_size`: expected a number in (0, 1], found 1.5");
+        assert_eq!(error, "top_p_size: `top_p` must be a number in (0, 1], not 1.5");
         let error = make("probability", json!({ "log": true })).unwrap_err().to_string();
         assert!(error.contains("logprob"), "{error}");
     }
@@ -183,6 +121,6 @@ mod tests {
     fn a_taken_name_is_refused() {
         let mut registry = Registry::<B>::default();
         let error = registry.register::<crate::functions::Entropy>().unwrap_err();
-        assert_eq!(error, StepError::DuplicateFunction { name: "entropy".into() });
+        assert_eq!(error, CatalogError::DuplicateName { kind: "step function", name: "entropy".into() });
     }
 }

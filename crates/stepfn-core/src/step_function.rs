@@ -1,20 +1,25 @@
-//! The trait that all step functions implement, and the one that makes them known by name.
+//! What a step function is: [`StepScore`] for what is known of it on any backend, [`StepFunction`] for the formula on one.
 
 use burn::tensor::{Tensor, backend::Backend};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{StepBatch, StepError};
 
-/// A number for each step, computed from what the model predicted there.
-///
-/// A step function never runs the model. It says which forward passes it [needs](StepFunction::needs); whoever runs the model hands
-/// over their logits as a [`StepBatch`], shared by all functions of a call. On an autodiff backend the scores differentiate with
-/// respect to the logits, which is where attribution starts.
-pub trait StepFunction<B: Backend>: Send + Sync {
+/// What is known of a step function, whatever the backend.
+pub trait StepScore: Send + Sync {
     /// The name that people know it by.
     fn name(&self) -> &str;
 
-    /// The forward passes it needs beside the one that is scored.
+    /// Its parameters, for the record of what was computed; see [`parameters`](crate::catalog::parameters).
+    fn parameters(&self) -> Map<String, Value> {
+        Map::new()
+    }
+
+    /// How the scores of several steps become one where their tokens do, as the tokens of a word.
+    fn join(&self) -> Join;
+
+    /// The forward passes it needs in addition to the one that is scored.
     fn needs(&self) -> Passes {
         Passes::default()
     }
@@ -23,15 +28,62 @@ pub trait StepFunction<B: Backend>: Send + Sync {
     fn is_differentiable(&self) -> bool {
         true
     }
+}
 
+/// A number for each step, computed from what the model predicted there.
+///
+/// A step function never runs the model. It says which forward passes it [needs](StepScore::needs); whoever runs the model passes their
+/// logits as a [`StepBatch`], which all functions of a call share. On an autodiff backend the scores differentiate with respect to the
+/// logits, which is where attribution starts.
+pub trait StepFunction<B: Backend>: StepScore {
     /// The score of every step.
     ///
     /// # Shapes
     /// - result: `[rows]`, in `f32` (`f64` if the logits are)
     ///
     /// # Errors
-    /// If a pass that it [needs](StepFunction::needs) is missing, a parameter is out of range, or the score does not exist.
+    /// If a pass that it [needs](StepScore::needs) is missing, a parameter is out of range, or the score does not exist.
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError>;
+}
+
+impl<B: Backend> StepScore for Box<dyn StepFunction<B>> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        (**self).parameters()
+    }
+
+    fn join(&self) -> Join {
+        (**self).join()
+    }
+
+    fn needs(&self) -> Passes {
+        (**self).needs()
+    }
+
+    fn is_differentiable(&self) -> bool {
+        (**self).is_differentiable()
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Box<dyn StepFunction<B>> {
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        (**self).score(steps)
+    }
+}
+
+/// How the scores of steps that become one are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Join {
+    /// They add up: information, log-probabilities, divergences.
+    Sum,
+    /// They multiply: probabilities of tokens given those before, and their reciprocals.
+    Product,
+    /// They are averaged: everything else.
+    Mean,
 }
 
 /// Forward passes beside the one that is scored.
@@ -69,38 +121,5 @@ impl Passes {
     /// The passes that serve both.
     pub fn union(self, other: Self) -> Self {
         Self { contrast: self.contrast.max(other.contrast), noisy_samples: self.noisy_samples.max(other.noisy_samples) }
-    }
-}
-
-/// A step function that a [`Registry`](crate::Registry) can make from its name and its parameters, the fields of the type.
-pub trait Named: Default + Serialize + DeserializeOwned {
-    /// The name, in `snake_case`.
-    const NAME: &'static str;
-    /// The value in one line.
-    const SUMMARY: &'static str;
-    /// What the number counts: nats, bits, probability, tokens…
-    const UNIT: &'static str;
-
-    /// Whether the parameters are in their ranges.
-    ///
-    /// # Errors
-    /// [`StepError::Parameter`] with the parameter and its range.
-    fn validate(&self) -> Result<(), StepError> {
-        Ok(())
-    }
-
-    /// Whether a number of noisy passes is enough: one for a mean, two for a spread.
-    ///
-    /// # Errors
-    /// [`StepError::Parameter`] if there are fewer than `least`, 1 or 2.
-    fn check_noisy_passes(n_mcd_steps: usize, least: usize) -> Result<(), StepError> {
-        let expected =
-            if least < 2 { "a whole number, 1 or greater" } else { "a whole number, 2 or greater, for a spread" };
-        if n_mcd_steps >= least { Ok(()) } else { Err(Self::out_of_range("n_mcd_steps", expected, n_mcd_steps)) }
-    }
-
-    /// The error of a parameter that is out of its range.
-    fn out_of_range(parameter: &'static str, expected: &'static str, found: impl core::fmt::Display) -> StepError {
-        StepError::Parameter { function: Self::NAME.to_owned(), parameter, expected, found: found.to_string() }
     }
 }

@@ -9,7 +9,7 @@ compile_error!("stepfn-cpu: choose a backend with the feature `flex` (default) o
 #[cfg(feature = "allocator")]
 pub mod allocator;
 
-use stepfn_core::device::{DeviceError, DeviceInfo};
+use stepfn_core::device::{DeviceError, DeviceInfo, Devices};
 
 #[cfg(feature = "flex")]
 pub use flex::{Backend, Device};
@@ -32,6 +32,23 @@ pub mod ndarray {
     pub type Backend = burn_ndarray::NdArray<f32>;
     /// Its device.
     pub type Device = burn_ndarray::NdArrayDevice;
+}
+
+/// This backend, for code that is generic over [`Devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cpu;
+
+impl Devices for Cpu {
+    type Backend = Backend;
+    const NAME: &'static str = "cpu";
+
+    fn find(index: &str) -> Result<Device, DeviceError> {
+        device(index)
+    }
+
+    fn describe(device: &Device) -> DeviceInfo {
+        self::describe(device)
+    }
 }
 
 /// The CPU, which is device `0` and the only one.

@@ -4,7 +4,24 @@
 
 use burn::tensor::DType;
 use cudarc::driver::CudaContext;
-use stepfn_core::device::{DeviceError, DeviceInfo};
+use stepfn_core::device::{DeviceError, DeviceInfo, Devices};
+
+/// This backend, for code that is generic over [`Devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cuda;
+
+impl Devices for Cuda {
+    type Backend = Backend;
+    const NAME: &'static str = "cuda";
+
+    fn find(index: &str) -> Result<Device, DeviceError> {
+        device(index)
+    }
+
+    fn describe(device: &Device) -> DeviceInfo {
+        self::describe(device)
+    }
+}
 
 /// The backend; its default float type, where tensors are made without saying one, is `F`.
 pub type Backend<F = f32> = burn_cuda::Cuda<F, i32>;

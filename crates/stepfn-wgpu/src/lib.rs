@@ -6,12 +6,29 @@
 
 use burn::tensor::{DType, read_sync};
 use burn_wgpu::graphics::{AutoGraphicsApi, GraphicsApi};
-use stepfn_core::device::{DeviceError, DeviceInfo};
+use stepfn_core::device::{DeviceError, DeviceInfo, Devices};
 
 /// The backend; its default float type, where tensors are made without saying one, is `F`.
 pub type Backend<F = f32> = burn_wgpu::Wgpu<F, i32>;
 /// Its device.
 pub type Device = burn_wgpu::WgpuDevice;
+
+/// This backend, for code that is generic over [`Devices`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wgpu;
+
+impl Devices for Wgpu {
+    type Backend = Backend;
+    const NAME: &'static str = "wgpu";
+
+    fn find(index: &str) -> Result<Device, DeviceError> {
+        device(index)
+    }
+
+    fn describe(device: &Device) -> DeviceInfo {
+        self::describe(device)
+    }
+}
 
 /// The device of that number.
 ///

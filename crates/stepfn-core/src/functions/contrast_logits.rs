@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `z'_{y'}` of every row.
 ///
@@ -42,15 +42,21 @@ impl Named for ContrastLogits {
     const UNIT: &'static str = "logits";
 }
 
-impl<B: Backend> StepFunction<B> for ContrastLogits {
+impl StepScore for ContrastLogits {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn join(&self) -> Join {
+        Join::Mean
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST_IF_GIVEN
     }
+}
 
+impl<B: Backend> StepFunction<B> for ContrastLogits {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(match steps.contrast() {
             Some(contrast) => contrast.where_aligned(contrast.logit()),

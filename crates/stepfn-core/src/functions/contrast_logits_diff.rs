@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `z_y − z'_{y'}` of every row.
 ///
@@ -44,15 +44,21 @@ impl Named for ContrastLogitsDiff {
     const UNIT: &'static str = "logits";
 }
 
-impl<B: Backend> StepFunction<B> for ContrastLogitsDiff {
+impl StepScore for ContrastLogitsDiff {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn join(&self) -> Join {
+        Join::Mean
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST
     }
+}
 
+impl<B: Backend> StepFunction<B> for ContrastLogitsDiff {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let contrast = steps.require_contrast(Self::NAME)?;
         Ok(contrast.where_aligned(steps.logit() - contrast.logit()))

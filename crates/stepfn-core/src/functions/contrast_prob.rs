@@ -15,8 +15,10 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `p'_{y'}` of every row.
 ///
@@ -45,15 +47,25 @@ impl Named for ContrastProb {
     const UNIT: &'static str = "probability";
 }
 
-impl<B: Backend> StepFunction<B> for ContrastProb {
+impl StepScore for ContrastProb {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        if self.logprob { Join::Sum } else { Join::Product }
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST_IF_GIVEN
     }
+}
 
+impl<B: Backend> StepFunction<B> for ContrastProb {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let log_prob = match steps.contrast() {
             Some(contrast) => contrast.where_aligned(contrast.log_prob()),

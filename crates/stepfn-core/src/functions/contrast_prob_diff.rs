@@ -15,8 +15,10 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `p_y − p'_{y'}` of every row.
 ///
@@ -32,7 +34,11 @@ pub fn contrast_prob_diff<B: Backend>(
 ) -> Tensor<B, 1> {
     let log_prob = Prediction::unchecked(logits).log_prob(target_ids);
     let contrast_log_prob = Prediction::unchecked(contrast_logits).log_prob(contrast_target_ids);
-    log_prob.exp() - contrast_log_prob.exp()
+    difference(log_prob, contrast_log_prob, false)
+}
+
+fn difference<B: Backend>(log_prob: Tensor<B, 1>, contrast_log_prob: Tensor<B, 1>, logprob: bool) -> Tensor<B, 1> {
+    if logprob { log_prob - contrast_log_prob } else { log_prob.exp() - contrast_log_prob.exp() }
 }
 
 /// [`contrast_prob_diff()`] as a [`StepFunction`].
@@ -49,22 +55,27 @@ impl Named for ContrastProbDiff {
     const UNIT: &'static str = "probability";
 }
 
-impl<B: Backend> StepFunction<B> for ContrastProbDiff {
+impl StepScore for ContrastProbDiff {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        if self.logprob { Join::Sum } else { Join::Mean }
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST
     }
+}
 
+impl<B: Backend> StepFunction<B> for ContrastProbDiff {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let contrast = steps.require_contrast(Self::NAME)?;
-        let (log_prob, contrast_log_prob) = (steps.log_prob(), contrast.log_prob());
-        Ok(contrast.where_aligned(if self.logprob {
-            log_prob - contrast_log_prob
-        } else {
-            log_prob.exp() - contrast_log_prob.exp()
-        }))
+        Ok(contrast.where_aligned(difference(steps.log_prob(), contrast.log_prob(), self.logprob)))
     }
 }

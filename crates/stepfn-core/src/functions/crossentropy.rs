@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `−ln p_y` of every row.
 ///
@@ -39,11 +39,17 @@ impl Named for Crossentropy {
     const UNIT: &'static str = "nats";
 }
 
-impl<B: Backend> StepFunction<B> for Crossentropy {
+impl StepScore for Crossentropy {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn join(&self) -> Join {
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Crossentropy {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(steps.log_prob().neg())
     }

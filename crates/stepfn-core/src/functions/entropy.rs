@@ -16,7 +16,7 @@
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `H = −Σ pᵢ ln pᵢ` of every row.
 ///
@@ -38,11 +38,17 @@ impl Named for Entropy {
     const UNIT: &'static str = "nats";
 }
 
-impl<B: Backend> StepFunction<B> for Entropy {
+impl StepScore for Entropy {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn join(&self) -> Join {
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Entropy {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(steps.prediction().entropy())
     }

@@ -17,7 +17,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `−ln p_y + ln p'_{y'}` of every row.
 ///
@@ -32,7 +32,11 @@ pub fn in_context_pvi<B: Backend>(
     contrast_target_ids: Tensor<B, 1, Int>,
 ) -> Tensor<B, 1> {
     let log_prob = Prediction::unchecked(logits).log_prob(target_ids);
-    Prediction::unchecked(contrast_logits).log_prob(contrast_target_ids) - log_prob
+    gained(log_prob, Prediction::unchecked(contrast_logits).log_prob(contrast_target_ids))
+}
+
+fn gained<B: Backend>(log_prob: Tensor<B, 1>, contrast_log_prob: Tensor<B, 1>) -> Tensor<B, 1> {
+    contrast_log_prob - log_prob
 }
 
 /// [`in_context_pvi()`] as a [`StepFunction`].
@@ -46,17 +50,23 @@ impl Named for InContextPvi {
     const UNIT: &'static str = "nats";
 }
 
-impl<B: Backend> StepFunction<B> for InContextPvi {
+impl StepScore for InContextPvi {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST
     }
+}
 
+impl<B: Backend> StepFunction<B> for InContextPvi {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let contrast = steps.require_contrast(Self::NAME)?;
-        Ok(contrast.where_aligned(contrast.log_prob() - steps.log_prob()))
+        Ok(contrast.where_aligned(gained(steps.log_prob(), contrast.log_prob())))
     }
 }

@@ -17,7 +17,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use stepfn_kernels::mixture::mixture;
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// The Jensen–Shannon divergence of every row.
 ///
@@ -43,15 +43,21 @@ impl Named for JsDivergence {
     const UNIT: &'static str = "nats";
 }
 
-impl<B: Backend> StepFunction<B> for JsDivergence {
+impl StepScore for JsDivergence {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST
     }
+}
 
+impl<B: Backend> StepFunction<B> for JsDivergence {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let contrast = steps.require_contrast(Self::NAME)?;
         Ok(contrast.where_aligned(js_divergence_of(steps.prediction(), contrast.prediction())))

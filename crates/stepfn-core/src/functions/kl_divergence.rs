@@ -20,10 +20,12 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use stepfn_kernels::divergence;
 use stepfn_kernels::nucleus::{Likely, nucleus};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, ParameterError, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `Σ pᵢ (ln pᵢ − ln p'ᵢ)` of every row, over the tokens that `filter` keeps.
 ///
@@ -74,7 +76,7 @@ impl Named for KlDivergence {
     const SUMMARY: &'static str = "Kullback-Leibler divergence of the prediction from the contrastive one";
     const UNIT: &'static str = "nats";
 
-    fn validate(&self) -> Result<(), StepError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Self::out_of_range("top_p", "a number in (0, 1]", self.top_p));
         }
@@ -85,15 +87,25 @@ impl Named for KlDivergence {
     }
 }
 
-impl<B: Backend> StepFunction<B> for KlDivergence {
+impl StepScore for KlDivergence {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST
     }
+}
 
+impl<B: Backend> StepFunction<B> for KlDivergence {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         let contrast = steps.require_contrast(Self::NAME)?;

@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `z_y` of every row.
 ///
@@ -39,11 +39,17 @@ impl Named for Logit {
     const UNIT: &'static str = "logits";
 }
 
-impl<B: Backend> StepFunction<B> for Logit {
+impl StepScore for Logit {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn join(&self) -> Join {
+        Join::Mean
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Logit {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(steps.logit())
     }

@@ -17,7 +17,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use stepfn_kernels::competitors::best_other;
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `p_y − maxᵢ≠y pᵢ` of every row.
 ///
@@ -47,11 +47,17 @@ impl Named for Margin {
     const UNIT: &'static str = "probability";
 }
 
-impl<B: Backend> StepFunction<B> for Margin {
+impl StepScore for Margin {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn join(&self) -> Join {
+        Join::Mean
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Margin {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(margin_of(steps.prediction(), steps.target_ids()))
     }

@@ -16,8 +16,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, NoisyPredictions, Passes, StepBatch, StepError, StepFunction};
+use super::check_noisy_passes;
+use crate::catalog::parameters;
+use crate::{Join, Named, NoisyPredictions, ParameterError, Passes, StepBatch, StepError, StepFunction, StepScore};
 
 /// Entropy of the mean of several predictions.
 ///
@@ -48,20 +51,30 @@ impl Named for McDropoutEntropy {
     const SUMMARY: &'static str = "entropy of the mean prediction over passes with dropout";
     const UNIT: &'static str = "nats";
 
-    fn validate(&self) -> Result<(), StepError> {
-        Self::check_noisy_passes(self.n_mcd_steps, 1)
+    fn validate(&self) -> Result<(), ParameterError> {
+        check_noisy_passes::<Self>(self.n_mcd_steps, 1)
     }
 }
 
-impl<B: Backend> StepFunction<B> for McDropoutEntropy {
+impl StepScore for McDropoutEntropy {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
     }
 
     fn needs(&self) -> Passes {
         Passes::noisy(self.n_mcd_steps)
     }
+}
 
+impl<B: Backend> StepFunction<B> for McDropoutEntropy {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         let noisy = steps.require_noisy(Self::NAME, self.n_mcd_steps)?;

@@ -20,8 +20,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, Passes, StepBatch, StepError, StepFunction};
+use super::check_noisy_passes;
+use crate::catalog::parameters;
+use crate::{Join, Named, ParameterError, Passes, StepBatch, StepError, StepFunction, StepScore};
 
 /// A statistic of the target's probability over noisy passes; see [`mc_dropout_prob_avg()`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,21 +110,35 @@ impl Named for McDropoutProbAvg {
     const SUMMARY: &'static str = "probability of the target over passes with dropout: mean, z-score, std or var";
     const UNIT: &'static str = "probability";
 
-    fn validate(&self) -> Result<(), StepError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         let least = if self.statistic == NoisyStatistic::Mean { 1 } else { 2 };
-        Self::check_noisy_passes(self.n_mcd_steps, least)
+        check_noisy_passes::<Self>(self.n_mcd_steps, least)
     }
 }
 
-impl<B: Backend> StepFunction<B> for McDropoutProbAvg {
+impl StepScore for McDropoutProbAvg {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        match (self.statistic, self.logprob) {
+            (NoisyStatistic::Mean, true) => Join::Sum,
+            (NoisyStatistic::Mean, false) => Join::Product,
+            _ => Join::Mean,
+        }
     }
 
     fn needs(&self) -> Passes {
         Passes::noisy(self.n_mcd_steps)
     }
+}
 
+impl<B: Backend> StepFunction<B> for McDropoutProbAvg {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         let noisy = steps.require_noisy(Self::NAME, self.n_mcd_steps)?;

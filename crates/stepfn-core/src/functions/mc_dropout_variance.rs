@@ -15,8 +15,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, Passes, StepBatch, StepError, StepFunction};
+use super::check_noisy_passes;
+use crate::catalog::parameters;
+use crate::{Join, Named, ParameterError, Passes, StepBatch, StepError, StepFunction, StepScore};
 
 /// Variance of the noisy probabilities of the target, with n − 1.
 ///
@@ -46,20 +49,30 @@ impl Named for McDropoutVariance {
     const SUMMARY: &'static str = "variance of the target's probability over passes with dropout";
     const UNIT: &'static str = "probability squared";
 
-    fn validate(&self) -> Result<(), StepError> {
-        Self::check_noisy_passes(self.n_mcd_steps, 2)
+    fn validate(&self) -> Result<(), ParameterError> {
+        check_noisy_passes::<Self>(self.n_mcd_steps, 2)
     }
 }
 
-impl<B: Backend> StepFunction<B> for McDropoutVariance {
+impl StepScore for McDropoutVariance {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Mean
     }
 
     fn needs(&self) -> Passes {
         Passes::noisy(self.n_mcd_steps)
     }
+}
 
+impl<B: Backend> StepFunction<B> for McDropoutVariance {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         let noisy = steps.require_noisy(Self::NAME, self.n_mcd_steps)?;

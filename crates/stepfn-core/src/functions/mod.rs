@@ -48,6 +48,11 @@ pub use surprisal::*;
 pub use top_p_size::*;
 pub use typicality::*;
 
+use serde_json::{Map, Value};
+
+use crate::catalog::{Named, ParameterError};
+use crate::{Join, StepScore};
+
 /// Hands the types of all step functions of this crate to a macro.
 macro_rules! for_each_builtin {
     ($macro:ident) => {
@@ -79,3 +84,27 @@ macro_rules! for_each_builtin {
     };
 }
 pub(crate) use for_each_builtin;
+
+/// Checks that there are enough noisy passes: one for a mean, two for a spread.
+fn check_noisy_passes<F: Named>(n_mcd_steps: usize, least: usize) -> Result<(), ParameterError> {
+    let expected =
+        if least < 2 { "a whole number, 1 or greater" } else { "a whole number, 2 or greater, for a spread" };
+    if n_mcd_steps >= least { Ok(()) } else { Err(F::out_of_range("n_mcd_steps", expected, n_mcd_steps)) }
+}
+
+/// How the scores of a function of this crate are joined, from its name and the parameters that it was made with; `None` for a name that is not
+/// one of this crate's.
+pub fn join(name: &str, parameters: &Map<String, Value>) -> Option<Join> {
+    macro_rules! find {
+        ($($function:ty),* $(,)?) => {
+            $(
+                if name == <$function>::NAME {
+                    let function = serde_json::from_value::<$function>(Value::Object(parameters.clone()));
+                    return Some(function.unwrap_or_default().join());
+                }
+            )*
+        };
+    }
+    for_each_builtin!(find);
+    None
+}

@@ -19,7 +19,7 @@ use core::f64::consts::LN_2;
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Passes, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `−log₂(p_y / p'_{y'})` of every row.
 ///
@@ -35,6 +35,10 @@ pub fn pcxmi<B: Backend>(
 ) -> Tensor<B, 1> {
     let log_prob = Prediction::unchecked(logits).log_prob(target_ids);
     let contrast_log_prob = Prediction::unchecked(contrast_logits).log_prob(contrast_target_ids);
+    bits(log_prob, contrast_log_prob)
+}
+
+fn bits<B: Backend>(log_prob: Tensor<B, 1>, contrast_log_prob: Tensor<B, 1>) -> Tensor<B, 1> {
     (contrast_log_prob - log_prob).div_scalar(LN_2)
 }
 
@@ -49,17 +53,23 @@ impl Named for Pcxmi {
     const UNIT: &'static str = "bits";
 }
 
-impl<B: Backend> StepFunction<B> for Pcxmi {
+impl StepScore for Pcxmi {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
     }
 
     fn needs(&self) -> Passes {
         Passes::CONTRAST
     }
+}
 
+impl<B: Backend> StepFunction<B> for Pcxmi {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let contrast = steps.require_contrast(Self::NAME)?;
-        Ok(contrast.where_aligned((contrast.log_prob() - steps.log_prob()).div_scalar(LN_2)))
+        Ok(contrast.where_aligned(bits(steps.log_prob(), contrast.log_prob())))
     }
 }

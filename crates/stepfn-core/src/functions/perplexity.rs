@@ -20,8 +20,10 @@ use core::f64::consts::LN_2;
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `1 / p_y` of every row.
 ///
@@ -59,11 +61,21 @@ impl Named for Perplexity {
     const UNIT: &'static str = "tokens";
 }
 
-impl<B: Backend> StepFunction<B> for Perplexity {
+impl StepScore for Perplexity {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Product
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Perplexity {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let crossentropy = steps.log_prob().neg();
         Ok(match self.compat {

@@ -15,8 +15,10 @@
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `p_y` of every row.
 ///
@@ -42,11 +44,21 @@ impl Named for Probability {
     const UNIT: &'static str = "probability";
 }
 
-impl<B: Backend> StepFunction<B> for Probability {
+impl StepScore for Probability {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        if self.logprob { Join::Sum } else { Join::Product }
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Probability {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         let log_prob = steps.log_prob();
         Ok(if self.logprob { log_prob } else { log_prob.exp() })

@@ -17,7 +17,7 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use stepfn_kernels::competitors::better_tokens;
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// The rank of the target in every row, 1 for the most likely token, ties in its favour. Has no gradient.
 ///
@@ -45,15 +45,21 @@ impl Named for Rank {
     const UNIT: &'static str = "tokens";
 }
 
-impl<B: Backend> StepFunction<B> for Rank {
+impl StepScore for Rank {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn join(&self) -> Join {
+        Join::Mean
     }
 
     fn is_differentiable(&self) -> bool {
         false
     }
+}
 
+impl<B: Backend> StepFunction<B> for Rank {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(rank_of(steps.prediction(), steps.target_ids()))
     }

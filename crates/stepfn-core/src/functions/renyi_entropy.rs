@@ -15,9 +15,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use stepfn_kernels::power_sum::log_power_sum;
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// Within this distance of 1, `ln Σ pᵅ / (1 − α)` is 0 / 0 in single precision, and its limit is closer to the truth.
 const SHANNON: f64 = 1e-4;
@@ -62,7 +64,7 @@ impl Named for RenyiEntropy {
     const SUMMARY: &'static str = "Rényi entropy of order alpha, ln(sum p^alpha) / (1 - alpha)";
     const UNIT: &'static str = "nats";
 
-    fn validate(&self) -> Result<(), StepError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if (0.0..=LARGEST).contains(&self.alpha) {
             Ok(())
         } else {
@@ -71,11 +73,21 @@ impl Named for RenyiEntropy {
     }
 }
 
-impl<B: Backend> StepFunction<B> for RenyiEntropy {
+impl StepScore for RenyiEntropy {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for RenyiEntropy {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         Ok(renyi_entropy_of(steps.prediction(), self.alpha))

@@ -19,7 +19,7 @@ use core::f64::consts::LN_2;
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `−log₂ p_y` of every row.
 ///
@@ -42,11 +42,17 @@ impl Named for Surprisal {
     const UNIT: &'static str = "bits";
 }
 
-impl<B: Backend> StepFunction<B> for Surprisal {
+impl StepScore for Surprisal {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn join(&self) -> Join {
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Surprisal {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(steps.log_prob().div_scalar(-LN_2))
     }

@@ -15,9 +15,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use stepfn_kernels::nucleus::{Likely, nucleus};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::catalog::parameters;
+use crate::{Join, Named, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// The size of the nucleus of every row. Has no gradient.
 ///
@@ -53,7 +55,7 @@ impl Named for TopPSize {
     const SUMMARY: &'static str = "size of the smallest set of most likely tokens that holds top_p of the probability";
     const UNIT: &'static str = "tokens";
 
-    fn validate(&self) -> Result<(), StepError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if self.top_p > 0.0 && self.top_p <= 1.0 {
             Ok(())
         } else {
@@ -62,15 +64,25 @@ impl Named for TopPSize {
     }
 }
 
-impl<B: Backend> StepFunction<B> for TopPSize {
+impl StepScore for TopPSize {
     fn name(&self) -> &str {
         Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Mean
     }
 
     fn is_differentiable(&self) -> bool {
         false
     }
+}
 
+impl<B: Backend> StepFunction<B> for TopPSize {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.validate()?;
         Ok(top_p_size_of(steps.prediction(), self.top_p))

@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Named, Prediction, StepBatch, StepError, StepFunction};
+use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `|−ln p_y − H|` of every row.
 ///
@@ -41,11 +41,17 @@ impl Named for Typicality {
     const UNIT: &'static str = "nats";
 }
 
-impl<B: Backend> StepFunction<B> for Typicality {
+impl StepScore for Typicality {
     fn name(&self) -> &str {
         Self::NAME
     }
 
+    fn join(&self) -> Join {
+        Join::Mean
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Typicality {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok((steps.prediction().entropy() + steps.log_prob()).abs())
     }
