@@ -5,8 +5,9 @@ use std::fs;
 use burn::tensor::DType;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use stepfn_attribution::methods::Dummy;
 use stepfn_attribution::{
-    Attributed, AttributionOptions, Baseline, ContrastText, Method, Registries, Scores, Text, attribute,
+    Attributed, AttributionMethod, AttributionOptions, Baseline, ContrastText, Registries, Scores, Text, attribute,
 };
 use stepfn_core::Alignment;
 use stepfn_models::Model;
@@ -74,7 +75,8 @@ pub struct Bench {
     goldens: Goldens,
 }
 
-type B = stepfn_cpu::flex::Backend;
+/// The backend that goldens are compared on.
+pub type B = stepfn_cpu::flex::Backend;
 
 impl Bench {
     /// The model of that name.
@@ -89,7 +91,7 @@ impl Bench {
     }
 
     /// Attributes a golden's text with a method of ours.
-    pub fn run(&self, golden: &Golden, method: &Method) -> Attributed {
+    pub fn run(&self, golden: &Golden, method: &dyn AttributionMethod<B>) -> Attributed {
         let name = golden.attributed_fn.as_deref().unwrap_or("probability");
         let function = self.registries.attributed(name, &Map::new()).unwrap();
         let text = self.goldens.text(golden.text);
@@ -97,7 +99,7 @@ impl Bench {
         let path = golden.method == "discretized_integrated_gradients" && text.source.is_some();
         let kept = if path { vec![text.target[0]] } else { Vec::new() };
         let baseline = Baseline { id: self.goldens.baseline_id, kept };
-        let options = AttributionOptions { attribute_target: true, raw: true, baseline, ..Default::default() };
+        let options = AttributionOptions { attribute_target: true, raw: true, ..AttributionOptions::new(baseline) };
         attribute(&self.model, &[text], method, &function, &[], &options).unwrap().remove(0).unwrap()
     }
 
@@ -105,14 +107,13 @@ impl Bench {
     /// contrast's own.
     pub fn step_scores_agree(&self, tolerance: f32) {
         let function = self.registries.attributed("probability", &Map::new()).unwrap();
-        let method = Method::make("dummy", &Map::new()).unwrap();
         for (index, golden) in self.goldens.texts.iter().enumerate() {
             let names = golden.step_scores.keys().filter(|name| !name.starts_with("contrast"));
             let functions: Vec<_> =
                 names.map(|name| self.registries.plain().make(name, &Map::new()).unwrap()).collect();
             assert!(functions.len() >= 3, "text {index} has no step scores");
-            let (texts, options) = ([self.goldens.text(index)], AttributionOptions::default());
-            let done = attribute(&self.model, &texts, &method, &function, &functions, &options).unwrap().remove(0);
+            let (texts, options) = ([self.goldens.text(index)], AttributionOptions::new(Baseline::token(0)));
+            let done = attribute(&self.model, &texts, &Dummy {}, &function, &functions, &options).unwrap().remove(0);
             for (name, values) in done.unwrap().step_scores.unwrap().scores {
                 close(&format!("{name} of text {index}"), &values, &golden.step_scores[&name], tolerance);
             }
@@ -143,9 +144,9 @@ fn close(what: &str, ours: &[f32], expected: &[f32], tolerance: f32) {
 
 /// Compares a result with its golden, deltas included.
 pub fn agrees(what: &str, ours: &Attributed, golden: &Golden, tolerance: f32) {
-    scores_agree(&format!("{what}, source"), ours.source_scores.as_ref(), golden.source_scores.as_ref(), tolerance);
-    scores_agree(&format!("{what}, target"), ours.target_scores.as_ref(), golden.target_scores.as_ref(), tolerance);
-    if let (Some(expected), Some(ours)) = (&golden.deltas, &ours.deltas) {
+    scores_agree(&format!("{what}, source"), ours.scores.source.as_ref(), golden.source_scores.as_ref(), tolerance);
+    scores_agree(&format!("{what}, target"), ours.scores.target.as_ref(), golden.target_scores.as_ref(), tolerance);
+    if let (Some(expected), Some(ours)) = (&golden.deltas, &ours.scores.deltas) {
         close(&format!("{what}, deltas"), ours, expected, tolerance);
     }
 }

@@ -3,8 +3,8 @@
 use burn::tensor::{DType, Tensor, TensorData};
 use serde_json::{Map, Value, json};
 use stepfn_attribution::{
-    Attributed, AttributedFn, AttributionError, AttributionOptions, Baseline, ContrastText, Method, Registries, Scores,
-    Text, attribute,
+    Attributed, AttributedFn, AttributionError, AttributionOptions, Baseline, ContrastText, Methods, Registries,
+    Scores, Text, attribute,
 };
 use stepfn_core::Alignment;
 use stepfn_models::Model;
@@ -86,7 +86,7 @@ impl Examined {
         function: &AttributedFn<B>,
         options: &AttributionOptions<'_>,
     ) -> Vec<Result<Attributed, AttributionError>> {
-        let method = Method::make(method, parameters.as_object().unwrap()).unwrap();
+        let method = Methods::default().make(method, parameters.as_object().unwrap()).unwrap();
         attribute(&self.model, texts, &method, function, &[], options).unwrap()
     }
 
@@ -102,12 +102,12 @@ impl Examined {
 /// Options under which nothing is left out or summed up.
 pub fn raw() -> AttributionOptions<'static> {
     let baseline = Baseline { id: 1, kept: Vec::new() };
-    AttributionOptions { attribute_target: true, raw: true, baseline, ..Default::default() }
+    AttributionOptions { attribute_target: true, raw: true, ..AttributionOptions::new(baseline) }
 }
 
 /// Both sides' scores.
 pub fn sides(attributed: &Attributed) -> impl Iterator<Item = &Scores> {
-    attributed.source_scores.iter().chain(&attributed.target_scores)
+    attributed.scores.source.iter().chain(&attributed.scores.target)
 }
 
 /// For each step, `f` of the scores of all tokens that it sees, summed.
@@ -126,8 +126,8 @@ pub fn sums(attributed: &Attributed, f: impl Fn(f32) -> f64) -> Vec<f64> {
 pub fn difference(what: &str, a: &Attributed, b: &Attributed) -> f32 {
     let mut worst = 0.0f32;
     assert_eq!(
-        (a.source_scores.is_some(), a.target_scores.is_some()),
-        (b.source_scores.is_some(), b.target_scores.is_some())
+        (a.scores.source.is_some(), a.scores.target.is_some()),
+        (b.scores.source.is_some(), b.scores.target.is_some())
     );
     for (a, b) in sides(a).zip(sides(b)) {
         assert_eq!((a.axes(), a.shape()), (b.axes(), b.shape()), "{what}");

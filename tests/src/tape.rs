@@ -6,7 +6,7 @@ use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use stepfn_models::Model;
 use stepfn_models::config::DropoutRates;
-use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Tape};
+use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Starts, Tape};
 use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, TokenBatch};
 
 /// Two texts of one length, and places in their targets that cotangents come from.
@@ -86,8 +86,8 @@ impl Question {
             Rule::AttnLrp => (Rule::AttnLrp, Rule::AttnLrp),
             _ => (Rule::Gradient, Rule::Gradient),
         };
-        let grad = model.logits_backward(&hidden[0], to_hidden, weights);
-        model.pull_back(&tapes[0], to_input, grad, &self.places)
+        let grad = model.logits_backward(&hidden[0], to_hidden, weights).unwrap();
+        model.pull_back(&tapes[0], to_input, grad, &Starts::one_each(&self.places)).unwrap()
     }
 }
 

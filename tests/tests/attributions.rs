@@ -1,14 +1,14 @@
 //! Methods against inseq, captum, lxt and an independent implementation.
 
 use serde_json::{Value, json};
-use stepfn_attribution::Method;
-use stepfn_tests::attributions::{Bench, Golden, MODELS, agrees};
+use stepfn_attribution::{AttributionMethod, Methods};
+use stepfn_tests::attributions::{B, Bench, Golden, MODELS, agrees};
 
 /// Largest difference, of the greatest score of a text.
 const TOLERANCE: f32 = 1e-4;
 
 /// The method and parameters of ours that a golden's are.
-fn ours(golden: &Golden) -> Option<Method> {
+fn ours(golden: &Golden) -> Option<Box<dyn AttributionMethod<B>>> {
     let mut parameters = golden.parameters.clone();
     let name = match golden.method.as_str() {
         // Its random point is patched in there; the points of ours are its own.
@@ -25,7 +25,7 @@ fn ours(golden: &Golden) -> Option<Method> {
         "occlusion" => parameters.insert("abs".to_owned(), json!(false)),
         _ => None,
     };
-    Some(Method::make(name, &parameters).unwrap_or_else(|error| panic!("{name}: {error}")))
+    Some(Methods::default().make(name, &parameters).unwrap_or_else(|error| panic!("{name}: {error}")))
 }
 
 #[test]

@@ -80,7 +80,7 @@ fn without(text: &Text, token: usize) -> Text {
 fn methods_agree_on_a_linear_model() {
     let examined = linear();
     let text = examined.texts().remove(0);
-    let options = AttributionOptions { baseline: Default::default(), ..raw() };
+    let options = AttributionOptions { baseline: Baseline::token(0), ..raw() };
     let logit = examined.function("logit", json!({}));
     let run = |method: &str, parameters: Value| {
         examined.run(std::slice::from_ref(&text), (method, parameters), &logit, &options).remove(0).unwrap()
@@ -190,11 +190,11 @@ fn a_step_has_scores_for_what_it_sees_and_nan_for_the_rest() {
         for method in methods() {
             let attributed = examined.first(method.clone(), "probability");
             assert!(sides(&attributed).count() >= 1, "{}", method.0);
-            for scores in attributed.source_scores.iter() {
+            for scores in attributed.scores.source.iter() {
                 assert_eq!(scores.shape()[0], text.source.as_ref().unwrap().len());
                 assert!(scores.values().iter().all(|score| score.is_finite()), "{}: {}", examined.name, method.0);
             }
-            for scores in attributed.target_scores.iter() {
+            for scores in attributed.scores.target.iter() {
                 assert_eq!(scores.shape()[..2], [text.target.len(), text.steps.len()]);
                 for token in 0..text.target.len() {
                     for step in text.steps.clone() {

@@ -4,7 +4,7 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde_json::{Value, json};
-use stepfn_attribution::{Method, Scores, Text};
+use stepfn_attribution::{Methods, Scores, Text};
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{AttentionKind, Dropout, PaddingSide, Pass, Removal, TokenBatch, Trace};
@@ -64,8 +64,8 @@ fn attention_is_that_of_the_pass() {
                 }
             }
         };
-        agrees(attributed.target_scores.as_ref().unwrap(), &output.self_attentions);
-        if let Some(scores) = &attributed.source_scores {
+        agrees(attributed.scores.target.as_ref().unwrap(), &output.self_attentions);
+        if let Some(scores) = &attributed.scores.source {
             agrees(scores, &output.cross_attentions);
         }
     }
@@ -189,7 +189,7 @@ fn chosen_layers_and_heads_are_those_of_all() {
     }
     let zeroing = |parameters: Value| examined.first(("value_zeroing", parameters), "probability");
     let (all, one) = (zeroing(json!({})), zeroing(json!({ "layers": [0] })));
-    let (all, one) = (all.source_scores.unwrap(), one.source_scores.unwrap());
+    let (all, one) = (all.source_scores.unwrap(), one.scores.source.unwrap());
     assert_eq!(one.at(2, 1), &all.at(2, 1)[..1]);
 }
 
@@ -208,7 +208,11 @@ fn layers_and_heads_that_a_model_has_not_are_refused() {
         let name = parameters.as_object().unwrap().keys().next().unwrap();
         assert!(error.contains(method) && error.contains(name.as_str()) && error.contains("numbers 0 to"), "{error}");
     }
-    assert!(Method::make("value_zeroing", json!({ "metric": "manhattan" }).as_object().unwrap()).is_err());
+    assert!(
+        Methods::<stepfn_cpu::flex::Backend>::default()
+            .make("value_zeroing", json!({ "metric": "manhattan" }).as_object().unwrap())
+            .is_err()
+    );
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! From what was found out to what is read: scores joined with the tokens that they are of.
+//! From scores to an answer: scores joined with the tokens they belong to.
 
 use burn::tensor::backend::Backend;
 use stepfn_models::tokenizer::{Token, Tokenizer};
 
-use crate::{About, Attributed, Attribution, AttributionError, Baseline, Prepared, Preparer, Text};
+use crate::{Attributed, Attribution, AttributionError, Baseline, Prepared, Preparer, Provenance, Text, TextScores};
 
 impl<B: Backend> Preparer<'_, B> {
-    /// The answer to a text that this made.
+    /// The answer to a text that this preparer made.
     ///
     /// # Errors
     /// [`AttributionError::Model`] if the tokenizer can't name the tokens of a contrast.
@@ -14,21 +14,24 @@ impl<B: Backend> Preparer<'_, B> {
         &self,
         prepared: &Prepared,
         attributed: Attributed,
-        about: About,
+        about: Provenance,
     ) -> Result<Attribution, AttributionError> {
-        let Attributed { source_scores, target_scores, deltas, step_scores } = attributed;
+        let Attributed { scores, step_scores } = attributed;
         let steps = prepared.text.steps.clone();
         let mut answer = Attribution::new(prepared.source.clone(), prepared.target.clone(), steps);
         answer.contrast = contrast_tokens(self.tokenizer, &prepared.text)?;
-        answer.source_scores = source_scores;
-        answer.target_scores = target_scores;
-        answer.deltas = deltas;
-        answer.step_scores = step_scores.into_iter().flat_map(|scores| scores.scores).collect();
-        answer.about = About { family: self.model.config().family.to_owned(), ..about };
+        answer.source_scores = scores.source;
+        answer.target_scores = scores.target;
+        answer.deltas = scores.deltas;
+        if let Some(TextScores { scores, joins, .. }) = step_scores {
+            answer.step_scores = scores.into_iter().collect();
+            answer.joins = joins;
+        }
+        answer.about = Provenance { family: self.model.config().family.to_owned(), ..about };
         Ok(answer)
     }
 
-    /// What stands for tokens that are taken away: the unknown token, or the end token where there is none. Special tokens stay.
+    /// What replaces tokens that are hidden: the unknown token, or the end token if there is none. Special tokens are never hidden.
     pub fn baseline(&self) -> Baseline {
         let special = &self.model.config().special;
         let unknown = self.tokenizer.unk().map(|(_, id)| id);

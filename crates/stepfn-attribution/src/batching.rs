@@ -1,5 +1,7 @@
 //! Which texts run together: texts of like length, so that little of a batch is padding, as many as a budget allows.
 
+use crate::budget::Activations;
+
 /// What a text takes up in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
@@ -11,28 +13,28 @@ pub(crate) struct Shape {
 
 /// What a batch may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Budget {
+pub(crate) struct BatchLimits {
     /// Most token slots, padding included. A text that has more runs alone.
     pub(crate) slots: usize,
     /// Most bytes of activations. A text that needs more runs alone.
     pub(crate) bytes: usize,
-    /// Bytes of activations per token.
-    pub(crate) per_token: usize,
-    /// Bytes of attention per pair of tokens.
-    pub(crate) per_pair: usize,
+    /// What they are estimated from.
+    pub(crate) activations: Activations,
 }
 
-impl Budget {
+impl BatchLimits {
     /// Whether that many texts padded to these widths are too much.
     fn exceeded(&self, texts: usize, widths: [usize; 4]) -> bool {
-        let bytes = |width: usize| width * (self.per_token + width * self.per_pair);
-        texts * slots(widths) > self.slots || texts * widths.into_iter().map(bytes).sum::<usize>() > self.bytes
+        texts * slots(widths) > self.slots || texts * self.bytes_of(widths) > self.bytes
     }
 
     /// How many copies of a text of these widths fit at once, one at least.
     pub(crate) fn copies(&self, widths: [usize; 4]) -> usize {
-        let bytes: usize = widths.into_iter().map(|width| width * (self.per_token + width * self.per_pair)).sum();
-        (self.slots / slots(widths).max(1)).min(self.bytes / bytes.max(1)).max(1)
+        (self.slots / slots(widths).max(1)).min(self.bytes / self.bytes_of(widths).max(1)).max(1)
+    }
+
+    fn bytes_of(&self, widths: [usize; 4]) -> usize {
+        widths.into_iter().map(|width| self.activations.bytes(width)).sum()
     }
 }
 
@@ -42,14 +44,14 @@ const FREE_PADDING: usize = 16;
 const PADDING_SHARE: usize = 10;
 
 /// Batches of texts by number, the longest texts first, so that a run that does not fit fails at its start.
-pub(crate) fn batches(shapes: &[(usize, Shape)], budget: Budget) -> Vec<Vec<usize>> {
+pub(crate) fn batches(shapes: &[(usize, Shape)], limits: BatchLimits) -> Vec<Vec<usize>> {
     let mut sorted: Vec<(usize, Shape)> = shapes.to_vec();
     // Parts after the total: of two texts of one length, those with like sources go together.
     sorted.sort_by_key(|(number, shape)| (shape.kind, core::cmp::Reverse((slots(shape.parts), shape.parts)), *number));
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut open: Option<Open> = None;
     for (number, shape) in sorted {
-        match open.as_mut().and_then(|open| open.with(shape, budget)) {
+        match open.as_mut().and_then(|open| open.with(shape, limits)) {
             Some(grown) => {
                 open = Some(grown);
                 batches.last_mut().into_iter().for_each(|batch| batch.push(number));
@@ -73,12 +75,12 @@ struct Open {
 }
 
 impl Open {
-    fn with(self, shape: Shape, budget: Budget) -> Option<Self> {
+    fn with(self, shape: Shape, limits: BatchLimits) -> Option<Self> {
         let widths = core::array::from_fn(|part| self.widths[part].max(shape.parts[part]));
         let grown = Self { texts: self.texts + 1, widths, tokens: self.tokens + slots(shape.parts), kind: shape.kind };
         let all = grown.texts * slots(widths);
         let too_loose = all - grown.tokens > FREE_PADDING.max(all / PADDING_SHARE);
-        (self.kind == shape.kind && !too_loose && !budget.exceeded(grown.texts, widths)).then_some(grown)
+        (self.kind == shape.kind && !too_loose && !limits.exceeded(grown.texts, widths)).then_some(grown)
     }
 }
 
@@ -92,7 +94,8 @@ mod tests {
 
     use super::*;
 
-    const LOOSE: Budget = Budget { slots: 4096, bytes: usize::MAX, per_token: 1, per_pair: 1 };
+    const LOOSE: BatchLimits =
+        BatchLimits { slots: 4096, bytes: usize::MAX, activations: Activations { per_token: 1, per_pair: 1 } };
 
     fn shape(parts: [usize; 4]) -> Shape {
         Shape { parts, kind: parts[3] > 0 }
@@ -137,7 +140,7 @@ mod tests {
     fn copies_of_a_text_fill_the_budget_and_are_never_none() {
         assert_eq!(LOOSE.copies([0, 1000, 0, 0]), 4);
         assert_eq!(LOOSE.copies([0, 5000, 0, 0]), 1);
-        assert_eq!(Budget { bytes: 3 * (10 + 100), ..LOOSE }.copies([0, 10, 0, 0]), 3);
+        assert_eq!(BatchLimits { bytes: 3 * (10 + 100), ..LOOSE }.copies([0, 10, 0, 0]), 3);
     }
 
     proptest! {
@@ -153,8 +156,8 @@ mod tests {
                 .map(|&(source, target, contrast)| shape([source, target, 0, usize::from(contrast) * target]))
                 .enumerate()
                 .collect();
-            let budget = Budget { slots: most, ..LOOSE };
-            let batches = batches(&shapes, budget);
+            let limits = BatchLimits { slots: most, ..LOOSE };
+            let batches = batches(&shapes, limits);
             let mut seen: Vec<usize> = batches.concat();
             seen.sort_unstable();
             prop_assert_eq!(seen, (0..parts.len()).collect::<Vec<_>>());

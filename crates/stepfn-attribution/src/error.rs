@@ -1,9 +1,9 @@
-//! What can go wrong, said so that it can be mended.
+//! What can go wrong.
 
-use stepfn_core::StepError;
+use stepfn_core::{CatalogError, ParameterError, StepError};
 use stepfn_models::ModelError;
 
-/// Why a text could not be scored or attributed.
+/// Why a text could not be scored or attributed. Errors don't say which text: whoever asked about several knows.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttributionError {
@@ -11,40 +11,19 @@ pub enum AttributionError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A step function could not be computed.
-    #[error(transparent)]
-    Step(#[from] StepError),
-    /// A step function could not be computed for one text.
-    #[error("text {text}{}: {error}", step.map_or_else(String::new, |step| format!(", step {step}")))]
-    StepOfText {
-        /// The text's number, from 0.
-        text: usize,
-        /// The step, from 0 at the first that is scored, where it is one in particular. The error's own `row` is the same.
+    #[error("{}{error}", step.map_or_else(String::new, |step| format!("step {step}: ")))]
+    Step {
+        /// The step, from 0 at the first that is scored, if it is one in particular. The error's own `row` is the same.
         step: Option<usize>,
         /// What went wrong there.
         error: StepError,
     },
-    /// What is asked of a text does not fit it.
-    #[error("text {text}: expected {expected}, found {found}")]
-    Text {
-        /// The text's number, from 0.
-        text: usize,
-        /// What would fit.
-        expected: String,
-        /// What was given.
-        found: String,
-    },
-    /// A parameter has a value that can't be used.
-    #[error("`{parameter}` of {of}: expected {expected}, found {found}")]
-    Parameter {
-        /// The method or option.
-        of: String,
-        /// The parameter.
-        parameter: String,
-        /// What it may be.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
+    /// The question does not fit the text or the model.
+    #[error("{0}")]
+    Text(String),
+    /// There is no method or step function of that name, or a parameter can't be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
     /// A file holds no attribution that can be read.
     #[error("{what}: expected {expected}, found {found}")]
     Format {
@@ -56,20 +35,21 @@ pub enum AttributionError {
         found: String,
     },
     /// The progress callback asked to stop.
-    #[error("stopped before it was done, as asked")]
+    #[error("cancelled")]
     Cancelled,
-    /// There is no method of that name.
-    #[error(
-        "there is no method `{found}`{}; there are: {}",
-        nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)")),
-        supported.join(", ")
-    )]
-    UnknownMethod {
-        /// What was asked for.
-        found: String,
-        /// The name most like it.
-        nearest: Option<&'static str>,
-        /// All methods.
-        supported: Vec<&'static str>,
-    },
+}
+
+impl From<StepError> for AttributionError {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Catalog(error) => Self::Catalog(error),
+            error => Self::Step { step: None, error },
+        }
+    }
+}
+
+impl From<ParameterError> for AttributionError {
+    fn from(error: ParameterError) -> Self {
+        Self::Catalog(error.into())
+    }
 }

@@ -22,8 +22,7 @@ impl Features {
         Self { source: words(&prepared.source), target: words(&prepared.target) }
     }
 
-    /// Spans of a text, in bytes as [`Token::span`] is, in any order: each is a group of the tokens that it touches. `number` is that of the
-    /// text in the run, for errors.
+    /// Spans of a text, in bytes as [`Token::span`] is, in any order: each is a group of the tokens that it touches.
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a span that lies outside the text, touches no token, or touches a token of another; for a source span
@@ -32,18 +31,16 @@ impl Features {
         prepared: &Prepared,
         source: &[Range<usize>],
         target: &[Range<usize>],
-        number: usize,
     ) -> Result<Self, AttributionError> {
         if prepared.text.source.is_none() && !source.is_empty() {
-            return Err(AttributionError::Text {
-                text: number,
-                expected: "spans of the target alone, for a causal model's prompt is part of it".to_owned(),
-                found: format!("source spans: {}", shown(source)),
-            });
+            return Err(AttributionError::Text(format!(
+                "a causal model has no source, so source spans ({}) mean nothing; the prompt is part of the target",
+                shown(source)
+            )));
         }
         Ok(Self {
-            source: touched(&prepared.source, source, "source", number)?,
-            target: touched(&prepared.target, target, "target", number)?,
+            source: touched(&prepared.source, source, "source")?,
+            target: touched(&prepared.target, target, "target")?,
         })
     }
 
@@ -54,38 +51,30 @@ impl Features {
 }
 
 /// The tokens that each span touches.
-fn touched(
-    tokens: &[Token],
-    spans: &[Range<usize>],
-    side: &str,
-    number: usize,
-) -> Result<Vec<Range<usize>>, AttributionError> {
-    let wrong = |expected: String, found: String| Err(AttributionError::Text { text: number, expected, found });
+fn touched(tokens: &[Token], spans: &[Range<usize>], side: &str) -> Result<Vec<Range<usize>>, AttributionError> {
+    let wrong = |what: String| Err(AttributionError::Text(what));
     let bytes = tokens.iter().map(|token| token.span.end).max().unwrap_or(0);
     let mut groups: Vec<Range<usize>> = Vec::with_capacity(spans.len());
     for span in spans {
         let one = shown(core::slice::from_ref(span));
         if span.is_empty() || span.end > bytes {
-            let expected =
-                format!("{side} spans [start, end) of a byte or more within the {bytes} bytes of its tokens");
-            return wrong(expected, one);
+            return wrong(format!(
+                "the {side} span {one} does not lie in the text: spans are [start, end) in its {bytes} bytes, and not empty"
+            ));
         }
         let touches = |token: &Token| !token.span.is_empty() && overlap(&token.span, span);
         let (Some(first), Some(last)) = (tokens.iter().position(touches), tokens.iter().rposition(touches)) else {
-            return wrong(format!("{side} spans that cover tokens"), format!("{one}, which covers none"));
+            return wrong(format!("the {side} span {one} touches no token"));
         };
         let group = first..last + 1;
         if let Some(other) = groups.iter().position(|other| overlap(other, &group)) {
             let shared = &tokens[group.start.max(groups[other].start)];
-            return wrong(
-                format!("{side} spans that have no token in common"),
-                format!(
-                    "{} and {one}, both with the token {:?} at byte {}",
-                    shown(&spans[other..=other]),
-                    shared.surface,
-                    shared.span.start
-                ),
-            );
+            return wrong(format!(
+                "the {side} spans {} and {one} share the token {:?} at byte {}",
+                shown(&spans[other..=other]),
+                shared.surface,
+                shared.span.start
+            ));
         }
         groups.push(group);
     }
@@ -136,32 +125,33 @@ mod tests {
 
     #[test]
     fn a_span_is_the_tokens_that_it_touches() {
-        let features = Features::spans(&pair(), &[5..8, 0..2], &[1..9], 0).unwrap();
+        let features = Features::spans(&pair(), &[5..8, 0..2], &[1..9]).unwrap();
         assert_eq!(features, Features { source: vec![1..3, 0..1], target: vec![1..4] });
-        assert!(Features::spans(&pair(), &[], &[], 0).unwrap().is_empty());
+        assert!(Features::spans(&pair(), &[], &[]).unwrap().is_empty());
     }
 
     #[test]
     fn spans_that_fit_no_tokens_are_errors() {
         let pair = pair();
         for (source, target, says) in [
-            (vec![0..9], vec![], "text 5: expected source spans [start, end) of a byte or more within the 8 bytes"),
-            (vec![], vec![2..2], "found [2, 2]"),
+            (
+                vec![0..9],
+                vec![],
+                "the source span [0, 9] does not lie in the text: spans are [start, end) in its 8 bytes",
+            ),
+            (vec![], vec![2..2], "the target span [2, 2]"),
             #[expect(clippy::reversed_empty_ranges, reason = "what someone may write")]
-            (vec![], vec![3..1], "found [3, 1]"),
-            (vec![3..4], vec![], "source spans that cover tokens, found [3, 4], which covers none"),
-            (vec![], vec![0..5, 7..9], "found [0, 5] and [7, 9], both with the token \"chat\" at byte 4"),
-            (vec![0..8, 4..7], vec![], "source spans that have no token in common, found [0, 8] and [4, 7]"),
+            (vec![], vec![3..1], "the target span [3, 1]"),
+            (vec![3..4], vec![], "the source span [3, 4] touches no token"),
+            (vec![], vec![0..5, 7..9], "[0, 5] and [7, 9] share the token \"chat\" at byte 4"),
+            (vec![0..8, 4..7], vec![], "the source spans [0, 8] and [4, 7] share"),
         ] {
-            let error = Features::spans(&pair, &source, &target, 5).unwrap_err().to_string();
+            let error = Features::spans(&pair, &source, &target).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
         let causal = Prepared { text: Text::causal(vec![1; 5], 1), source: vec![], ..pair };
-        let error = Features::spans(&causal, &[0..3], &[], 0).unwrap_err().to_string();
-        assert!(
-            error.contains("spans of the target alone") && error.ends_with("found source spans: [0, 3]"),
-            "{error}"
-        );
-        assert_eq!(Features::spans(&causal, &[], &[0..3], 0).unwrap().target, [1..2]);
+        let error = Features::spans(&causal, &[0..3], &[]).unwrap_err().to_string();
+        assert!(error.contains("has no source, so source spans ([0, 3]) mean nothing"), "{error}");
+        assert_eq!(Features::spans(&causal, &[], &[0..3]).unwrap().target, [1..2]);
     }
 }

@@ -1,36 +1,59 @@
 //! Which input tokens a generative language model's predictions came from.
 //!
-//! A [`Text`] says what is asked: token ids, and the steps (predicted tokens) that matter. An [`Attribution`] is the answer: a score for
-//! each (input token, step), and step scores beside them. [`score`] gives the values of step functions alone.
+//! A [`Text`] is token ids and the steps (predicted tokens) that matter. [`score`] gives the values of step functions at these steps;
+//! [`attribute`] gives a score for each (input token, step) by an [`AttributionMethod`]. Most people use the crate `stepfn`, which starts from
+//! strings.
+//!
+//! How a text runs through this crate: [`Question`] says what is asked of it, [`Passes`] runs the model on variants of it and differentiates,
+//! a method in [`methods`] turns values and derivatives into scores, and [`ScoreTable`] collects them. What fits into memory is decided by
+//! `budget.rs` alone.
 
 pub mod aggregation;
 mod answer;
 mod attribute;
 mod attributed_fn;
 mod batching;
-mod engine;
+mod budget;
 mod error;
 mod features;
 mod flow;
 pub mod formats;
-mod grid;
+mod generation;
+mod layer;
+mod method;
 pub mod methods;
 mod options;
 mod output;
+mod passes;
 mod prepare;
+mod provenance;
 pub mod quadrature;
+mod question;
+mod score_table;
 mod scores;
 mod scoring;
+mod side;
+mod steps;
 mod text;
 
 pub use attribute::{Attributed, StepScores, attribute};
 pub use attributed_fn::{AttributedFn, Registries};
 pub use error::AttributionError;
 pub use features::Features;
-pub use methods::{AboutMethod, Method, methods};
-pub use options::{AttributionOptions, Baseline, Steps};
-pub use output::{About, Attribution, Axis, FORMAT, MERGED, Scores};
-pub use prepare::{Generated, GenerationOptions, Prepared, Preparer, Request};
+pub use generation::GenerationOptions;
+pub use layer::{Layer, StackName};
+pub use method::{AttributionMethod, Methods};
+pub use options::{AttributionOptions, Baseline, OnProgress, Progress};
+pub use output::{Attribution, Axis, FORMAT, MERGED, Scores};
+pub use passes::{Passes, Perturbation, Perturbed, PullBack, Variants};
+pub use prepare::{Generated, Prepared, Preparer, Request};
+pub use provenance::Provenance;
+pub use question::Question;
+pub use score_table::{InputScores, ScoreTable, StepRows};
 pub use scores::{ScoredTokens, SequenceScores, TextScores};
-pub use scoring::{Progress, ScoringOptions, score};
+pub use scoring::{ScoringOptions, score};
+pub use side::Side;
+pub use steps::Steps;
 pub use text::{ContrastText, Text};
+
+pub(crate) use stepfn_core::ParameterError;

@@ -11,62 +11,76 @@ use crate::Features;
 pub struct AttributionOptions<'a> {
     /// Seed of everything random: dropout passes of the attributed function, samples of a method.
     pub seed: u64,
-    /// Dropout rates to take instead of the checkpoint's own.
+    /// Dropout rates that replace the checkpoint's own.
     pub rates: Option<DropoutRates>,
     /// The number of the first text in the whole run: random numbers belong to a text's number.
     pub first_number: u32,
-    /// Bytes that activations, gradients and logits may take, beside the model: an estimate. What needs more even in the smallest pieces runs all the
-    /// same.
+    /// Bytes that activations, gradients and logits may take, in addition to the model; an estimate. A text that needs more even in the smallest
+    /// pieces runs anyway.
     pub memory: usize,
-    /// Whether the target prefix of an encoder–decoder gets scores too. A causal model's text always does.
+    /// Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
     pub attribute_target: bool,
-    /// Whether scores keep their hidden units, layers and heads.
+    /// Keep the scores of hidden units, layers and heads.
     pub raw: bool,
-    /// What stands for a token that is taken away.
+    /// What replaces a token that is hidden.
     pub baseline: Baseline,
-    /// Groups of tokens that perturbation methods hide and show together, those of each text; empty: each token by itself, in all texts. A group's
-    /// score is shared by its tokens in equal parts, so it is their sum; of occlusion each has the whole, as with windows.
-    /// Methods that [hide no tokens](crate::Method::hides_tokens) take none.
+    /// Groups of tokens that perturbation methods hide and show together, one entry for each text; empty: each token by itself, in all texts. The
+    /// tokens of a group share its score equally, so that the score is their sum; for occlusion each has the whole score, as with windows.
+    /// Methods that [hide no tokens](crate::AttributionMethod::hides_tokens) take none.
     pub features: &'a [Features],
-    /// Whether a contrastive function reads the contrast's own context, rather than other targets in the original one.
+    /// Let a contrastive function read the contrast's own context, instead of another target in the original context.
     pub contrast_force_inputs: bool,
-    /// Is told how far the call is after every piece of work; [`ControlFlow::Break`] ends it with
+    /// Called after every piece of work; [`ControlFlow::Break`] ends the call with
     /// [`AttributionError::Cancelled`](crate::AttributionError::Cancelled).
-    pub progress: Option<&'a (dyn Fn(Steps) -> ControlFlow<()> + 'a)>,
+    pub progress: Option<&'a OnProgress<'a>>,
 }
+
+/// A function that is called as work proceeds, and can stop it.
+pub type OnProgress<'a> = dyn Fn(Progress) -> ControlFlow<()> + 'a;
 
 /// How far a call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Steps {
-    /// The text that is being attributed, from 0.
-    pub text: usize,
+pub struct Progress {
+    /// Texts that are done.
+    pub texts_done: usize,
     /// Texts of the call.
     pub texts: usize,
-    /// Pieces of the text's work that are done.
-    pub done: usize,
-    /// Pieces that there are.
-    pub all: usize,
+    /// Pieces of the current text's work that are done.
+    pub pieces_done: usize,
+    /// Pieces of the current text's work; 0 between texts.
+    pub pieces: usize,
 }
 
-/// What stands for a token that is taken away: in the baseline of gradient methods, and where perturbation hides it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What replaces a token that is hidden: in the baseline of gradient methods, and in perturbed texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Baseline {
-    /// The token whose embedding it is: usually the unknown token, or the end token where there is none.
+    /// The token whose embedding it is: usually the unknown token, or the end token if there is none.
     pub id: u32,
-    /// Tokens that stay what they are: special ones.
+    /// Tokens that are never hidden: special ones.
     pub kept: Vec<u32>,
 }
 
-impl Default for AttributionOptions<'_> {
-    fn default() -> Self {
+impl Baseline {
+    /// This token, in place of any other.
+    pub const fn token(id: u32) -> Self {
+        Self { id, kept: Vec::new() }
+    }
+}
+
+impl AttributionOptions<'_> {
+    /// Bytes of memory by default: 2 GiB.
+    pub const MEMORY: usize = 2 << 30;
+
+    /// The defaults, with this baseline: there is none that suits every tokenizer.
+    pub const fn new(baseline: Baseline) -> Self {
         Self {
             seed: 0,
             rates: None,
             first_number: 0,
-            memory: 2 << 30,
+            memory: Self::MEMORY,
             attribute_target: false,
             raw: false,
-            baseline: Baseline::default(),
+            baseline,
             features: &[],
             contrast_force_inputs: false,
             progress: None,

@@ -4,10 +4,12 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Map, Value};
 use stepfn_models::tokenizer::Token;
 
-use crate::AttributionError;
+use stepfn_core::Join;
+
+use crate::aggregation::Function;
+use crate::{AttributionError, Provenance};
 
 /// The version of the JSON that [`Attribution`] is written as.
 pub const FORMAT: u32 = 1;
@@ -37,6 +39,9 @@ pub struct Attribution {
     /// Values of step functions by name, one per step.
     #[serde(with = "columns")]
     pub step_scores: BTreeMap<String, Vec<f32>>,
+    /// How values of step functions are joined where several steps become one, by name. For a function that is not here, its name decides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub joins: BTreeMap<String, Join>,
     /// For methods that promise completeness: how far the scores of each step are from adding up.
     #[serde(with = "optional_column")]
     pub deltas: Option<Vec<f32>>,
@@ -44,7 +49,7 @@ pub struct Attribution {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contrast: Vec<Option<Token>>,
     /// How it was made.
-    pub about: About,
+    pub about: Provenance,
 }
 
 impl Attribution {
@@ -58,9 +63,10 @@ impl Attribution {
             source_scores: None,
             target_scores: None,
             step_scores: BTreeMap::new(),
+            joins: BTreeMap::new(),
             deltas: None,
             contrast: Vec::new(),
-            about: About::default(),
+            about: Provenance::default(),
         }
     }
 
@@ -96,6 +102,17 @@ impl Attribution {
         Ok(())
     }
 
+    /// How values of a step function become one where several steps do.
+    pub(crate) fn join(&self, name: &str) -> Function {
+        let parameters = || self.about.parameters.get(name).and_then(serde_json::Value::as_object);
+        let by_name = || stepfn_core::functions::join(name, parameters().unwrap_or(&serde_json::Map::new()));
+        match self.joins.get(name).copied().or_else(by_name) {
+            Some(Join::Sum) => Function::Sum,
+            Some(Join::Product) => Function::Prod,
+            Some(Join::Mean) | None => Function::Mean,
+        }
+    }
+
     /// Whether there is one number per token and step on both sides.
     pub fn is_aggregated(&self) -> bool {
         [&self.source_scores, &self.target_scores].into_iter().flatten().all(Scores::is_aggregated)
@@ -114,32 +131,6 @@ fn readable_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D:
         )));
     }
     Ok(found)
-}
-
-/// How an [`Attribution`] was made: all that is needed to make it again.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct About {
-    /// Name of the method.
-    pub method: String,
-    /// Name of the step function that was attributed; empty for methods that look inside the model instead.
-    pub attributed_fn: String,
-    /// Parameters of the method, of the attributed function (under `attributed_fn`) and of step functions (under their names).
-    pub parameters: Map<String, Value>,
-    /// The model as the user named it.
-    pub model: String,
-    /// Its family, `model_type` in `config.json`.
-    pub family: String,
-    /// The version of stepfn.
-    pub version: String,
-    /// Name of the backend, and its element type.
-    pub backend: String,
-    /// Seed of everything random.
-    pub seed: u64,
-    /// Seconds that it took.
-    pub seconds: f64,
-    /// The aggregation steps that the scores went through, in order.
-    pub aggregation: Vec<String>,
 }
 
 /// What a dimension of [`Scores`] counts.
@@ -211,7 +202,7 @@ impl Scores {
         Self::new(vec![Axis::Token, Axis::Step], vec![tokens, steps], values)
     }
 
-    /// Scores whose axes behind token and step are `inner`, filled by `value(token, step, position in the inner axes)`.
+    /// Scores whose axes after token and step are `inner`, filled by `value(token, step, position in the inner axes)`.
     pub(crate) fn filled(
         tokens: usize,
         steps: usize,
@@ -225,8 +216,14 @@ impl Scores {
                 values.extend((0..depth).map(|position| value(token, step, position)));
             }
         }
+        Self::of_table(tokens, steps, inner, values)
+    }
+
+    /// Scores whose axes after token and step are `inner`; as many values as that makes.
+    pub(crate) fn of_table(tokens: usize, steps: usize, inner: &[(Axis, usize)], values: Vec<f32>) -> Self {
         let axes = [Axis::Token, Axis::Step].into_iter().chain(inner.iter().map(|&(axis, _)| axis)).collect();
-        let shape = [tokens, steps].into_iter().chain(inner.iter().map(|&(_, size)| size)).collect();
+        let shape: Vec<usize> = [tokens, steps].into_iter().chain(inner.iter().map(|&(_, size)| size)).collect();
+        debug_assert_eq!(shape.iter().product::<usize>(), values.len());
         Self { axes, shape, values }
     }
 

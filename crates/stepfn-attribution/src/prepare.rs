@@ -8,21 +8,19 @@
 //! | no target | the model writes on | the model writes one |
 
 use burn::tensor::backend::Backend;
-use serde_json::{Map, Value};
 use stepfn_core::Alignment;
-use stepfn_models::config::TransformerConfig;
-use stepfn_models::generation::{GenerationSettings, Hypothesis};
+use stepfn_models::Model;
+use stepfn_models::generation::Hypothesis;
 use stepfn_models::tokenizer::{Token, Tokenizer};
-use stepfn_models::{Model, ModelError};
 
-use crate::{AttributionError, ContrastText, Text};
+use crate::{AttributionError, ContrastText, GenerationOptions, Text};
 
-/// What is asked about one text, in words.
+/// A text in words.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
     /// What an encoder reads, or the prompt of a causal model.
     pub source: Option<String>,
-    /// What the model is to have said: for a causal model the full text, prompt included. `None`: what it says by itself.
+    /// What the model should say: for a causal model the full text, prompt included. `None`: what it says by itself.
     pub target: Option<String>,
     /// Another source to compare with; the same one by default.
     pub contrast_source: Option<String>,
@@ -32,7 +30,7 @@ pub struct Request {
     pub alignment: Alignment,
 }
 
-/// A text that is ready to run, and its tokens for a reader.
+/// A text that is ready to run, and its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
     /// What the model is given.
@@ -43,81 +41,12 @@ pub struct Prepared {
     pub target: Vec<Token>,
 }
 
-/// How targets are written where none is given.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GenerationOptions {
-    /// How tokens are chosen.
-    pub settings: GenerationSettings,
-    /// Most tokens, those of the prompt included, where the checkpoint counts so.
-    max_length: Option<usize>,
-    /// What an encoder–decoder's target starts from.
-    decoder_start: Option<u32>,
-}
-
-impl GenerationOptions {
-    /// What a checkpoint says in `generation_config.json` (`null` if it has none), with some fields changed.
-    ///
-    /// # Errors
-    /// [`AttributionError::Parameter`] for a change of a field that there isn't, [`AttributionError::Model`] for what is out of range or not supported.
-    pub fn new(
-        generation_config: &Value,
-        changes: &Map<String, Value>,
-        config: &TransformerConfig,
-    ) -> Result<Self, AttributionError> {
-        let known = known_fields();
-        if let Some(unknown) = changes.keys().find(|field| !known.contains(field)) {
-            return Err(AttributionError::Parameter {
-                of: "generation".to_owned(),
-                parameter: unknown.clone(),
-                expected: format!("one of {}", known.join(", ")),
-                found: "no such setting".to_owned(),
-            });
-        }
-        let mut fields = generation_config.as_object().cloned().unwrap_or_default();
-        // A least or greatest number of new tokens outweighs one that counts the prompt, and the reverse if only that is asked for.
-        for (asked, outweighed) in [("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")] {
-            if changes.contains_key(asked) {
-                fields.remove(outweighed);
-            }
-        }
-        fields.extend(changes.clone());
-        let number = |field: &str| fields.get(field).and_then(Value::as_u64);
-        let max_length = number("max_length").filter(|_| number("max_new_tokens").is_none());
-        let decoder_start = number("decoder_start_token_id").and_then(|id| u32::try_from(id).ok());
-        let mut settings = GenerationSettings::from_json(&Value::Object(fields))?;
-        if settings.eos.is_empty() {
-            settings.eos.clone_from(&config.special.eos);
-        }
-        Ok(Self {
-            settings,
-            max_length: max_length.map(|length| usize::try_from(length).unwrap_or(usize::MAX)),
-            decoder_start: decoder_start.or(config.special.decoder_start).or(config.special.bos),
-        })
-    }
-}
-
-/// The fields that can be changed: those of `generation_config.json` that are supported.
-fn known_fields() -> Vec<String> {
-    let settings = serde_json::to_value(GenerationSettings::default()).unwrap_or_default();
-    let ours = settings.as_object().into_iter().flat_map(Map::keys);
-    let renamed = ["eos", "forced_bos", "forced_eos", "prefix", "seed"];
-    let theirs = [
-        "eos_token_id",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "max_length",
-        "min_length",
-        "decoder_start_token_id",
-    ];
-    ours.filter(|field| !renamed.contains(&field.as_str())).cloned().chain(theirs.map(str::to_owned)).collect()
-}
-
 /// A target that the model wrote.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Generated {
-    /// What was written: of a causal model, what follows the prompt.
+    /// What was written; for a causal model, what follows the prompt.
     pub text: String,
-    /// The new tokens, in the model's own hand.
+    /// The new tokens, and what the model thinks of them.
     pub hypothesis: Hypothesis,
 }
 
@@ -133,15 +62,15 @@ pub struct Preparer<'a, B: Backend> {
 }
 
 impl<B: Backend> Preparer<'_, B> {
-    /// The text that a request stands for. `number` is that of the text in the run, for errors.
+    /// The text that a request stands for.
     ///
     /// # Errors
-    /// [`AttributionError::Text`] for a part that is missing, empty or too long, a target that does not start with its prompt (with the place
-    /// where they part), or a contrast that does not fit; [`AttributionError::Model`] if the tokenizer or the model fails.
-    pub fn prepare(&self, request: &Request, number: usize) -> Result<Prepared, AttributionError> {
+    /// [`AttributionError::Text`] for a part that is missing, empty or too long, a target that does not start with its prompt, or a contrast that
+    /// does not fit; [`AttributionError::Model`] if the tokenizer or the model fails.
+    pub fn prepare(&self, request: &Request) -> Result<Prepared, AttributionError> {
         match self.model.config().is_encoder_decoder() {
-            true => self.prepare_pair(request, number),
-            false => self.prepare_causal(request, number),
+            true => self.prepare_pair(request),
+            false => self.prepare_causal(request),
         }
     }
 
@@ -149,12 +78,12 @@ impl<B: Backend> Preparer<'_, B> {
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a source that is empty or too long, [`AttributionError::Model`] if the tokenizer or the model fails.
-    pub fn generate(&self, source: &str, number: usize) -> Result<Vec<Generated>, AttributionError> {
+    pub fn generate(&self, source: &str) -> Result<Vec<Generated>, AttributionError> {
         let (source, prompt) = match self.model.config().is_encoder_decoder() {
-            true => (Some(ids(&self.source(source, number)?)), vec![self.decoder_start(number)?]),
-            false => (None, self.prompt_to_write_after(source, number)?),
+            true => (Some(ids(&self.source(source)?)), vec![self.decoder_start()?]),
+            false => (None, self.prompt_to_write_after(source)?),
         };
-        let hypotheses = self.write(source.as_deref(), &prompt, number)?;
+        let hypotheses = self.write(source.as_deref(), &prompt)?;
         let before = self.tokenizer.decode(&known(self.tokenizer, &prompt), true)?;
         let generated = |hypothesis: Hypothesis| {
             let all = [prompt.as_slice(), &hypothesis.ids].concat();
@@ -164,28 +93,28 @@ impl<B: Backend> Preparer<'_, B> {
         hypotheses.into_iter().map(generated).collect()
     }
 
-    fn prepare_causal(&self, request: &Request, number: usize) -> Result<Prepared, AttributionError> {
+    fn prepare_causal(&self, request: &Request) -> Result<Prepared, AttributionError> {
         let Request { source: prompt, target, contrast_source, contrast_target, alignment } = request;
         let (tokens, first) = match (prompt, target) {
-            (prompt, Some(target)) => self.continued(prompt.as_deref(), target, number, "target")?,
+            (prompt, Some(target)) => self.continued(prompt.as_deref(), target, "target")?,
             (Some(prompt), None) => {
-                let prompt = self.prompt_to_write_after(prompt, number)?;
-                let written = self.best(None, &prompt, number)?;
+                let prompt = self.prompt_to_write_after(prompt)?;
+                let written = self.best(None, &prompt)?;
                 let (_, tokens) = self.tokenizer.describe(&[prompt.as_slice(), &written].concat())?;
                 (tokens, prompt.len())
             }
-            (None, None) => return wrong(number, "a prompt or a text", "neither"),
+            (None, None) => return wrong("there is neither a prompt nor a text"),
         };
         let mut text = Text::causal(ids(&tokens), first);
         text.contrast = match (contrast_source, contrast_target) {
             (None, None) => None,
             (other_prompt, Some(other)) => {
                 let prompt = other_prompt.as_ref().or(prompt.as_ref()).map(String::as_str);
-                let (tokens, first) = self.continued(prompt, other, number, "contrast target")?;
+                let (tokens, first) = self.continued(prompt, other, "contrast target")?;
                 Some(ContrastText { source: None, target: ids(&tokens), first, alignment: alignment.clone() })
             }
             (Some(other_prompt), None) => {
-                let mut target = self.prompt_to_write_after(other_prompt, number)?;
+                let mut target = self.prompt_to_write_after(other_prompt)?;
                 let first = target.len();
                 target.extend(&text.target[text.steps.clone()]);
                 Some(ContrastText { source: None, target, first, alignment: alignment.clone() })
@@ -194,27 +123,27 @@ impl<B: Backend> Preparer<'_, B> {
         Ok(Prepared { text, source: Vec::new(), target: tokens })
     }
 
-    fn prepare_pair(&self, request: &Request, number: usize) -> Result<Prepared, AttributionError> {
+    fn prepare_pair(&self, request: &Request) -> Result<Prepared, AttributionError> {
         let Request { source, target, contrast_source, contrast_target, alignment } = request;
         let Some(source) = source else {
-            return wrong(number, "a source, for the model has an encoder", "none");
+            return wrong("this model has an encoder, and there is no source for it to read");
         };
-        let source = self.source(source, number)?;
-        let start = self.decoder_start(number)?;
+        let source = self.source(source)?;
+        let start = self.decoder_start()?;
         let forced = self.generation.settings.forced_bos;
         let first = 1 + usize::from(forced.is_some());
         let tokens = match target {
-            Some(target) => self.target(target, number)?,
+            Some(target) => self.target(target)?,
             None => {
                 let mut all = vec![start];
-                all.extend(self.best(Some(&ids(&source)), &[start], number)?);
+                all.extend(self.best(Some(&ids(&source)), &[start])?);
                 self.describe(&all)?
             }
         };
         let mut text = Text { steps: first..tokens.len(), ..Text::seq2seq(ids(&source), ids(&tokens)) };
         if contrast_source.is_some() || contrast_target.is_some() {
-            let other_source = contrast_source.as_deref().map(|source| self.source(source, number)).transpose()?;
-            let other_target = contrast_target.as_deref().map(|target| self.target(target, number)).transpose()?;
+            let other_source = contrast_source.as_deref().map(|source| self.source(source)).transpose()?;
+            let other_target = contrast_target.as_deref().map(|target| self.target(target)).transpose()?;
             text.contrast = Some(ContrastText {
                 source: Some(ids(&other_source.unwrap_or_else(|| source.clone()))),
                 target: ids(other_target.as_ref().unwrap_or(&tokens)),
@@ -230,18 +159,17 @@ impl<B: Backend> Preparer<'_, B> {
         &self,
         prompt: Option<&str>,
         text: &str,
-        number: usize,
         which: &str,
     ) -> Result<(Vec<Token>, usize), AttributionError> {
         if text.is_empty() {
-            return wrong(number, &format!("a {which} of one token or more"), "an empty text");
+            return wrong(format!("the {which} is empty"));
         }
         let tokens = self.tokenizer.encode(text, true)?;
         let first = match prompt {
             Some(prompt) => {
-                starts_with(text, prompt, number, which)?;
+                starts_with(text, prompt, which)?;
                 let prompt = self.prompt(prompt)?;
-                same_tokens(&tokens, &prompt, number, which)?;
+                same_tokens(&tokens, &prompt, which)?;
                 prompt.len()
             }
             None => 0,
@@ -249,11 +177,11 @@ impl<B: Backend> Preparer<'_, B> {
         // What stands first is predicted from nothing.
         let first = first.max(1);
         if first >= tokens.len() {
-            let expected = match prompt {
-                Some(_) => format!("a {which} that goes on after its prompt"),
-                None => format!("a {which} of two tokens or more, for the first is predicted from nothing"),
-            };
-            return wrong(number, &expected, &format!("{} in all", count(tokens.len(), "token")));
+            let tokens = count(tokens.len(), "token");
+            return wrong(match prompt {
+                Some(_) => format!("the {which} ({tokens}) ends where its prompt ends, so there is nothing to score"),
+                None => format!("the {which} has {tokens}; it needs two or more, because nothing predicts the first"),
+            });
         }
         Ok((tokens, first))
     }
@@ -267,28 +195,28 @@ impl<B: Backend> Preparer<'_, B> {
         Ok(tokens)
     }
 
-    fn prompt_to_write_after(&self, prompt: &str, number: usize) -> Result<Vec<u32>, AttributionError> {
+    fn prompt_to_write_after(&self, prompt: &str) -> Result<Vec<u32>, AttributionError> {
         let mut ids = ids(&self.prompt(prompt)?);
         if ids.is_empty() {
             ids.extend(self.model.config().special.bos);
         }
         match ids.is_empty() {
-            true => wrong(number, "a prompt of one token or more", "an empty text"),
+            true => wrong("the prompt is empty"),
             false => Ok(ids),
         }
     }
 
-    fn source(&self, source: &str, number: usize) -> Result<Vec<Token>, AttributionError> {
+    fn source(&self, source: &str) -> Result<Vec<Token>, AttributionError> {
         match source.is_empty() {
-            true => wrong(number, "a source of one token or more", "an empty text"),
+            true => wrong("the source is empty"),
             false => Ok(self.tokenizer.encode(source, true)?),
         }
     }
 
     /// Start token, forced token, the target, end token.
-    fn target(&self, target: &str, number: usize) -> Result<Vec<Token>, AttributionError> {
+    fn target(&self, target: &str) -> Result<Vec<Token>, AttributionError> {
         if target.is_empty() {
-            return wrong(number, "a target of one token or more", "an empty text");
+            return wrong("the target is empty");
         }
         let mut own = self.tokenizer.encode(target, true)?;
         if self.generation.settings.forced_bos.is_some() {
@@ -304,15 +232,16 @@ impl<B: Backend> Preparer<'_, B> {
             (None, Some(&eos)) => own.push(self.special(eos, target.len())),
             (None, None) => {}
         }
-        let mut tokens = vec![self.special(self.decoder_start(number)?, 0)];
+        let mut tokens = vec![self.special(self.decoder_start()?, 0)];
         tokens.extend(self.generation.settings.forced_bos.map(|forced| self.special(forced, 0)));
         tokens.extend(own);
         Ok(tokens)
     }
 
-    fn decoder_start(&self, number: usize) -> Result<u32, AttributionError> {
-        let expected = "`decoder_start_token_id` in config.json or generation_config.json";
-        self.generation.decoder_start.map_or_else(|| wrong(number, expected, "none"), Ok)
+    fn decoder_start(&self) -> Result<u32, AttributionError> {
+        let missing =
+            "neither config.json nor generation_config.json has `decoder_start_token_id`, which targets start with";
+        self.generation.decoder_start.map_or_else(|| wrong(missing), Ok)
     }
 
     /// A token that stands in no text.
@@ -330,28 +259,20 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     /// The new tokens of the best text.
-    fn best(&self, source: Option<&[u32]>, prompt: &[u32], number: usize) -> Result<Vec<u32>, AttributionError> {
-        let best = self.write(source, prompt, number)?.into_iter().next();
-        best.map_or_else(|| wrong(number, "settings that leave a text to write", "none"), |best| Ok(best.ids))
+    fn best(&self, source: Option<&[u32]>, prompt: &[u32]) -> Result<Vec<u32>, AttributionError> {
+        let best = self.write(source, prompt)?.into_iter().next();
+        best.map_or_else(|| wrong("the generation settings leave nothing to write"), |best| Ok(best.ids))
     }
 
-    fn write(
-        &self,
-        source: Option<&[u32]>,
-        prompt: &[u32],
-        number: usize,
-    ) -> Result<Vec<Hypothesis>, AttributionError> {
+    fn write(&self, source: Option<&[u32]>, prompt: &[u32]) -> Result<Vec<Hypothesis>, AttributionError> {
         let config = self.model.config();
-        crate::scoring::check_fits(config, number, "", source, prompt, prompt.len())?;
+        crate::scoring::check_fits(config, "", source, prompt, prompt.len())?;
         let mut settings = self.generation.settings.clone();
         if let Some(max_length) = self.generation.max_length {
             settings.max_new_tokens = max_length.saturating_sub(prompt.len()).max(1);
             settings.min_new_tokens = settings.min_new_tokens.min(settings.max_new_tokens);
         }
-        self.model.generate(source, prompt, &settings).map_err(|error| match error {
-            ModelError::Input { expected, found, .. } => AttributionError::Text { text: number, expected, found },
-            other => other.into(),
-        })
+        Ok(self.model.generate(source, prompt, &settings)?)
     }
 }
 
@@ -364,8 +285,8 @@ fn known(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
     ids.iter().copied().filter(|&id| tokenizer.id_to_token(id).is_some()).collect()
 }
 
-fn wrong<T>(text: usize, expected: &str, found: &str) -> Result<T, AttributionError> {
-    Err(AttributionError::Text { text, expected: expected.to_owned(), found: found.to_owned() })
+fn wrong<T>(what: impl Into<String>) -> Result<T, AttributionError> {
+    Err(AttributionError::Text(what.into()))
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -373,52 +294,51 @@ fn count(n: usize, what: &str) -> String {
 }
 
 /// Whether a text starts with its prompt, in letters.
-fn starts_with(text: &str, prompt: &str, number: usize, which: &str) -> Result<(), AttributionError> {
+fn starts_with(text: &str, prompt: &str, which: &str) -> Result<(), AttributionError> {
     if text.starts_with(prompt) {
         return Ok(());
     }
     let same = text.char_indices().zip(prompt.chars()).find(|((_, ours), theirs)| ours != theirs);
     let parts = same.map_or(text.len().min(prompt.len()), |((at, _), _)| at);
-    let found = format!(
-        "after {} they part: the prompt has {}, the {which} {}",
-        quoted(&text[..parts], Side::End),
-        quoted(&prompt[parts..], Side::Start),
-        quoted(&text[parts..], Side::Start)
-    );
-    wrong(number, &format!("a {which} that starts with its prompt"), &found)
+    wrong(format!(
+        "the {which} must start with its prompt, but after {} the prompt goes on with {} and the {which} with {}",
+        quoted(&text[..parts], End::Last),
+        quoted(&prompt[parts..], End::First),
+        quoted(&text[parts..], End::First)
+    ))
 }
 
 /// Whether a text starts with its prompt, in tokens.
-fn same_tokens(tokens: &[Token], prompt: &[Token], number: usize, which: &str) -> Result<(), AttributionError> {
+fn same_tokens(tokens: &[Token], prompt: &[Token], which: &str) -> Result<(), AttributionError> {
     let parts = prompt.iter().zip(tokens).position(|(ours, theirs)| ours.id != theirs.id);
     let Some(parts) = parts.or((prompt.len() > tokens.len()).then_some(tokens.len())) else { return Ok(()) };
     let surface =
-        |tokens: &[Token]| tokens.get(parts).map_or("nothing".to_owned(), |token| quoted(&token.surface, Side::Start));
-    let found = format!(
-        "token {parts} of the prompt is {}, of the {which} {} (end the prompt where a token ends: often before a space, not after it)",
+        |tokens: &[Token]| tokens.get(parts).map_or("nothing".to_owned(), |token| quoted(&token.surface, End::First));
+    wrong(format!(
+        "the {which} must start with the tokens of its prompt, but token {parts} is {} in the prompt and {} in the {which}; end the prompt where \
+         a token ends (often before a space, not after it)",
         surface(prompt),
         surface(tokens)
-    );
-    wrong(number, &format!("a {which} whose tokens start with those of its prompt"), &found)
+    ))
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Side {
-    Start,
-    End,
+enum End {
+    First,
+    Last,
 }
 
 /// The start or the end of a text, for an error.
-fn quoted(text: &str, side: Side) -> String {
+fn quoted(text: &str, end: End) -> String {
     /// Letters that are enough to find a place by.
     const LETTERS: usize = 24;
     let letters = text.chars().count();
     if letters <= LETTERS {
         return format!("{text:?}");
     }
-    match side {
-        Side::Start => format!("{:?}…", text.chars().take(LETTERS).collect::<String>()),
-        Side::End => format!("…{:?}", text.chars().skip(letters - LETTERS).collect::<String>()),
+    match end {
+        End::First => format!("{:?}…", text.chars().take(LETTERS).collect::<String>()),
+        End::Last => format!("…{:?}", text.chars().skip(letters - LETTERS).collect::<String>()),
     }
 }
 

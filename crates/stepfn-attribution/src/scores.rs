@@ -1,7 +1,10 @@
 //! The scores of a text as a value, and its JSON.
 
+use std::collections::BTreeMap;
+
 use serde::ser::{SerializeMap, SerializeStruct};
 use serde::{Serialize, Serializer};
+use stepfn_core::Join;
 use stepfn_models::tokenizer::Token;
 
 /// What step functions say of one text.
@@ -12,6 +15,8 @@ pub struct TextScores {
     /// For each function, in the order in which they were asked for, its name and one number per scored token. NaN where a function has no
     /// value: a step without a partner in the contrast.
     pub scores: Vec<(String, Vec<f32>)>,
+    /// How the values of each function are joined where several tokens become one.
+    pub joins: BTreeMap<String, Join>,
     /// What the model says of all scored tokens together.
     pub sequence: SequenceScores,
 }
@@ -71,7 +76,7 @@ impl Serialize for ScoredTokens<'_> {
         let mut object = serializer.serialize_struct("ScoredTokens", 4)?;
         object.serialize_field("tokens", &tokens)?;
         object.serialize_field("first", &self.scores.first)?;
-        object.serialize_field("scores", &Columns(&self.scores.scores))?;
+        object.serialize_field("scores", &InOrder(&self.scores.scores))?;
         object.serialize_field("sequence", &self.scores.sequence)?;
         object.end()
     }
@@ -91,10 +96,10 @@ impl<'a> From<&'a Token> for TokenEntry<'a> {
     }
 }
 
-/// An object in the order of the columns.
-struct Columns<'a>(&'a [(String, Vec<f32>)]);
+/// An object in the order of the functions.
+struct InOrder<'a>(&'a [(String, Vec<f32>)]);
 
-impl Serialize for Columns<'_> {
+impl Serialize for InOrder<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, values) in self.0 {
@@ -117,6 +122,7 @@ mod tests {
         let scores = TextScores {
             first: 1,
             scores: vec![("rank".to_owned(), vec![2.0]), ("kl_divergence".to_owned(), vec![f32::NAN])],
+            joins: BTreeMap::new(),
             sequence: SequenceScores::new(&[-0.5], &[0.25]),
         };
         let json = serde_json::to_string(&ScoredTokens { tokens: &tokens, scores: &scores }).unwrap();

@@ -7,17 +7,19 @@
 
 mod forward;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::backend::Backend;
-use stepfn_core::{Need, Passes, StepError, StepFunction};
+use stepfn_core::{Join, Need, Passes, StepError, StepFunction};
 use stepfn_kernels::dropout::DropRate;
+use stepfn_kernels::is_host;
 use stepfn_models::Model;
 use stepfn_models::config::{DropoutRates, TransformerConfig};
 
 use self::forward::{Batch, Member};
-use crate::batching::{Budget, Shape, batches};
-use crate::{AttributionError, ContrastText, SequenceScores, Text, TextScores};
+use crate::batching::{BatchLimits, Shape, batches};
+use crate::budget::Budget;
+use crate::{AttributionError, ContrastText, OnProgress, ParameterError, Progress, SequenceScores, Text, TextScores};
 
 /// How [`score`] runs.
 #[derive(Clone, Copy)]
@@ -26,24 +28,15 @@ pub struct ScoringOptions<'a> {
     pub seed: u64,
     /// Dropout rates to take instead of the checkpoint's own.
     pub rates: Option<DropoutRates>,
-    /// The number of the first text in the whole run. Texts that come in several calls score as in one if each call goes on counting: dropout
-    /// masks and errors know a text by its number.
+    /// The number of the first text in the whole run. Texts that come in several calls score as in one if each call goes on counting, because dropout
+    /// masks belong to a text's number.
     pub first_number: u32,
     /// Bytes that activations and logits may take, beside the model: an estimate. A single text that needs more runs all the same.
     pub memory: usize,
     /// Most token slots of a batch, padding included.
     pub batch_tokens: usize,
-    /// Is told after each batch how far the call is.
-    pub progress: Option<&'a (dyn Fn(Progress) + 'a)>,
-}
-
-/// How far a call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    /// Texts that are done.
-    pub texts: usize,
-    /// All texts.
-    pub all: usize,
+    /// Called after each batch; [`Break`](core::ops::ControlFlow::Break) ends the call with [`AttributionError::Cancelled`].
+    pub progress: Option<&'a OnProgress<'a>>,
 }
 
 impl Default for ScoringOptions<'_> {
@@ -66,11 +59,8 @@ impl core::fmt::Debug for ScoringOptions<'_> {
 
 impl ScoringOptions<'_> {
     fn check(&self) -> Result<(), AttributionError> {
-        let wrong = |parameter: &str, expected: &str, found: String| AttributionError::Parameter {
-            of: "scoring".to_owned(),
-            parameter: parameter.to_owned(),
-            expected: expected.to_owned(),
-            found,
+        let wrong = |parameter: &str, expected: &str, found: String| {
+            AttributionError::from(ParameterError::new("scoring", parameter.to_owned(), expected.to_owned(), found))
         };
         for (parameter, value) in [("memory", self.memory), ("batch_tokens", self.batch_tokens)] {
             if value == 0 {
@@ -120,24 +110,28 @@ pub fn score<B: Backend>(
     options.check()?;
     check_names(functions)?;
     let passes = functions.iter().fold(Passes::default(), |passes, function| passes.union(function.needs()));
-    let scorer = Scorer { model, functions, passes, options };
+    // The noisy passes are run a few at a time, but their logits are scored together.
+    let all = 1 + usize::from(passes.contrast != Need::Unused) + passes.noisy_samples;
+    let budget = Budget::new(model.config(), options.memory, all, is_host::<B>());
+    let scorer = Scorer { model, functions, passes, options, budget };
     let mut results: Vec<Option<Outcome>> = Vec::new();
     results.resize_with(texts.len(), || None);
     let mut shapes = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        match scorer.check(text, scorer.number(index)) {
+        match scorer.check(text) {
             Ok(()) => shapes.push((index, scorer.shape(text))),
             Err(error) => results[index] = Some(Err(error)),
         }
     }
     let mut done = texts.len() - shapes.len();
-    for batch in batches(&shapes, scorer.budget()) {
+    for batch in batches(&shapes, scorer.limits()) {
         done += batch.len();
         for (&index, result) in batch.iter().zip(scorer.run(texts, &batch)?) {
             results[index] = Some(result);
         }
-        if let Some(progress) = options.progress {
-            progress(Progress { texts: done, all: texts.len() });
+        let progress = Progress { texts_done: done, texts: texts.len(), pieces_done: 0, pieces: 0 };
+        if options.progress.is_some_and(|on_progress| on_progress(progress).is_break()) {
+            return Err(AttributionError::Cancelled);
         }
     }
     // Every text was either refused or in a batch.
@@ -151,6 +145,7 @@ struct Scorer<'a, B: Backend> {
     functions: &'a [Box<dyn StepFunction<B>>],
     passes: Passes,
     options: &'a ScoringOptions<'a>,
+    budget: Budget,
 }
 
 impl<'a, B: Backend> Scorer<'a, B> {
@@ -164,18 +159,17 @@ impl<'a, B: Backend> Scorer<'a, B> {
     }
 
     /// Whether a text can be scored.
-    fn check(&self, text: &Text, number: usize) -> Result<(), AttributionError> {
-        let fails = |error| AttributionError::StepOfText { text: number, step: None, error };
-        text.check(number)?;
-        check_fits(self.model.config(), number, "", text.source.as_deref(), &text.target, text.steps.end - 1)?;
+    fn check(&self, text: &Text) -> Result<(), AttributionError> {
+        text.check()?;
+        check_fits(self.model.config(), "", text.source.as_deref(), &text.target, text.steps.end - 1)?;
         if let Some(contrast) = self.contrast(text) {
             let (source, target) = (contrast.source.as_deref(), &contrast.target);
-            check_fits(self.model.config(), number, "contrast ", source, target, target.len() - 1)?;
-            contrast.alignment.partners(text.steps.len(), target.len() - contrast.first).map_err(fails)?;
+            check_fits(self.model.config(), "contrast ", source, target, target.len() - 1)?;
+            contrast.alignment.partners(text.steps.len(), target.len() - contrast.first)?;
         } else if self.passes.contrast == Need::Required {
             let needing = self.functions.iter().find(|function| function.needs().contrast == Need::Required);
             let function = needing.map_or_else(String::new, |function| function.name().to_owned());
-            return Err(fails(StepError::MissingContrast { function }));
+            return Err(StepError::MissingContrast { function }.into());
         }
         Ok(())
     }
@@ -192,34 +186,13 @@ impl<'a, B: Backend> Scorer<'a, B> {
         }
     }
 
-    fn budget(&self) -> Budget {
-        let config = self.model.config();
-        let stacks = config.encoder.iter().chain([&config.decoder]);
-        let (mut widest, mut heads) = (0, 0);
-        for stack in stacks {
-            widest = widest.max(stack.feed_forward.size);
-            heads = heads.max(stack.attention.n_heads);
-        }
-        Budget {
-            slots: self.options.batch_tokens,
-            // The other half is for logits.
-            bytes: self.options.memory / 2,
-            // What a block has at a time, in single precision: residual, queries, keys, values and their like; the feed-forward.
-            per_token: 4 * (8 * config.hidden_size + 3 * widest),
-            // Scores, probabilities, and a mask of dropout.
-            per_pair: 4 * 3 * heads,
-        }
+    fn limits(&self) -> BatchLimits {
+        let (slots, bytes) = (self.options.batch_tokens, self.budget.batch_bytes());
+        BatchLimits { slots, bytes, activations: self.budget.activations() }
     }
 
-    /// Rows whose logits, with those of all passes, are in memory at one time.
-    fn rows_at_once(&self) -> usize {
-        /// Logits, their softmax, and what a function makes of them.
-        const COPIES: usize = 4;
-        /// More rows than these make no product faster, and only wait for memory.
-        const ENOUGH: usize = 512;
-        let passes = 1 + usize::from(self.passes.contrast != Need::Unused) + self.passes.noisy_samples;
-        let row = self.model.config().vocab_size * 4 * COPIES * passes;
-        (self.options.memory / 2 / row).clamp(1, ENOUGH)
+    fn joins(&self) -> BTreeMap<String, Join> {
+        self.functions.iter().map(|function| (function.name().to_owned(), function.join())).collect()
     }
 
     /// The scores of one batch, a result for each of its texts.
@@ -233,7 +206,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
         let states = Batch::run(self, &members)?;
         let mut scored: Vec<Scored> = vec![Scored::default(); members.len()];
         let rows: Vec<usize> = (0..states.len()).collect();
-        for chunk in rows.chunks(self.rows_at_once()) {
+        for chunk in rows.chunks(self.budget.scored_rows()) {
             let mut chunk = chunk.to_vec();
             chunk.retain(|&row| scored[states.member(row)].failure.is_none());
             // Rows of a text that fails leave the chunk, and the others are tried again.
@@ -247,8 +220,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
                     }
                     Err((row, error)) => {
                         let member = states.member(row);
-                        let (text, step) = (members[member].number, Some(states.step(row)));
-                        scored[member].failure = Some(AttributionError::StepOfText { text, step, error });
+                        scored[member].failure = Some(AttributionError::Step { step: Some(states.step(row)), error });
                         chunk.retain(|&row| states.member(row) != member);
                     }
                 }
@@ -265,7 +237,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
         let own = columns.split_off(self.functions.len());
         let names = self.functions.iter().map(|function| function.name().to_owned());
         let sequence = SequenceScores::new(&own[0], &own[1]);
-        Ok(TextScores { first, scores: names.zip(columns).collect(), sequence })
+        Ok(TextScores { first, scores: names.zip(columns).collect(), joins: self.joins(), sequence })
     }
 }
 
@@ -291,43 +263,50 @@ impl Scored {
 fn check_names<B: Backend>(functions: &[Box<dyn StepFunction<B>>]) -> Result<(), AttributionError> {
     let mut seen = BTreeSet::new();
     match functions.iter().find(|function| !seen.insert(function.name())) {
-        Some(function) => Err(AttributionError::Parameter {
-            of: "scoring".to_owned(),
-            parameter: "functions".to_owned(),
-            expected: "functions of different names: scores are told apart by name".to_owned(),
-            found: format!("`{}` twice", function.name()),
-        }),
+        Some(function) => Err(AttributionError::from(ParameterError::new(
+            "scoring",
+            "functions",
+            "functions with different names",
+            format!("`{}` twice", function.name()),
+        ))),
         None => Ok(()),
     }
 }
 
-/// Whether a model can read a source and the first `read` tokens of a target, and knows all tokens of both.
+/// Checks that a model can read a source and the first `read` tokens of a target, and knows all tokens of both. `which` is "contrast " for a
+/// contrast's.
 pub(crate) fn check_fits(
     config: &TransformerConfig,
-    number: usize,
     which: &str,
     source: Option<&[u32]>,
     target: &[u32],
     read: usize,
 ) -> Result<(), AttributionError> {
-    let wrong = |expected: String, found: String| Err(AttributionError::Text { text: number, expected, found });
+    let wrong = |what: String| Err(AttributionError::Text(what));
     match (&config.encoder, source) {
-        (Some(_), None) => return wrong(format!("a {which}source for the encoder"), "none".to_owned()),
-        (None, Some(_)) => return wrong(format!("no {which}source, for the model is causal"), "one".to_owned()),
-        (Some(_), Some([])) => return wrong(format!("a {which}source of one token or more"), "none".to_owned()),
+        (Some(_), None) => {
+            return wrong(format!("this model has an encoder, and there is no {which}source for it to read"));
+        }
+        (None, Some(_)) => {
+            return wrong(format!(
+                "this model has no encoder to read a {which}source; make it part of the {which}target"
+            ));
+        }
+        (Some(_), Some([])) => return wrong(format!("the {which}source is empty")),
         _ => {}
     }
     for (part, ids) in [("source", source.unwrap_or_default()), ("target", target)] {
         if let Some(position) = ids.iter().position(|&id| id as usize >= config.vocab_size) {
-            let expected = format!("token ids below {}, the model's vocabulary size", config.vocab_size);
-            return wrong(expected, format!("{} at position {position} of the {which}{part}", ids[position]));
+            return wrong(format!(
+                "token {position} of the {which}{part} has id {}, and the model knows only ids below {}",
+                ids[position], config.vocab_size
+            ));
         }
     }
     let encoder = config.encoder.as_ref().map(|stack| ("source", stack, source.map_or(0, <[u32]>::len)));
     for (part, stack, len) in encoder.into_iter().chain([("target", &config.decoder, read)]) {
         if let Some(most) = stack.positions.most().filter(|&most| len > most) {
-            let expected = format!("a {which}{part} of {most} tokens at most, for which the model has positions");
-            return wrong(expected, len.to_string());
+            return wrong(format!("the {which}{part} has {len} tokens, and the model has positions for {most}"));
         }
     }
     Ok(())

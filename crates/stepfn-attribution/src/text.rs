@@ -1,10 +1,10 @@
-//! What is asked: a text as token ids, and the steps that matter.
+//! A text as token ids, and the steps that matter.
 
 use core::ops::Range;
 
 use stepfn_core::Alignment;
 
-use crate::AttributionError;
+use crate::{AttributionError, Side};
 
 /// A text as the model reads it, and the steps of it that are scored or attributed.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +14,7 @@ pub struct Text {
     /// What the decoder reads and predicts: a causal model's prompt and continuation, or the start token and the target of an
     /// encoder–decoder.
     pub target: Vec<u32>,
-    /// Positions in `target` whose prediction is asked about, from what stands before them. Position 0 is predicted from nothing and can't be one.
+    /// Positions in `target` whose predictions are asked about. Position 0 has nothing before it that could predict it.
     pub steps: Range<usize>,
     /// What contrastive step functions compare with.
     pub contrast: Option<ContrastText>,
@@ -27,7 +27,7 @@ pub struct ContrastText {
     pub source: Option<Vec<u32>>,
     /// What the decoder reads and predicts instead.
     pub target: Vec<u32>,
-    /// Its first position that a step can be compared with: behind its own prompt.
+    /// Its first position that a step can be compared with: the first after its own prompt.
     pub first: usize,
     /// Which of its positions, counted from `first`, each step is compared with.
     pub alignment: Alignment,
@@ -44,22 +44,34 @@ impl Text {
         Self { source: Some(source), steps: 1..target.len(), target, contrast: None }
     }
 
-    /// Whether steps lie in the text, behind its first token.
+    /// The ids of one side; none of a side that the text does not have.
+    pub fn ids(&self, side: Side) -> &[u32] {
+        match side {
+            Side::Source => self.source.as_deref().unwrap_or_default(),
+            Side::Target => &self.target,
+        }
+    }
+
+    /// Checks that the steps are in the text, after its first token.
     ///
     /// # Errors
-    /// [`AttributionError::Text`] with `number`, the text's.
-    pub fn check(&self, number: usize) -> Result<(), AttributionError> {
-        let wrong = |expected: String, found: String| Err(AttributionError::Text { text: number, expected, found });
+    /// [`AttributionError::Text`].
+    pub fn check(&self) -> Result<(), AttributionError> {
         let Range { start, end } = self.steps;
         if start == 0 || start >= end || end > self.target.len() {
-            let expected = format!("steps from position 1 to {} at most", self.target.len());
-            return wrong(expected, format!("{start}..{end}"));
+            return Err(AttributionError::Text(format!(
+                "steps {start}..{end} are not in the text: steps go from position 1 to {}",
+                self.target.len()
+            )));
         }
         match &self.contrast {
-            Some(contrast) if contrast.first == 0 || contrast.first >= contrast.target.len() => wrong(
-                format!("a contrast that goes on after its prompt, of {} tokens", contrast.first.max(1)),
-                format!("{} tokens", contrast.target.len()),
-            ),
+            Some(contrast) if contrast.first == 0 || contrast.first >= contrast.target.len() => {
+                Err(AttributionError::Text(format!(
+                    "the contrast has {} tokens and its prompt {}, so nothing is left to compare with",
+                    contrast.target.len(),
+                    contrast.first.max(1)
+                )))
+            }
             _ => Ok(()),
         }
     }

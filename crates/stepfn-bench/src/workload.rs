@@ -6,7 +6,7 @@ use core::hint::black_box;
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use stepfn_attribution::{AttributionError, AttributionOptions, Method, Registries, Text, attribute};
+use stepfn_attribution::{AttributionError, AttributionOptions, Baseline, Methods, Registries, Text, attribute};
 use stepfn_models::Model;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::tape::{ModelInput, StackInput};
@@ -160,7 +160,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { seed: 0, memory: AttributionOptions::default().memory, batch_tokens: 4096 }
+        Self { seed: 0, memory: AttributionOptions::MEMORY, batch_tokens: 4096 }
     }
 }
 
@@ -199,9 +199,10 @@ impl<'m, B: Backend> Workload<'m, B> {
         let functions = functions.iter().map(|name| registries.plain().make(name, &of_functions));
         let functions = functions.collect::<Result<Vec<_>, _>>().map_err(AttributionError::from)?;
         let function = registries.attributed("probability", &none).map_err(AttributionError::from)?;
-        let method = Method::make(name, &given(of_method))?;
+        let method = Methods::default().make(name, &given(of_method)).map_err(AttributionError::from)?;
         let Limits { seed, memory, .. } = self.limits;
-        let options = AttributionOptions { seed, memory, attribute_target: true, ..Default::default() };
+        let defaults = AttributionOptions::new(Baseline::token(0));
+        let options = AttributionOptions { seed, memory, attribute_target: true, ..defaults };
         for done in attribute(self.model, &self.texts, &method, &function, &functions, &options)? {
             drop(black_box(done?));
         }

@@ -133,7 +133,7 @@ impl<B: Backend> Model<B> {
         hidden: &Tensor<B, 2>,
         rule: Rule<&Tensor<B, 2>>,
         grad: Tensor<B, 2>,
-    ) -> Tensor<B, 2> {
+    ) -> Result<Tensor<B, 2>, ModelError> {
         let HeadConfig { scale, soft_cap, .. } = self.config.head;
         let uncapped = |hidden: &Tensor<B, 2>| self.head.forward(hidden.clone().mul_scalar(scale));
         let grad = match (soft_cap, rule) {
@@ -157,6 +157,6 @@ impl<B: Backend> Model<B> {
             }
         };
         let grad = self.head.backward(grad);
-        if scale == 1.0 { grad } else { grad.mul_scalar(scale) }
+        Ok(if scale == 1.0 { grad } else { grad.mul_scalar(scale) })
     }
 }

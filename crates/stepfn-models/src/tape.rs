@@ -177,8 +177,9 @@ impl<B: Backend> Model<B> {
         tape: &Tape<B>,
         rule: Rule<&Tape<B>>,
         grad: Tensor<B, 2>,
-        places: &[usize],
-    ) -> InputGradients<B> {
+        starts: &Starts,
+    ) -> Result<InputGradients<B>, ModelError> {
+        let places = &starts.0[..];
         let decoder = rule.map(|tape| &tape.decoder);
         let (target, memory) = self.decoder().pull_back(&tape.decoder, decoder, grad, Origin::Places(places));
         let source = self.encoder().zip(tape.encoder.as_ref()).zip(memory).map(|((encoder, encoder_tape), grad)| {
@@ -186,7 +187,7 @@ impl<B: Backend> Model<B> {
             let rule = rule.map(|tape| tape.encoder.as_ref().unwrap_or(encoder_tape));
             encoder.pull_back(encoder_tape, rule, grad, Origin::Everywhere { cotangents: places.len() }).0
         });
-        InputGradients { source, target }
+        Ok(InputGradients { source, target })
     }
 
     /// Pulls cotangents back from the last hidden states at `places` through the decoder by the gradient, and shows them at each of its
@@ -201,13 +202,15 @@ impl<B: Backend> Model<B> {
         &self,
         tape: &Tape<B>,
         grad: Tensor<B, 2>,
-        places: &[usize],
+        starts: &Starts,
         each: &mut dyn FnMut(WeightGradients<'_, B>),
-    ) {
+    ) -> Result<(), ModelError> {
+        let places = &starts.0[..];
         let each = RefCell::new(each);
         let watch = |gradients: WeightGradients<'_, B>| (each.borrow_mut())(gradients);
         let origin = Origin::Places(places);
         self.decoder().pull_back_watched(&tape.decoder, Rule::Gradient, grad, origin, Some(&watch));
+        Ok(())
     }
 }
 
@@ -217,4 +220,58 @@ fn mismatch(has_encoder: bool) -> ModelError {
         false => ("no source, for the model is causal", "one"),
     };
     ModelError::Input { text: 0, expected: expected.to_owned(), found: found.to_owned() }
+}
+
+/// What the encoder said of the sources; nothing for a causal model.
+#[derive(Debug, Clone)]
+pub struct Context<B: Backend> {
+    memory: Option<(Tensor<B, 2>, TokenBatch)>,
+}
+
+impl<B: Backend> Context<B> {
+    /// copies
+    pub fn repeated(&self, times: usize) -> Self {
+        Self { memory: self.memory.as_ref().map(|(hidden, batch)| (hidden.clone(), batch.repeated(times))) }
+    }
+}
+
+/// Where cotangents start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Starts(Vec<usize>);
+
+impl Starts {
+    /// one place each
+    pub fn one_each(places: &[usize]) -> Self {
+        Self(places.to_vec())
+    }
+}
+
+impl<B: Backend> Model<B> {
+    /// encode
+    pub fn encode(&self, source: Option<StackInput<'_, B>>, dropout: &Dropout) -> Result<Context<B>, ModelError> {
+        let memory = match (self.encoder(), source) {
+            (Some(encoder), Some(source)) => {
+                let through = Pass::new(source.batch).from(source.entry).with_dropout(dropout);
+                Some((encoder.forward(source.hidden, through)?.last, source.batch.clone()))
+            }
+            (None, None) => None,
+            (encoder, _) => return Err(mismatch(encoder.is_some())),
+        };
+        Ok(Context { memory })
+    }
+
+    /// decode
+    pub fn decode(
+        &self,
+        context: &Context<B>,
+        target: StackInput<'_, B>,
+        dropout: &Dropout,
+        cache: Option<&mut crate::transformer::Cache<B>>,
+    ) -> Result<Tensor<B, 2>, ModelError> {
+        let mut through = Pass::new(target.batch).from(target.entry).with_dropout(dropout);
+        if let Some((hidden, source)) = &context.memory {
+            through = through.with_memory(hidden, source);
+        }
+        Ok(self.decoder().forward(target.hidden, Pass { cache, ..through })?.last)
+    }
 }

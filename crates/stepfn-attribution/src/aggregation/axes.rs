@@ -1,7 +1,7 @@
 //! Axes behind token and step (hidden units, layers, heads): reduced to one number, or cut down to some of their positions.
 
 use super::{Function, Slice};
-use crate::{AttributionError, Axis, Scores};
+use crate::{AttributionError, Axis, ParameterError, Scores};
 
 impl Scores {
     /// Reduces one axis behind token and step.
@@ -61,16 +61,21 @@ impl Scores {
     }
 
     fn position_of(&self, axis: Axis, of: &str) -> Result<usize, AttributionError> {
-        self.axes()[2..].iter().position(|&found| found == axis).ok_or_else(|| AttributionError::Parameter {
-            of: of.to_owned(),
-            parameter: "axis".to_owned(),
-            expected: match self.axes().len() {
-                2 => "scores that still have axes behind token and step (raw scores)".to_owned(),
-                _ => {
-                    format!("one of {}", self.axes()[2..].iter().map(|axis| axis.name()).collect::<Vec<_>>().join(", "))
-                }
-            },
-            found: axis.name().to_owned(),
+        self.axes()[2..].iter().position(|&found| found == axis).ok_or_else(|| {
+            AttributionError::from(ParameterError::new(
+                of.to_owned(),
+                "axis",
+                match self.axes().len() {
+                    2 => "scores that still have axes behind token and step (raw scores)".to_owned(),
+                    _ => {
+                        format!(
+                            "one of {}",
+                            self.axes()[2..].iter().map(|axis| axis.name()).collect::<Vec<_>>().join(", ")
+                        )
+                    }
+                },
+                axis.name().to_owned(),
+            ))
         })
     }
 }
@@ -111,7 +116,7 @@ mod tests {
     #[test]
     fn missing_axes_are_errors() {
         let error = layers_and_heads().reduce(Axis::Hidden, Function::Mean).unwrap_err();
-        assert_eq!(error.to_string(), "`axis` of mean: expected one of layer, head, found hidden");
+        assert_eq!(error.to_string(), "mean: `axis` must be one of layer, head, not hidden");
         let flat = Scores::per_token(1, 1, vec![0.0]).unwrap();
         let error = flat.select(Axis::Layer, &[Slice::At(0)]).unwrap_err();
         assert!(error.to_string().contains("raw scores"), "{error}");

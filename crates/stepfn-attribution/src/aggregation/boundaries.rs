@@ -8,7 +8,7 @@ use stepfn_models::tokenizer::Token;
 
 use super::Slice;
 use super::merge::{Groups, groups_by_start};
-use crate::AttributionError;
+use crate::{AttributionError, ParameterError};
 
 /// Words: a token that stands behind whitespace begins one. Whitespace that is a token of its own belongs to the word that follows, but
 /// line breaks stand alone, and so do special tokens.
@@ -39,12 +39,12 @@ pub(super) fn spans(spans: &[Slice], tokens: usize, side: &str) -> Result<Groups
     for slice in spans {
         let span = slice.resolve(tokens, "spans", side)?;
         if span.start < end {
-            return Err(AttributionError::Parameter {
-                of: "spans".to_owned(),
-                parameter: side.to_owned(),
-                expected: format!("spans in order that don't overlap: one from position {end} on"),
-                found: slice.to_string(),
-            });
+            return Err(AttributionError::from(ParameterError::new(
+                "spans",
+                side.to_owned(),
+                format!("spans in order that don't overlap: one from position {end} on"),
+                slice.to_string(),
+            )));
         }
         groups.extend((end..span.start).map(|at| at..at + 1));
         end = span.end;
@@ -95,11 +95,13 @@ pub(super) fn expression(separator: &Separator) -> Result<Regex, AttributionErro
         Separator::Text(text) => regex::escape(text),
         Separator::Pattern(pattern) => pattern.clone(),
     };
-    let wrong = |found: String| AttributionError::Parameter {
-        of: "split".to_owned(),
-        parameter: "pattern".to_owned(),
-        expected: "a text or a regular expression to split at".to_owned(),
-        found,
+    let wrong = |found: String| {
+        AttributionError::from(ParameterError::new(
+            "split",
+            "pattern",
+            "a text or a regular expression to split at",
+            found,
+        ))
     };
     if pattern.is_empty() {
         return Err(wrong("nothing".to_owned()));
@@ -209,7 +211,7 @@ mod tests {
     fn bad_spans_and_patterns_are_errors() {
         let slices = ["2:4".parse().unwrap(), "3:5".parse().unwrap()];
         let error = spans(&slices, 6, "target").unwrap_err().to_string();
-        assert!(error.contains("from position 4 on, found 3:5"), "{error}");
+        assert!(error.contains("from position 4 on, not 3:5"), "{error}");
         assert_eq!(spans(&slices[..1], 6, "target").unwrap(), [0..1, 1..2, 2..4, 4..5, 5..6]);
         assert!(expression(&Separator::Pattern("(".to_owned())).is_err());
         assert!(expression(&Separator::Text(String::new())).is_err());

@@ -5,7 +5,7 @@ use core::ops::Range;
 use stepfn_models::tokenizer::Token;
 
 use super::Slice;
-use crate::{Attribution, AttributionError, MERGED, Scores};
+use crate::{Attribution, AttributionError, MERGED, ParameterError, Scores};
 
 /// Divides each step's scores by the sum of their absolute values over source and target together, for each position of inner axes. A
 /// step of nothing but zeros stays as it is.
@@ -16,12 +16,12 @@ pub(super) fn normalize(attribution: &Attribution) -> Result<Attribution, Attrib
     let sides: Vec<&Scores> = [&attribution.source_scores, &attribution.target_scores].into_iter().flatten().collect();
     let Some(first) = sides.first() else { return Ok(attribution.clone()) };
     if let Some(other) = sides.iter().find(|side| side.inner() != first.inner()) {
-        return Err(AttributionError::Parameter {
-            of: "normalize".to_owned(),
-            parameter: "scores".to_owned(),
-            expected: format!("the same axes for source and target, {:?}: reduce them first", first.axes()),
-            found: format!("{:?} with shape {:?}", other.axes(), other.shape()),
-        });
+        return Err(AttributionError::from(ParameterError::new(
+            "normalize",
+            "scores",
+            format!("the same axes for source and target, {:?}: reduce them first", first.axes()),
+            format!("{:?} with shape {:?}", other.axes(), other.shape()),
+        )));
     }
     let inner = first.inner();
     let depth: usize = inner.iter().map(|&(_, size)| size).product();
@@ -105,12 +105,12 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         )
     };
     if sizes(attribution) != sizes(other) {
-        return Err(AttributionError::Parameter {
-            of: "pair".to_owned(),
-            parameter: "other output".to_owned(),
-            expected: format!("{} (merge spans before, so that the two match)", sizes(attribution)),
-            found: sizes(other),
-        });
+        return Err(AttributionError::from(ParameterError::new(
+            "pair",
+            "other output",
+            format!("{} (merge spans before, so that the two match)", sizes(attribution)),
+            sizes(other),
+        )));
     }
     let tokens =
         |ours: &[Token], theirs: &[Token]| ours.iter().zip(theirs).map(|(one, other)| label(one, other)).collect();

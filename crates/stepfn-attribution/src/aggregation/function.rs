@@ -4,9 +4,8 @@ use core::fmt;
 use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::AttributionError;
+use crate::{AttributionError, ParameterError};
 
 /// How several scores become one. NaN is left out; of nothing but NaN comes NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,32 +74,6 @@ impl Function {
         };
         result as f32
     }
-
-    /// How the values of a step function become one when several steps become one: chances of tokens multiply to the chance of the
-    /// word, information adds up, everything else is averaged. `parameters` are [`About`](crate::About)'s: a log-probability adds up too.
-    pub fn of_step_score(name: &str, parameters: &Map<String, Value>) -> Self {
-        let parameter = |key: &str| parameters.get(name).and_then(|of| of.get(key));
-        let log = parameter("logprob").and_then(Value::as_bool).unwrap_or(false);
-        let mean = parameter("statistic").and_then(Value::as_str).is_none_or(|statistic| statistic == "mean");
-        match name {
-            "probability" | "contrast_prob" | "contrast_prob_diff" if log => Self::Sum,
-            "mc_dropout_prob_avg" if log && mean => Self::Sum,
-            "probability" | "contrast_prob" | "perplexity" => Self::Prod,
-            "mc_dropout_prob_avg" if mean => Self::Prod,
-            "crossentropy"
-            | "entropy"
-            | "in_context_pvi"
-            | "kl_divergence"
-            | "mc_dropout_entropy"
-            | "mc_dropout_mutual_information"
-            | "pcxmi"
-            | "renyi_entropy"
-            | "surprisal" => Self::Sum,
-            // Completeness is missed by the worst of the steps, whatever became of their scores.
-            "deltas" => Self::AbsMax,
-            _ => Self::Mean,
-        }
-    }
 }
 
 impl fmt::Display for Function {
@@ -113,11 +86,13 @@ impl FromStr for Function {
     type Err = AttributionError;
 
     fn from_str(name: &str) -> Result<Self, AttributionError> {
-        Self::ALL.into_iter().find(|function| function.name() == name).ok_or_else(|| AttributionError::Parameter {
-            of: "aggregation".to_owned(),
-            parameter: "function".to_owned(),
-            expected: format!("one of {}", Self::ALL.map(Self::name).join(", ")),
-            found: format!("`{name}`"),
+        Self::ALL.into_iter().find(|function| function.name() == name).ok_or_else(|| {
+            AttributionError::from(ParameterError::new(
+                "aggregation",
+                "function",
+                format!("one of {}", Self::ALL.map(Self::name).join(", ")),
+                format!("`{name}`"),
+            ))
         })
     }
 }
@@ -125,7 +100,6 @@ impl FromStr for Function {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 
@@ -142,18 +116,6 @@ mod tests {
             assert!(function.over([f32::NAN, f32::NAN]).is_nan(), "{function}");
             assert!(function.over([]).is_nan(), "{function}");
         }
-    }
-
-    #[test]
-    fn step_scores_follow_their_own_rule() {
-        let parameters = json!({"contrast_prob": {"logprob": true}, "mc_dropout_prob_avg": {"statistic": "zscore"}});
-        let parameters = parameters.as_object().unwrap();
-        let of = |name| Function::of_step_score(name, parameters);
-        assert_eq!(of("probability"), Function::Prod);
-        assert_eq!(of("contrast_prob"), Function::Sum);
-        assert_eq!(of("surprisal"), Function::Sum);
-        assert_eq!(of("mc_dropout_prob_avg"), Function::Mean);
-        assert_eq!(of("of_the_user"), Function::Mean);
     }
 
     proptest! {

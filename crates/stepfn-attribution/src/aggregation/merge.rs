@@ -27,8 +27,7 @@ pub(super) fn groups_by_start(starts: &[bool]) -> Groups {
     groups
 }
 
-/// Merges tokens by groups. Scores of the tokens and steps that become one are joined by `function`, step scores by
-/// [`Function::of_step_score`]. A group that straddles the first step keeps what its steps have.
+/// Merges tokens by groups. Scores of the tokens and steps that become one are joined by `function`, step scores by their own rule. A group that straddles the first step keeps what its steps have.
 pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups, function: Function) -> Attribution {
     let Range { start, end } = attribution.steps;
     // Groups' own steps, counted from the first step.
@@ -49,8 +48,7 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
             )
         })
     };
-    let merge_column = |name: &str, values: &[f32]| {
-        let rule = Function::of_step_score(name, &attribution.about.parameters);
+    let merge_column = |rule: Function, values: &[f32]| {
         columns.iter().map(|steps| rule.over(values[steps.clone()].iter().copied())).collect()
     };
     let merge_tokens =
@@ -67,9 +65,11 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
         source_scores: attribution.source_scores.as_ref().map(|scores| merge_scores(scores, source)),
         target_scores: attribution.target_scores.as_ref().map(|scores| merge_scores(scores, target)),
         step_scores: (attribution.step_scores.iter())
-            .map(|(name, values)| (name.clone(), merge_column(name, values)))
+            .map(|(name, values)| (name.clone(), merge_column(attribution.join(name), values)))
             .collect(),
-        deltas: attribution.deltas.as_deref().map(|deltas| merge_column("deltas", deltas)),
+        joins: attribution.joins.clone(),
+        // The worst of the steps says how far the group is from adding up.
+        deltas: attribution.deltas.as_deref().map(|deltas| merge_column(Function::AbsMax, deltas)),
         contrast: match attribution.contrast.is_empty() {
             true => Vec::new(),
             false => columns.iter().map(merge_contrast).collect(),

@@ -39,7 +39,7 @@ pub use boundaries::{Separator, SplitMode};
 pub use function::Function;
 pub use slice::Slice;
 
-use crate::{Attribution, AttributionError, Axis, Scores};
+use crate::{Attribution, AttributionError, Axis, ParameterError, Scores, Side};
 
 /// Stages that an [`Attribution`] goes through, first to last. In JSON a list of [`Stage`]s; its short form is a text such as
 /// `layers=0:4,mean,subwords,normalize`, which [`Display`](core::fmt::Display) prints and [`FromStr`](core::str::FromStr) reads.
@@ -114,29 +114,6 @@ pub enum Stage {
     Pair,
 }
 
-/// Source or target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// What the encoder reads.
-    Source,
-    /// What the decoder reads and predicts.
-    Target,
-}
-
-impl Side {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Target => "target",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        [Self::Source, Self::Target].into_iter().find(|side| side.name() == name)
-    }
-}
-
 const fn absmax() -> Function {
     Function::AbsMax
 }
@@ -197,12 +174,12 @@ impl Stage {
             }
             Self::Slices { source, target } => columns::keep(attribution, source, target)?,
             Self::Pair => {
-                return Err(AttributionError::Parameter {
-                    of: "aggregation".to_owned(),
-                    parameter: "pair".to_owned(),
-                    expected: "two outputs, and once".to_owned(),
-                    found: "one, or a second `pair`".to_owned(),
-                });
+                return Err(AttributionError::from(ParameterError::new(
+                    "aggregation",
+                    "pair",
+                    "two outputs, and once",
+                    "one, or a second `pair`",
+                )));
             }
         };
         result.about.aggregation.push(self.to_string());
@@ -231,15 +208,15 @@ fn on_axis(
         return Ok(result);
     }
     let wanted = axis.map_or_else(|| "hidden, layer or head".to_owned(), |axis| format!("`{}`", axis.name()));
-    Err(AttributionError::Parameter {
-        of: "aggregation".to_owned(),
-        parameter: of.to_owned(),
-        expected: format!("scores with an axis {wanted}; those of raw outputs have it"),
-        found: match attribution.is_aggregated() {
+    Err(AttributionError::from(ParameterError::new(
+        "aggregation",
+        of.to_owned(),
+        format!("scores with an axis {wanted}; those of raw outputs have it"),
+        match attribution.is_aggregated() {
             true => "one score per token and step".to_owned(),
             false => "other axes".to_owned(),
         },
-    })
+    )))
 }
 
 impl Pipeline {

@@ -6,7 +6,7 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::AttributionError;
+use crate::{AttributionError, ParameterError};
 
 /// A position or a run of positions, from 0; negative ones count from the end. Written `3`, `-1`, `0:4` (4 not among them), `2:`, `:-1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -40,11 +40,13 @@ impl Slice {
                 _ => None,
             },
         };
-        range.ok_or_else(|| AttributionError::Parameter {
-            of: of.to_owned(),
-            parameter: parameter.to_owned(),
-            expected: format!("positions among {len}, such as 0 or -1 or 0:{len}"),
-            found: self.to_string(),
+        range.ok_or_else(|| {
+            AttributionError::from(ParameterError::new(
+                of.to_owned(),
+                parameter.to_owned(),
+                format!("positions among {len}, such as 0 or -1 or 0:{len}"),
+                self.to_string(),
+            ))
         })
     }
 }
@@ -69,11 +71,13 @@ impl FromStr for Slice {
 
     fn from_str(text: &str) -> Result<Self, AttributionError> {
         let number = |text: &str| {
-            text.trim().parse::<i64>().map_err(|_| AttributionError::Parameter {
-                of: "aggregation".to_owned(),
-                parameter: "positions".to_owned(),
-                expected: "a number, or two with a colon between them, such as 0:4".to_owned(),
-                found: format!("`{text}`"),
+            text.trim().parse::<i64>().map_err(|_| {
+                AttributionError::from(ParameterError::new(
+                    "aggregation",
+                    "positions",
+                    "a number, or two with a colon between them, such as 0:4",
+                    format!("`{text}`"),
+                ))
             })
         };
         let bound = |text: &str| if text.trim().is_empty() { Ok(None) } else { number(text).map(Some) };
@@ -120,6 +124,6 @@ mod tests {
             assert!(of_six(text).is_err(), "{text}");
         }
         let message = of_six("6").unwrap_err().to_string();
-        assert_eq!(message, "`keep` of layers: expected positions among 6, such as 0 or -1 or 0:6, found 6");
+        assert_eq!(message, "layers: `keep` must be positions among 6, such as 0 or -1 or 0:6, not 6");
     }
 }

@@ -7,15 +7,10 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::{Function, Pipeline, Separator, Side, Slice, SplitMode, Stage};
-use crate::{AttributionError, Axis};
+use crate::{AttributionError, Axis, ParameterError};
 
 fn wrong(stage: &str, expected: impl Into<String>, found: impl Into<String>) -> AttributionError {
-    AttributionError::Parameter {
-        of: "aggregation".to_owned(),
-        parameter: stage.to_owned(),
-        expected: expected.into(),
-        found: found.into(),
-    }
+    AttributionError::from(ParameterError::new("aggregation", stage.to_owned(), expected.into(), found.into()))
 }
 
 impl FromStr for Pipeline {

@@ -40,7 +40,7 @@ pub(crate) mod samples {
     use proptest::prelude::*;
     use stepfn_models::tokenizer::Token;
 
-    use crate::{About, Attribution, Axis, Scores};
+    use crate::{Attribution, Axis, Provenance, Scores};
 
     pub(crate) fn token(id: u32, surface: &str, span: Range<usize>, special: bool) -> Token {
         Token { id, surface: surface.to_owned(), span, special }
@@ -63,7 +63,7 @@ pub(crate) mod samples {
             Scores::per_token(4, 3, vec![0.1, 0.2, 0.3, nan, 0.4, 0.5, nan, nan, 0.6, nan, nan, nan]).ok();
         attribution.step_scores.insert("probability".to_owned(), vec![0.75, 0.5, nan]);
         attribution.deltas = Some(vec![0.0, 0.01, -0.02]);
-        attribution.about = About {
+        attribution.about = Provenance {
             method: "integrated_gradients".to_owned(),
             attributed_fn: "probability".to_owned(),
             parameters: serde_json::json!({"n_steps": 20, "attributed_fn": {"logprob": true}})
@@ -74,7 +74,7 @@ pub(crate) mod samples {
             family: "marian".to_owned(),
             version: "0.1.0".to_owned(),
             seconds: 0.5,
-            ..About::default()
+            ..Provenance::default()
         };
         attribution
     }

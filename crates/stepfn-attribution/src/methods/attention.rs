@@ -3,13 +3,13 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::Named;
+use stepfn_core::catalog::parameters;
 use stepfn_models::transformer::AttentionKind;
 
-use super::Attribute;
-use super::inside::{Layers, by_queries, chosen, found, indices, queries};
-use crate::engine::Subject;
-use crate::grid::Found;
-use crate::{AttributionError, Axis};
+use super::inside::{Layers, all_at_once, by_queries, chosen, indices, queries};
+use crate::{AttributionError, AttributionMethod, Axis, InputScores, Passes};
 
 /// Attention probabilities; their mean over layers and heads unless raw ones are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,23 +21,36 @@ pub struct Attention {
     pub heads: Option<Vec<usize>>,
 }
 
-impl Attribute for Attention {
+impl Named for Attention {
     const NAME: &'static str = "attention";
     const SUMMARY: &'static str = "attention probabilities of the place that predicts a step";
-    const OF_FUNCTION: bool = false;
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let config = &subject.model.config().decoder;
+impl<B: Backend> AttributionMethod<B> for Attention {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn is_of_function(&self) -> bool {
+        false
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let config = &passes.model().config().decoder;
         let layers = chosen::<Self>("layers", self.layers.as_ref(), config.n_layers)?;
         let heads = chosen::<Self>("heads", self.heads.as_ref(), config.attention.n_heads)?;
-        let raw = subject.options.raw;
+        let raw = passes.question().options().raw;
         let (mut source, mut target) = (Layers::new(raw), Layers::new(raw));
-        subject.look_inside(|inside| {
+        passes.look_inside(|inside| {
             if !inside.is_of_decoder() || !layers.contains(&inside.layer()) {
                 return Ok(());
             }
             let read = |kind| {
-                by_queries(subject, &inside, kind, &queries(subject), |probabilities| {
+                by_queries(passes, &inside, kind, &queries(passes), |probabilities| {
                     let [_, all, queries, keys] = probabilities.dims();
                     let by_head: Tensor<B, 2> = probabilities.reshape([all, queries * keys]);
                     let by_head = by_head.select(0, indices(&heads, &inside.output().device()));
@@ -46,12 +59,12 @@ impl Attribute for Attention {
                 })
             };
             read(AttentionKind::Cross).into_iter().for_each(|scores| source.push(scores));
-            if subject.attributes_target() {
+            if passes.question().attributes_target() {
                 read(AttentionKind::Own).into_iter().for_each(|scores| target.push(scores));
             }
-            subject.progress(inside.layer() + 1, config.n_layers)
+            passes.question().progress(inside.layer() + 1, config.n_layers)
         })?;
         let axes = vec![(Axis::Layer, layers.len()), (Axis::Head, heads.len())];
-        found(subject, axes, source.joined(), target.joined())
+        Ok(all_at_once(passes, axes, source.joined(), target.joined()))
     }
 }

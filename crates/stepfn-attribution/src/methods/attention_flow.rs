@@ -7,34 +7,41 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use stepfn_core::Named;
 use stepfn_models::transformer::AttentionKind;
 
-use super::Attribute;
-use super::inside::{found, mean_over_heads, rows};
-use crate::AttributionError;
-use crate::engine::Subject;
+use super::inside::{all_at_once, mean_over_heads, rows};
 use crate::flow::Network;
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes};
 
 /// Maximum flow through the network of attention.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttentionFlow {}
 
-impl Attribute for AttentionFlow {
+impl Named for AttentionFlow {
     const NAME: &'static str = "attention_flow";
     const SUMMARY: &'static str = "maximum flow through the network that attention makes";
-    const OF_FUNCTION: bool = false;
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let (tokens, sources) = (subject.width(&subject.steps()), subject.source_width());
+impl<B: Backend> AttributionMethod<B> for AttentionFlow {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn is_of_function(&self) -> bool {
+        false
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let (tokens, sources) = (passes.question().steps().width(), passes.question().source_len());
         let mut maps = Maps { sources, ..Maps::default() };
         let mut device = None;
-        subject.look_inside(|inside| {
+        passes.look_inside(|inside| {
             device = Some(inside.output().device());
             let places: Vec<usize> = (0..if inside.is_of_decoder() { tokens } else { sources }).collect();
             let map = |kind| {
-                let map = mean_over_heads(subject, &inside, kind, &places);
+                let map = mean_over_heads(passes, &inside, kind, &places);
                 map.map_or_else(Vec::new, |map| map.into_data().iter::<f32>().collect::<Vec<f32>>())
             };
             if inside.is_of_decoder() {
@@ -44,20 +51,20 @@ impl Attribute for AttentionFlow {
             }
             Ok(())
         })?;
-        let steps = subject.steps();
+        let steps = passes.question().steps();
         let (mut source, mut target) = (Vec::new(), Vec::new());
-        for (done, step) in steps.clone().enumerate() {
+        for (done, step) in steps.positions().enumerate() {
             let mut network = maps.network(tokens, step);
             source.extend((0..sources).map(|token| network.flow_from_source(token)));
-            let seen = if subject.attributes_target() { step } else { 0 };
+            let seen = if passes.question().attributes_target() { step } else { 0 };
             target.extend((0..tokens).map(|token| if token < seen { network.flow_from_target(token) } else { 0.0 }));
-            subject.progress(done + 1, steps.len())?;
+            passes.question().progress(done + 1, steps.len())?;
         }
         // A model has layers.
         let device = device.unwrap_or_default();
         let source = (sources > 0).then(|| rows(source, 1, &device));
-        let target = subject.attributes_target().then(|| rows(target, 1, &device));
-        found(subject, Vec::new(), source, target)
+        let target = passes.question().attributes_target().then(|| rows(target, 1, &device));
+        Ok(all_at_once(passes, Vec::new(), source, target))
     }
 }
 

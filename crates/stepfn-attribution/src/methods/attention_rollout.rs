@@ -6,38 +6,45 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use stepfn_core::Named;
 use stepfn_models::transformer::{AttentionKind, Inside};
 
-use super::Attribute;
-use super::inside::{found, indices, mean_over_heads, queries, rows};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::Found;
+use super::inside::{all_at_once, indices, mean_over_heads, queries, rows};
+use crate::{AttributionError, AttributionMethod, InputScores, Passes};
 
 /// Attention multiplied through the layers.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttentionRollout {}
 
-impl Attribute for AttentionRollout {
+impl Named for AttentionRollout {
     const NAME: &'static str = "attention_rollout";
     const SUMMARY: &'static str = "attention multiplied through the layers; sums to 1";
-    const OF_FUNCTION: bool = false;
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let layers = subject.model.config().decoder.n_layers;
+impl<B: Backend> AttributionMethod<B> for AttentionRollout {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn is_of_function(&self) -> bool {
+        false
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let layers = passes.model().config().decoder.n_layers;
         let mut shares: Option<Shares<B>> = None;
-        subject.look_inside(|inside| {
-            let (tokens, sources) = (subject.width(&subject.steps()), subject.source_width());
+        passes.look_inside(|inside| {
+            let (tokens, sources) = (passes.question().steps().width(), passes.question().source_len());
             let shares = shares.get_or_insert_with(|| Shares::new(tokens, sources, &inside.output().device()));
             if !inside.is_of_decoder() {
-                shares.through_encoder(subject, &inside);
+                shares.through_encoder(passes, &inside);
                 return Ok(());
             }
             // Nobody asks for more of the last layer than the places that predict.
-            let places = if inside.is_last() { queries(subject) } else { (0..tokens).collect() };
-            shares.through_decoder(subject, &inside, &places);
-            subject.progress(inside.layer() + 1, layers)
+            let places = if inside.is_last() { queries(passes) } else { (0..tokens).collect() };
+            shares.through_decoder(passes, &inside, &places);
+            passes.question().progress(inside.layer() + 1, layers)
         })?;
         let flat = |x: Tensor<B, 2>| {
             let [steps, tokens] = x.dims();
@@ -45,8 +52,8 @@ impl Attribute for AttentionRollout {
         };
         // A model has layers.
         let (source, target) = shares.map_or((None, None), |shares| (shares.source, Some(shares.target)));
-        let target = target.filter(|_| subject.attributes_target());
-        found(subject, Vec::new(), source.map(flat), target.map(flat))
+        let target = target.filter(|_| passes.question().attributes_target());
+        Ok(all_at_once(passes, Vec::new(), source.map(flat), target.map(flat)))
     }
 }
 
@@ -71,17 +78,17 @@ impl<B: Backend> Shares<B> {
         Self { memory: identity(source.max(1)), source: none, target: identity(target) }
     }
 
-    fn through_encoder(&mut self, subject: &Subject<'_, B>, inside: &Inside<'_, B>) {
-        let places: Vec<usize> = (0..subject.source_width()).collect();
-        if let Some(attention) = mean_over_heads(subject, inside, AttentionKind::Own, &places) {
+    fn through_encoder(&mut self, passes: &Passes<'_, B>, inside: &Inside<'_, B>) {
+        let places: Vec<usize> = (0..passes.question().source_len()).collect();
+        if let Some(attention) = mean_over_heads(passes, inside, AttentionKind::Own, &places) {
             let memory = like(&self.memory, &attention);
             self.memory = half(memory.clone(), attention.matmul(memory));
         }
     }
 
-    fn through_decoder(&mut self, subject: &Subject<'_, B>, inside: &Inside<'_, B>, places: &[usize]) {
+    fn through_decoder(&mut self, passes: &Passes<'_, B>, inside: &Inside<'_, B>, places: &[usize]) {
         let device = inside.output().device();
-        if let Some(own) = mean_over_heads(subject, inside, AttentionKind::Own, places) {
+        if let Some(own) = mean_over_heads(passes, inside, AttentionKind::Own, places) {
             let mixed = |held: &Tensor<B, 2>| {
                 let held = like(held, &own);
                 half(held.clone().select(0, indices(places, &device)), own.clone().matmul(held))
@@ -90,7 +97,7 @@ impl<B: Backend> Shares<B> {
             self.target = mixed(&self.target);
             self.source = source;
         }
-        let across = mean_over_heads(subject, inside, AttentionKind::Cross, places);
+        let across = mean_over_heads(passes, inside, AttentionKind::Cross, places);
         if let (Some(across), Some(source)) = (across, self.source.take()) {
             self.target = self.target.clone().div_scalar(2);
             self.source = Some(half(source, across.clone().matmul(like(&self.memory, &across))));

@@ -3,27 +3,31 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use stepfn_core::Named;
 use stepfn_models::transformer::Rule;
 
-use super::Attribute;
 use super::gradient::{by_chunks, gradients, times};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes};
 
 /// Layer-wise relevance propagation.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttnLrp {}
 
-impl Attribute for AttnLrp {
+impl Named for AttnLrp {
     const NAME: &'static str = "attn_lrp";
     const SUMMARY: &'static str = "layer-wise relevance propagation with rules for attention";
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let input = subject.input(steps);
-            Ok(times(gradients(subject, &input, Rule::AttnLrp, steps)?, &input, steps.len()))
+impl<B: Backend> AttributionMethod<B> for AttnLrp {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let input = passes.input(steps);
+            Ok(times(gradients(passes, &input, Rule::AttnLrp, steps)?, &input, steps.len()))
         })
     }
 }

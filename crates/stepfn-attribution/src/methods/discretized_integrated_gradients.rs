@@ -9,14 +9,15 @@ use std::collections::{HashMap, HashSet};
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 use stepfn_models::Model;
 use stepfn_models::transformer::{Rule, Stack};
 
-use super::Attribute;
 use super::gradient::{by_chunks, gradients};
-use crate::AttributionError;
-use crate::engine::{Side, Subject, Variants, token_batch};
-use crate::grid::{Found, Piece};
+use crate::passes::token_batch;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
 
 /// Gradients along a path of real words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,11 +47,11 @@ impl Default for DiscretizedIntegratedGradients {
     }
 }
 
-impl Attribute for DiscretizedIntegratedGradients {
+impl Named for DiscretizedIntegratedGradients {
     const NAME: &'static str = "discretized_integrated_gradients";
     const SUMMARY: &'static str = "gradients integrated along a path through the embeddings of real words";
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if self.n_steps < 2 {
             return Err(Self::out_of_range("n_steps", "a whole number, 2 or greater", self.n_steps));
         }
@@ -59,28 +60,42 @@ impl Attribute for DiscretizedIntegratedGradients {
             _ => Ok(()),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let model = subject.model;
-        let source = match (&subject.text.source, model.encoder()) {
-            (Some(source), Some(encoder)) => Some(self.paths(subject, encoder, source)?),
+impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let model = passes.model();
+        let source = match (&passes.question().text().source, model.encoder()) {
+            (Some(source), Some(encoder)) => Some(self.paths(passes, encoder, source)?),
             _ => None,
         };
-        let read = &subject.text.target[..subject.width(&subject.steps())];
-        let target = match subject.attributes_target() {
-            true => self.paths(subject, model.decoder(), read)?,
+        let read = &passes.question().text().target[..passes.question().steps().width()];
+        let target = match passes.question().attributes_target() {
+            true => self.paths(passes, model.decoder(), read)?,
             false => {
-                let here = subject.input(&subject.steps()).target.hidden;
+                let here = passes.input(passes.question().steps()).target().clone();
                 let [tokens, size] = here.dims();
                 here.unsqueeze_dim::<3>(0).expand([self.n_steps, tokens, size])
             }
         };
-        by_chunks(subject, |steps| {
+        by_chunks(passes, |steps| {
             let [_, _, size] = target.dims();
-            let target = target.clone().slice([0..self.n_steps, 0..subject.width(steps), 0..size]);
-            let mut sum = Piece { source: None, target: None, deltas: None };
+            let target = target.clone().slice([0..self.n_steps, 0..steps.width(), 0..size]);
+            let mut sum = StepRows::none();
             // The last point has no way to go: a left sum.
-            let at_once = subject.derivatives_at_once(steps);
+            let at_once = passes.budget().derivatives(passes.question().lengths(steps), steps);
             for start in (0..self.n_steps - 1).step_by(at_once) {
                 let count = at_once.min(self.n_steps - 1 - start);
                 let points = |path: &Tensor<B, 3>, from: usize| {
@@ -89,10 +104,10 @@ impl Attribute for DiscretizedIntegratedGradients {
                 };
                 let side = |path: &Tensor<B, 3>| {
                     let [_, tokens, size] = path.dims();
-                    Side::embedded(points(path, start).reshape([count * tokens, size]))
+                    points(path, start).reshape([count * tokens, size])
                 };
-                let variants = Variants { count, source: source.as_ref().map(side), target: side(&target) };
-                let found = gradients(subject, &variants, Rule::Gradient, steps)?;
+                let variants = Variants::new(count, source.as_ref().map(side), side(&target));
+                let found = gradients(passes, &variants, Rule::Gradient, steps)?;
                 let walked = |grad: Tensor<B, 2>, path: &Tensor<B, 3>| {
                     let [_, tokens, size] = path.dims();
                     let way = points(path, start + 1) - points(path, start);
@@ -119,18 +134,18 @@ impl DiscretizedIntegratedGradients {
     /// The paths of some tokens, from the baseline to themselves, `[points, tokens, size]`. Tokens that are kept stay where they are.
     fn paths<B: Backend>(
         &self,
-        subject: &Subject<'_, B>,
+        passes: &Passes<'_, B>,
         stack: &Stack<B>,
         ids: &[u32],
     ) -> Result<Tensor<B, 3>, AttributionError> {
-        let baseline = subject.options.baseline.id;
-        let mut vocabulary = Vocabulary { model: subject.model, stack, neighbors: HashMap::new() };
+        let baseline = passes.question().options().baseline.id;
+        let mut vocabulary = Vocabulary { model: passes.model(), stack, neighbors: HashMap::new() };
         let end = vocabulary.embeddings(&[baseline])?.remove(0);
         let mut words: Vec<u32> = ids.to_vec();
         words.sort_unstable();
         words.dedup();
         let starts = vocabulary.embeddings(&words)?;
-        let fixed = |word: u32| word == baseline || subject.options.baseline.kept.contains(&word);
+        let fixed = |word: u32| word == baseline || passes.question().is_kept(word);
         let mut walks: Vec<Walk> = words.iter().zip(starts).map(|(&word, x)| Walk::new(word, x, fixed(word))).collect();
         for _ in 2..self.n_steps {
             self.extend(&mut vocabulary, &mut walks, baseline, &end)?;
@@ -140,7 +155,7 @@ impl DiscretizedIntegratedGradients {
         let values: Vec<f64> = (0..self.n_steps)
             .flat_map(|point| ids.iter().flat_map(|id| paths[id][point].iter().copied()).collect::<Vec<f64>>())
             .collect();
-        let like = stack.embed(&token_batch(subject.model, &ids[..1], 1)?);
+        let like = stack.embed(&token_batch(passes.model(), &ids[..1], 1)?);
         let data = TensorData::new(values, [self.n_steps, ids.len(), end.len()]).convert_dtype(like.dtype());
         Ok(Tensor::from_data(data, (&like.device(), like.dtype())))
     }

@@ -2,23 +2,30 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use stepfn_core::Named;
 
-use super::Attribute;
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes};
 
 /// Step scores alone.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dummy {}
 
-impl Attribute for Dummy {
+impl Named for Dummy {
     const NAME: &'static str = "dummy";
     const SUMMARY: &'static str = "no attribution: step scores alone";
-    const OF_FUNCTION: bool = false;
+}
 
-    fn attribute<B: Backend>(&self, _subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        Ok(Found::default())
+impl<B: Backend> AttributionMethod<B> for Dummy {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn is_of_function(&self) -> bool {
+        false
+    }
+
+    fn attribute(&self, _passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        Ok(InputScores::default())
     }
 }

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::Named;
+use stepfn_core::catalog::parameters;
 use stepfn_models::transformer::{AttentionKind, WeightGradients};
 
-use super::Attribute;
-use super::gradient::pieces;
+use super::gradient::collected;
 use super::inside::{Layers, chosen, indices};
-use crate::engine::Subject;
-use crate::grid::{Found, Piece};
-use crate::{AttributionError, Axis};
+use crate::{AttributionError, AttributionMethod, Axis, InputScores, Passes, StepRows};
 
 /// Attention probabilities times the attributed function's derivatives with respect to them; their mean over layers and heads unless raw scores are
 /// asked for.
@@ -27,21 +27,31 @@ pub struct GradXAttention {
     pub heads: Option<Vec<usize>>,
 }
 
-impl Attribute for GradXAttention {
+impl Named for GradXAttention {
     const NAME: &'static str = "grad_x_attention";
     const SUMMARY: &'static str = "attention probabilities times the gradient with respect to them";
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let config = &subject.model.config().decoder;
+impl<B: Backend> AttributionMethod<B> for GradXAttention {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let config = &passes.model().config().decoder;
         let layers = chosen::<Self>("layers", self.layers.as_ref(), config.n_layers)?;
         let heads = chosen::<Self>("heads", self.heads.as_ref(), config.attention.n_heads)?;
-        let axes = match subject.options.raw {
+        let axes = match passes.question().options().raw {
             true => vec![(Axis::Layer, layers.len()), (Axis::Head, heads.len())],
             false => Vec::new(),
         };
-        pieces(subject, subject.chunks_of_their_own(), |steps| {
+        collected(passes, &passes.chunks_with_own_passes(), |steps| {
             let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
-            subject.weight_gradients(steps, &mut |gradients: WeightGradients<'_, B>| {
+            passes.weight_gradients(steps, &mut |gradients: WeightGradients<'_, B>| {
                 let found = match gradients.kind() {
                     AttentionKind::Own => &mut target,
                     AttentionKind::Cross => &mut source,
@@ -57,12 +67,12 @@ impl Attribute for GradXAttention {
                 found.insert(gradients.layer(), sum);
             })?;
             let joined = |found: BTreeMap<usize, Tensor<B, 2>>| {
-                let mut layers = Layers::new(subject.options.raw);
+                let mut layers = Layers::new(passes.question().options().raw);
                 found.into_values().for_each(|scores| layers.push(scores));
                 layers.joined()
             };
-            let target = joined(target).filter(|_| subject.attributes_target());
-            Ok((Piece { source: joined(source), target, deltas: None }, axes.clone()))
+            let target = joined(target).filter(|_| passes.question().attributes_target());
+            Ok((StepRows { source: joined(source), target, deltas: None }, axes.clone()))
         })
     }
 }

@@ -1,69 +1,78 @@
 //! What gradient methods share: going through the steps chunk by chunk, products with inputs, and integrals along a line.
 
-use core::ops::Range;
-
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use stepfn_models::transformer::Rule;
 
-use crate::engine::{PullBack, Subject, Variants};
-use crate::grid::{Found, Grid, Piece};
-use crate::{AttributionError, Axis};
+use crate::{AttributionError, Axis, InputScores, Passes, PullBack, ScoreTable, StepRows, Steps, Variants};
 
-/// Scores per hidden unit of all steps, made chunk by chunk by `each`; reduced to their L2 norm unless raw ones are asked for.
-pub(super) fn by_chunks<B: Backend>(
-    subject: &Subject<'_, B>,
-    mut each: impl FnMut(&Range<usize>) -> Result<Piece<B>, AttributionError>,
-) -> Result<Found, AttributionError> {
-    let raw = subject.options.raw;
-    pieces(subject, subject.chunks(), |steps| {
-        let Piece { source, target, deltas } = each(steps)?;
-        let size = source.as_ref().or(target.as_ref()).map_or(1, |scores| scores.dims()[1]);
-        let reduce = |x: Tensor<B, 2>| if raw { x } else { x.powi_scalar(2).sum_dim(1).sqrt() };
-        let piece = Piece { source: source.map(reduce), target: target.map(reduce), deltas };
-        Ok((piece, if raw { vec![(Axis::Hidden, size)] } else { Vec::new() }))
+/// Scores per hidden unit of all steps, made chunk by chunk by `each`; reduced to their L2 norm unless raw scores are asked for.
+///
+/// # Shapes
+/// - the rows that `each` returns: `[steps · tokens, hidden]`
+///
+/// # Errors
+/// Those of `each`, and if the call was cancelled.
+pub fn by_chunks<B: Backend>(
+    passes: &Passes<'_, B>,
+    mut each: impl FnMut(Steps) -> Result<StepRows<B>, AttributionError>,
+) -> Result<InputScores, AttributionError> {
+    let (question, raw) = (passes.question(), passes.question().options().raw);
+    let steps = question.steps();
+    let chunks = steps.chunks(passes.budget().steps_per_pass(question.lengths(steps)));
+    collected(passes, &chunks, |steps| {
+        let rows = each(steps)?;
+        let size = rows.source.as_ref().or(rows.target.as_ref()).map_or(1, |scores| scores.dims()[1]);
+        let rows = rows.map(|x| if raw { x } else { x.powi_scalar(2).sum_dim(1).sqrt() });
+        Ok((rows, if raw { vec![(Axis::Hidden, size)] } else { Vec::new() }))
     })
 }
 
-/// Scores of all steps, made chunk by chunk by `each`, with the axes that they have beyond token and step.
-pub(super) fn pieces<B: Backend>(
-    subject: &Subject<'_, B>,
-    chunks: Vec<Range<usize>>,
-    mut each: impl FnMut(&Range<usize>) -> Result<(Piece<B>, Vec<(Axis, usize)>), AttributionError>,
-) -> Result<Found, AttributionError> {
-    let mut grid: Option<Grid> = None;
+/// Scores of all steps, made chunk by chunk by `each`, with the axes that they have after token and step.
+pub(super) fn collected<B: Backend>(
+    passes: &Passes<'_, B>,
+    chunks: &[Steps],
+    mut each: impl FnMut(Steps) -> Result<(StepRows<B>, Vec<(Axis, usize)>), AttributionError>,
+) -> Result<InputScores, AttributionError> {
+    let question = passes.question();
+    let mut table: Option<ScoreTable> = None;
     // The longest chunk first: a run that does not fit fails at its start.
-    for (done, steps) in chunks.iter().rev().enumerate() {
-        let (piece, inner) = each(steps)?;
-        grid.get_or_insert_with(|| Grid::new(subject, inner)).put(subject, steps, piece);
-        subject.progress(done + 1, chunks.len())?;
+    for (done, &steps) in chunks.iter().rev().enumerate() {
+        let (rows, inner) = each(steps)?;
+        table.get_or_insert_with(|| ScoreTable::new(question, inner)).put(steps, rows);
+        question.progress(done + 1, chunks.len())?;
     }
-    // A text has steps: that was checked.
-    grid.unwrap_or_else(|| Grid::new(subject, Vec::new())).found()
+    Ok(table.map_or_else(InputScores::default, ScoreTable::finish))
 }
 
-/// Derivatives at these steps of one variant, `[steps · tokens, hidden]`; those of the target only where it gets scores.
-pub(super) fn gradients<B: Backend>(
-    subject: &Subject<'_, B>,
+/// Derivatives at these steps with respect to variants of the input; those of the target only if it is attributed.
+///
+/// # Shapes
+/// - result: `[variants · steps · tokens, hidden]`
+///
+/// # Errors
+/// As [`Passes::differentiate`].
+pub fn gradients<B: Backend>(
+    passes: &Passes<'_, B>,
     variant: &Variants<B>,
     rule: PullBack<'_, B>,
-    steps: &Range<usize>,
-) -> Result<Piece<B>, AttributionError> {
-    let inputs = subject.differentiate(variant, rule, steps)?;
-    let target = subject.attributes_target().then_some(inputs.target);
-    Ok(Piece { source: inputs.source, target, deltas: None })
+    steps: Steps,
+) -> Result<StepRows<B>, AttributionError> {
+    let inputs = passes.differentiate(variant, rule, steps)?;
+    let target = passes.question().attributes_target().then_some(inputs.target);
+    Ok(StepRows { source: inputs.source, target, deltas: None })
 }
 
-/// Each step's scores times something of its tokens.
+/// Each step's scores, times something of each token.
 ///
 /// # Shapes
 /// - `piece`: `[steps · tokens, size]`, `factor`: `[tokens, size]` of either side
-pub(super) fn times<B: Backend>(piece: Piece<B>, factor: &Variants<B>, steps: usize) -> Piece<B> {
+pub fn times<B: Backend>(piece: StepRows<B>, factor: &Variants<B>, steps: usize) -> StepRows<B> {
     let product = |scores: Tensor<B, 2>, factor: &Tensor<B, 2>| {
         let [rows, size] = scores.dims();
         let scores = scores.reshape([steps, rows / steps, size]) * factor.clone().unsqueeze_dim(0);
         scores.reshape([rows, size])
     };
-    Piece {
+    StepRows {
         source: piece.source.zip(factor.source.as_ref()).map(|(scores, side)| product(scores, &side.hidden)),
         target: piece.target.map(|scores| product(scores, &factor.target.hidden)),
         deltas: piece.deltas,
@@ -71,7 +80,7 @@ pub(super) fn times<B: Backend>(piece: Piece<B>, factor: &Variants<B>, steps: us
 }
 
 /// What each step's scores add up to, on both sides.
-pub(super) fn totals<B: Backend>(piece: &Piece<B>, steps: usize) -> Vec<f64> {
+pub(super) fn totals<B: Backend>(piece: &StepRows<B>, steps: usize) -> Vec<f64> {
     let mut totals = vec![0.0; steps];
     for scores in piece.source.iter().chain(&piece.target) {
         let [rows, size] = scores.dims();
@@ -90,24 +99,24 @@ pub(super) fn difference<B: Backend>(here: &Variants<B>, baseline: &Variants<B>)
 
 /// `f(here) − f(baseline)` at each step.
 pub(super) fn change<B: Backend>(
-    subject: &Subject<'_, B>,
+    passes: &Passes<'_, B>,
     here: &Variants<B>,
     baseline: &Variants<B>,
-    steps: &Range<usize>,
+    steps: Steps,
 ) -> Result<Vec<f64>, AttributionError> {
-    let (here, baseline) = (subject.values(here, steps)?, subject.values(baseline, steps)?);
+    let (here, baseline) = (passes.values(here, steps)?, passes.values(baseline, steps)?);
     Ok((here - baseline).into_data().iter::<f64>().collect())
 }
 
 /// `Σ wₖ ∂f/∂x` at points `x̄ + αₖ (x − x̄)`, `[steps · tokens, hidden]`: as many points at once as fit.
 pub(super) fn along_the_line<B: Backend>(
-    subject: &Subject<'_, B>,
+    passes: &Passes<'_, B>,
     (baseline, here): (&Variants<B>, &Variants<B>),
     (points, weights): (&[f64], &[f64]),
-    steps: &Range<usize>,
-) -> Result<Piece<B>, AttributionError> {
-    let at_once = subject.derivatives_at_once(steps);
-    Piece::sum(points.chunks(at_once).zip(weights.chunks(at_once)).map(|(points, weights)| {
+    steps: Steps,
+) -> Result<StepRows<B>, AttributionError> {
+    let at_once = passes.budget().derivatives(passes.question().lengths(steps), steps);
+    StepRows::sum(points.chunks(at_once).zip(weights.chunks(at_once)).map(|(points, weights)| {
         let count = points.len();
         let between = baseline.combined(here, count, |baseline, here| {
             let [rows, size] = here.dims();
@@ -115,12 +124,12 @@ pub(super) fn along_the_line<B: Backend>(
             let step = (here - baseline.clone()).unsqueeze_dim::<3>(0).expand([count, rows, size]) * column;
             (step + baseline.unsqueeze_dim(0)).reshape([count * rows, size])
         });
-        Ok(weighted(gradients(subject, &between, Rule::Gradient, steps)?, weights))
+        Ok(weighted(gradients(passes, &between, Rule::Gradient, steps)?, weights))
     }))
 }
 
 /// The weighted sum over variants of `[variants · steps · tokens, size]`.
-pub(super) fn weighted<B: Backend>(piece: Piece<B>, weights: &[f64]) -> Piece<B> {
+pub(super) fn weighted<B: Backend>(piece: StepRows<B>, weights: &[f64]) -> StepRows<B> {
     let sum = |x: Tensor<B, 2>| {
         let [all, size] = x.dims();
         let rows = all / weights.len();
@@ -128,7 +137,7 @@ pub(super) fn weighted<B: Backend>(piece: Piece<B>, weights: &[f64]) -> Piece<B>
         let weighted = x.reshape([weights.len(), rows * size]) * weights_column;
         weighted.sum_dim(0).reshape([rows, size])
     };
-    Piece { source: piece.source.map(sum), target: piece.target.map(sum), deltas: None }
+    StepRows { source: piece.source.map(sum), target: piece.target.map(sum), deltas: None }
 }
 
 /// Numbers below each other, where `like` is.

@@ -3,13 +3,13 @@
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::Attribute;
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
-use crate::AttributionError;
-use crate::engine::{Subject, Variants};
-use crate::grid::{Found, Piece};
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
 
 /// Gradients at random points between a baseline and the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,11 +27,11 @@ impl Default for GradientShap {
     }
 }
 
-impl Attribute for GradientShap {
+impl Named for GradientShap {
     const NAME: &'static str = "gradient_shap";
     const SUMMARY: &'static str = "gradients at random points between a baseline and the noisy text";
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if self.n_samples == 0 {
             return Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", 0));
         }
@@ -40,37 +40,52 @@ impl Attribute for GradientShap {
             stdevs => Err(Self::out_of_range("stdevs", "a number, 0 or greater", stdevs)),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let (here, baseline) = (subject.input(steps), subject.baseline(steps)?);
+impl<B: Backend> AttributionMethod<B> for GradientShap {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let (here, baseline) = (passes.input(steps), passes.baseline(steps)?);
             let moved = difference(&here, &baseline);
-            let change = change(subject, &here, &baseline, steps)?;
+            let change = change(passes, &here, &baseline, steps)?;
             // The same numbers for every chunk: chunks change nothing.
-            let mut random = SplitMix64::stream(subject.options.seed, u64::from(subject.number));
+            let mut random =
+                SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number()));
             let points: Vec<f64> = (0..self.n_samples).map(|_| random.uniform()).collect();
             let weight = 1.0 / self.n_samples as f64;
             let sum = if self.stdevs == 0.0 {
                 // Without noise, all points lie on one line.
                 let weights = vec![weight; self.n_samples];
-                along_the_line(subject, (&baseline, &here), (&points, &weights), steps)?
+                along_the_line(passes, (&baseline, &here), (&points, &weights), steps)?
             } else {
-                Piece::sum(points.into_iter().map(|point| {
-                    let noisy = self.noisy(subject, &here, &mut random);
-                    along_the_line(subject, (&baseline, &noisy), (&[point], &[weight]), steps)
+                StepRows::sum(points.into_iter().map(|point| {
+                    let noisy = self.noisy(passes, &here, &mut random);
+                    along_the_line(passes, (&baseline, &noisy), (&[point], &[weight]), steps)
                 }))?
             };
             let scores = times(sum, &moved, steps.len());
             let totals = totals(&scores, steps.len());
             let deltas = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();
-            Ok(Piece { deltas: Some(deltas), ..scores })
+            Ok(StepRows { deltas: Some(deltas), ..scores })
         })
     }
 }
 
 impl GradientShap {
     /// The text with noise. Numbers are drawn for the whole text, token by token, so that a chunk's are a part of them.
-    fn noisy<B: Backend>(&self, subject: &Subject<'_, B>, here: &Variants<B>, random: &mut SplitMix64) -> Variants<B> {
+    fn noisy<B: Backend>(&self, passes: &Passes<'_, B>, here: &Variants<B>, random: &mut SplitMix64) -> Variants<B> {
         let mut noise = |x: &Tensor<B, 2>, tokens: usize| {
             let [rows, size] = x.dims();
             let mut values: Vec<f64> = (0..tokens * size).map(|_| self.stdevs * random.normal()).collect();
@@ -80,10 +95,10 @@ impl GradientShap {
         };
         let mut noisy = here.clone();
         if let Some(source) = &mut noisy.source {
-            source.hidden = noise(&source.hidden, subject.source_width());
+            source.hidden = noise(&source.hidden, passes.question().source_len());
         }
-        if subject.attributes_target() {
-            noisy.target.hidden = noise(&noisy.target.hidden, subject.text.steps.end - 1);
+        if passes.question().attributes_target() {
+            noisy.target.hidden = noise(&noisy.target.hidden, passes.question().steps().width());
         }
         noisy
     }

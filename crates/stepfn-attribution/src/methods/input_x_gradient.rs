@@ -2,27 +2,31 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use stepfn_core::Named;
 use stepfn_models::transformer::Rule;
 
-use super::Attribute;
 use super::gradient::{by_chunks, gradients, times};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes};
 
 /// The gradient times the embeddings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputXGradient {}
 
-impl Attribute for InputXGradient {
+impl Named for InputXGradient {
     const NAME: &'static str = "input_x_gradient";
     const SUMMARY: &'static str = "embeddings times gradient, x ⊙ ∂f/∂x";
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let input = subject.input(steps);
-            Ok(times(gradients(subject, &input, Rule::Gradient, steps)?, &input, steps.len()))
+impl<B: Backend> AttributionMethod<B> for InputXGradient {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let input = passes.input(steps);
+            Ok(times(gradients(passes, &input, Rule::Gradient, steps)?, &input, steps.len()))
         })
     }
 }

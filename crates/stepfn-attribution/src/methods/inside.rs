@@ -3,22 +3,21 @@
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use stepfn_models::transformer::{AttentionKind, Inside};
 
-use super::Attribute;
-use crate::engine::Subject;
-use crate::grid::{Found, Grid, Piece};
-use crate::{AttributionError, Axis};
+use stepfn_core::Named;
+
+use crate::{AttributionError, Axis, InputScores, Passes, ScoreTable, StepRows};
 
 /// Layers or heads by number, in order and each once: those chosen, or all.
-pub(super) fn chosen<M: Attribute>(
+pub(super) fn chosen<M: Named>(
     parameter: &str,
     chosen: Option<&Vec<usize>>,
     count: usize,
 ) -> Result<Vec<usize>, AttributionError> {
     let Some(chosen) = chosen else { return Ok((0..count).collect()) };
-    let expected = format!("some of the numbers 0 to {}, which this model has", count - 1);
+    let expected = format!("some of the numbers 0 to {}", count - 1);
     match chosen.iter().find(|&&number| number >= count) {
-        Some(number) => Err(M::out_of_range(parameter, &expected, number)),
-        None if chosen.is_empty() => Err(M::out_of_range(parameter, &expected, "none")),
+        Some(number) => Err(M::out_of_range(parameter, expected, number).into()),
+        None if chosen.is_empty() => Err(M::out_of_range(parameter, expected, "none of them").into()),
         None => {
             let mut chosen = chosen.clone();
             chosen.sort_unstable();
@@ -29,25 +28,23 @@ pub(super) fn chosen<M: Attribute>(
 }
 
 /// Places whose predictions are asked about: each step's is predicted by the place before it.
-pub(super) fn queries<B: Backend>(subject: &Subject<'_, B>) -> Vec<usize> {
-    subject.steps().map(|step| step - 1).collect()
+pub(super) fn queries<B: Backend>(passes: &Passes<'_, B>) -> Vec<usize> {
+    passes.question().steps().places().collect()
 }
 
 /// `f` of as many queries at once as their attention `[heads, queries, keys]` leaves room for, one below the other.
 pub(super) fn by_queries<B: Backend>(
-    subject: &Subject<'_, B>,
+    passes: &Passes<'_, B>,
     inside: &Inside<'_, B>,
     kind: AttentionKind,
     queries: &[usize],
     f: impl Fn(Tensor<B, 4>) -> Tensor<B, 2>,
 ) -> Option<Tensor<B, 2>> {
-    let heads = subject.model.config().decoder.attention.n_heads;
-    let keys = subject.source_width().max(subject.width(&subject.steps()));
-    // Scores, probabilities and what is made of them.
-    let at_once = (subject.options.memory / 4 / (heads * keys * 4 * 4).max(1)).max(1);
-    let pieces: Option<Vec<_>> =
+    let keys = passes.question().source_len().max(passes.question().steps().width());
+    let at_once = passes.budget().queries(keys);
+    let parts: Option<Vec<_>> =
         queries.chunks(at_once).map(|queries| inside.probabilities(kind, queries).map(&f)).collect();
-    pieces.map(|pieces| Tensor::cat(pieces, 0))
+    parts.map(|parts| Tensor::cat(parts, 0))
 }
 
 /// The mean over heads of some queries' attention, in single precision at least.
@@ -55,12 +52,12 @@ pub(super) fn by_queries<B: Backend>(
 /// # Shapes
 /// - result: `[queries, keys]`
 pub(super) fn mean_over_heads<B: Backend>(
-    subject: &Subject<'_, B>,
+    passes: &Passes<'_, B>,
     inside: &Inside<'_, B>,
     kind: AttentionKind,
     queries: &[usize],
 ) -> Option<Tensor<B, 2>> {
-    by_queries(subject, inside, kind, queries, |probabilities| {
+    by_queries(passes, inside, kind, queries, |probabilities| {
         let [_, _, queries, keys] = probabilities.dims();
         let half = matches!(probabilities.dtype(), DType::F16 | DType::BF16);
         let probabilities = if half { probabilities.cast(DType::F32) } else { probabilities };
@@ -98,16 +95,20 @@ impl<B: Backend> Layers<B> {
     }
 }
 
-/// The scores of all steps at once, with these axes where raw ones are asked for.
-pub(super) fn found<B: Backend>(
-    subject: &Subject<'_, B>,
+/// The scores of all steps at once, with these axes if raw scores are asked for.
+///
+/// # Shapes
+/// - `source`, `target`: `[steps · tokens, units]`
+pub(super) fn all_at_once<B: Backend>(
+    passes: &Passes<'_, B>,
     axes: Vec<(Axis, usize)>,
     source: Option<Tensor<B, 2>>,
     target: Option<Tensor<B, 2>>,
-) -> Result<Found, AttributionError> {
-    let mut grid = Grid::new(subject, if subject.options.raw { axes } else { Vec::new() });
-    grid.put(subject, &subject.steps(), Piece { source, target, deltas: None });
-    grid.found()
+) -> InputScores {
+    let question = passes.question();
+    let mut table = ScoreTable::new(question, if question.options().raw { axes } else { Vec::new() });
+    table.put(question.steps(), StepRows { source, target, deltas: None });
+    table.finish()
 }
 
 /// Rows of numbers on a device.

@@ -1,16 +1,14 @@
 //! Integrated gradients (Sundararajan et al. 2017, arXiv:1703.01365): `(x − x̄) ⊙ ∫₀¹ ∂f/∂x (x̄ + α (x − x̄)) dα`, which adds up to `f(x) − f(x̄)`.
 
-use core::ops::Range;
-
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 
-use super::Attribute;
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
-use crate::AttributionError;
-use crate::engine::{Subject, Variants};
-use crate::grid::{Found, Piece};
 use crate::quadrature::Quadrature;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};
 
 /// Gradients along the line from a baseline to the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,22 +49,36 @@ impl Default for IntegratedGradients {
     }
 }
 
-impl Attribute for IntegratedGradients {
+impl Named for IntegratedGradients {
     const NAME: &'static str = "integrated_gradients";
     const SUMMARY: &'static str = "gradients integrated from a baseline to the text; adds up to f(x) − f(x̄)";
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         match self.n_steps {
             PathSteps::Fixed(0) => Err(Self::out_of_range("n_steps", "a whole number, 1 or greater, or \"auto\"", 0)),
             _ if self.tolerance > 0.0 => Ok(()),
             _ => Err(Self::out_of_range("tolerance", "a number greater than 0", self.tolerance)),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let (here, baseline) = (subject.input(steps), subject.baseline(steps)?);
-            self.between(subject, &baseline, &here, steps)
+impl<B: Backend> AttributionMethod<B> for IntegratedGradients {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let (here, baseline) = (passes.input(steps), passes.baseline(steps)?);
+            self.between(passes, &baseline, &here, steps)
         })
     }
 }
@@ -75,23 +87,23 @@ impl IntegratedGradients {
     /// The scores of some steps, between any two inputs.
     pub(super) fn between<B: Backend>(
         &self,
-        subject: &Subject<'_, B>,
+        passes: &Passes<'_, B>,
         baseline: &Variants<B>,
         here: &Variants<B>,
-        steps: &Range<usize>,
-    ) -> Result<Piece<B>, AttributionError> {
+        steps: Steps,
+    ) -> Result<StepRows<B>, AttributionError> {
         /// More points are of no use: single precision is at its end.
         const MOST: usize = 1024;
         let moved = difference(here, baseline);
-        let change = change(subject, here, baseline, steps)?;
+        let change = change(passes, here, baseline, steps)?;
         let mut n_steps = match self.n_steps {
             PathSteps::Fixed(n_steps) => n_steps,
             PathSteps::Auto(_) => 16,
         };
         loop {
             let (points, weights) = self.quadrature.points(n_steps);
-            let averaged = along_the_line(subject, (baseline, here), (&points, &weights), steps)?;
-            let kept = (!self.multiply_by_inputs).then(|| Piece {
+            let averaged = along_the_line(passes, (baseline, here), (&points, &weights), steps)?;
+            let kept = (!self.multiply_by_inputs).then(|| StepRows {
                 source: averaged.source.clone(),
                 target: averaged.target.clone(),
                 deltas: None,
@@ -105,7 +117,7 @@ impl IntegratedGradients {
                 n_steps *= 2;
                 continue;
             }
-            return Ok(Piece { deltas: Some(deltas), ..kept.unwrap_or(scores) });
+            return Ok(StepRows { deltas: Some(deltas), ..kept.unwrap_or(scores) });
         }
     }
 }

@@ -8,14 +8,14 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::Attribute;
 use super::least_squares::NormalEquations;
 use super::players::Players;
-use crate::AttributionError;
-use crate::engine::{Replaced, Replacing, Subject};
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
 /// Shapley values by weighted least squares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,34 +32,54 @@ impl Default for KernelShap {
     }
 }
 
-impl Attribute for KernelShap {
+impl Named for KernelShap {
     const NAME: &'static str = "kernel_shap";
     const SUMMARY: &'static str = "Shapley values by least squares over coalitions of tokens; adds up to f(x) − f(x̄)";
-    const HIDES_TOKENS: bool = true;
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         match self.n_samples {
             0 | 1 => Err(Self::out_of_range("n_samples", "a whole number, 2 or greater", self.n_samples)),
             _ => Ok(()),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let players = Players::of(subject)?;
+impl<B: Backend> AttributionMethod<B> for KernelShap {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn hides_tokens(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let players = Players::of(passes.question())?;
         let n = players.len();
         let (coalitions, chance): (_, fn(usize, usize) -> f64) = match all_coalitions(n, self.n_samples) {
             Some(all) => (all, chance_of_any),
             None => {
-                let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+                let seed =
+                    SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
                 (drawn(n, self.n_samples, seed), chance_of_size)
             }
         };
         let none = vec![false; n];
-        let variants: Vec<Replaced> =
-            core::iter::once(&none).chain(&coalitions).map(|present| players.present(subject, present)).collect();
-        let (clean, values) = Replacing::new(subject)?.values(&variants)?;
+        let variants: Vec<Perturbed> = core::iter::once(&none)
+            .chain(&coalitions)
+            .map(|present| players.present(passes.question(), present))
+            .collect();
+        let (clean, values) = passes.perturb()?.values(&variants)?;
         let (mut scores, mut deltas) = (Vec::new(), Vec::new());
-        for (index, step) in subject.steps().enumerate() {
+        for (index, step) in passes.question().steps().positions().enumerate() {
             let (seen, empty) = (players.seen_by(step), values[0][index]);
             let total = clean[index] - empty;
             let samples = coalitions.iter().zip(&values[1..]);
@@ -68,7 +88,7 @@ impl Attribute for KernelShap {
             deltas.push((of_step.iter().sum::<f64>() - total) as f32);
             scores.push(of_step);
         }
-        players.found(subject, &scores, Some(deltas))
+        Ok(players.scores(passes.question(), &scores, Some(deltas)))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::Named;
+use stepfn_core::catalog::parameters;
 
+use super::deeplift;
 use super::gradient::by_chunks;
-use super::{Attribute, Layer, deeplift};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes};
 
 /// DeepLIFT at a layer's output.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -18,14 +19,24 @@ pub struct LayerDeepLift {
     pub layer: Layer,
 }
 
-impl Attribute for LayerDeepLift {
+impl Named for LayerDeepLift {
     const NAME: &'static str = "layer_deeplift";
     const SUMMARY: &'static str = "DeepLIFT at the output of a layer";
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let (baseline, here) = self.layer.ends(subject, steps)?;
-            Ok(self.layer.of_stack(deeplift::between(subject, &baseline, &here, steps)?))
+impl<B: Backend> AttributionMethod<B> for LayerDeepLift {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let (baseline, here) = self.layer.ends(passes, steps)?;
+            Ok(self.layer.of_stack(deeplift::between(passes, &baseline, &here, steps)?))
         })
     }
 }

@@ -2,13 +2,13 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::Named;
+use stepfn_core::catalog::parameters;
 use stepfn_models::transformer::Rule;
 
 use super::gradient::{by_chunks, times};
-use super::{Attribute, Layer};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::{Found, Piece};
+use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes, StepRows};
 
 /// A layer's output times its gradient.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,15 +19,25 @@ pub struct LayerGradientXActivation {
     pub layer: Layer,
 }
 
-impl Attribute for LayerGradientXActivation {
+impl Named for LayerGradientXActivation {
     const NAME: &'static str = "layer_gradient_x_activation";
     const SUMMARY: &'static str = "output of a layer times its gradient, h ⊙ ∂f/∂h";
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let here = self.layer.here(subject, steps)?;
-            let inputs = subject.differentiate(&here, Rule::Gradient, steps)?;
-            let piece = Piece { source: inputs.source, target: Some(inputs.target), deltas: None };
+impl<B: Backend> AttributionMethod<B> for LayerGradientXActivation {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let here = self.layer.here(passes, steps)?;
+            let inputs = passes.differentiate(&here, Rule::Gradient, steps)?;
+            let piece = StepRows { source: inputs.source, target: Some(inputs.target), deltas: None };
             Ok(self.layer.of_stack(times(piece, &here, steps.len())))
         })
     }

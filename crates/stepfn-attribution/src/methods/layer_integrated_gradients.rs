@@ -3,14 +3,14 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 
 use super::gradient::by_chunks;
 use super::integrated_gradients::{IntegratedGradients, PathSteps};
-use super::{Attribute, Layer};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::Found;
 use crate::quadrature::Quadrature;
+use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes};
 
 /// Integrated gradients at a layer's output.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,18 +38,32 @@ impl LayerIntegratedGradients {
     }
 }
 
-impl Attribute for LayerIntegratedGradients {
+impl Named for LayerIntegratedGradients {
     const NAME: &'static str = "layer_integrated_gradients";
     const SUMMARY: &'static str = "integrated gradients at the output of a layer";
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         self.path().validate()
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let (baseline, here) = self.layer.ends(subject, steps)?;
-            Ok(self.layer.of_stack(self.path().between(subject, &baseline, &here, steps)?))
+impl<B: Backend> AttributionMethod<B> for LayerIntegratedGradients {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let (baseline, here) = self.layer.ends(passes, steps)?;
+            Ok(self.layer.of_stack(self.path().between(passes, &baseline, &here, steps)?))
         })
     }
 }

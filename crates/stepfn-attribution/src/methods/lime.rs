@@ -3,14 +3,14 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::Attribute;
 use super::least_squares::NormalEquations;
 use super::players::Players;
-use crate::AttributionError;
-use crate::engine::{Replaced, Replacing, Subject};
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
 /// A linear model of random samples around the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -44,12 +44,11 @@ impl Default for Lime {
     }
 }
 
-impl Attribute for Lime {
+impl Named for Lime {
     const NAME: &'static str = "lime";
     const SUMMARY: &'static str = "a linear model of the function's values when random tokens are hidden";
-    const HIDES_TOKENS: bool = true;
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         let Self { n_samples, mask_prob, alpha, kernel_width, .. } = *self;
         if n_samples == 0 {
             return Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", n_samples));
@@ -65,20 +64,41 @@ impl Attribute for Lime {
             false => Err(Self::out_of_range("kernel_width", "a number greater than 0", kernel_width)),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let players = Players::of(subject)?;
-        let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+impl<B: Backend> AttributionMethod<B> for Lime {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn hides_tokens(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let players = Players::of(passes.question())?;
+        let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         // One stream a sample, so that what is drawn for a token does not depend on those behind it.
         let present = |sample: usize| -> Vec<bool> {
             let mut random = SplitMix64::stream(seed, sample as u64);
             (0..players.len()).map(|_| random.uniform() >= self.mask_prob).collect()
         };
         let samples: Vec<Vec<bool>> = (0..self.n_samples).map(present).collect();
-        let variants: Vec<Replaced> = samples.iter().map(|present| players.present(subject, present)).collect();
-        let (clean, values) = Replacing::new(subject)?.values(&variants)?;
-        let scores: Vec<Vec<f64>> = subject
+        let variants: Vec<Perturbed> =
+            samples.iter().map(|present| players.present(passes.question(), present)).collect();
+        let (clean, values) = passes.perturb()?.values(&variants)?;
+        let scores: Vec<Vec<f64>> = passes
+            .question()
             .steps()
+            .positions()
             .enumerate()
             .map(|(index, step)| {
                 let seen = players.seen_by(step);
@@ -89,7 +109,7 @@ impl Attribute for Lime {
                 self.fit(&core::iter::once(whole).chain(samples).collect::<Vec<Sample>>())
             })
             .collect();
-        players.found(subject, &scores, None)
+        Ok(players.scores(passes.question(), &scores, None))
     }
 }
 

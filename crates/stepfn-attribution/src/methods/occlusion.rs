@@ -5,12 +5,12 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 
-use super::Attribute;
-use super::players::{Columns, Side, hideable, units};
-use crate::AttributionError;
-use crate::engine::{Replaced, Replacing, Subject};
-use crate::grid::Found;
+use super::players::{hideable, units};
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed, Question, ScoreTable, Side};
 
 /// What the function loses without a token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,12 +38,11 @@ struct Window {
     tokens: Vec<usize>,
 }
 
-impl Attribute for Occlusion {
+impl Named for Occlusion {
     const NAME: &'static str = "occlusion";
     const SUMMARY: &'static str = "what the function loses when a token, or a window of them, is hidden";
-    const HIDES_TOKENS: bool = true;
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         if self.window == 0 {
             return Err(Self::out_of_range("window", "a whole number, 1 or greater", 0));
         }
@@ -56,23 +55,43 @@ impl Attribute for Occlusion {
             }
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let sides = [(Side::Source, units(subject, Side::Source)?), (Side::Target, units(subject, Side::Target)?)];
+impl<B: Backend> AttributionMethod<B> for Occlusion {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn hides_tokens(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let question = passes.question();
+        let sides = [(Side::Source, units(question, Side::Source)?), (Side::Target, units(question, Side::Target)?)];
         let mut windows = Vec::new();
         for (side, units) in &sides {
             windows.extend((0..self.windows(units.len())).map(|number| {
                 let start = number * self.stride;
                 let covered = units[start].start..units[units.len().min(start + self.window) - 1].end;
-                Window { side: *side, number, tokens: hideable(subject, *side, covered) }
+                Window { side: *side, number, tokens: hideable(question, *side, covered) }
             }));
         }
-        let replacing = Replacing::new(subject)?;
-        let variants: Vec<Replaced> = windows.iter().map(|window| hidden(subject, &replacing, window)).collect();
-        let (clean, values) = replacing.values(&variants)?;
+        let perturbation = passes.perturb()?;
+        let variants: Vec<Perturbed> =
+            windows.iter().map(|window| hidden(question, perturbation.text(), window)).collect();
+        let (clean, values) = perturbation.values(&variants)?;
 
-        let mut columns = Columns::new(subject);
-        for (index, step) in subject.steps().enumerate() {
+        let mut table = ScoreTable::zeros(question);
+        for (index, step) in question.steps().positions().enumerate() {
             for (side, units) in &sides {
                 let seen = units.iter().filter(|unit| *side == Side::Source || unit.start < step).count();
                 let mut sums = vec![(0.0, 0_u32); units.last().map_or(0, |unit| unit.end)];
@@ -87,12 +106,12 @@ impl Attribute for Occlusion {
                 for (token, (sum, count)) in sums.into_iter().enumerate() {
                     if count > 0 && (*side == Side::Source || token < step) {
                         let mean = sum / f64::from(count);
-                        columns.set(*side, token, step, if self.abs { mean.abs() } else { mean });
+                        table.set(*side, token, step, if self.abs { mean.abs() } else { mean });
                     }
                 }
             }
         }
-        columns.found(None)
+        Ok(table.finish())
     }
 }
 
@@ -104,14 +123,8 @@ impl Occlusion {
 }
 
 /// The text without a window.
-fn hidden<B: Backend>(subject: &Subject<'_, B>, replacing: &Replacing<'_, '_, B>, window: &Window) -> Replaced {
-    let mut text = replacing.text();
-    let ids = match window.side {
-        Side::Source => text.source.as_mut(),
-        Side::Target => Some(&mut text.target),
-    };
-    if let Some(ids) = ids {
-        window.tokens.iter().for_each(|&token| ids[token] = subject.options.baseline.id);
-    }
+fn hidden(question: &Question<'_>, mut text: Perturbed, window: &Window) -> Perturbed {
+    let ids = text.ids_mut(window.side);
+    window.tokens.iter().for_each(|&token| ids[token] = question.options().baseline.id);
     text
 }

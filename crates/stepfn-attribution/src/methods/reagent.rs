@@ -15,14 +15,14 @@ use core::ops::Range;
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
 use stepfn_core::functions::{Probability, Rank};
+use stepfn_core::{Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::Attribute;
-use super::players::{Players, Side};
-use crate::AttributionError;
-use crate::engine::{Replaced, Replacing, Subject};
-use crate::grid::Found;
+use super::players::Players;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbation, Perturbed, Side, Steps};
 
 /// How much the probability of the target falls when tokens are replaced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,14 +65,12 @@ impl Default for Reagent {
     }
 }
 
-impl Attribute for Reagent {
+impl Named for Reagent {
     const NAME: &'static str = "reagent";
     const SUMMARY: &'static str =
         "how much the probability of the target falls when tokens are replaced by plausible ones";
-    const HIDES_TOKENS: bool = true;
-    const OF_FUNCTION: bool = false;
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         let counts = [
             ("stopping_condition_top_k", self.stopping_condition_top_k),
             ("max_probe_steps", self.max_probe_steps),
@@ -86,44 +84,66 @@ impl Attribute for Reagent {
             false => Err(Self::out_of_range("replacing_ratio", "a number between 0 and 1", self.replacing_ratio)),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let players = Players::of(subject)?;
-        let replacing = Replacing::new(subject)?;
-        let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
-        let sampler = Sampler::new(self.replacement, subject, &replacing, seed)?;
-        let seen: Vec<usize> = subject.steps().map(|step| players.seen_by(step)).collect();
-        let clean = replacing.clean(&Probability::default(), &subject.steps())?;
+impl<B: Backend> AttributionMethod<B> for Reagent {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn is_of_function(&self) -> bool {
+        false
+    }
+
+    fn hides_tokens(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let players = Players::of(passes.question())?;
+        let perturbation = passes.perturb()?;
+        let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
+        let sampler = Sampler::new(self.replacement, passes, &perturbation, seed)?;
+        let seen: Vec<usize> = passes.question().steps().positions().map(|step| players.seen_by(step)).collect();
+        let clean = perturbation.values_of_text(&Probability::default(), passes.question().steps())?;
         let probe = |number: usize| Probe::new(SplitMix64::stream(seed, number as u64).bits(), &seen);
         let mut probes: Vec<Probe> = (0..self.num_probes).map(probe).collect();
         for done in 0..self.max_probe_steps {
-            subject.progress(done, self.max_probe_steps)?;
+            passes.question().progress(done, self.max_probe_steps)?;
             let open: Vec<&mut Probe> = probes.iter_mut().filter(|probe| !probe.has_ended()).collect();
             if open.is_empty() || players.len() == 0 {
                 break;
             }
-            let game = Game { subject, replacing: &replacing, players: &players, sampler: &sampler };
+            let game = Game { passes, perturbation: &perturbation, players: &players, sampler: &sampler };
             self.advance(&game, &clean, done as u64, open)?;
         }
-        subject.progress(self.max_probe_steps, self.max_probe_steps)?;
+        passes.question().progress(self.max_probe_steps, self.max_probe_steps)?;
         let scores: Vec<Vec<f64>> = (0..seen.len()).map(|step| mean_importance(&probes, step)).collect();
-        players.found(subject, &scores, None)
+        Ok(players.scores(passes.question(), &scores, None))
     }
 }
 
 /// What probes move in.
 struct Game<'g, 'a, B: Backend> {
-    subject: &'g Subject<'a, B>,
-    replacing: &'g Replacing<'g, 'a, B>,
+    passes: &'g Passes<'a, B>,
+    perturbation: &'g Perturbation<'g, 'a, B>,
     players: &'g Players,
     sampler: &'g Sampler,
 }
 
 impl<B: Backend> Game<'_, '_, B> {
     /// The text with other tokens for some players.
-    fn replaced(&self, mut random: SplitMix64, chosen: impl Fn(usize) -> bool) -> Replaced {
+    fn replaced(&self, mut random: SplitMix64, chosen: impl Fn(usize) -> bool) -> Perturbed {
         let mut draw = |(side, token)| self.sampler.draw(side, token, &mut random);
-        self.players.replaced(self.subject, |player, place| chosen(player).then(|| draw(place)))
+        self.players.replaced(self.passes.question(), |player, place| chosen(player).then(|| draw(place)))
     }
 }
 
@@ -137,7 +157,7 @@ impl Reagent {
         mut probes: Vec<&mut Probe>,
     ) -> Result<(), AttributionError> {
         let quiet = |_, _| Ok(());
-        let steps = game.subject.steps();
+        let steps = game.passes.question().steps();
         let choose = |probe: &&mut Probe| -> Vec<bool> {
             let mut random = probe.random(number, Draw::Choice);
             (0..game.players.len()).map(|_| random.uniform() < self.replacing_ratio).collect()
@@ -146,21 +166,21 @@ impl Reagent {
         let variant = |(probe, chosen): (&&mut Probe, &Vec<bool>)| {
             game.replaced(probe.random(number, Draw::Move), |player| chosen[player])
         };
-        let variants: Vec<Replaced> = probes.iter().zip(&chosen).map(variant).collect();
-        let values = game.replacing.of(&Probability::default(), &variants, &steps, quiet)?;
+        let variants: Vec<Perturbed> = probes.iter().zip(&chosen).map(variant).collect();
+        let values = game.perturbation.values_of(&Probability::default(), &variants, steps, quiet)?;
         for ((probe, chosen), values) in probes.iter_mut().zip(&chosen).zip(&values) {
             let fall: Vec<f64> = clean.iter().zip(values).map(|(clean, value)| clean - value).collect();
             probe.learn(chosen, &fall);
         }
-        for (index, step) in steps.enumerate() {
+        for (index, step) in steps.positions().enumerate() {
             let mut open: Vec<&mut &mut Probe> =
                 probes.iter_mut().filter(|probe| !probe.of_step[index].ended).collect();
             let variant = |probe: &&mut &mut Probe| {
                 let others = probe.of_step[index].all_but(self.keep_top_n);
                 game.replaced(probe.random(number, Draw::Condition(step)), |player| others.contains(&player))
             };
-            let variants: Vec<Replaced> = open.iter().map(variant).collect();
-            let ranks = game.replacing.of(&Rank::default(), &variants, &(step..step + 1), quiet)?;
+            let variants: Vec<Perturbed> = open.iter().map(variant).collect();
+            let ranks = game.perturbation.values_of(&Rank::default(), &variants, Steps::one(step), quiet)?;
             for (probe, rank) in open.iter_mut().zip(ranks) {
                 probe.of_step[index].ended = rank[0] <= self.stopping_condition_top_k as f64;
             }
@@ -267,23 +287,21 @@ struct Sampler {
 impl Sampler {
     fn new<B: Backend>(
         replacement: Replacement,
-        subject: &Subject<'_, B>,
-        replacing: &Replacing<'_, '_, B>,
+        passes: &Passes<'_, B>,
+        perturbation: &Perturbation<'_, '_, B>,
         seed: u64,
     ) -> Result<Self, AttributionError> {
-        let special = |id: &u32| subject.options.baseline.kept.contains(id);
-        let all: Vec<u32> = (0..subject.model.config().vocab_size as u32).filter(|id| !special(id)).collect();
+        let special = |id: &u32| passes.question().is_kept(*id);
+        let all: Vec<u32> = (0..passes.model().config().vocab_size as u32).filter(|id| !special(id)).collect();
         if all.len() < 2 {
-            return Err(Reagent::out_of_range(
-                "replacement",
-                "a vocabulary of other tokens than special ones",
-                all.len(),
+            return Err(AttributionError::Text(
+                "reagent replaces tokens by others, and this model has hardly any that are not special".to_owned(),
             ));
         }
-        let Replaced { source, target } = replacing.text();
+        let Perturbed { source, target } = perturbation.text();
         let mut sampler = Self { all, predicted: Vec::new(), source: source.unwrap_or_default(), target };
-        if replacement == Replacement::Predicted && subject.attributes_target() {
-            sampler.predicted = sampler.predictions(subject, replacing, seed);
+        if replacement == Replacement::Predicted && passes.question().attributes_target() {
+            sampler.predicted = sampler.predictions(passes, perturbation, seed);
         }
         Ok(sampler)
     }
@@ -291,17 +309,17 @@ impl Sampler {
     /// Draws of each place of the target but the first, from what the model predicts there.
     fn predictions<B: Backend>(
         &self,
-        subject: &Subject<'_, B>,
-        replacing: &Replacing<'_, '_, B>,
+        passes: &Passes<'_, B>,
+        perturbation: &Perturbation<'_, '_, B>,
         seed: u64,
     ) -> Vec<Vec<u32>> {
         /// Predictions that are held at once.
         const ROWS: usize = 32;
-        let [width, _] = replacing.hidden().dims();
+        let [width, _] = perturbation.hidden().dims();
         let mut pools = vec![Vec::new()];
         for start in (0..width - 1).step_by(ROWS) {
             let rows: Range<usize> = start..(width - 1).min(start + ROWS);
-            let logits = subject.model.logits(replacing.hidden().clone().slice(rows.clone()));
+            let logits = passes.model().logits(perturbation.hidden().clone().slice(rows.clone()));
             let [_, vocab] = logits.dims();
             let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
             for (row, logits) in rows.zip(logits.chunks(vocab)) {

@@ -2,13 +2,13 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::Named;
+use stepfn_core::catalog::parameters;
 use stepfn_models::transformer::Rule;
 
-use super::Attribute;
 use super::gradient::{by_chunks, gradients};
-use crate::AttributionError;
-use crate::engine::Subject;
-use crate::grid::{Found, Piece};
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows};
 
 /// The gradient of the attributed function with respect to the embeddings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,15 +24,25 @@ impl Default for Saliency {
     }
 }
 
-impl Attribute for Saliency {
+impl Named for Saliency {
     const NAME: &'static str = "saliency";
     const SUMMARY: &'static str = "gradient with respect to the embeddings, |∂f/∂x|";
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let piece = gradients(subject, &subject.input(steps), Rule::Gradient, steps)?;
+impl<B: Backend> AttributionMethod<B> for Saliency {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let piece = gradients(passes, &passes.input(steps), Rule::Gradient, steps)?;
             let size = |x: Tensor<B, 2>| if self.abs { x.abs() } else { x };
-            Ok(Piece { source: piece.source.map(size), target: piece.target.map(size), deltas: None })
+            Ok(StepRows { source: piece.source.map(size), target: piece.target.map(size), deltas: None })
         })
     }
 }

@@ -1,17 +1,16 @@
 //! Sequential integrated gradients (Enguehard 2023, arXiv:2305.15853): integrated gradients of one token at a time, all others staying what
 //! they are.
 
-use core::ops::Range;
-
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 
-use super::Attribute;
 use super::gradient::{along_the_line, by_chunks, difference, times};
-use crate::AttributionError;
-use crate::engine::{Side, Subject, Variants};
-use crate::grid::{Found, Piece};
+use crate::passes::Embedded;
 use crate::quadrature::Quadrature;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};
 
 /// Integrated gradients, token by token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,20 +28,34 @@ impl Default for SequentialIntegratedGradients {
     }
 }
 
-impl Attribute for SequentialIntegratedGradients {
+impl Named for SequentialIntegratedGradients {
     const NAME: &'static str = "sequential_integrated_gradients";
     const SUMMARY: &'static str = "integrated gradients of each token by itself, all others staying what they are";
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         match self.n_steps {
             0 => Err(Self::out_of_range("n_steps", "a whole number, 1 or greater", 0)),
             _ => Ok(()),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        by_chunks(subject, |steps| {
-            let (here, baseline) = (subject.input(steps), subject.baseline(steps)?);
+impl<B: Backend> AttributionMethod<B> for SequentialIntegratedGradients {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        by_chunks(passes, |steps| {
+            let (here, baseline) = (passes.input(steps), passes.baseline(steps)?);
             let of_source = |token| Variants {
                 source: here.source.as_ref().zip(baseline.source.as_ref()).map(|(a, b)| with_token(a, b, token)),
                 ..here.clone()
@@ -50,18 +63,18 @@ impl Attribute for SequentialIntegratedGradients {
             let of_target =
                 |token| Variants { target: with_token(&here.target, &baseline.target, token), ..here.clone() };
             let mut rows = [Vec::new(), Vec::new()];
-            for token in 0..subject.source_width() {
-                let scores = self.of_token(subject, &here, &of_source(token), steps)?.source;
+            for token in 0..passes.question().source_len() {
+                let scores = self.of_token(passes, &here, &of_source(token), steps)?.source;
                 rows[0].extend(scores.map(|scores| token_rows(scores, token, steps.len())));
             }
-            if subject.attributes_target() {
-                for token in 0..subject.width(steps) {
-                    let scores = self.of_token(subject, &here, &of_target(token), steps)?.target;
+            if passes.question().attributes_target() {
+                for token in 0..steps.width() {
+                    let scores = self.of_token(passes, &here, &of_target(token), steps)?.target;
                     rows[1].extend(scores.map(|scores| token_rows(scores, token, steps.len())));
                 }
             }
             let [source, target] = rows.map(|rows| joined(rows, steps.len()));
-            Ok(Piece { source, target, deltas: None })
+            Ok(StepRows { source, target, deltas: None })
         })
     }
 }
@@ -69,22 +82,22 @@ impl Attribute for SequentialIntegratedGradients {
 impl SequentialIntegratedGradients {
     fn of_token<B: Backend>(
         &self,
-        subject: &Subject<'_, B>,
+        passes: &Passes<'_, B>,
         here: &Variants<B>,
         without: &Variants<B>,
-        steps: &Range<usize>,
-    ) -> Result<Piece<B>, AttributionError> {
+        steps: Steps,
+    ) -> Result<StepRows<B>, AttributionError> {
         let (points, weights) = self.quadrature.points(self.n_steps);
-        let averaged = along_the_line(subject, (without, here), (&points, &weights), steps)?;
+        let averaged = along_the_line(passes, (without, here), (&points, &weights), steps)?;
         Ok(times(averaged, &difference(here, without), steps.len()))
     }
 }
 
 /// One side with one token of another.
-fn with_token<B: Backend>(side: &Side<B>, other: &Side<B>, token: usize) -> Side<B> {
+fn with_token<B: Backend>(side: &Embedded<B>, other: &Embedded<B>, token: usize) -> Embedded<B> {
     let row = other.hidden.clone().slice(token..token + 1);
     let [_, size] = side.hidden.dims();
-    Side { hidden: side.hidden.clone().slice_assign([token..token + 1, 0..size], row), entry: side.entry }
+    Embedded { hidden: side.hidden.clone().slice_assign([token..token + 1, 0..size], row), entry: side.entry }
 }
 
 /// One token's rows of all steps, `[steps · tokens, size]` to `[steps, 1, size]`.

@@ -4,13 +4,13 @@
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::catalog::parameters;
+use stepfn_core::{Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::Attribute;
 use super::players::Players;
-use crate::AttributionError;
-use crate::engine::{Replaced, Replacing, Subject};
-use crate::grid::Found;
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
 /// Shapley values by what tokens add in random orders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,36 +26,53 @@ impl Default for ShapleySampling {
     }
 }
 
-impl Attribute for ShapleySampling {
+impl Named for ShapleySampling {
     const NAME: &'static str = "shapley_sampling";
     const SUMMARY: &'static str = "Shapley values by what tokens add in random orders; adds up to f(x) − f(x̄)";
-    const HIDES_TOKENS: bool = true;
 
-    fn validate(&self) -> Result<(), AttributionError> {
+    fn validate(&self) -> Result<(), ParameterError> {
         match self.n_samples {
             0 => Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", 0)),
             _ => Ok(()),
         }
     }
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let players = Players::of(subject)?;
+impl<B: Backend> AttributionMethod<B> for ShapleySampling {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn hides_tokens(&self) -> bool {
+        true
+    }
+
+    fn check(&self) -> Result<(), ParameterError> {
+        self.validate()
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let players = Players::of(passes.question())?;
         let n = players.len();
-        let seed = SplitMix64::stream(subject.options.seed, u64::from(subject.number)).bits();
+        let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         let orders = orders(n, self.n_samples, seed);
         // The empty coalition, then of each order the coalitions between it and the full one.
-        let mut variants: Vec<Replaced> = vec![players.present(subject, &vec![false; n])];
+        let mut variants: Vec<Perturbed> = vec![players.present(passes.question(), &vec![false; n])];
         for order in &orders {
             let mut present = vec![false; n];
             for &player in &order[..n.saturating_sub(1)] {
                 present[player] = true;
-                variants.push(players.present(subject, &present));
+                variants.push(players.present(passes.question(), &present));
             }
         }
-        let (clean, values) = Replacing::new(subject)?.values(&variants)?;
+        let (clean, values) = passes.perturb()?.values(&variants)?;
         let (empty, between) = (&values[0], &values[1..]);
         let (mut scores, mut deltas) = (Vec::new(), Vec::new());
-        for (index, step) in subject.steps().enumerate() {
+        for (index, step) in passes.question().steps().positions().enumerate() {
             let seen = players.seen_by(step);
             let mut sums = vec![0.0; seen];
             for (number, order) in orders.iter().enumerate() {
@@ -74,7 +91,7 @@ impl Attribute for ShapleySampling {
             deltas.push((means.iter().sum::<f64>() - total) as f32);
             scores.push(means);
         }
-        players.found(subject, &scores, Some(deltas))
+        Ok(players.scores(passes.question(), &scores, Some(deltas)))
     }
 }
 

@@ -4,13 +4,13 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use stepfn_core::Named;
+use stepfn_core::catalog::parameters;
 use stepfn_models::transformer::{AttentionKind, Inside, Removal};
 
-use super::Attribute;
-use super::inside::{Layers, chosen, found, indices, rows};
-use crate::engine::Subject;
-use crate::grid::Found;
-use crate::{AttributionError, Axis};
+use super::inside::{Layers, all_at_once, chosen, indices, rows};
+use crate::{AttributionError, AttributionMethod, Axis, InputScores, Passes};
 
 /// How much each token's value matters to what a block gives; the mean over layers unless raw scores are asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,32 +43,45 @@ impl Default for ValueZeroing {
     }
 }
 
-impl Attribute for ValueZeroing {
+impl Named for ValueZeroing {
     const NAME: &'static str = "value_zeroing";
     const SUMMARY: &'static str = "how far each layer's output moves without a token's value vector";
-    const OF_FUNCTION: bool = false;
+}
 
-    fn attribute<B: Backend>(&self, subject: &Subject<'_, B>) -> Result<Found, AttributionError> {
-        let config = &subject.model.config().decoder;
+impl<B: Backend> AttributionMethod<B> for ValueZeroing {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> Map<String, Value> {
+        parameters(self)
+    }
+
+    fn is_of_function(&self) -> bool {
+        false
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let config = &passes.model().config().decoder;
         let layers = chosen::<Self>("layers", self.layers.as_ref(), config.n_layers)?;
         chosen::<Self>("heads", self.heads.as_ref(), config.attention.n_heads)?;
-        let raw = subject.options.raw;
+        let raw = passes.question().options().raw;
         let (mut source, mut target) = (Layers::new(raw), Layers::new(raw));
-        subject.look_inside(|inside| {
+        passes.look_inside(|inside| {
             if !inside.is_of_decoder() || !layers.contains(&inside.layer()) {
                 return Ok(());
             }
-            if subject.source_width() > 0 {
-                let keys = subject.source_width();
-                source.push(self.distances(subject, &inside, AttentionKind::Cross, keys));
+            if passes.question().source_len() > 0 {
+                let keys = passes.question().source_len();
+                source.push(self.distances(passes, &inside, AttentionKind::Cross, keys));
             }
-            if subject.attributes_target() {
-                let keys = subject.width(&subject.steps());
-                target.push(self.distances(subject, &inside, AttentionKind::Own, keys));
+            if passes.question().attributes_target() {
+                let keys = passes.question().steps().width();
+                target.push(self.distances(passes, &inside, AttentionKind::Own, keys));
             }
-            subject.progress(inside.layer() + 1, config.n_layers)
+            passes.question().progress(inside.layer() + 1, config.n_layers)
         })?;
-        found(subject, vec![(Axis::Layer, layers.len())], source.joined(), target.joined())
+        Ok(all_at_once(passes, vec![(Axis::Layer, layers.len())], source.joined(), target.joined()))
     }
 }
 
@@ -76,20 +89,18 @@ impl ValueZeroing {
     /// The scores of one attention, `[steps · keys, 1]`.
     fn distances<B: Backend>(
         &self,
-        subject: &Subject<'_, B>,
+        passes: &Passes<'_, B>,
         inside: &Inside<'_, B>,
         kind: AttentionKind,
         keys: usize,
     ) -> Tensor<B, 2> {
         /// Distances below it are taken for errors of rounding.
         const LEAST: f32 = 1e-5;
-        let first = subject.steps().start - 1;
-        let steps = subject.steps().len();
+        let first = passes.question().steps().places().start;
+        let steps = passes.question().steps().len();
         let of_query = |query: usize| inside.seen(kind, 0, query).map(move |key| Removal { query, key });
         let removals: Vec<Removal> = (first..first + steps).flat_map(of_query).collect();
-        let bytes =
-            subject.model.config().floats_per_token() * 4 + subject.model.config().decoder.attention.n_heads * keys;
-        let at_once = (subject.options.memory / 4 / bytes.max(1)).max(1);
+        let at_once = passes.budget().removals(keys);
         let mut distances = vec![0.0; steps * keys];
         for removals in removals.chunks(at_once) {
             let found = self.moved(inside, kind, removals).into_data();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::*;
 
@@ -72,11 +72,11 @@ impl Fixture {
     }
 
     fn prepare(&self, request: &Request) -> Prepared {
-        self.preparer().prepare(request, 0).unwrap()
+        self.preparer().prepare(request).unwrap()
     }
 
     fn error(&self, request: &Request) -> String {
-        self.preparer().prepare(request, 3).unwrap_err().to_string()
+        self.preparer().prepare(request).unwrap_err().to_string()
     }
 }
 
@@ -107,43 +107,40 @@ fn a_causal_text_is_scored_behind_its_prompt_or_behind_its_first_token() {
 fn a_target_that_does_not_start_with_its_prompt_shows_where_they_part() {
     let gpt2 = fixture("gpt2", None, &[], json!({}));
     let error = gpt2.error(&request(Some("the cat"), Some("the dog sat")));
-    let expected = "text 3: expected a target that starts with its prompt, found after \"the \" they part: the prompt has \
-                    \"cat\", the target \"dog sat\"";
+    let expected = "the target must start with its prompt, but after \"the \" the prompt goes on with \
+                    \"cat\" and the target with \"dog sat\"";
     assert_eq!(error, expected);
     let long = format!("{} x", "y".repeat(40));
     let error = gpt2.error(&request(Some(&format!("{} z", "y".repeat(40))), Some(&long)));
-    assert!(error.contains("after …\"yyyyyyyyyyyyyyyyyyyyyyy \" they part: the prompt has \"z\""), "{error}");
+    assert!(error.contains("after …\"yyyyyyyyyyyyyyyyyyyyyyy \" the prompt goes on with \"z\""), "{error}");
     // The same letters, other tokens.
     let error = gpt2.error(&request(Some("za"), Some("zab")));
     assert!(
-        error.contains("token 1 of the prompt is \"a\", of the target \"ab\" (end the prompt where a token"),
+        error.contains("token 1 is \"a\" in the prompt and \"ab\" in the target; end the prompt where a token"),
         "{error}"
     );
     let error = gpt2.error(&request(Some("z "), Some("z c")));
-    assert!(error.contains("token 1 of the prompt is \" \", of the target \" c\""), "{error}");
+    assert!(error.contains("token 1 is \" \" in the prompt and \" c\" in the target"), "{error}");
 }
 
 #[test]
 fn texts_without_anything_to_score_are_refused() {
     let gpt2 = fixture("gpt2", None, &[], json!({}));
     for (request, says) in [
-        (request(None, None), "text 3: expected a prompt or a text, found neither"),
-        (request(None, Some("")), "expected a target of one token or more, found an empty text"),
-        (
-            request(None, Some("ab")),
-            "two tokens or more, for the first is predicted from nothing, found 1 token in all",
-        ),
-        (request(Some("ab"), Some("ab")), "a target that goes on after its prompt, found 1 token in all"),
-        (request(Some(&"z".repeat(65)), None), "64 tokens at most"),
+        (request(None, None), "there is neither a prompt nor a text"),
+        (request(None, Some("")), "the target is empty"),
+        (request(None, Some("ab")), "the target has 1 token; it needs two or more, because nothing predicts the first"),
+        (request(Some("ab"), Some("ab")), "the target (1 token) ends where its prompt ends"),
+        (request(Some(&"z".repeat(65)), None), "the model has positions for 64"),
     ] {
         let error = gpt2.error(&request);
         assert!(error.contains(says), "{error}");
     }
     let marian = fixture("marian", None, &[0], json!({}));
     for (request, says) in [
-        (request(None, Some("ab")), "text 3: expected a source, for the model has an encoder, found none"),
-        (request(Some(""), Some("ab")), "expected a source of one token or more, found an empty text"),
-        (request(Some("ab"), Some("")), "expected a target of one token or more, found an empty text"),
+        (request(None, Some("ab")), "there is no source for it to read"),
+        (request(Some(""), Some("ab")), "the source is empty"),
+        (request(Some("ab"), Some("")), "the target is empty"),
     ] {
         let error = marian.error(&request);
         assert!(error.contains(says), "{error}");
@@ -189,7 +186,7 @@ fn without_a_target_the_model_writes_one() {
     let prepared = marian.prepare(&request(Some("abc"), None));
     let expected = marian.model.generate(Some(&[36, 12, 0]), &[97], &marian.generation.settings).unwrap();
     assert_eq!(prepared.text.target, [&[97], expected[0].ids.as_slice()].concat());
-    let generated = marian.preparer().generate("abc", 0).unwrap();
+    let generated = marian.preparer().generate("abc").unwrap();
     assert_eq!(generated[0].hypothesis, expected[0]);
     assert_eq!(generated[0].text, marian.tokenizer.decode(&expected[0].ids, true).unwrap());
 }
@@ -201,7 +198,7 @@ fn what_is_written_fits_the_model_whatever_the_settings() {
         fixture("gpt2", None, &[], json!({ "max_new_tokens": 500, "min_new_tokens": 500, "bad_words_ids": bad_words }));
     let prepared = gpt2.prepare(&request(Some("abc"), None));
     assert_eq!(prepared.text.target.len(), 65);
-    let generated = gpt2.preparer().generate("abc", 0).unwrap();
+    let generated = gpt2.preparer().generate("abc").unwrap();
     assert_eq!(generated[0].text.chars().count(), 63, "{}", generated[0].text);
     // `max_length` counts the prompt.
     let gpt2 = fixture("gpt2", None, &[], json!({ "max_length": 6, "bad_words_ids": bad_words }));
@@ -224,7 +221,7 @@ fn a_contrast_has_its_own_prompt_and_target_or_shares_them() {
     let made = contrast(&text(Some("z"), Some("zxy")));
     assert_eq!((made.target, made.first), (vec![35, 33, 34], 1));
     let error = gpt2.error(&text(Some("z"), Some("ab")));
-    assert!(error.contains("a contrast target that starts with its prompt"), "{error}");
+    assert!(error.contains("the contrast target must start with its prompt"), "{error}");
 
     let marian = fixture("marian", None, &[0], json!({}));
     let made = marian.prepare(&Request { contrast_source: Some("x".into()), ..request(Some("ab"), Some("c")) });
@@ -242,10 +239,7 @@ fn changes_of_the_settings_are_checked() {
     let options =
         |file: Value, changes: Value| GenerationOptions::new(&file, changes.as_object().unwrap(), model.config());
     let error = options(Value::Null, json!({ "max_tokens": 3 })).unwrap_err().to_string();
-    assert!(
-        error.contains("`max_tokens` of generation: expected one of") && error.contains("max_new_tokens"),
-        "{error}"
-    );
+    assert!(error.contains("generation has no parameter `max_tokens`") && error.contains("max_new_tokens"), "{error}");
     let error = options(Value::Null, json!({ "num_beams": "two" })).unwrap_err().to_string();
     assert!(error.contains("num_beams"), "{error}");
     let made = options(Value::Null, json!({})).unwrap();

@@ -1,12 +1,14 @@
 //! The forward passes of a batch, and the step functions on some of their rows.
 
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_core::{Alignment, Contrast, Pass as LogitsOf, StepBatch, StepError};
-use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
-use stepfn_models::{Model, ModelError};
+use stepfn_core::{StepBatch, StepError};
+use stepfn_models::Model;
+use stepfn_models::tape::{ModelInput, StackInput};
+use stepfn_models::transformer::{Dropout, NoisyPass};
 
 use super::Scorer;
-use crate::engine::select;
+use crate::passes::prediction::{Pairing, located};
+use crate::passes::{batch_of, select};
 use crate::{AttributionError, ContrastText, Text};
 
 /// A text in a batch.
@@ -81,19 +83,19 @@ impl<B: Backend> Batch<B> {
     pub(super) fn score(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Columns, AttributionError> {
         match self.columns(scorer, rows) {
             Ok(columns) => Ok(Ok(columns)),
-            // Of a contrast, only rows that are compared with were computed, in the order of those that compare.
-            Err(StepError::NonFinite { pass, row }) => {
-                let of_contrast = || rows.iter().filter(|&&row| self.rows[row].partner.is_some()).nth(row).copied();
-                let row = if pass == LogitsOf::Contrast { of_contrast() } else { rows.get(row).copied() };
-                let row = row.unwrap_or(rows[0]);
-                Ok(Err((row, StepError::NonFinite { pass, row: self.step(row) })))
+            Err(error) => {
+                let step_of_row = |row: usize| self.step(rows.get(row).copied().unwrap_or(rows[0]));
+                match located(error, || Some(self.pairing(rows)), step_of_row) {
+                    (Some(row), error) => Ok(Err((rows.get(row).copied().unwrap_or(rows[0]), error))),
+                    (None, error) => Err(error.into()),
+                }
             }
-            Err(StepError::NoSpread { function, row, n }) => {
-                let row = rows.get(row).copied().unwrap_or(rows[0]);
-                Ok(Err((row, StepError::NoSpread { function, row: self.step(row), n })))
-            }
-            Err(other) => Err(other.into()),
         }
+    }
+
+    /// What some rows are compared with.
+    fn pairing(&self, rows: &[usize]) -> Pairing {
+        Pairing::new(rows.iter().map(|&row| self.rows[row].partner))
     }
 
     fn columns(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Vec<Vec<f32>>, StepError> {
@@ -118,23 +120,10 @@ impl<B: Backend> Batch<B> {
         let targets: Vec<u32> = rows.iter().map(|&row| self.rows[row].target).collect();
         let mut steps = StepBatch::new(model.logits(select(&self.hidden, rows)), &targets)?;
         if let Some((hidden, targets)) = &self.contrast {
-            let mut partners = Vec::new();
-            let mut pairs = Vec::new();
-            for (index, &row) in rows.iter().enumerate() {
-                if let Some(partner) = self.rows[row].partner {
-                    pairs.push((index, partners.len()));
-                    partners.push(partner);
-                }
-            }
-            let (alignment, rows) = (Alignment::Pairs(pairs), rows.len());
-            let contrast = if partners.is_empty() {
-                // Nothing is compared with anything, and no row of the contrast need be computed to say so.
-                Contrast::same_context(&targets[..1], &alignment, rows, &hidden.device())?
-            } else {
-                let targets: Vec<u32> = partners.iter().map(|&row| targets[row]).collect();
-                Contrast::new(model.logits(select(hidden, &partners)), &targets, &alignment, rows)?
-            };
-            steps = steps.with_contrast(contrast)?;
+            let pairing = self.pairing(rows);
+            // Nothing of the contrast is computed if nothing is compared with it.
+            let logits = pairing.compares().then(|| model.logits(select(hidden, pairing.partners())));
+            steps = steps.with_contrast(pairing.contrast(logits, targets, &hidden.device())?)?;
         }
         if let Some(hidden) = &self.noisy {
             let samples = scorer.passes.noisy_samples;
@@ -201,24 +190,18 @@ fn hidden_rows<B: Backend>(
     model: &Model<B>,
     readings: &[Reading<'_>],
     dropout: &Dropout,
-) -> Result<Tensor<B, 2>, ModelError> {
-    let batch = |texts: Vec<Vec<u32>>| TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right);
-    let targets = batch(readings.iter().map(|reading| reading.target.to_vec()).collect())?;
-    let memory = match model.encoder() {
-        Some(encoder) => {
-            let sources = readings.iter().map(|reading| reading.source.unwrap_or_default().to_vec());
-            let sources = batch(sources.collect())?;
-            let pass = Pass::new(&sources).with_dropout(dropout);
-            Some((encoder.forward(encoder.embed(&sources), pass)?.last, sources))
-        }
-        None => None,
+) -> Result<Tensor<B, 2>, AttributionError> {
+    let targets = batch_of(model, readings.iter().map(|reading| reading.target.to_vec()).collect())?;
+    let sources = readings.iter().map(|reading| reading.source.unwrap_or_default().to_vec());
+    let sources =
+        model.encoder().map(|encoder| Ok::<_, AttributionError>((encoder, batch_of(model, sources.collect())?)));
+    let sources = sources.transpose()?;
+    let input = ModelInput {
+        source: sources.as_ref().map(|(encoder, batch)| StackInput::embedded(batch, encoder.embed(batch))),
+        target: StackInput::embedded(&targets, model.decoder().embed(&targets)),
+        dropout,
     };
-    let decoder = model.decoder();
-    let mut pass = Pass::new(&targets).with_dropout(dropout);
-    if let Some((hidden, sources)) = &memory {
-        pass = pass.with_memory(hidden, sources);
-    }
-    let last = decoder.forward(decoder.embed(&targets), pass)?.last;
+    let last = model.hidden(input)?;
     let places = |(text, reading): (usize, &Reading<'_>)| {
         let start = text * targets.width();
         start + reading.first..start + reading.target.len()
@@ -242,7 +225,7 @@ fn noisy_rows<B: Backend>(
     let all: Vec<(u32, usize)> =
         (0..samples).flat_map(|sample| (0..members.len()).map(move |member| (sample as u32, member))).collect();
     let mut hidden = Vec::new();
-    for group in all.chunks(scorer.budget().copies(widths)) {
+    for group in all.chunks(scorer.limits().copies(widths)) {
         let pass = |&(sample, member): &(u32, usize)| NoisyPass { text: members[member].number as u32, sample };
         let passes = group.iter().map(pass).collect();
         let dropout = Dropout::On { seed: scorer.options.seed, passes, rates: scorer.options.rates };

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use core::ops::ControlFlow;
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -225,10 +226,10 @@ fn dropout_comes_from_seed_and_number_and_nothing_else() {
 fn a_text_that_does_not_fit_leaves_the_others_alone() {
     let good = Text::causal(vec![1, 2, 3], 1);
     let wrong = [
-        (Text::causal(vec![1, 101, 3], 1), "text 8: expected token ids below 101"),
-        (Text::causal(vec![1; 66], 1), "a target of 64 tokens at most, for which the model has positions, found 65"),
-        (Text::causal(vec![1, 2], 2), "text 8: expected steps from position 1 to 2 at most, found 2..2"),
-        (Text { source: Some(vec![1]), ..good.clone() }, "for the model is causal"),
+        (Text::causal(vec![1, 101, 3], 1), "token 1 of the target has id 101, and the model knows only ids below 101"),
+        (Text::causal(vec![1; 66], 1), "the target has 65 tokens, and the model has positions for 64"),
+        (Text::causal(vec![1, 2], 2), "steps 2..2 are not in the text: steps go from position 1 to 2"),
+        (Text { source: Some(vec![1]), ..good.clone() }, "this model has no encoder to read a source"),
     ];
     // The last token of a text is never read.
     let longest = Text::causal(vec![1; 65], 1);
@@ -241,7 +242,7 @@ fn a_text_that_does_not_fit_leaves_the_others_alone() {
         assert!(error.contains(says), "{error}");
     }
     let scored = score(&PAIRS, &[good.clone(), Text::seq2seq(vec![], vec![97, 2])], &functions, &options).unwrap();
-    assert!(scored[0].as_ref().unwrap_err().to_string().contains("a source for the encoder, found none"));
+    assert!(scored[0].as_ref().unwrap_err().to_string().contains("there is no source for it to read"));
     assert!(scored[1].as_ref().unwrap_err().to_string().contains("a source of one token or more"));
 
     let contrast = |target: Vec<u32>, alignment| {
@@ -306,19 +307,15 @@ fn logits_that_are_not_finite_are_reported_with_text_and_step() {
     for memory in [1, 1 << 30] {
         let options = ScoringOptions { memory, ..ScoringOptions::default() };
         let scored = score(&model, &texts, &functions(&[("contrast_prob", json!({}))]), &options).unwrap();
-        let expected = |text, step, pass| {
-            Err(AttributionError::StepOfText {
-                text,
-                step: Some(step),
-                error: StepError::NonFinite { pass, row: step },
-            })
+        let expected = |step, pass| {
+            Err(AttributionError::Step { step: Some(step), error: StepError::NonFinite { pass, row: step } })
         };
         // A token that is not a number shows in all of its text: what attention masks is multiplied with 0.
-        assert_eq!(scored[1], expected(1, 0, Pass::Original));
-        assert_eq!(scored[3], expected(3, 2, Pass::Contrast));
+        assert_eq!(scored[1], expected(0, Pass::Original));
+        assert_eq!(scored[3], expected(2, Pass::Contrast));
         assert!(scored[0].is_ok() && scored[2].is_ok() && scored[4].is_ok(), "{scored:?}");
         let message = scored[1].as_ref().unwrap_err().to_string();
-        assert!(message.starts_with("text 1, step 0: the original logits of row 0 hold NaN"), "{message}");
+        assert!(message.starts_with("step 0: the original logits of row 0 hold NaN"), "{message}");
     }
 }
 
@@ -328,11 +325,9 @@ fn options_and_functions_that_make_no_sense_are_refused() {
     let once = functions(&[("rank", json!({}))]);
     let refused = |options: ScoringOptions<'_>| score(&CAUSAL, &texts, &once, &options).unwrap_err().to_string();
     let error = refused(ScoringOptions { batch_tokens: 0, ..ScoringOptions::default() });
-    assert_eq!(error, "`batch_tokens` of scoring: expected 1 or more, found 0");
+    assert_eq!(error, "scoring: `batch_tokens` must be 1 or more, not 0");
     let rates = Some(DropoutRates { attention: 1.0, ..DropoutRates::default() });
-    assert!(
-        refused(ScoringOptions { rates, ..ScoringOptions::default() }).contains("dropout rates in [0, 1), found 1")
-    );
+    assert!(refused(ScoringOptions { rates, ..ScoringOptions::default() }).contains("dropout rates in [0, 1), not 1"));
     let twice = functions(&[("rank", json!({})), ("rank", json!({}))]);
     let error = score(&CAUSAL, &texts, &twice, &ScoringOptions::default()).unwrap_err().to_string();
     assert!(error.contains("`rank` twice"), "{error}");
@@ -349,9 +344,12 @@ fn without_dropout_a_z_score_is_an_error_of_each_text() {
 }
 
 #[test]
-fn progress_is_told_after_every_batch() {
+fn progress_is_reported_after_every_batch_and_can_end_the_call() {
     let told = RefCell::new(Vec::new());
-    let progress = |progress: Progress| told.borrow_mut().push((progress.texts, progress.all));
+    let progress = |progress: Progress| {
+        told.borrow_mut().push((progress.texts_done, progress.texts));
+        ControlFlow::Continue(())
+    };
     let options = ScoringOptions { batch_tokens: 4, progress: Some(&progress), ..ScoringOptions::default() };
     let texts = [Text::causal(vec![1, 2, 3], 1), Text::causal(vec![1], 1), Text::causal(vec![3, 2, 1], 1)];
     let scored = score(&CAUSAL, &[&texts[..], &texts[..1]].concat(), &functions(&[("rank", json!({}))]), &options);

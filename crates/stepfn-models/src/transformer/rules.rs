@@ -26,6 +26,19 @@ pub enum Rule<S = ()> {
 }
 
 impl<S> Rule<S> {
+    /// Whether it is the derivative, and not a rule that takes its place.
+    pub fn is_gradient(&self) -> bool {
+        matches!(self, Rule::Gradient)
+    }
+
+    /// What it compares with, if it compares.
+    pub fn baseline(&self) -> Option<&S> {
+        match self {
+            Rule::DeepLift { baseline } => Some(baseline),
+            _ => None,
+        }
+    }
+
     /// The same rule with something made of its baseline, if it has one.
     pub fn map<'a, T>(&'a self, f: impl FnOnce(&'a S) -> T) -> Rule<T> {
         match self {

@@ -10,7 +10,7 @@
 //! | spaces in surfaces | `▁`, by which their `subwords` finds words |
 //! | the id of a merged token | −1 |
 //! | axes `hidden`; `layer`, `head`; none | the classes `Granular…`, `MultiDimensional…`, `Coarse…` |
-//! | [`About`](crate::About) | `info`, and whole as `info.stepfn` |
+//! | [`Provenance`](crate::Provenance) | `info`, and whole as `info.stepfn` |
 //!
 //! Their files have no spans and don't say which tokens are special: both are worked out from the texts in `info`. Their
 //! `sequence_scores` and `step_attributions` are not read, and contrast labels are not written.

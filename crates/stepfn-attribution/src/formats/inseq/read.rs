@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use stepfn_models::tokenizer::Token;
 
 use super::{DELTAS, tensor};
-use crate::{About, Attribution, AttributionError, Axis, MERGED, Scores};
+use crate::{Attribution, AttributionError, Axis, MERGED, Provenance, Scores};
 
 /// An object of theirs: its class and its attributes.
 #[derive(Deserialize)]
@@ -143,8 +143,8 @@ fn read_scores(what: &str, text: &str, class: &str, rows: usize, steps: usize) -
     Scores::new([&[Axis::Token, Axis::Step], inner].concat(), shape, values)
 }
 
-fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a String>) -> About {
-    if let Some(ours) = info.get("stepfn").and_then(|about| About::deserialize(about).ok()) {
+fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a String>) -> Provenance {
+    if let Some(ours) = info.get("stepfn").and_then(|about| Provenance::deserialize(about).ok()) {
         return ours;
     }
     let text = |key: &str| info.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -157,7 +157,7 @@ fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a St
     if let Some(of) = arguments("step_scores_args") {
         parameters.extend(step_scores.map(|name| (name.clone(), of.clone().into())));
     }
-    About {
+    Provenance {
         method: text("attribution_method"),
         // The name of a Python function.
         attributed_fn: text("attributed_fn").trim_end_matches("_fn").to_owned(),
@@ -165,7 +165,7 @@ fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a St
         model: text("model_name"),
         family: text("model_class"),
         seconds: info.get("exec_time").and_then(Value::as_f64).unwrap_or_default(),
-        ..About::default()
+        ..Provenance::default()
     }
 }
 

@@ -1,0 +1,273 @@
+//! What fits into memory: how many steps, variants, rows and texts run at once. Pure arithmetic on a model's sizes.
+//!
+//! All of it is an estimate, and nothing depends on it but speed and memory: a text has the same scores whatever the budget.
+
+use stepfn_models::config::TransformerConfig;
+use stepfn_models::transformer::Keep;
+
+use crate::steps::Steps;
+
+/// Bytes of a number, as if everything were in single precision.
+const FLOAT: usize = 4;
+
+/// Tokens of a text that one pass reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lengths {
+    pub(crate) source: usize,
+    pub(crate) target: usize,
+}
+
+impl Lengths {
+    fn tokens(self) -> usize {
+        self.source + self.target
+    }
+}
+
+/// What a forward pass has in memory at a time: one block of one stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Activations {
+    /// Bytes per token.
+    pub(crate) per_token: usize,
+    /// Bytes of attention per pair of tokens.
+    pub(crate) per_pair: usize,
+}
+
+impl Activations {
+    fn of(config: &TransformerConfig) -> Self {
+        let (mut widest, mut heads) = (0, 0);
+        for stack in config.encoder.iter().chain([&config.decoder]) {
+            widest = widest.max(stack.feed_forward.size);
+            heads = heads.max(stack.attention.n_heads);
+        }
+        Self {
+            // Residual, queries, keys, values and their like; the feed-forward.
+            per_token: FLOAT * (8 * config.hidden_size + 3 * widest),
+            // Scores, probabilities, and a dropout mask.
+            per_pair: FLOAT * 3 * heads,
+        }
+    }
+
+    /// Bytes of a text part of so many tokens.
+    pub(crate) fn bytes(self, width: usize) -> usize {
+        width * (self.per_token + width * self.per_pair)
+    }
+}
+
+/// How much runs at once, for one model and one number of passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget {
+    memory: usize,
+    /// Forward passes of a variant: the one without dropout, and those with.
+    passes: usize,
+    /// Whether products are computed by the host's processor.
+    on_host: bool,
+    activations: Activations,
+    hidden: usize,
+    vocab: usize,
+    heads: usize,
+    layers: usize,
+    /// Numbers that the tape of one block keeps of a token.
+    floats_per_token: usize,
+    /// Bytes of the decoder's keys and values of a token, in all layers.
+    keys_and_values: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(config: &TransformerConfig, memory: usize, passes: usize, on_host: bool) -> Self {
+        let attention = &config.decoder.attention;
+        Self {
+            memory,
+            passes,
+            on_host,
+            activations: Activations::of(config),
+            hidden: config.hidden_size,
+            vocab: config.vocab_size,
+            heads: attention.n_heads,
+            layers: config.decoder.n_layers.max(config.encoder.as_ref().map_or(0, |stack| stack.n_layers)),
+            floats_per_token: config.floats_per_token(),
+            keys_and_values: FLOAT * 2 * attention.n_kv_heads * attention.head_dim * config.decoder.n_layers,
+        }
+    }
+
+    /// Passes of a variant.
+    pub(crate) fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// What a forward pass has in memory at a time.
+    pub(crate) fn activations(&self) -> Activations {
+        self.activations
+    }
+
+    /// Bytes of what passes leave in memory, of half the budget: the other half is for logits.
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.memory / 2
+    }
+
+    /// How many variants of a text may run at once.
+    pub(crate) fn variants(&self, lengths: Lengths) -> usize {
+        let bytes = self.activations.bytes(lengths.source) + self.activations.bytes(lengths.target);
+        (self.memory / 4 / (self.passes * bytes).max(1)).clamp(1, 4096)
+    }
+
+    /// Whether `copies` of a text may run at once from place `first` on: activations of the places that run, keys and values of all.
+    pub(crate) fn fits_from(&self, copies: usize, first: usize, width: usize) -> bool {
+        let bytes = copies * (width * self.keys_and_values + (width - first) * FLOAT * self.floats_per_token / 2);
+        bytes <= self.memory / 4
+    }
+
+    /// How many variants may be differentiated at once.
+    pub(crate) fn derivatives(&self, lengths: Lengths, steps: Steps) -> usize {
+        /// Steps on their way through a block, and what their products leave in memory.
+        const TOGETHER: usize = 4;
+        let on_the_way = self.floats_per_token * FLOAT * lengths.tokens() * TOGETHER;
+        let bytes = (on_the_way + steps.len() * self.bytes_per_step(lengths)) * self.passes;
+        (self.memory / 2 / bytes.max(1)).clamp(1, 256)
+    }
+
+    /// How many steps share a forward pass, and have their scores per hidden unit in memory together.
+    pub(crate) fn steps_per_pass(&self, lengths: Lengths) -> usize {
+        /// More steps save next to nothing, for the pass is a small part of the work; and progress is reported only after each chunk.
+        const MOST: usize = 64;
+        (self.memory / 4 / self.bytes_per_step(lengths).max(1) / self.passes).clamp(1, MOST)
+    }
+
+    /// How many steps are cheapest to pull back together through the tapes of `variants` variants.
+    ///
+    /// Each step carries half a chunk of places in vain; a chunk costs as much as `c` places, for reading the weights and for what each chunk needs
+    /// of every variant (`overhead`, in places). The sum is least at `√(2c)` steps.
+    pub(crate) fn steps_together(&self, lengths: Lengths, variants: usize, overhead: f64) -> usize {
+        /// Rows of a product that take as long as reading the weights; on a device, as launching all kernels of a pass (an estimate).
+        const HOST: f64 = 32.0;
+        const DEVICE: f64 = 1024.0;
+        let weights = if self.on_host { HOST } else { DEVICE };
+        let cheapest = (2.0 * (weights / variants as f64 + overhead)).sqrt().round() as usize;
+        let bytes = self.floats_per_token * FLOAT * lengths.tokens() * variants;
+        cheapest.min(self.memory / 2 / bytes.max(1)).max(1)
+    }
+
+    /// What chunks of steps cost in addition, in places, for the tapes that keep this much.
+    pub(crate) fn chunk_overhead(keep: Keep, variants: usize, width: usize) -> f64 {
+        /// Places of a tape that are copied in the time that one is pulled back.
+        const COPIED: f64 = 8.0;
+        match keep {
+            // Blocks run again.
+            Keep::Inputs => width as f64,
+            // The first places of the only text are already where they should be.
+            Keep::Everything if variants == 1 => 0.0,
+            Keep::Everything => width as f64 / COPIED,
+        }
+    }
+
+    /// What tapes keep of `variants` variants, in all passes. The first places of several variants are copied for the steps that see no more, so
+    /// that there may be two of everything.
+    pub(crate) fn keep(&self, lengths: Lengths, variants: usize) -> Keep {
+        let copies = if variants == 1 { 1 } else { 2 };
+        let bytes = copies * variants * lengths.tokens() * self.floats_per_token * self.layers * FLOAT;
+        if bytes > self.memory / 2 { Keep::Inputs } else { Keep::Everything }
+    }
+
+    /// Rows whose logits, and derivatives of a step function, fit into a quarter of the memory.
+    pub(crate) fn logit_rows(&self) -> usize {
+        /// Tensors as large as the logits that the derivative of a step function has at once.
+        const COPIES: usize = 8;
+        (self.memory / 4 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).max(1)
+    }
+
+    /// Rows whose logits, in all passes, fit into half of the memory while they are scored.
+    pub(crate) fn scored_rows(&self) -> usize {
+        /// Logits, their softmax, and what a function makes of them.
+        const COPIES: usize = 4;
+        /// More rows make no product faster, and only wait for memory.
+        const ENOUGH: usize = 512;
+        (self.memory / 2 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).clamp(1, ENOUGH)
+    }
+
+    /// Queries whose attention `[heads, queries, keys]` fits, with what is made of it.
+    pub(crate) fn queries(&self, keys: usize) -> usize {
+        const COPIES: usize = 4;
+        (self.memory / 4 / (self.heads * keys * FLOAT * COPIES).max(1)).max(1)
+    }
+
+    /// Removals of a value from a query that one block computes at once.
+    pub(crate) fn removals(&self, keys: usize) -> usize {
+        (self.memory / 4 / (self.floats_per_token * FLOAT + self.heads * keys).max(1)).max(1)
+    }
+
+    /// Bytes of one step's scores per hidden unit, and of what is made of them.
+    fn bytes_per_step(&self, lengths: Lengths) -> usize {
+        const COPIES: usize = 3;
+        lengths.tokens() * self.hidden * FLOAT * COPIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn budget(memory: usize, passes: usize) -> Budget {
+        Budget {
+            memory,
+            passes,
+            on_host: true,
+            activations: Activations { per_token: 1000, per_pair: 10 },
+            hidden: 64,
+            vocab: 500,
+            heads: 4,
+            layers: 3,
+            floats_per_token: 2000,
+            keys_and_values: 100,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn something_always_runs_and_more_memory_never_means_less_at_once(
+            (memory, passes) in (0usize..1 << 34, 1usize..20),
+            (source, start, steps) in (0usize..500, 1usize..500, 1usize..100),
+            variants in 1usize..64,
+        ) {
+            let steps = Steps::new(start..start + steps);
+            let lengths = Lengths { source, target: steps.width() };
+            let counts = |budget: Budget| [
+                budget.variants(lengths),
+                budget.derivatives(lengths, steps),
+                budget.steps_per_pass(lengths),
+                budget.steps_together(lengths, variants, 3.0),
+                budget.logit_rows(),
+                budget.scored_rows(),
+                budget.queries(lengths.tokens()),
+                budget.removals(lengths.tokens()),
+            ];
+            let (less, more) = (counts(budget(memory, passes)), counts(budget(memory.saturating_mul(2), passes)));
+            prop_assert!(less.iter().all(|&count| count > 0), "{less:?}");
+            prop_assert!(less.iter().zip(more).all(|(&less, more)| less <= more), "{less:?} {more:?}");
+        }
+
+        #[test]
+        fn variants_that_fit_keep_to_a_quarter_of_the_memory(memory in 1usize..1 << 32, target in 1usize..2000) {
+            let budget = budget(memory, 1);
+            let variants = budget.variants(Lengths { source: 0, target });
+            prop_assert!(variants == 1 || variants * budget.activations.bytes(target) <= memory / 4);
+        }
+    }
+
+    #[test]
+    fn chunks_of_eight_steps_are_cheapest_where_only_weights_are_read_again() {
+        let lengths = Lengths { source: 0, target: 100 };
+        assert_eq!(budget(1 << 30, 1).steps_together(lengths, 1, 0.0), 8);
+    }
+
+    #[test]
+    fn tapes_that_do_not_fit_keep_inputs_alone() {
+        let lengths = Lengths { source: 0, target: 1000 };
+        let bytes = 1000 * 2000 * 3 * FLOAT;
+        assert_eq!(budget(2 * bytes, 1).keep(lengths, 1), Keep::Everything);
+        assert_eq!(budget(2 * bytes - 2, 1).keep(lengths, 1), Keep::Inputs);
+        assert_eq!(budget(2 * bytes, 1).keep(lengths, 2), Keep::Inputs);
+    }
+}

@@ -1,0 +1,299 @@
+//! The model's passes over one text: the attributed function's values for variants of its input, and their derivatives. Every method stands on
+//! this.
+//!
+//! Teacher forcing makes all steps rows of one pass. A *variant* is the text with other embeddings in some places; variants of one text run
+//! together, and each is scored at all steps. Derivatives start from `d score / d logits`, by automatic differentiation of the step function
+//! alone, and are pulled back through the model's tape for several steps at once.
+
+mod derivatives;
+mod perturbation;
+pub(crate) mod prediction;
+mod variants;
+
+use core::ops::Range;
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use stepfn_core::{Passes as Needs, StepFunction, StepScore};
+use stepfn_kernels::is_host;
+use stepfn_models::Model;
+use stepfn_models::tape::{ModelInput, StackInput};
+use stepfn_models::transformer::{Dropout, Entry, Inside, Keep, NoisyPass, PaddingSide, TokenBatch};
+
+use crate::budget::Budget;
+use crate::question::Question;
+use crate::steps::Steps;
+use crate::{AttributedFn, AttributionError, Layer, ParameterError, Side, StackName};
+
+use prediction::Comparison;
+
+pub use perturbation::{Perturbation, Perturbed};
+pub use variants::{PullBack, Variants};
+
+pub(crate) use variants::Embedded;
+
+/// One text, the model that reads it, and the step function that is attributed.
+pub struct Passes<'a, B: Backend> {
+    question: Question<'a>,
+    model: &'a Model<B>,
+    function: &'a AttributedFn<B>,
+    budget: Budget,
+    source: Option<Tensor<B, 2>>,
+    target: Tensor<B, 2>,
+    comparison: Option<Comparison<B>>,
+}
+
+impl<'a, B: Backend> Passes<'a, B> {
+    pub(crate) fn new(
+        question: Question<'a>,
+        model: &'a Model<B>,
+        function: &'a AttributedFn<B>,
+    ) -> Result<Self, AttributionError> {
+        let config = model.config();
+        let text = question.text();
+        crate::scoring::check_fits(config, "", text.source.as_deref(), &text.target, question.steps().width())?;
+        let passes = 1 + function.needs().noisy_samples;
+        let budget = Budget::new(config, question.options().memory, passes, is_host::<B>());
+        let embedded = |side: Side, ids: &[u32]| embedded(model, side, ids);
+        let source = text.source.as_deref().map(|source| embedded(Side::Source, source)).transpose()?;
+        let target = embedded(Side::Target, &text.target[..question.steps().width()])?;
+        let mut passes = Self { question, model, function, budget, source, target, comparison: None };
+        passes.comparison = passes.compare()?;
+        Ok(passes)
+    }
+
+    /// The text, and what is asked of it.
+    pub fn question(&self) -> &Question<'a> {
+        &self.question
+    }
+
+    /// The model.
+    pub fn model(&self) -> &'a Model<B> {
+        self.model
+    }
+
+    /// The step function that is attributed.
+    pub fn function(&self) -> &'a AttributedFn<B> {
+        self.function
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// The text as it is, as far as these steps see it.
+    pub fn input(&self, steps: Steps) -> Variants<B> {
+        let target = self.target.clone().slice(0..steps.width());
+        Variants::new(1, self.source.clone(), target)
+    }
+
+    /// The text with every token replaced by the baseline, tokens that are kept excepted; the target only if it is attributed.
+    ///
+    /// # Errors
+    /// If the baseline is not a token of the model.
+    pub fn baseline(&self, steps: Steps) -> Result<Variants<B>, AttributionError> {
+        let text = self.question.text();
+        let baseline = |side: Side, ids: &[u32]| embedded(self.model, side, &self.question.baseline_ids(side, ids));
+        let source = text.source.as_deref().map(|source| baseline(Side::Source, source)).transpose()?;
+        Ok(Variants::new(1, source, baseline(Side::Target, &text.target[..steps.width()])?))
+    }
+
+    /// The same variant, read from after a block.
+    pub(crate) fn after(
+        &self,
+        place: Layer,
+        variant: &Variants<B>,
+        steps: Steps,
+    ) -> Result<Variants<B>, AttributionError> {
+        let config = self.model.config();
+        let stack = match place.stack {
+            StackName::Encoder => config.encoder.as_ref(),
+            StackName::Decoder => Some(&config.decoder),
+        };
+        let layers = stack.map_or(0, |stack| stack.n_layers);
+        if place.layer >= layers {
+            let expected = format!("a layer below {layers}, the number of layers of the {}", place.stack.name());
+            return Err(ParameterError::new("a layer method", "layer", expected, place.layer).into());
+        }
+        let batches = self.batches(variant, steps)?;
+        let tape = self.model.record(variant.model_input(&batches, &Dropout::Off), Keep::Inputs)?;
+        let entry = Entry::Layer(place.layer + 1);
+        let mut after = variant.clone();
+        match place.stack {
+            StackName::Encoder => {
+                after.source = tape.encoder_residual(place.layer + 1).map(|hidden| Embedded { hidden, entry });
+            }
+            StackName::Decoder => after.target = Embedded { hidden: tape.residual(place.layer + 1), entry },
+        }
+        Ok(after)
+    }
+
+    /// The attributed function's values for each variant.
+    ///
+    /// # Shapes
+    /// - result: `[variants, steps]`
+    ///
+    /// # Errors
+    /// If the model or the function fails.
+    pub fn values(&self, variants: &Variants<B>, steps: Steps) -> Result<Tensor<B, 2>, AttributionError> {
+        let batches = self.batches(variants, steps)?;
+        let hidden = self.model.hidden(variants.model_input(&batches, &Dropout::Off))?;
+        let hidden = at_steps(hidden, variants.count, steps);
+        let noisy = match self.noise(variants.count) {
+            None => None,
+            Some((samples, dropout)) => {
+                let repeated = variants.repeated(samples);
+                let batches = self.batches(&repeated, steps)?;
+                let hidden = self.model.hidden(repeated.model_input(&batches, &dropout))?;
+                Some(at_steps(hidden, samples * variants.count, steps))
+            }
+        };
+        self.scores(self.function.plain(), hidden, noisy, steps)
+    }
+
+    /// A function's values, `[variants, steps]`, where hidden states `[variants · steps, hidden]` predict the steps.
+    fn scores(
+        &self,
+        function: &dyn StepFunction<B>,
+        hidden: Tensor<B, 2>,
+        noisy: Option<Tensor<B, 2>>,
+        steps: Steps,
+    ) -> Result<Tensor<B, 2>, AttributionError> {
+        let [rows, _] = hidden.dims();
+        let mut values = Vec::new();
+        for chunk in self.logit_chunks(rows) {
+            let logits = self.model.logits(hidden.clone().slice(chunk.clone()));
+            let noisy = noisy.as_ref().map(|noisy| self.model.logits(of_each_sample(noisy, rows, &chunk)));
+            let contrast = self.contrast_logits(&chunk, steps);
+            let batch = self.predictions(logits, noisy, contrast, &chunk, steps)?;
+            values.push(function.score(&batch).map_err(|error| self.located(error, &chunk, steps))?);
+        }
+        Ok(Tensor::cat(values, 0).reshape([rows / steps.len(), steps.len()]))
+    }
+
+    /// Runs the text as it is, and shows the inside of each block until there is an error.
+    ///
+    /// # Errors
+    /// Those of the model and of `each`.
+    pub fn look_inside(
+        &self,
+        mut each: impl FnMut(Inside<'_, B>) -> Result<(), AttributionError>,
+    ) -> Result<(), AttributionError> {
+        let steps = self.question.steps();
+        let input = self.input(steps);
+        let batches = self.batches(&input, steps)?;
+        let mut shown = Ok(());
+        self.model.look_inside(input.model_input(&batches, &Dropout::Off), &mut |inside| {
+            if shown.is_ok() {
+                shown = each(inside);
+            }
+        })?;
+        shown
+    }
+
+    fn needs(&self) -> Needs {
+        self.function.needs()
+    }
+
+    /// Rows whose logits are in memory together.
+    fn logit_chunks(&self, rows: usize) -> impl Iterator<Item = Range<usize>> + use<B> {
+        let at_once = self.budget.logit_rows();
+        (0..rows).step_by(at_once).map(move |start| start..rows.min(start + at_once))
+    }
+
+    /// Noisy passes of so many variants, sample after sample.
+    fn noise(&self, variants: usize) -> Option<(usize, Dropout)> {
+        let samples = self.needs().noisy_samples;
+        let pass = |sample| NoisyPass { text: self.question.number(), sample };
+        let passes: Vec<NoisyPass> =
+            (0..samples as u32).flat_map(|sample| core::iter::repeat_n(pass(sample), variants)).collect();
+        let options = self.question.options();
+        let dropout = Dropout::On { seed: options.seed, passes, rates: options.rates };
+        (samples > 0).then_some((samples, dropout))
+    }
+
+    /// Token batches that the variants stand in.
+    fn batches(&self, variants: &Variants<B>, steps: Steps) -> Result<Batches, AttributionError> {
+        let (text, count) = (self.question.text(), variants.count);
+        let source = text.source.as_deref().map(|source| token_batch(self.model, source, count)).transpose()?;
+        Ok(Batches { source, target: token_batch(self.model, &text.target[..steps.width()], count)? })
+    }
+}
+
+impl<B: Backend> core::fmt::Debug for Passes<'_, B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Passes").field("question", &self.question).field("function", &self.function).finish()
+    }
+}
+
+/// Token batches of both sides.
+pub(crate) struct Batches {
+    source: Option<TokenBatch>,
+    target: TokenBatch,
+}
+
+impl<B: Backend> Variants<B> {
+    /// What the model is given.
+    fn model_input<'v>(&self, batches: &'v Batches, dropout: &'v Dropout) -> ModelInput<'v, B> {
+        let input = |batch: &'v TokenBatch, side: &Embedded<B>| StackInput {
+            batch,
+            hidden: side.hidden.clone(),
+            entry: side.entry,
+        };
+        ModelInput {
+            source: batches.source.as_ref().zip(self.source.as_ref()).map(|(batch, source)| input(batch, source)),
+            target: input(&batches.target, &self.target),
+            dropout,
+        }
+    }
+}
+
+/// The embeddings of some tokens, `[tokens, size]`.
+fn embedded<B: Backend>(model: &Model<B>, side: Side, ids: &[u32]) -> Result<Tensor<B, 2>, AttributionError> {
+    let stack = match (side, model.encoder()) {
+        (Side::Source, Some(encoder)) => encoder,
+        _ => model.decoder(),
+    };
+    Ok(stack.embed(&token_batch(model, ids, 1)?))
+}
+
+/// So many copies of some tokens.
+pub(crate) fn token_batch<B: Backend>(
+    model: &Model<B>,
+    ids: &[u32],
+    count: usize,
+) -> Result<TokenBatch, AttributionError> {
+    batch_of(model, vec![ids.to_vec(); count])
+}
+
+/// A batch of texts.
+pub(crate) fn batch_of<B: Backend>(model: &Model<B>, texts: Vec<Vec<u32>>) -> Result<TokenBatch, AttributionError> {
+    Ok(TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right)?)
+}
+
+/// The hidden states that predict these steps, `[variants · steps, hidden]`.
+fn at_steps<B: Backend>(hidden: Tensor<B, 2>, variants: usize, steps: Steps) -> Tensor<B, 2> {
+    if variants == 1 {
+        return hidden.slice(steps.places());
+    }
+    let [_, size] = hidden.dims();
+    let hidden = hidden.reshape([variants, steps.width(), size]).slice([0..variants, steps.places()]);
+    hidden.reshape([variants * steps.len(), size])
+}
+
+/// Some rows of `x`.
+pub(crate) fn select<B: Backend>(x: &Tensor<B, 2>, rows: &[usize]) -> Tensor<B, 2> {
+    let indices: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+    let indices = Tensor::<B, 1, Int>::from_data(TensorData::new(indices, [rows.len()]), &x.device());
+    x.clone().select(0, indices)
+}
+
+/// Some of `rows` rows, of each sample: `[samples · rows, size]` to `[samples · chunk, size]`.
+fn of_each_sample<B: Backend>(x: &Tensor<B, 2>, rows: usize, chunk: &Range<usize>) -> Tensor<B, 2> {
+    let [all, size] = x.dims();
+    let samples = all / rows;
+    let part = x.clone().reshape([samples, rows, size]).slice([0..samples, chunk.clone()]);
+    part.reshape([samples * chunk.len(), size])
+}
+
+#[cfg(test)]
+mod tests;

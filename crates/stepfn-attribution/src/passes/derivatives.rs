@@ -1,0 +1,198 @@
+//! Derivatives of the attributed function with respect to what the model reads, and on their way there.
+
+use burn::tensor::{Tensor, backend::Backend};
+use stepfn_core::StepScore;
+use stepfn_models::tape::{InputGradients, Starts, Tape};
+use stepfn_models::transformer::{Dropout, Keep, Rule, WeightGradients};
+
+use super::{Passes, PullBack, Variants, at_steps, of_each_sample};
+use crate::AttributionError;
+use crate::budget::Budget;
+use crate::steps::Steps;
+
+/// Recorded passes, and the derivatives that start from their hidden states.
+struct Recorded<B: Backend> {
+    /// What the tapes have.
+    keep: Keep,
+    tape: Tape<B>,
+    /// With the pass of the baseline, if there is one.
+    rule: Rule<Tape<B>>,
+    /// With respect to the hidden states that predict the steps, `[variants · steps, hidden]`.
+    grad: Tensor<B, 2>,
+    noisy: Option<Noisy<B>>,
+}
+
+/// Passes with dropout.
+struct Noisy<B: Backend> {
+    samples: usize,
+    tape: Tape<B>,
+    /// `[samples · variants · steps, hidden]`
+    grad: Tensor<B, 2>,
+}
+
+impl<B: Backend> Passes<'_, B> {
+    /// The attributed function's derivatives at these steps with respect to each variant's input. The cotangents are steps.
+    ///
+    /// # Shapes
+    /// - gradients: `[variants · steps · tokens, size]`
+    ///
+    /// # Errors
+    /// If the function has no gradient, or the rule can't be applied to the model or the function.
+    pub fn differentiate(
+        &self,
+        variants: &Variants<B>,
+        rule: PullBack<'_, B>,
+        steps: Steps,
+    ) -> Result<InputGradients<B>, AttributionError> {
+        let Recorded { keep, tape, rule, grad, noisy } = self.record(variants, rule, steps)?;
+        let chunks = |passes: usize| {
+            let variants = passes * variants.count;
+            let overhead = Budget::chunk_overhead(keep, variants, steps.width());
+            steps.chunks(self.budget.steps_together(self.question.lengths(steps), variants, overhead))
+        };
+        let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, &chunks(1), steps)?;
+        if let Some(Noisy { samples, tape, grad }) = noisy {
+            let more = self.pull_back(&tape, Rule::Gradient, grad, &chunks(samples), steps)?;
+            inputs.target = inputs.target + over_samples(more.target, samples);
+            inputs.source = match (inputs.source, more.source) {
+                (Some(sum), Some(more)) => Some(sum + over_samples(more, samples)),
+                (sum, _) => sum,
+            };
+        }
+        Ok(inputs)
+    }
+
+    /// Pulls derivatives with respect to the hidden states that predict these steps back through a tape, a chunk of steps at a time. A chunk sees
+    /// no place after the one that predicts its last step, so it goes through the tape of the places up to there.
+    fn pull_back(
+        &self,
+        tape: &Tape<B>,
+        rule: Rule<&Tape<B>>,
+        grad: Tensor<B, 2>,
+        chunks: &[Steps],
+        steps: Steps,
+    ) -> Result<InputGradients<B>, AttributionError> {
+        let (width, variants) = (steps.width(), grad.dims()[0] / steps.len());
+        let (mut source, mut target) = (Vec::new(), Vec::new());
+        for &chunk in chunks {
+            let seen = chunk.width();
+            let starts = Starts::one_each(&chunk.places().collect::<Vec<_>>());
+            let grad = of_each_sample(&grad, steps.len(), &chunk.within(steps));
+            let inputs = match seen == width {
+                true => self.model.pull_back(tape, rule.map(|baseline| *baseline), grad, &starts)?,
+                false => {
+                    let rule = rule.map(|baseline| baseline.first(seen));
+                    self.model.pull_back(&tape.first(seen), rule.map(|baseline| baseline), grad, &starts)?
+                }
+            };
+            let apart = |x: Tensor<B, 2>| {
+                let [rows, size] = x.dims();
+                x.reshape([variants, chunk.len(), rows / (variants * chunk.len()), size])
+            };
+            let mut of_target = vec![apart(inputs.target)];
+            if seen < width {
+                let [_, _, _, size] = of_target[0].dims();
+                let like = (&of_target[0].device(), of_target[0].dtype());
+                of_target.push(Tensor::zeros([variants, chunk.len(), width - seen, size], like));
+            }
+            target.push(Tensor::cat(of_target, 2));
+            source.extend(inputs.source.map(apart));
+        }
+        let joined = |parts: Vec<Tensor<B, 4>>| {
+            let all = Tensor::cat(parts, 1);
+            let [variants, steps, width, size] = all.dims();
+            all.reshape([variants * steps * width, size])
+        };
+        Ok(InputGradients { source: (!source.is_empty()).then(|| joined(source)), target: joined(target) })
+    }
+
+    /// Shows the attributed function's derivatives at these steps at each of the decoder's attentions: those of the text as it is, then those of
+    /// its passes with dropout, if the function reads any.
+    pub(crate) fn weight_gradients(
+        &self,
+        steps: Steps,
+        each: &mut dyn FnMut(WeightGradients<'_, B>),
+    ) -> Result<(), AttributionError> {
+        let Recorded { tape, grad, noisy, .. } = self.record(&self.input(steps), Rule::Gradient, steps)?;
+        let starts = Starts::one_each(&steps.places().collect::<Vec<_>>());
+        self.model.weight_gradients(&tape, grad, &starts, each)?;
+        if let Some(Noisy { tape, grad, .. }) = noisy {
+            self.model.weight_gradients(&tape, grad, &starts, each)?;
+        }
+        Ok(())
+    }
+
+    /// Chunks of steps that have forward passes of their own.
+    pub(crate) fn chunks_with_own_passes(&self) -> Vec<Steps> {
+        let steps = self.question.steps();
+        let lengths = self.question.lengths(steps);
+        steps.chunks(self.budget.steps_together(lengths, self.budget.passes(), lengths.target as f64))
+    }
+
+    /// Runs the variants, and finds the derivatives with respect to their hidden states.
+    fn record(
+        &self,
+        variants: &Variants<B>,
+        rule: PullBack<'_, B>,
+        steps: Steps,
+    ) -> Result<Recorded<B>, AttributionError> {
+        if !self.function.tracked().is_differentiable() {
+            return Err(AttributionError::Text(format!(
+                "`{}` has no gradient, so a gradient method can't attribute it; use a perturbation method such as occlusion",
+                self.function.name()
+            )));
+        }
+        let keep = self.budget.keep(self.question.lengths(steps), variants.count * self.budget.passes());
+        let record = |variants: &Variants<B>, dropout: &Dropout| -> Result<Tape<B>, AttributionError> {
+            let batches = self.batches(variants, steps)?;
+            Ok(self.model.record(variants.model_input(&batches, dropout), keep)?)
+        };
+        let tape = record(variants, &Dropout::Off)?;
+        let hidden = at_steps(tape.hidden().clone(), variants.count, steps);
+        let noise = self.noise(variants.count);
+        if noise.is_some() && !rule.is_gradient() {
+            return Err(AttributionError::Text(format!(
+                "`{}` reads passes with dropout, and DeepLIFT and AttnLRP can't attribute such a function; use a gradient method",
+                self.function.name()
+            )));
+        }
+        let rule = rule.try_map(|baseline| record(baseline, &Dropout::Off))?;
+        let rule_at_steps = rule.map(|tape| at_steps(tape.hidden().clone(), variants.count, steps));
+        let noisy = match &noise {
+            None => None,
+            Some((samples, dropout)) => {
+                let tape = record(&variants.repeated(*samples), dropout)?;
+                let hidden = at_steps(tape.hidden().clone(), samples * variants.count, steps);
+                Some((*samples, tape, hidden))
+            }
+        };
+
+        let rows = variants.count * steps.len();
+        let (mut grads, mut noisy_grads) = (Vec::new(), Vec::new());
+        for chunk in self.logit_chunks(rows) {
+            let hidden = hidden.clone().slice(chunk.clone());
+            let noisy = noisy.as_ref().map(|(_, _, noisy)| of_each_sample(noisy, rows, &chunk));
+            let rule = rule_at_steps.map(|baseline| baseline.clone().slice(chunk.clone()));
+            let local = self.local_derivatives(&hidden, &rule, noisy.as_ref(), &chunk, steps)?;
+            grads.push(self.model.logits_backward(&hidden, rule.map(|baseline| baseline), local.logits)?);
+            if let (Some(hidden), Some(grad)) = (&noisy, local.noisy_logits) {
+                let grad = self.model.logits_backward(hidden, Rule::Gradient, grad)?;
+                let [all, size] = grad.dims();
+                let samples = all / chunk.len();
+                noisy_grads.push(grad.reshape([samples, chunk.len(), size]));
+            }
+        }
+        let noisy = noisy.map(|(samples, tape, _)| {
+            let grad = Tensor::cat(noisy_grads, 1);
+            let [_, _, size] = grad.dims();
+            Noisy { samples, tape, grad: grad.reshape([samples * rows, size]) }
+        });
+        Ok(Recorded { keep, tape, rule, grad: Tensor::cat(grads, 0), noisy })
+    }
+}
+
+/// The sum over samples of `[samples · rows, size]`.
+fn over_samples<B: Backend>(x: Tensor<B, 2>, samples: usize) -> Tensor<B, 2> {
+    let [all, size] = x.dims();
+    x.reshape([samples, all / samples * size]).sum_dim(0).reshape([all / samples, size])
+}

@@ -1,0 +1,315 @@
+//! Values of a text with other tokens in some places: what perturbation methods stand on.
+//!
+//! One pass of a variant scores all steps. A variant whose first changed token is the target's `i`th is the text itself before it: keys and values
+//! of these places come from a cache of the text, the encoder's output is shared, and only places from `i` on run, for the steps that see them.
+//! Variants run together with others whose changes begin nearby.
+
+use burn::tensor::{Tensor, backend::Backend};
+use stepfn_core::StepFunction;
+use stepfn_models::tape::{Context, StackInput};
+use stepfn_models::transformer::{Cache, Dropout};
+
+use super::{Passes, Variants, at_steps, batch_of};
+use crate::steps::Steps;
+use crate::{AttributionError, Side};
+
+/// The tokens of a variant: as many as the text has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Perturbed {
+    /// What the encoder reads; `None` for a causal model.
+    pub source: Option<Vec<u32>>,
+    /// The target, of which the model reads as much as its steps need.
+    pub target: Vec<u32>,
+}
+
+impl Perturbed {
+    /// The tokens of one side; none of a side that the text does not have.
+    pub fn ids_mut(&mut self, side: Side) -> &mut [u32] {
+        match side {
+            Side::Source => self.source.as_deref_mut().unwrap_or_default(),
+            Side::Target => &mut self.target,
+        }
+    }
+}
+
+/// A text that has been run, and what its variants share with it.
+pub struct Perturbation<'p, 'a, B: Backend> {
+    passes: &'p Passes<'a, B>,
+    /// The decoder's last hidden state at every token that it reads, `[width, hidden]`.
+    hidden: Tensor<B, 2>,
+    context: Context<B>,
+    cache: Cache<B>,
+}
+
+/// Variants that run together.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    /// The first place that may differ; `None` where the source does.
+    first: Option<usize>,
+    /// By number, with the first place at which each differs.
+    members: Vec<(usize, usize)>,
+}
+
+impl<'a, B: Backend> Passes<'a, B> {
+    /// Runs the text itself, for variants of it.
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn perturb(&self) -> Result<Perturbation<'_, 'a, B>, AttributionError> {
+        let steps = self.question.steps();
+        let input = self.input(steps);
+        let batches = self.batches(&input, steps)?;
+        let input = input.model_input(&batches, &Dropout::Off);
+        let context = self.model.encode(input.source, &Dropout::Off)?;
+        let mut cache = self.model.decoder().cache();
+        let hidden = self.model.decode(&context, input.target, &Dropout::Off, Some(&mut cache))?;
+        Ok(Perturbation { passes: self, hidden, context, cache })
+    }
+}
+
+impl<B: Backend> Perturbation<'_, '_, B> {
+    /// The tokens of the text itself.
+    pub fn text(&self) -> Perturbed {
+        let text = self.passes.question.text();
+        Perturbed { source: text.source.clone(), target: text.target.clone() }
+    }
+
+    /// The decoder's last hidden state at every token that it reads, `[width, hidden]`.
+    pub(crate) fn hidden(&self) -> &Tensor<B, 2> {
+        &self.hidden
+    }
+
+    /// The attributed function's values for the text itself, then for each variant, at all steps. Reports progress.
+    ///
+    /// # Errors
+    /// If the model or the function fails, or the call was cancelled.
+    pub fn values(&self, variants: &[Perturbed]) -> Result<(Vec<f64>, Vec<Vec<f64>>), AttributionError> {
+        let (function, steps) = (self.passes.function.plain(), self.passes.question.steps());
+        let clean = self.values_of_text(function, steps)?;
+        let values = self.values_of(function, variants, steps, |done, all| self.passes.question.progress(done, all))?;
+        Ok((clean, values))
+    }
+
+    /// A function's values for the text itself.
+    pub(crate) fn values_of_text(
+        &self,
+        function: &dyn StepFunction<B>,
+        steps: Steps,
+    ) -> Result<Vec<f64>, AttributionError> {
+        let values = match function.needs().noisy_samples {
+            0 => self.passes.scores(function, self.hidden.clone().slice(steps.places()), None, steps)?,
+            _ => self.passes.values(&self.passes.input(steps), steps)?,
+        };
+        Ok(values.into_data().iter::<f64>().collect())
+    }
+
+    /// A function's values for each variant. `progress` is called with how many of all groups are done.
+    pub(crate) fn values_of(
+        &self,
+        function: &dyn StepFunction<B>,
+        variants: &[Perturbed],
+        steps: Steps,
+        mut progress: impl FnMut(usize, usize) -> Result<(), AttributionError>,
+    ) -> Result<Vec<Vec<f64>>, AttributionError> {
+        let mut values = vec![self.values_of_text(function, steps)?; variants.len()];
+        // Dropout has passes of its own, which begin at the first place.
+        let whole = function.needs().noisy_samples > 0;
+        let groups = self.groups(variants, steps, whole);
+        for (done, group) in groups.iter().enumerate() {
+            let members: Vec<&Perturbed> = group.members.iter().map(|&(member, _)| &variants[member]).collect();
+            let seen = match group.first {
+                None => Some((steps, self.whole(function, &members, steps)?)),
+                Some(first) => self.from(function, &members, first, steps)?,
+            };
+            if let Some((seen, scores)) = seen {
+                let scores: Vec<f64> = scores.into_data().iter::<f64>().collect();
+                for (scores, &(member, first)) in scores.chunks(seen.len()).zip(&group.members) {
+                    // A step that does not see a changed token keeps its value exactly.
+                    if let Some(own) = seen.from(first + 1) {
+                        values[member][own.within(steps)].copy_from_slice(&scores[own.within(seen)]);
+                    }
+                }
+            }
+            progress(done + 1, groups.len())?;
+        }
+        Ok(values)
+    }
+
+    /// Which variants run together.
+    fn groups(&self, variants: &[Perturbed], steps: Steps, whole: bool) -> Vec<Group> {
+        let (text, width) = (self.passes.question.text(), steps.width());
+        let budget = self.passes.budget;
+        let mut sourced = Vec::new();
+        let mut later = Vec::new();
+        for (number, variant) in variants.iter().enumerate() {
+            let differs = |place: &usize| variant.target[*place] != text.target[*place];
+            let first = (0..width).find(differs);
+            match first {
+                _ if variant.source != text.source => sourced.push((number, 0)),
+                Some(_) if whole => sourced.push((number, 0)),
+                Some(first) => later.push((number, first)),
+                None => {}
+            }
+        }
+        later.sort_by_key(|&(number, first)| (first, number));
+        let at_once = budget.variants(self.passes.question.lengths(steps));
+        let whole = |members: &[(usize, usize)]| Group { first: None, members: members.to_vec() };
+        let mut groups: Vec<Group> = sourced.chunks(at_once).map(whole).collect();
+        groups.extend(nearby(&later, width, |copies, first| budget.fits_from(copies, first, width)));
+        groups
+    }
+
+    /// Variants that share nothing with the text: `[variants, steps]`.
+    fn whole(
+        &self,
+        function: &dyn StepFunction<B>,
+        members: &[&Perturbed],
+        steps: Steps,
+    ) -> Result<Tensor<B, 2>, AttributionError> {
+        let passes = self.passes;
+        let (model, count) = (passes.model, members.len());
+        let target = batch_of(model, members.iter().map(|variant| variant.target[..steps.width()].to_vec()).collect())?;
+        let sources: Option<Vec<Vec<u32>>> = members.iter().map(|variant| variant.source.clone()).collect();
+        let source = match (sources, model.encoder()) {
+            (Some(sources), Some(encoder)) => Some(encoder.embed(&batch_of(model, sources)?)),
+            _ => None,
+        };
+        let variants = Variants::new(count, source, model.decoder().embed(&target));
+        if function.needs().noisy_samples > 0 {
+            return passes.values(&variants, steps);
+        }
+        let batches = passes.batches(&variants, steps)?;
+        let hidden = model.hidden(variants.model_input(&batches, &Dropout::Off))?;
+        passes.scores(function, at_steps(hidden, count, steps), None, steps)
+    }
+
+    /// Variants that are the text itself before `first`: the steps that see more, if there are any, and their values, `[variants, steps]`.
+    fn from(
+        &self,
+        function: &dyn StepFunction<B>,
+        members: &[&Perturbed],
+        first: usize,
+        steps: Steps,
+    ) -> Result<Option<(Steps, Tensor<B, 2>)>, AttributionError> {
+        let Some(seen) = steps.from(first + 1) else { return Ok(None) };
+        let (model, width, count) = (self.passes.model, steps.width(), members.len());
+        let batch = batch_of(model, members.iter().map(|variant| variant.target[..width].to_vec()).collect())?;
+        let mut cache = self.cache.prefix(first, count);
+        let places = width - first;
+        let target = StackInput::embedded(&batch, model.decoder().embed_last(&batch, places));
+        let hidden = model.decode(&self.context.repeated(count), target, &Dropout::Off, Some(&mut cache))?;
+        let [_, size] = hidden.dims();
+        let hidden = hidden.reshape([count, places, size]).slice([0..count, seen.places().start - first..places]);
+        let values = self.passes.scores(function, hidden.reshape([count * seen.len(), size]), None, seen)?;
+        Ok(Some((seen, values)))
+    }
+}
+
+impl<B: Backend> core::fmt::Debug for Perturbation<'_, '_, B> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Perturbation").field("passes", &self.passes).finish_non_exhaustive()
+    }
+}
+
+/// Groups of variants that differ from a place on, sorted by it: they run from the first of these places. `fits` says whether so many may run from
+/// a place on; one always does.
+fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
+    /// From so many rows on, products cost what their rows do: rows that need not run should not.
+    const ROWS: usize = 256;
+    /// Beyond that, one row in so many may be one that the variant shares with the text.
+    const WASTE: usize = 10;
+    let mut groups: Vec<Group> = Vec::new();
+    let mut wasted = 0;
+    for &(number, first) in sorted {
+        let open = groups.last_mut().and_then(|group| {
+            let start = group.first?;
+            let copies = group.members.len() + 1;
+            let rows = copies * (width - start);
+            let waste = wasted + first - start;
+            (fits(copies, start) && (rows <= ROWS || waste * WASTE <= rows)).then_some((group, waste))
+        });
+        match open {
+            Some((group, waste)) => {
+                wasted = waste;
+                group.members.push((number, first));
+            }
+            None => {
+                wasted = 0;
+                groups.push(Group { first: Some(first), members: vec![(number, first)] });
+            }
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::DType;
+    use proptest::prelude::*;
+
+    use stepfn_models::Model;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_variant_is_in_one_group_that_begins_no_later_than_it_and_keeps_to_the_budget(
+            mut firsts in prop::collection::vec(0usize..40, 0..200),
+            most in 40usize..5000,
+        ) {
+            firsts.sort_unstable();
+            let sorted: Vec<(usize, usize)> = firsts.into_iter().enumerate().collect();
+            let groups = nearby(&sorted, 40, |copies, first| copies * (40 - first) <= most);
+            let members: Vec<(usize, usize)> = groups.iter().flat_map(|group| group.members.clone()).collect();
+            prop_assert_eq!(members, sorted);
+            for group in &groups {
+                let start = group.first.unwrap_or(usize::MAX);
+                prop_assert!(group.members.iter().all(|&(_, first)| first >= start));
+                prop_assert!(group.members.len() == 1 || group.members.len() * (40 - start) <= most);
+            }
+        }
+    }
+
+    /// Caches, windows and positions of all kinds: the same with the shared places and without.
+    #[test]
+    fn variants_that_share_places_score_as_those_that_run_whole() {
+        let models = ["gpt2", "llama", "mistral", "gemma2", "bloom", "opt", "phi3", "qwen3", "marian", "bart", "t5"];
+        for name in models {
+            let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/models").join(name);
+            let model = Model::<stepfn_cpu::Backend>::load(folder, DType::F32, &Default::default()).unwrap();
+            let function = crate::Registries::default().attributed("probability", &Default::default()).unwrap();
+            let source = model.encoder().map(|_| vec![3, 8, 5]);
+            let target: Vec<u32> = (0..12).map(|place| 7 + 5 * place).collect();
+            let text = crate::Text { source, target, steps: 3..12, contrast: None };
+            let options = crate::AttributionOptions::new(crate::Baseline::token(0));
+            let question = crate::Question::new(&text, &options, 0, 1).unwrap();
+            let passes = Passes::new(question, &model, &function).unwrap();
+            let (perturbation, steps) = (passes.perturb().unwrap(), question.steps());
+            let variant = |place: usize| {
+                let mut variant = perturbation.text();
+                variant.target[place] = 2;
+                variant.target[(place + 4) % 11] = 3;
+                variant
+            };
+            let variants: Vec<Perturbed> = (0..11).map(variant).collect();
+            let values = perturbation.values_of(function.plain(), &variants, steps, |_, _| Ok(())).unwrap();
+            let whole = perturbation.whole(function.plain(), &variants.iter().collect::<Vec<_>>(), steps).unwrap();
+            let whole: Vec<f64> = whole.into_data().iter::<f64>().collect();
+            for (ours, whole) in values.concat().iter().zip(&whole) {
+                assert!((ours - whole).abs() <= 1e-4 * whole.abs() + 1e-7, "{name}: {ours} and {whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn hiding_each_token_of_a_long_text_runs_about_half_the_places() {
+        let sorted: Vec<(usize, usize)> = (0..400).map(|place| (place, place)).collect();
+        let rows: usize = nearby(&sorted, 400, |_, _| true)
+            .iter()
+            .map(|group| group.members.len() * (400 - group.first.unwrap_or(0)))
+            .sum();
+        assert!(rows < 400 * 400 * 6 / 10, "{rows}");
+    }
+}

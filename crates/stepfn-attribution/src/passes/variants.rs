@@ -1,0 +1,80 @@
+//! Inputs of one text that differ in their embeddings.
+
+use burn::tensor::{Tensor, backend::Backend};
+use stepfn_models::transformer::{Entry, Rule};
+
+/// Inputs of one text that differ in their embeddings, one after the other.
+#[derive(Debug, Clone)]
+pub struct Variants<B: Backend> {
+    pub(crate) count: usize,
+    /// What the encoder reads, `[variants · source tokens, size]`.
+    pub(crate) source: Option<Embedded<B>>,
+    /// What the decoder reads, `[variants · target tokens, size]`.
+    pub(crate) target: Embedded<B>,
+}
+
+/// What one stack reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Embedded<B: Backend> {
+    pub(crate) hidden: Tensor<B, 2>,
+    pub(crate) entry: Entry,
+}
+
+impl<B: Backend> Embedded<B> {
+    fn tokens(hidden: Tensor<B, 2>) -> Self {
+        Self { hidden, entry: Entry::Embeddings }
+    }
+}
+
+impl<B: Backend> Variants<B> {
+    /// Variants of embeddings.
+    ///
+    /// # Shapes
+    /// - `source`: `[variants · source tokens, size]`, `None` for a causal model
+    /// - `target`: `[variants · target tokens, size]`, as many tokens as the steps see
+    pub fn new(count: usize, source: Option<Tensor<B, 2>>, target: Tensor<B, 2>) -> Self {
+        Self { count, source: source.map(Embedded::tokens), target: Embedded::tokens(target) }
+    }
+
+    /// Their number.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What the encoder reads, `[variants · source tokens, size]`.
+    pub fn source(&self) -> Option<&Tensor<B, 2>> {
+        self.source.as_ref().map(|source| &source.hidden)
+    }
+
+    /// What the decoder reads, `[variants · target tokens, size]`.
+    pub fn target(&self) -> &Tensor<B, 2> {
+        &self.target.hidden
+    }
+
+    /// All of them `times` over, one round after the other.
+    pub(super) fn repeated(&self, times: usize) -> Self {
+        let side = |side: &Embedded<B>| Embedded { hidden: side.hidden.clone().repeat(&[times, 1]), entry: side.entry };
+        Self { count: self.count * times, source: self.source.as_ref().map(side), target: side(&self.target) }
+    }
+
+    /// Both sides, combined with those of another in the same way.
+    pub(crate) fn combined(
+        &self,
+        other: &Self,
+        count: usize,
+        f: impl Fn(Tensor<B, 2>, Tensor<B, 2>) -> Tensor<B, 2>,
+    ) -> Self {
+        let side = |a: &Embedded<B>, b: &Embedded<B>| Embedded {
+            hidden: f(a.hidden.clone(), b.hidden.clone()),
+            entry: a.entry,
+        };
+        Self {
+            count,
+            source: self.source.as_ref().zip(other.source.as_ref()).map(|(a, b)| side(a, b)),
+            target: side(&self.target, &other.target),
+        }
+    }
+}
+
+/// How derivatives are pulled back, with the variants that [`Rule::DeepLift`] compares with.
+pub type PullBack<'v, B> = Rule<&'v Variants<B>>;

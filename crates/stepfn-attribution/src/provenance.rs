@@ -1,0 +1,30 @@
+//! How a result was made: all that is needed to make it again.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// How an [`Attribution`](crate::Attribution) was made: all that is needed to make it again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// Name of the method.
+    pub method: String,
+    /// Name of the step function that was attributed; empty if the method looks inside the model instead.
+    pub attributed_fn: String,
+    /// Parameters of the method, of the attributed function (under `attributed_fn`) and of step functions (under their names).
+    pub parameters: Map<String, Value>,
+    /// The model as the user named it.
+    pub model: String,
+    /// Its family, `model_type` in `config.json`.
+    pub family: String,
+    /// The version of stepfn.
+    pub version: String,
+    /// Name of the backend, and its element type.
+    pub backend: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The aggregation stages that the scores went through, in order.
+    pub aggregation: Vec<String>,
+}
