@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-pub(crate) use choices::{BackendName, ElementType, Format, ViewFormat};
 pub(crate) use shared::{
     ContrastArgs, DestinationArgs, GenerationArgs, ModelArgs, OutputArgs, ParameterArgs, TextArgs, ViewArgs,
 };
@@ -157,8 +156,8 @@ pub(crate) struct AttributeArgs {
     #[arg(long)]
     pub(crate) target_side: bool,
     /// What perturbation methods hide and show as one; spans that a line of --input has come first
-    #[arg(long, value_enum, value_name = "UNIT", default_value_t = Unit::Tokens)]
-    pub(crate) features: Unit,
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
+    pub(crate) features: UnitName,
     /// The first token that is attributed, counted in the target from 0; default: the first after the prompt
     #[arg(long, value_name = "N")]
     pub(crate) from: Option<usize>,
@@ -181,7 +180,7 @@ pub(crate) struct AttributeArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Unit {
+pub(crate) enum UnitName {
     /// Each token by itself
     Tokens,
     /// The tokens of a word together
@@ -280,6 +279,8 @@ pub(crate) enum Listing {
     StepFunctions,
     /// Ways to aggregate attributions
     Aggregators,
+    /// Forms of results
+    Formats,
     /// Backends and their devices
     Backends,
 }

@@ -1,24 +1,21 @@
-//! What went wrong, in two lines: what, and what to do.
+//! Failures in two lines: what is wrong, and what to type instead.
 
 use std::io::{self, Write};
 
-use stepfn_attribution::{AttributionError, methods};
+use stepfn::{Error, ErrorKind};
 use stepfn_bench::BenchError;
-use stepfn_core::StepError;
-use stepfn_core::device::DeviceError;
-use stepfn_models::ModelError;
 
-/// An exit code of failures at work: a file, a model, a text.
+/// The exit code of failures at work: a file, a model, a text.
 const WORK: u8 = 1;
-/// An exit code of command lines that ask for something that there isn't.
+/// The exit code of command lines that can't be carried out.
 const USAGE: u8 = 2;
 
 /// Why the program ends, or a text has no result.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Failure {
-    /// What the program exits with.
+    /// The exit code.
     pub(crate) code: u8,
-    /// What went wrong. Empty: nothing that anyone needs to be told.
+    /// What is wrong. Empty: nothing needs to be said.
     pub(crate) what: String,
     /// What to do.
     pub(crate) hint: String,
@@ -30,12 +27,12 @@ impl Failure {
         Self { code: WORK, what: what.into(), hint: hint.into() }
     }
 
-    /// The command line asks for something that there isn't.
+    /// The command line can't be carried out.
     pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: USAGE, what: what.into(), hint: hint.into() }
     }
 
-    /// A command line that could not be read, and the command that it begins with, if it does.
+    /// A command line that could not be parsed, and the command that it begins with, if it does.
     pub(crate) fn arguments(error: &clap::Error, command: Option<&str>) -> Self {
         let rendered = error.render().to_string();
         let mut paragraphs = rendered.split("\n\n").map(|paragraph| {
@@ -57,7 +54,7 @@ impl Failure {
         Self::work(format!("{name}: {error}"), "free some space, or write to another file with -o")
     }
 
-    /// The same, of a place in the input.
+    /// The same failure, of a place.
     pub(crate) fn at(self, place: &str) -> Self {
         Self { what: format!("{place}: {}", self.what), ..self }
     }
@@ -71,62 +68,30 @@ impl Failure {
     }
 }
 
-impl From<DeviceError> for Failure {
-    fn from(error: DeviceError) -> Self {
-        let hint = match error {
-            DeviceError::Unknown { .. } => "see `stepfn list backends` for the devices that there are",
-            _ => "use --backend cpu, or see `stepfn list backends`",
+/// An error of the library, with a hint that names options and commands.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let hint = match error.kind() {
+            ErrorKind::Name | ErrorKind::Parameter => {
+                "see `stepfn list methods`, `stepfn list step-functions` and `stepfn list aggregators`"
+            }
+            ErrorKind::Generation => "change it with --generation FIELD=VALUE",
+            ErrorKind::Device => "use --backend cpu, or see `stepfn list backends`",
+            ErrorKind::Family => "see `stepfn list families`",
+            ErrorKind::Contrast => "give --contrast-source or --contrast-target, or these fields in --input",
+            ErrorKind::Alignment => "--align counts the scored tokens of either text from 0, prompts left out",
+            ErrorKind::Dropout => "give a rate with --dropout, or --set statistic=mean",
+            ErrorKind::Numbers => "try --dtype f32; if that doesn't help, the checkpoint is broken",
+            _ => error.hint(),
         };
-        Self::usage(error.to_string(), hint)
-    }
-}
-
-impl From<ModelError> for Failure {
-    fn from(error: ModelError) -> Self {
-        let hint = match error {
-            ModelError::File { .. } => {
-                "a model is a folder with config.json, model.safetensors and tokenizer.json, as transformers' save_pretrained writes it, or a GGUF file"
-            }
-            ModelError::UnknownFamily { .. } => "see `stepfn list families`",
-            ModelError::Config { .. } => "take a model of one of the families of `stepfn list families`",
-            ModelError::MissingTensor { .. } | ModelError::UnusedTensor { .. } | ModelError::Tensor { .. } => {
-                "check that all files of the folder belong to one model, and are complete"
-            }
-            ModelError::TokenId { .. } => "check that tokenizer.json belongs to this model",
-            ModelError::Setting { .. } => "change it with --generation FIELD=VALUE",
-            _ => "change the text, or take another model",
-        };
-        Self::work(error.to_string(), hint)
-    }
-}
-
-impl From<StepError> for Failure {
-    fn from(error: StepError) -> Self {
-        let what = error.to_string();
-        match error {
-            StepError::UnknownFunction { .. } => Self::usage(what, "see `stepfn list step-functions`"),
-            StepError::Parameter { .. } | StepError::Parameters { .. } => {
-                Self::usage(what, "see `stepfn list step-functions` for the parameters and their defaults")
-            }
-            other => Self::work(what, step_hint(&other)),
-        }
-    }
-}
-
-impl From<AttributionError> for Failure {
-    fn from(error: AttributionError) -> Self {
-        let what = error.to_string();
-        match error {
-            AttributionError::Model(error) => error.into(),
-            AttributionError::Step(error) => error.into(),
-            AttributionError::StepOfText { error, .. } => Self::work(what, step_hint(&error)),
-            AttributionError::UnknownMethod { .. } => Self::usage(what, "see `stepfn list methods`"),
-            AttributionError::Parameter { of, .. } if methods().iter().any(|method| method.name == of) => {
-                Self::usage(what, "see `stepfn list methods` for the parameters and their defaults")
-            }
-            AttributionError::Parameter { .. } => Self::usage(what, "change the option; --help says what it takes"),
-            AttributionError::Text { .. } => Self::work(what, "change that text (texts are counted from 0)"),
-            _ => Self::work(what, "see --help"),
+        match error.kind() {
+            ErrorKind::Name
+            | ErrorKind::Format
+            | ErrorKind::Backend
+            | ErrorKind::Parameter
+            | ErrorKind::Option
+            | ErrorKind::Device => Self::usage(error.what(), hint),
+            _ => Self::work(error.what(), hint),
         }
     }
 }
@@ -134,23 +99,13 @@ impl From<AttributionError> for Failure {
 impl From<BenchError> for Failure {
     fn from(error: BenchError) -> Self {
         match error {
-            BenchError::Work(error) => error.into(),
+            BenchError::Work(error) => Error::from(error).into(),
             BenchError::Device(_) => {
-                Self::work(error.to_string(), "take shorter texts, or fewer at once with --batch, or less --memory")
+                Self::work(error.to_string(), "use shorter texts, or fewer at once with --batch, or less --memory")
             }
-            BenchError::Version { .. } => Self::work(error.to_string(), "measure anew with this stepfn"),
+            BenchError::Version { .. } => Self::work(error.to_string(), "measure again with this stepfn"),
             _ => Self::work(error.to_string(), "give files that `stepfn bench --format json` wrote"),
         }
-    }
-}
-
-fn step_hint(error: &StepError) -> &'static str {
-    match error {
-        StepError::MissingContrast { .. } => "give --contrast-source or --contrast-target, or the fields of --input",
-        StepError::PairOutside { .. } => "--align counts the scored tokens of either text from 0, prompts left out",
-        StepError::NonFinite { .. } => "try --dtype f32; if that is no help, the checkpoint is broken",
-        StepError::NoSpread { .. } => "give a rate with --dropout, or --set statistic=mean",
-        _ => "check that model and tokenizer belong together",
     }
 }
 
@@ -159,18 +114,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_told_in_two_lines() {
-        let mut told = Vec::new();
-        Failure::work("it\nbroke", "mend it").at("a:3").report(&mut told);
-        assert_eq!(String::from_utf8(told).unwrap(), "error: a:3: it broke\n  help: mend it\n");
+    fn a_failure_is_two_lines() {
+        let mut said = Vec::new();
+        Failure::work("it\nbroke", "repair it").at("a:3").report(&mut said);
+        assert_eq!(String::from_utf8(said).unwrap(), "error: a:3: it broke\n  help: repair it\n");
     }
 
     #[test]
     fn a_reader_that_went_away_is_no_failure() {
-        let mut told = Vec::new();
+        let mut said = Vec::new();
         let failure = Failure::output("standard output", &io::ErrorKind::BrokenPipe.into());
-        failure.report(&mut told);
-        assert_eq!((failure.code, told.len()), (0, 0));
+        failure.report(&mut said);
+        assert_eq!((failure.code, said.len()), (0, 0));
         assert_eq!(Failure::output("x", &io::ErrorKind::StorageFull.into()).code, 1);
     }
 }

@@ -1,14 +1,13 @@
 //! `stepfn`: scores and attributions of language models from the shell.
 //!
-//! [`args`] is what can be typed, [`commands`] what it does, one file a command. A command that runs a model is generic over the backend, and
-//! [`backend`] is the one place that names those there are; [`model`] finds the model, [`input`] the texts, [`output`] writes results.
+//! [`args`] is what can be typed, [`commands`] what it does, one file a command. [`input`] reads texts, [`output`] writes results. Everything
+//! in between is the crate `stepfn`.
 
 mod args;
-mod backend;
 mod commands;
 mod failure;
 mod input;
-mod model;
+mod memory;
 mod output;
 mod progress;
 
@@ -21,12 +20,8 @@ use clap::{CommandFactory, Parser};
 use self::args::Cli;
 use self::failure::Failure;
 
-#[cfg(all(feature = "cpu", feature = "allocator"))]
-#[global_allocator]
-static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
-
 fn main() -> ExitCode {
-    backend::keep_memory();
+    memory::keep();
     let done = match Cli::try_parse() {
         Ok(cli) => commands::run(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

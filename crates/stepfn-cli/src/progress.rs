@@ -2,16 +2,27 @@
 
 use core::time::Duration;
 use std::io::{self, IsTerminal, Write};
+use std::rc::Rc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::DestinationArgs;
 
-/// What is told on standard error while the program works.
+/// What the program says on standard error while it works.
+#[derive(Clone)]
 pub(crate) struct Teller {
-    bar: ProgressBar,
+    bar: Rc<Bar>,
     quiet: bool,
     verbose: bool,
+}
+
+/// The bar is taken away when nobody needs it any more.
+struct Bar(ProgressBar);
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
 }
 
 impl Teller {
@@ -33,12 +44,12 @@ impl Teller {
             None => ProgressBar::new_spinner().with_style(style(&format!("{{spinner}} {{pos}} {name}, {{per_sec}}"))),
         };
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar, quiet: args.quiet, verbose: args.verbose }
+        Self { bar: Rc::new(Bar(bar)), quiet: args.quiet, verbose: args.verbose }
     }
 
     /// So many are done.
     pub(crate) fn done(&self, number: usize) {
-        self.bar.set_position(number as u64);
+        self.bar.0.set_position(number as u64);
     }
 
     /// Something that a person should know.
@@ -57,18 +68,12 @@ impl Teller {
 
     /// Runs something that writes, with the bar out of its way.
     pub(crate) fn suspended<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.bar.suspend(run)
+        self.bar.0.suspend(run)
     }
 
     fn tell(&self, message: &str) {
         // Nothing can be done about an error of standard error.
         self.suspended(|| drop(writeln!(io::stderr(), "{message}")));
-    }
-}
-
-impl Drop for Teller {
-    fn drop(&mut self) {
-        self.bar.finish_and_clear();
     }
 }
 

@@ -1,54 +1,27 @@
 //! Arguments of which each is one of a few words.
 
 use clap::ValueEnum;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use stepfn::backend::{DType, KNOWN};
+use stepfn::writers::{ANSWERS, RECORDS};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ViewFormat {
-    /// A heat map, in colours on a terminal
-    Table,
-    /// An object, or a list of them for several texts
-    Json,
-    /// An object per line
-    Jsonl,
-    /// A line per score
-    Csv,
-    /// What Python's inseq reads
-    Inseq,
+/// Names of backends; those that the program was not built with get an answer of their own.
+pub(super) fn backends() -> PossibleValuesParser {
+    PossibleValuesParser::new(KNOWN)
 }
 
-impl ViewFormat {
-    /// The form of what is written text by text.
-    pub(crate) fn form(self) -> Format {
-        match self {
-            Self::Table => Format::Table,
-            // A whole file of all texts.
-            Self::Json | Self::Inseq => Format::Json,
-            Self::Jsonl => Format::Jsonl,
-            Self::Csv => Format::Csv,
-        }
-    }
+/// Forms of all kinds of results.
+pub(super) fn record_formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(RECORDS.map(value))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// For people
-    Table,
-    /// An object, or a list of them for several texts
-    Json,
-    /// An object per line
-    Jsonl,
-    /// A line per token
-    Csv,
+/// Forms of attributions.
+pub(super) fn answer_formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(ANSWERS.map(value))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BackendName {
-    /// The CPU
-    Cpu,
-    /// GPUs through Vulkan, Metal or DirectX 12
-    Wgpu,
-    /// NVIDIA GPUs
-    Cuda,
+fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {
+    PossibleValue::new(name).help(summary)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -57,4 +30,16 @@ pub(crate) enum ElementType {
     F32,
     F16,
     Bf16,
+}
+
+impl ElementType {
+    /// The type of numbers in a tensor.
+    pub(crate) fn dtype(self) -> DType {
+        match self {
+            Self::F64 => DType::F64,
+            Self::F32 => DType::F32,
+            Self::F16 => DType::F16,
+            Self::Bf16 => DType::BF16,
+        }
+    }
 }

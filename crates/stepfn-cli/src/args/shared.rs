@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::choices::{BackendName, ElementType, Format, ViewFormat};
+use super::choices::{ElementType, answer_formats, backends, record_formats};
 use super::values::{pair, rate, size};
 
 /// Which texts.
@@ -69,8 +69,8 @@ pub(crate) struct ModelArgs {
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
     /// What it runs on
-    #[arg(long, value_enum, default_value_t = BackendName::DEFAULT)]
-    pub(crate) backend: BackendName,
+    #[arg(long, value_name = "NAME", value_parser = backends(), default_value = <stepfn::backend::DefaultDevices as stepfn::backend::Devices>::NAME)]
+    pub(crate) backend: String,
     /// Number of the device (see `stepfn list backends`)
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) device: String,
@@ -106,8 +106,8 @@ pub(crate) struct DestinationArgs {
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
     /// Form of the results
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(crate) format: Format,
+    #[arg(long, value_name = "FORMAT", value_parser = record_formats(), default_value = "table")]
+    pub(crate) format: String,
     #[command(flatten)]
     pub(crate) to: DestinationArgs,
 }
@@ -128,8 +128,8 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
     /// Form of the results
-    #[arg(long, value_enum, default_value_t = ViewFormat::Table)]
-    pub(crate) format: ViewFormat,
+    #[arg(long, value_name = "FORMAT", value_parser = answer_formats(), default_value = "table")]
+    pub(crate) format: String,
     #[command(flatten)]
     pub(crate) to: DestinationArgs,
 }

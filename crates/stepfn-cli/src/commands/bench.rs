@@ -6,7 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use burn::tensor::backend::Backend;
+use stepfn::backend::{Devices, OnBackend, Place};
+use stepfn::writers::{aligned, number};
+use stepfn::{Error, Model, nearest};
 use stepfn_bench::compare::Comparison;
 use stepfn_bench::machine::{self, Memory};
 use stepfn_bench::measure::{measure, wait};
@@ -14,13 +16,12 @@ use stepfn_bench::operations::Needed;
 use stepfn_bench::report::{BURN, END, Machine, Measured, Outcome, Peak, Row, Subject};
 use stepfn_bench::workload::Limits;
 use stepfn_bench::{BenchError, Question, Report, Shape, Work, Workload, compare};
-use stepfn_models::Model;
 
-use crate::args::{BenchArgs, BenchFormat, Format, GenerationArgs};
-use crate::backend::{OnBackend, Place, dispatch, give_memory_back};
+use super::loading::{dispatch, load};
+use crate::args::{BenchArgs, BenchFormat, GenerationArgs};
 use crate::failure::Failure;
-use crate::model::{Loaded, nearest};
-use crate::output::{Sink, aligned, number};
+use crate::memory;
+use crate::output::Sink;
 use crate::progress::Teller;
 
 /// Measures, or compares what was measured.
@@ -106,8 +107,11 @@ struct Bench<'a> {
 }
 
 impl OnBackend for Bench<'_> {
-    fn run<B: Backend>(self, place: Place<B>) -> Result<(), Failure> {
+    type Output = Result<(), Failure>;
+
+    fn run<D: Devices>(self) -> Result<(), Failure> {
         let Self { args, plan } = self;
+        let place = Place::<D>::new(&args.place.device, args.place.dtype.dtype())?;
         let teller = Teller::counting(&args.to, Some(plan.rows()), "rows");
         if cfg!(debug_assertions) && !args.quick {
             teller.warn(
@@ -116,29 +120,30 @@ impl OnBackend for Bench<'_> {
         }
         // A model that can't be had shows before anything is measured.
         let real = match args.place.model {
-            Some(_) => Some(Loaded::<B>::load(&args.place, &GenerationArgs::default(), &place)?),
+            Some(_) => Some(load::<D>(&args.place, &GenerationArgs::default())?),
             None => None,
         };
         let names = match &real {
-            Some(loaded) => vec![title(&loaded.name)],
+            Some(loaded) => vec![title(loaded.name())],
             None => plan.shapes.iter().map(|shape| shape.name().to_owned()).collect(),
         };
-        let host = if place.backend == "cpu" { Memory::Host } else { Memory::Device };
-        let peak = machine::peak::<B>(&place.device, place.dtype, host, plan.for_peak)?;
+        let host = if D::NAME == "cpu" { Memory::Host } else { Memory::Device };
+        let peak = machine::peak::<D::Backend>(&place.device, place.dtype, host, plan.for_peak)?;
         let memory = args.place.memory.unwrap_or_else(|| place.memory());
         let limits = Limits { seed: args.place.seed, memory, batch_tokens: args.place.batch_tokens };
         let report = Report::new(describe(&place), peak, limits);
         let written = Written::open(args, report, &names, &plan)?;
         let mut run = Run { plan: &plan, place: &place, peak, limits, teller, written, done: 0, failed: 0 };
         match &real {
-            Some(loaded) => run.model(&names[0], &loaded.model)?,
+            Some(loaded) => run.model(&names[0], loaded.model())?,
             None => {
                 for &shape in &plan.shapes {
                     let started = Instant::now();
-                    let model = shape.model::<B>(plan.positions(), place.dtype, &place.device)?;
-                    wait::<B>(&place.device)?;
+                    let model = shape.model::<D::Backend>(plan.positions(), place.dtype, &place.device);
+                    let model = model.map_err(Error::from)?;
+                    wait::<D::Backend>(&place.device)?;
                     let seconds = started.elapsed().as_secs_f64();
-                    run.teller.note(|| format!("{} on {}: made in {seconds:.2} s", shape.name(), place.about));
+                    run.teller.note(|| format!("{} on {}: made in {seconds:.2} s", shape.name(), place.info));
                     run.model(shape.name(), &model)?;
                 }
             }
@@ -147,26 +152,26 @@ impl OnBackend for Bench<'_> {
     }
 }
 
-fn describe<B: Backend>(place: &Place<B>) -> Machine {
+fn describe<D: Devices>(place: &Place<D>) -> Machine {
     Machine {
         stepfn: env!("CARGO_PKG_VERSION").to_owned(),
         burn: BURN.to_owned(),
         build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        backend: place.backend.to_owned(),
-        device: place.about.name.clone(),
+        backend: D::NAME.to_owned(),
+        device: place.info.name.clone(),
         // wgpu's devices have it in their name.
-        driver: if place.backend == "cuda" { machine::nvidia_driver() } else { None },
-        memory: place.about.memory,
+        driver: if D::NAME == "cuda" { machine::nvidia_driver() } else { None },
+        memory: place.info.memory,
         dtype: place.dtype.name().to_owned(),
         threads: machine::threads(),
     }
 }
 
 /// A run, on its way.
-struct Run<'a, B: Backend> {
+struct Run<'a, D: Devices> {
     plan: &'a Plan,
-    place: &'a Place<B>,
+    place: &'a Place<D>,
     peak: Peak,
     limits: Limits,
     teller: Teller,
@@ -175,9 +180,9 @@ struct Run<'a, B: Backend> {
     failed: usize,
 }
 
-impl<B: Backend> Run<'_, B> {
+impl<D: Devices> Run<'_, D> {
     /// All rows of a model.
-    fn model(&mut self, name: &str, model: &Model<B>) -> Result<(), Failure> {
+    fn model(&mut self, name: &str, model: &Model<D::Backend>) -> Result<(), Failure> {
         for &work in &self.plan.works {
             for &question in &self.plan.questions {
                 let subject = Subject { model: name.to_owned(), work, question };
@@ -196,7 +201,7 @@ impl<B: Backend> Run<'_, B> {
         Ok(())
     }
 
-    fn outcome(&self, model: &Model<B>, work: Work, question: Question) -> Result<Outcome, BenchError> {
+    fn outcome(&self, model: &Model<D::Backend>, work: Work, question: Question) -> Result<Outcome, BenchError> {
         let config = model.config();
         if let Some(most) = question.exceeds(config) {
             let left_out = format!("the model has {most} positions");
@@ -210,9 +215,10 @@ impl<B: Backend> Run<'_, B> {
             return Ok(Outcome::LeftOut { left_out });
         }
         let workload = Workload::new(model, question, self.limits);
-        give_memory_back();
+        memory::give_back();
         machine::reset_peak_memory();
-        let times = measure::<B>(&self.place.device, self.plan.repeats, self.plan.budget, || workload.run(work))?;
+        let times =
+            measure::<D::Backend>(&self.place.device, self.plan.repeats, self.plan.budget, || workload.run(work))?;
         Ok(Outcome::Measured(Measured::new(&times, question, needed, self.peak, machine::peak_memory())))
     }
 
@@ -257,7 +263,7 @@ impl Written {
             longest("work", &mut plan.works.iter().map(|work| width(work.name()))),
             longest("texts", &mut plan.questions.iter().map(|&question| width(&shown(question)))),
         ];
-        let sink = Sink::open(&args.to, Format::Table, true)?;
+        let sink = Sink::open(&args.to)?;
         let mut written = Self { sink, format: args.format, rows: 0, words };
         match args.format {
             BenchFormat::Json => written.sink.text(&report.head().map_err(|error| no_json(&error))?)?,
@@ -287,7 +293,7 @@ impl Written {
         if self.format == BenchFormat::Json {
             self.sink.text(END)?;
         }
-        self.sink.finish()
+        Ok(())
     }
 
     fn line_of(&self, Row { subject, outcome }: &Row) -> String {
@@ -353,13 +359,12 @@ fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
         Ok((name, report))
     };
     let comparison = compare(args.compare.iter().map(read).collect::<Result<_, _>>()?);
-    let mut sink = Sink::open(&args.to, Format::Table, true)?;
+    let mut sink = Sink::open(&args.to)?;
     let text = match args.format {
         BenchFormat::Json => serde_json::to_string(&comparison).map_err(|error| no_json(&error))? + "\n",
         BenchFormat::Table => table(&comparison),
     };
-    sink.text(&text)?;
-    sink.finish()
+    sink.text(&text)
 }
 
 fn table(comparison: &Comparison) -> String {

@@ -1,70 +1,57 @@
 //! `stepfn list`: what there is.
 
 use serde_json::{Map, Value};
-use stepfn_models::families;
+use stepfn::backend::{self, DefaultBackend, DeviceError, DeviceInfo};
+use stepfn::writers::{ANSWERS, Record, WriterOptions, aligned, csv_lines, records};
+use stepfn::{Description, Registry, Stage};
 
 use crate::args::{ListArgs, Listing};
-use crate::backend;
 use crate::failure::Failure;
-use crate::output::{Record, Sink, aligned, csv_lines};
+use crate::output::write_one;
 
 /// Lists what was asked for.
 pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
     let list = match args.what {
-        Listing::Models => models(),
-        Listing::Families => families(),
+        Listing::Models => List::new(&["name", "family", "summary"], stepfn::models().into_iter().map(Vec::from)),
+        Listing::Families => List::new(&["name"], stepfn::families().map(|family| vec![family.to_owned()])),
         Listing::StepFunctions => step_functions(),
         Listing::Backends => backends(),
         Listing::Methods => methods(),
-        Listing::Aggregators => aggregators(),
+        Listing::Aggregators => pairs(&Stage::ABOUT),
+        Listing::Formats => pairs(&ANSWERS),
     };
-    let mut sink = Sink::open(&args.output.to, args.output.format, true)?;
-    sink.write(&list)?;
-    sink.finish()
-}
-
-fn models() -> List {
-    let row = |model: &stepfn_zoo::EmbeddedModel| {
-        let config: Value = serde_json::from_str(model.config).unwrap_or_default();
-        let family = config["model_type"].as_str().unwrap_or_default();
-        [model.name, family, model.summary].map(str::to_owned).to_vec()
-    };
-    List::new(&["name", "family", "summary"], stepfn_zoo::all().iter().map(row).collect())
-}
-
-fn families() -> List {
-    List::new(&["name"], families::all().iter().map(|family| vec![family.name.to_owned()]).collect())
+    let options = WriterOptions { single: true, ..WriterOptions::default() };
+    write_one(&args.output.to, records(&args.output.format, &options)?, list)
 }
 
 fn step_functions() -> List {
-    let functions = backend::step_functions().into_iter();
-    let row = |about: stepfn_core::About| {
-        let parameters = about.parameters.iter().map(|(name, default)| format!("{name}={default}"));
-        vec![about.name, about.unit, parameters.collect::<Vec<_>>().join(" "), about.summary]
+    let registry = Registry::<DefaultBackend>::default();
+    let row = |function: &Description| {
+        vec![function.name.clone(), function.unit.clone(), parameters(function), function.summary.clone()]
     };
-    List::new(&["name", "unit", "parameters", "summary"], functions.map(row).collect())
+    List::new(&["name", "unit", "parameters", "summary"], registry.functions().map(row))
 }
 
 fn methods() -> List {
-    let row = |about: stepfn_attribution::AboutMethod| {
-        let parameters = about.parameters.iter().map(|(name, default)| format!("{name}={default}"));
-        vec![about.name.to_owned(), parameters.collect::<Vec<_>>().join(" "), about.summary.to_owned()]
-    };
-    List::new(&["name", "parameters", "summary"], stepfn_attribution::methods().into_iter().map(row).collect())
+    let registry = Registry::<DefaultBackend>::default();
+    let row = |method: &Description| vec![method.name.clone(), parameters(method), method.summary.clone()];
+    List::new(&["name", "parameters", "summary"], registry.methods().map(row))
 }
 
-fn aggregators() -> List {
-    let row = |(name, summary): (&str, &str)| vec![name.to_owned(), summary.to_owned()];
-    List::new(&["name", "summary"], stepfn_attribution::aggregation::Stage::ABOUT.into_iter().map(row).collect())
+fn parameters(of: &Description) -> String {
+    let parameters = of.parameters.iter().map(|(name, default)| format!("{name}={default}"));
+    parameters.collect::<Vec<_>>().join(" ")
+}
+
+fn pairs(all: &[(&str, &str)]) -> List {
+    List::new(&["name", "summary"], all.iter().map(|(name, summary)| [*name, *summary].map(str::to_owned).to_vec()))
 }
 
 fn backends() -> List {
-    let row = |(name, device): (&str, Result<stepfn_core::device::DeviceInfo, _>)| {
-        let device =
-            device.map_or_else(|error: stepfn_core::device::DeviceError| error.to_string(), |info| info.to_string());
-        vec![name.to_owned(), device]
+    let row = |(name, device): (&str, Result<DeviceInfo, DeviceError>)| {
+        vec![name.to_owned(), device.map_or_else(|error| error.to_string(), |info| info.to_string())]
     };
-    List::new(&["name", "device"], backend::all().into_iter().map(row).collect())
+    List::new(&["name", "device"], backend::all().into_iter().map(row))
 }
 
 /// A table.
@@ -74,13 +61,14 @@ struct List {
 }
 
 impl List {
-    fn new(columns: &[&str], rows: Vec<Vec<String>>) -> Self {
-        Self { columns: columns.iter().map(|&column| column.to_owned()).collect(), rows }
+    fn new(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Self {
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Self { columns, rows: rows.into_iter().collect() }
     }
 }
 
 impl Record for List {
-    fn json(&self) -> Result<String, serde_json::Error> {
+    fn json(&self) -> serde_json::Result<String> {
         let object = |row: &Vec<String>| -> Map<String, Value> {
             self.columns.iter().cloned().zip(row.iter().cloned().map(Value::String)).collect()
         };
@@ -94,7 +82,7 @@ impl Record for List {
         }
     }
 
-    fn csv(&self, with_header: bool) -> String {
+    fn csv(&self, _text: usize, with_header: bool) -> String {
         csv_lines(with_header.then(|| self.columns.clone()).into_iter().chain(self.rows.iter().cloned()))
     }
 }

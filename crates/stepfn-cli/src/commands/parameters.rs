@@ -2,11 +2,9 @@
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn_core::Registry;
-use stepfn_models::config::DropoutRates;
+use stepfn::{Registry, nearest};
 
 use crate::failure::Failure;
-use crate::model::{assignment, nearest};
 
 /// Something that has parameters: a step function, a method.
 pub(super) struct Owner {
@@ -15,8 +13,35 @@ pub(super) struct Owner {
     pub(super) known: Vec<String>,
 }
 
-/// Each owner's parameters: `name=value` is given to all that have it, `owner.name=value` to one. `what` they are called together, and how
-/// one more of them is asked for.
+impl Owner {
+    /// A step function.
+    pub(super) fn of_function<B: Backend>(registry: &Registry<B>, name: &str) -> Self {
+        Self::of(name, registry.functions())
+    }
+
+    /// An attribution method.
+    pub(super) fn of_method<B: Backend>(registry: &Registry<B>, name: &str) -> Self {
+        Self::of(name, registry.methods())
+    }
+
+    fn of<'a>(name: &str, mut all: impl Iterator<Item = &'a stepfn::Description>) -> Self {
+        let description = all.find(|description| description.name == name);
+        let known = description.into_iter().flat_map(|description| description.parameters.keys().cloned());
+        Self { name: name.to_owned(), known: known.collect() }
+    }
+}
+
+/// `NAME=VALUE`, where the value is JSON if it can be, and else a text.
+pub(super) fn assignment(text: &str, option: &str) -> Result<(String, Value), Failure> {
+    let (name, value) = text.split_once('=').ok_or_else(|| {
+        Failure::usage(format!("--{option} {text}: expected NAME=VALUE"), format!("write --{option} NAME=VALUE"))
+    })?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.trim().to_owned(), value))
+}
+
+/// Each owner's parameters: `name=value` goes to all that have it, `owner.name=value` to one. `what` is what they are called together, `add` says how to
+/// ask for one more of them.
 pub(super) fn assigned(
     owners: &[Owner],
     sets: &[String],
@@ -59,14 +84,17 @@ pub(super) fn assigned(
 /// Where parameters are listed.
 const LISTS: &str = "see `stepfn list step-functions` and `stepfn list methods` for the parameters";
 
-/// The names of a step function's parameters.
-pub(super) fn of_function<B: Backend>(registry: &Registry<B>, name: &str) -> Owner {
-    let about = registry.iter().find(|about| about.name == name);
-    let known = about.into_iter().flat_map(|about| about.parameters.keys().cloned()).collect();
-    Owner { name: name.to_owned(), known }
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// One rate at every site.
-pub(super) fn everywhere(rate: f64) -> DropoutRates {
-    DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate }
+    use super::*;
+
+    #[test]
+    fn values_are_json_or_text() {
+        assert_eq!(assignment("top_p=0.9", "set").unwrap(), ("top_p".to_owned(), json!(0.9)));
+        assert_eq!(assignment("statistic=zscore", "set").unwrap().1, json!("zscore"));
+        assert_eq!(assignment("eos=[1, 2]", "set").unwrap().1, json!([1, 2]));
+        assert_eq!(assignment("top_p", "set").unwrap_err().code, 2);
+    }
 }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::io::{self, Read};
 
-use stepfn_attribution::formats;
+use stepfn::{Answer, Outcome};
 
-use super::view::Views;
+use super::view;
 use crate::args::ShowArgs;
 use crate::failure::Failure;
 use crate::progress::Teller;
 
 /// Shows what a file holds: our JSON, or one that inseq saved.
 pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
-    let pipeline = Views::pipeline(&args.view)?;
+    let pipeline = view::pipeline(&args.view)?;
     let hint = "give a file that `stepfn attribute --format json` or inseq wrote, or - for standard input";
     let name = if args.file.as_os_str() == "-" { "standard input".to_owned() } else { args.file.display().to_string() };
     let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
@@ -22,11 +22,14 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
         false => fs::read_to_string(&args.file).map(|content| text = content),
     };
     read.map_err(|error| failed(error.to_string()))?;
-    let attributions = formats::read(&text).map_err(|error| failed(error.to_string()))?;
-    let texts = Some(attributions.len());
-    let mut views = Views::open(&args.view, pipeline, Teller::new(&args.view.to, texts), texts)?;
-    for attribution in attributions {
-        views.write(Ok(attribution))?;
-    }
-    views.finish()
+    let answers = stepfn::read(&text).map_err(|error| failed(error.what().to_owned()))?;
+    let texts = Some(answers.len());
+    let shown = |answer: Answer| match &pipeline {
+        Some(pipeline) => answer.through(pipeline),
+        None if args.view.raw => Ok(answer),
+        None => Ok(answer.per_token()),
+    };
+    let outcome = |(number, answer): (usize, Answer)| Outcome { id: number.into(), number, result: shown(answer) };
+    let results = view::results(&args.view, Teller::new(&args.view.to, texts), texts)?;
+    results.write_all(answers.into_iter().enumerate().map(outcome))
 }

@@ -1,0 +1,63 @@
+//! The model that a command asks for, and the backend that it runs on.
+
+use std::time::Instant;
+
+use serde_json::Map;
+use stepfn::backend::{Devices, OnBackend, run_on};
+use stepfn::{LanguageModel, LoadOptions, RunOptions};
+
+use super::parameters::assignment;
+use crate::args::{GenerationArgs, ModelArgs};
+use crate::failure::Failure;
+use crate::progress::Teller;
+
+/// The model when none is named.
+const DEFAULT_MODEL: &str = "g2p";
+
+/// Does work on the backend that was asked for.
+pub(super) fn dispatch(args: &ModelArgs, work: impl OnBackend<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    run_on(&args.backend, work)?
+}
+
+/// Loads the model.
+pub(super) fn load<D: Devices>(
+    args: &ModelArgs,
+    generation: &GenerationArgs,
+) -> Result<LanguageModel<D::Backend>, Failure> {
+    let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
+    Ok(LanguageModel::load_on::<D>(name, &load_options(args, generation)?)?)
+}
+
+fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOptions, Failure> {
+    let mut changes = Map::new();
+    for text in &generation.generation {
+        let (name, value) = assignment(text, "generation")?;
+        changes.insert(name, value);
+    }
+    if let Some(most) = generation.max_new_tokens {
+        changes.insert("max_new_tokens".to_owned(), most.into());
+    }
+    Ok(LoadOptions {
+        device: args.device.clone(),
+        dtype: args.dtype.dtype(),
+        generation: changes,
+        target_lang: generation.target_lang.clone(),
+        seed: args.seed,
+    })
+}
+
+/// How the work runs.
+pub(super) fn run_options(args: &ModelArgs, dropout: Option<f64>) -> RunOptions {
+    let &ModelArgs { seed, memory, batch_tokens, .. } = args;
+    RunOptions { seed, dropout, memory, batch_tokens }
+}
+
+/// Says what was loaded and how long it took, if anyone wants to know.
+pub(super) fn note_loaded<B: stepfn::extend::burn::tensor::backend::Backend>(
+    model: &LanguageModel<B>,
+    started: Instant,
+    teller: &Teller,
+) {
+    teller.note(|| format!("{} ({}) on {}: {}", model.name(), model.family(), model.backend(), model.device()));
+    teller.note(|| format!("loaded in {:.2} s", started.elapsed().as_secs_f64()));
+}

@@ -1,0 +1,239 @@
+//! Attribution of texts.
+
+use core::fmt;
+use core::ops::ControlFlow;
+use std::time::Instant;
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
+use serde_json::{Map, Value, json};
+use stepfn_attribution::aggregation::Pipeline;
+use stepfn_attribution::{
+    AttributedFn, AttributionMethod, AttributionOptions, ContrastText, Features, Prepared, Progress, Provenance,
+    attribute,
+};
+use stepfn_core::functions::Probability;
+use stepfn_core::{Alignment, StepFunction, StepScore};
+
+use crate::texts::{Numbered, Task};
+use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions};
+
+/// What perturbation methods hide and show as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Unit {
+    /// Each token by itself.
+    #[default]
+    Tokens,
+    /// The tokens of a word together.
+    Words,
+}
+
+/// A method, what it attributes, and how. For many texts: [`LanguageModel::attribute_all`].
+pub struct AttributeTask<B: Backend> {
+    /// The method.
+    pub method: Box<dyn AttributionMethod<B>>,
+    /// The step function that is attributed; `probability` by default.
+    pub function: AttributedFn<B>,
+    /// Step functions to compute in addition.
+    pub step_scores: Vec<Box<dyn StepFunction<B>>>,
+    /// Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
+    pub target_side: bool,
+    /// What perturbation methods hide and show as one, in texts that bring no spans of their own.
+    pub unit: Unit,
+    /// Let a contrastive function read the contrast's own context, instead of another target in the original context.
+    pub contrast_force_inputs: bool,
+    /// Keep the scores of hidden units, layers and heads. By default there is one number per token and step.
+    pub raw: bool,
+    /// What becomes of the scores.
+    pub aggregate: Option<Pipeline>,
+    /// How it runs.
+    pub options: RunOptions,
+}
+
+impl<B: Backend> AttributeTask<B> {
+    /// This method, applied to the probability of each token.
+    pub fn new(method: impl AttributionMethod<B> + 'static) -> Self {
+        Self {
+            method: Box::new(method),
+            function: AttributedFn::new(Probability::default()),
+            step_scores: Vec::new(),
+            target_side: false,
+            unit: Unit::default(),
+            contrast_force_inputs: false,
+            raw: false,
+            aggregate: None,
+            options: RunOptions::default(),
+        }
+    }
+
+    /// Attributes this step function instead.
+    #[must_use]
+    pub fn function(self, function: impl StepFunction<B> + StepFunction<Autodiff<B>> + 'static) -> Self {
+        Self { function: AttributedFn::new(function), ..self }
+    }
+
+    /// What is hidden and shown as one: on each side a text's own spans, or else the unit.
+    fn features(&self, input: &Input, prepared: &Prepared) -> Result<Features> {
+        let own = Features::spans(prepared, &input.source_spans, &input.target_spans)?;
+        if !own.is_empty() && !self.method.hides_tokens() {
+            return Err(self.hides_nothing("spans"));
+        }
+        if self.unit == Unit::Tokens {
+            return Ok(own);
+        }
+        let words = Features::words(prepared);
+        Ok(Features {
+            source: if own.source.is_empty() { words.source } else { own.source },
+            target: if own.target.is_empty() { words.target } else { own.target },
+        })
+    }
+
+    /// Checks what can be checked before a model is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] for words as units of a method that hides nothing.
+    pub fn check(&self) -> Result<()> {
+        match self.unit == Unit::Words && !self.method.hides_tokens() {
+            true => Err(self.hides_nothing("words")),
+            false => Ok(()),
+        }
+    }
+
+    fn hides_nothing(&self, asked: &str) -> Error {
+        let what = format!("{} does not hide tokens, so it cannot hide {asked}", self.method.name());
+        let hint = "use a method that hides tokens, such as occlusion, or merge the scores of words by aggregation (`subwords`)";
+        Error::new(ErrorKind::Option, what, hint)
+    }
+
+    /// All parameters, for the record.
+    fn parameters(&self, input: &Input) -> Map<String, Value> {
+        let mut parameters = self.method.parameters();
+        let of_functions = core::iter::once((self.function.name(), self.function.parameters()))
+            .chain(self.step_scores.iter().map(|function| (function.name(), function.parameters())));
+        let given = of_functions.filter(|(_, own)| !own.is_empty());
+        parameters.extend(given.map(|(name, own)| (name.to_owned(), Value::Object(own))));
+        if self.unit == Unit::Words {
+            parameters.insert("features".to_owned(), Value::from("words"));
+        }
+        for (name, spans) in [("source_spans", &input.source_spans), ("target_spans", &input.target_spans)] {
+            if !spans.is_empty() {
+                let pairs: Vec<[usize; 2]> = spans.iter().map(|span| [span.start, span.end]).collect();
+                parameters.insert(name.to_owned(), json!(pairs));
+            }
+        }
+        parameters
+    }
+
+    /// Attributes one text.
+    fn answer(
+        &self,
+        model: &LanguageModel<B>,
+        input: &Input,
+        number: usize,
+        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let started = Instant::now();
+        let preparer = model.preparer();
+        let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
+        narrow(&mut prepared, input)?;
+        let features = self.features(input, &prepared)?;
+        let options = AttributionOptions {
+            seed: self.options.seed,
+            rates: self.options.rates(),
+            first_number: number as u32,
+            memory: model.memory(&self.options),
+            attribute_target: self.target_side,
+            raw: self.raw || self.aggregate.as_ref().is_some_and(Pipeline::needs_raw),
+            features: core::slice::from_ref(&features),
+            contrast_force_inputs: self.contrast_force_inputs,
+            progress: Some(progress),
+            ..AttributionOptions::new(preparer.baseline())
+        };
+        let texts = core::slice::from_ref(&prepared.text);
+        let attributed = attribute(model.model(), texts, &*self.method, &self.function, &self.step_scores, &options)?;
+        let nothing = || Error::new(ErrorKind::Text, "there is no result", "report this as a bug");
+        let attributed = attributed.into_iter().next().ok_or_else(nothing)??;
+        let about = Provenance {
+            method: self.method.name().to_owned(),
+            attributed_fn: if self.method.is_of_function() { self.function.name().to_owned() } else { String::new() },
+            parameters: self.parameters(input),
+            model: model.name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: model.backend(),
+            seed: self.options.seed,
+            seconds: started.elapsed().as_secs_f64(),
+            ..Provenance::default()
+        };
+        let attribution = preparer.answer(&prepared, attributed, about)?;
+        Ok(Answer(match &self.aggregate {
+            Some(pipeline) => pipeline.apply(&attribution)?,
+            None if self.raw => attribution,
+            None => attribution.per_token(),
+        }))
+    }
+}
+
+impl<B: Backend> fmt::Debug for AttributeTask<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AttributeTask")
+            .field("method", &self.method.name())
+            .field("function", &self.function)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> Task<B> for &AttributeTask<B> {
+    type Output = Answer;
+
+    fn run(
+        &self,
+        model: &LanguageModel<B>,
+        window: Vec<Numbered>,
+        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Outcome<Answer>>> {
+        self.check()?;
+        let outcome = |Numbered { number, id, input, .. }| {
+            let result = input.and_then(|input| self.answer(model, &input, number, progress));
+            Outcome { id, number, result }
+        };
+        Ok(window.into_iter().map(outcome).collect())
+    }
+}
+
+/// Asks about some of the steps only.
+pub(crate) fn narrow(prepared: &mut Prepared, input: &Input) -> Result<()> {
+    let all = prepared.target.len();
+    let before = prepared.text.steps.clone();
+    let steps = input.from.unwrap_or(before.start)..input.to.unwrap_or(before.end);
+    if steps.start == 0 || steps.start >= steps.end || steps.end > all {
+        let what = format!(
+            "tokens {} to {} (not included) can't be asked about: the target has tokens 0 to {}, and nothing predicts the first",
+            steps.start,
+            steps.end,
+            all.saturating_sub(1)
+        );
+        let hint = "count the target's tokens from 0; `to` is the first token that is left out";
+        return Err(Error::new(ErrorKind::Option, what, hint));
+    }
+    if let Some(contrast) = &mut prepared.text.contrast {
+        // Pairs are counted from the first step.
+        let moved = steps.start as isize - before.start as isize;
+        if moved != 0 {
+            contrast.alignment = shifted(contrast, before.len(), moved, steps.len());
+        }
+    }
+    prepared.text.steps = steps;
+    Ok(())
+}
+
+/// The alignment of as many steps, counted from another first one.
+fn shifted(contrast: &ContrastText, all: usize, moved: isize, steps: usize) -> Alignment {
+    let others = contrast.target.len() - contrast.first;
+    let partners = contrast.alignment.partners(all, others).unwrap_or_default();
+    let pair = |step: usize| {
+        let before = usize::try_from(step as isize + moved).ok()?;
+        Some((step, (*partners.get(before)?)?))
+    };
+    Alignment::Pairs((0..steps).filter_map(pair).collect())
+}

@@ -1,0 +1,198 @@
+//! Errors as two sentences: what is wrong, and what to do.
+
+use core::fmt;
+
+use stepfn_attribution::AttributionError;
+use stepfn_core::device::DeviceError;
+use stepfn_core::{CatalogError, StepError};
+use stepfn_models::ModelError;
+
+/// The result of this crate's functions.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// What is wrong, and what to do.
+#[derive(Clone, PartialEq)]
+pub struct Error {
+    kind: ErrorKind,
+    what: String,
+    hint: String,
+}
+
+/// What an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A name that no method or step function has.
+    Name,
+    /// A name that no format has.
+    Format,
+    /// A backend that the program was not built with.
+    Backend,
+    /// A parameter of a method, a step function or an aggregation stage with a value that can't be used.
+    Parameter,
+    /// An option with a value that can't be used, or options that exclude each other.
+    Option,
+    /// A setting of how the model writes.
+    Generation,
+    /// A device that is not there.
+    Device,
+    /// A model's files: missing, broken, or of a kind that can't be read.
+    Model,
+    /// A family of models that can't be read.
+    Family,
+    /// A text that doesn't fit the model or the question.
+    Text,
+    /// A contrast that is missing.
+    Contrast,
+    /// An alignment that doesn't fit the text and its contrast.
+    Alignment,
+    /// Passes with dropout that all say the same.
+    Dropout,
+    /// Predictions that are not finite.
+    Numbers,
+    /// A file of results.
+    File,
+    /// The work was cancelled.
+    Cancelled,
+}
+
+impl Error {
+    /// An error: what is wrong, and what to do about it.
+    pub fn new(kind: ErrorKind, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { kind, what: what.into(), hint: hint.into() }
+    }
+
+    /// What it is about.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What is wrong.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
+    /// The same error, of a place: a file, a line, a text.
+    #[must_use]
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        Self { what: format!("{place}: {}", self.what), ..self }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hint.as_str() {
+            "" => f.write_str(&self.what),
+            hint => write!(f, "{} (help: {hint})", self.what),
+        }
+    }
+}
+
+// What `fn main() -> stepfn::Result<()>` prints.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  help: {}", self.what, self.hint)
+    }
+}
+
+impl core::error::Error for Error {}
+
+impl From<DeviceError> for Error {
+    fn from(error: DeviceError) -> Self {
+        let hint = match error {
+            DeviceError::Unknown { .. } => "choose one of the devices that there are",
+            _ => "use the CPU, or install what is missing",
+        };
+        Self::new(ErrorKind::Device, error.to_string(), hint)
+    }
+}
+
+impl From<ModelError> for Error {
+    fn from(error: ModelError) -> Self {
+        let what = error.to_string();
+        let (kind, hint) = match error {
+            ModelError::File { .. } => (
+                ErrorKind::Model,
+                "a model is a folder with config.json, model.safetensors and tokenizer.json, as transformers' save_pretrained writes it, \
+                 or a GGUF file",
+            ),
+            ModelError::Hub { .. } => {
+                (ErrorKind::Model, "check the name and the connection, or download the model and give its folder")
+            }
+            ModelError::UnknownFamily { .. } => (ErrorKind::Family, "use a model of one of the supported families"),
+            ModelError::Config { .. } => {
+                (ErrorKind::Model, "this option of the family is not supported; use another model of the family")
+            }
+            ModelError::MissingTensor { .. } | ModelError::UnusedTensor { .. } | ModelError::Tensor { .. } => {
+                (ErrorKind::Model, "check that all files of the folder belong to one model and are complete")
+            }
+            ModelError::TokenId { .. } => (ErrorKind::Model, "check that tokenizer.json belongs to this model"),
+            ModelError::Setting { .. } => (ErrorKind::Generation, "change this generation setting"),
+            _ => (ErrorKind::Text, "change the text, or use another model"),
+        };
+        Self::new(kind, what, hint)
+    }
+}
+
+impl From<CatalogError> for Error {
+    fn from(error: CatalogError) -> Self {
+        let (kind, hint) = match &error {
+            CatalogError::UnknownName { .. } => (ErrorKind::Name, "check the spelling, or register it under this name"),
+            CatalogError::DuplicateName { .. } => (ErrorKind::Name, "rename one of the two"),
+            CatalogError::Parameter(error) if ["attribution", "scoring"].contains(&error.owner.as_str()) => {
+                (ErrorKind::Option, "change this option")
+            }
+            CatalogError::UnknownParameter { owner: "generation", .. } => {
+                (ErrorKind::Option, "check the spelling of the setting")
+            }
+            _ => (ErrorKind::Parameter, "change this parameter"),
+        };
+        Self::new(kind, error.to_string(), hint)
+    }
+}
+
+impl From<StepError> for Error {
+    fn from(error: StepError) -> Self {
+        AttributionError::from(error).into()
+    }
+}
+
+impl From<AttributionError> for Error {
+    fn from(error: AttributionError) -> Self {
+        let what = error.to_string();
+        match error {
+            AttributionError::Model(error) => error.into(),
+            AttributionError::Catalog(error) => error.into(),
+            AttributionError::Step { error, .. } => {
+                let (kind, hint) = match error {
+                    StepError::MissingContrast { .. } => {
+                        (ErrorKind::Contrast, "give a source or a target to compare with")
+                    }
+                    StepError::PairOutside { .. } => {
+                        (ErrorKind::Alignment, "pairs count the scored tokens of either text from 0, prompts left out")
+                    }
+                    StepError::NonFinite { .. } => (
+                        ErrorKind::Numbers,
+                        "try single precision (f32); if that doesn't help, the checkpoint is broken",
+                    ),
+                    StepError::NoSpread { .. } => {
+                        (ErrorKind::Dropout, "give a dropout rate above 0, or use the statistic `mean`")
+                    }
+                    _ => (ErrorKind::Numbers, "check that model and tokenizer belong together"),
+                };
+                Self::new(kind, what, hint)
+            }
+            AttributionError::Text(_) => Self::new(ErrorKind::Text, what, "change the text, or what is asked of it"),
+            AttributionError::Format { .. } => {
+                Self::new(ErrorKind::File, what, "give a file that stepfn or inseq wrote")
+            }
+            AttributionError::Cancelled => Self::new(ErrorKind::Cancelled, what, "run it again to have all results"),
+            _ => Self::new(ErrorKind::Text, what, "change the text, or what is asked of it"),
+        }
+    }
+}

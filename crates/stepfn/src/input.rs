@@ -1,0 +1,128 @@
+//! Texts as people have them: strings, with an id of their own.
+
+use core::ops::Range;
+
+use serde_json::Value;
+use stepfn_attribution::Request;
+use stepfn_core::Alignment;
+
+use crate::{Error, ErrorKind, Result};
+
+/// One text, what it is compared with, and which tokens are asked about.
+///
+/// A string alone ([`text`](Self::text)) is what a causal model should say, or what an encoder–decoder reads.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Input {
+    /// Yours; it comes back with the result. `null` becomes the number of the text.
+    pub id: Value,
+    /// Where it comes from, for errors: `texts.jsonl, line 3`.
+    pub place: Option<String>,
+    /// A text whose role depends on the model: the target of a causal model, the source of an encoder–decoder.
+    pub text: Option<String>,
+    /// What the encoder reads, or the prompt of a causal model.
+    pub source: Option<String>,
+    /// What the model should say; for a causal model the full text, which starts with the prompt. Written by the model if there is none.
+    pub target: Option<String>,
+    /// Another source or prompt to compare with.
+    pub contrast_source: Option<String>,
+    /// Another target to compare with; for a causal model the full text.
+    pub contrast_target: Option<String>,
+    /// Which scored token is compared with which token of the contrast.
+    pub alignment: Alignment,
+    /// The first token that is asked about, counted in the target from 0; by default the first after the prompt.
+    pub from: Option<usize>,
+    /// The first token that is no longer asked about.
+    pub to: Option<usize>,
+    /// Parts of the source that perturbation methods hide and show as one, in bytes.
+    pub source_spans: Vec<Range<usize>>,
+    /// Parts of the target that perturbation methods hide and show as one, in bytes.
+    pub target_spans: Vec<Range<usize>>,
+}
+
+impl Input {
+    /// A text alone.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self { text: Some(text.into()), ..Self::default() }
+    }
+
+    /// A source, or a causal model's prompt.
+    pub fn source(source: impl Into<String>) -> Self {
+        Self { source: Some(source.into()), ..Self::default() }
+    }
+
+    /// The same with an id of yours.
+    #[must_use]
+    pub fn with_id(self, id: impl Into<Value>) -> Self {
+        Self { id: id.into(), ..self }
+    }
+
+    /// The request to a model of this kind: gives the text alone its role.
+    pub(crate) fn request(&self, is_encoder_decoder: bool) -> Result<Request> {
+        let Self { text, source, target, contrast_source, contrast_target, alignment, .. } = self.clone();
+        let (source, target) = match (text, is_encoder_decoder) {
+            (None, _) => (source, target),
+            (Some(_), true) if source.is_some() => return Err(two_roles("source")),
+            (Some(_), false) if target.is_some() => return Err(two_roles("target")),
+            (Some(text), true) => (Some(text), target),
+            (Some(text), false) => (source, Some(text)),
+        };
+        Ok(Request { source, target, contrast_source, contrast_target, alignment })
+    }
+
+    /// Checks that there are no spans, for work that hides nothing.
+    pub(crate) fn without_spans(&self) -> Result<()> {
+        match self.source_spans.is_empty() && self.target_spans.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = "spans say what an attribution method hides as one, and only attribution hides anything";
+                Err(Error::new(ErrorKind::Text, what, "leave out the spans, or attribute"))
+            }
+        }
+    }
+
+    /// What the model writes after: a source or prompt, however it was given.
+    pub(crate) fn prompt(&self) -> Result<&str> {
+        let prompt = self.source.as_deref().or(self.text.as_deref());
+        prompt.ok_or_else(|| {
+            Error::new(ErrorKind::Text, "there is no source or prompt to write after", "give a `source`")
+        })
+    }
+}
+
+fn two_roles(name: &str) -> Error {
+    let what = format!("a text alone is the {name} of this model, and a {name} was given too");
+    Error::new(ErrorKind::Option, what, format!("leave out one of them: the text, or the {name}"))
+}
+
+/// What can be asked about: a string, an [`Input`], or why there is none (a line that can't be read).
+pub trait IntoInput {
+    /// The input.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn into_input(self) -> Result<Input>;
+}
+
+impl IntoInput for Input {
+    fn into_input(self) -> Result<Input> {
+        Ok(self)
+    }
+}
+
+impl IntoInput for &str {
+    fn into_input(self) -> Result<Input> {
+        Ok(Input::text(self))
+    }
+}
+
+impl IntoInput for String {
+    fn into_input(self) -> Result<Input> {
+        Ok(Input::text(self))
+    }
+}
+
+impl IntoInput for Result<Input> {
+    fn into_input(self) -> Result<Input> {
+        self
+    }
+}

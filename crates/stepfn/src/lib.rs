@@ -1,0 +1,91 @@
+//! Step functions and feature attribution for generative language models.
+//!
+//! A language model writes token by token. A **step function** turns what it predicted at one step into a number: how likely was this token,
+//! how unsure was the model. An **attribution** says which input tokens that number came from. This crate does both from strings:
+//!
+//! ```
+//! use stepfn::functions::{ContrastProbDiff, Surprisal};
+//! use stepfn::{IntegratedGradients, LanguageModel};
+//!
+//! // A small model that is compiled in: it continues verses. `load` also takes a folder, a hub's name or a GGUF file.
+//! let model = LanguageModel::load("verse")?;
+//!
+//! // Which words make it "heaven" rather than "waters"?
+//! let answer = model
+//!     .ask("In the beginning God created the heaven")
+//!     .contrast("In the beginning God created the waters")
+//!     .from(6)
+//!     .function(ContrastProbDiff::default())
+//!     .attribute(IntegratedGradients::default())?;
+//! println!("{answer}"); // a heat map
+//! let page = answer.aggregate("subwords")?.html();
+//! assert!(page.contains("heaven"));
+//!
+//! // How surprising is each token, in bits?
+//! let scores = model.ask("And the earth was without form, and void.").score([Surprisal::default()])?;
+//! assert!(scores.values("surprisal").is_some_and(|bits| bits.iter().all(|bits| *bits > 0.0)));
+//! # Ok::<(), stepfn::Error>(())
+//! ```
+//!
+//! | you have | you call |
+//! |---|---|
+//! | one text | [`LanguageModel::ask`], then [`score`](Ask::score), [`attribute`](Ask::attribute) or [`generate`](Ask::generate) |
+//! | many texts | [`LanguageModel::score_all`], [`attribute_all`](LanguageModel::attribute_all), [`generate_all`](LanguageModel::generate_all): iterators in, iterators out |
+//! | names and JSON | [`LanguageModel::method`] and [`LanguageModel::function`] make methods and functions that are used like the types |
+//! | a function or method of your own | [`extend`] has the traits; register it in [`LanguageModel::registry_mut`] to find it by name |
+//! | a file of attributions | [`read`] |
+//!
+//! Models run on the CPU unless [`LanguageModel::load_on`] names another backend of [`backend`].
+
+pub mod backend;
+pub mod writers;
+
+mod answer;
+mod ask;
+mod attribute;
+mod error;
+mod generate;
+mod input;
+mod model;
+mod registry;
+mod score;
+mod texts;
+
+pub use answer::{Answer, pipeline, read};
+pub use ask::Ask;
+pub use attribute::{AttributeTask, Unit};
+pub use error::{Error, ErrorKind, Result};
+pub use generate::{GenerateTask, Written};
+pub use input::{Input, IntoInput};
+pub use model::{LanguageModel, LoadOptions, families, models};
+pub use registry::Registry;
+pub use score::{ScoreTask, ScoredText, StepFunctions};
+pub use texts::{Outcome, Outcomes, RunOptions};
+
+pub use serde_json::{Value, json};
+pub use stepfn_attribution::aggregation::{Pipeline, Stage};
+pub use stepfn_attribution::methods::*;
+pub use stepfn_attribution::{AttributedFn, Attribution, Baseline, Progress, Provenance, Scores};
+pub use stepfn_core::catalog::nearest;
+pub use stepfn_core::functions;
+pub use stepfn_core::{Alignment, Description};
+pub use stepfn_models::Model;
+
+pub mod extend {
+    //! What you need to write a step function or an attribution method.
+    //!
+    //! `examples/step_function.rs` and `examples/method.rs` of this crate show one each.
+
+    pub use burn;
+    pub use serde;
+    pub use stepfn_attribution::methods::gradient;
+    pub use stepfn_attribution::{
+        AttributionError, AttributionMethod, InputScores, Passes, Perturbation, Perturbed, PullBack, Question,
+        ScoreTable, Side, StepRows, Steps, Variants,
+    };
+    pub use stepfn_core::catalog::parameters;
+    pub use stepfn_core::{
+        Join, Named, Need, ParameterError, Passes as Needs, StepBatch, StepError, StepFunction, StepScore,
+    };
+    pub use stepfn_models::transformer::Rule;
+}

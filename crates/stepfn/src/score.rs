@@ -1,0 +1,239 @@
+//! Step functions of texts.
+
+use core::fmt;
+use core::ops::ControlFlow;
+
+use burn::tensor::backend::Backend;
+use serde_json::{Map, Value};
+use stepfn_attribution::{Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score};
+use stepfn_core::{StepFunction, StepScore};
+use stepfn_models::config::DropoutRates;
+use stepfn_models::tokenizer::Token;
+
+use crate::texts::{Numbered, Task};
+use crate::writers::{Record, aligned, csv_lines, number};
+use crate::{Input, LanguageModel, Outcome, Result, RunOptions};
+
+/// Some step functions: an array, a vector or a tuple of them.
+pub trait StepFunctions<B: Backend> {
+    /// Each behind a pointer.
+    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>>;
+}
+
+impl<B: Backend, F: StepFunction<B> + 'static, const N: usize> StepFunctions<B> for [F; N] {
+    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
+        self.into_iter().map(|function| Box::new(function) as Box<dyn StepFunction<B>>).collect()
+    }
+}
+
+impl<B: Backend, F: StepFunction<B> + 'static> StepFunctions<B> for Vec<F> {
+    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
+        self.into_iter().map(|function| Box::new(function) as Box<dyn StepFunction<B>>).collect()
+    }
+}
+
+macro_rules! tuples {
+    ($(($($name:ident),+)),+) => {
+        $(
+            impl<B: Backend, $($name: StepFunction<B> + 'static),+> StepFunctions<B> for ($($name,)+) {
+                fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
+                    #[allow(non_snake_case, reason = "a value is named as its type")]
+                    let ($($name,)+) = self;
+                    vec![$(Box::new($name)),+]
+                }
+            }
+        )+
+    };
+}
+
+tuples!((F), (F, G), (F, G, H), (F, G, H, I));
+
+/// Step functions to compute, and how. For many texts: [`LanguageModel::score_all`].
+pub struct ScoreTask<B: Backend> {
+    /// The step functions.
+    pub functions: Vec<Box<dyn StepFunction<B>>>,
+    /// How they run.
+    pub options: RunOptions,
+}
+
+impl<B: Backend> ScoreTask<B> {
+    /// These step functions.
+    pub fn new(functions: impl StepFunctions<B>) -> Self {
+        Self { functions: functions.boxed(), options: RunOptions::default() }
+    }
+
+    /// The function that asks for passes with dropout though the model drops nothing: all these passes are the same, and their mean says nothing.
+    pub fn drops_nothing(&self, model: &LanguageModel<B>) -> Option<&str> {
+        let noisy = self.functions.iter().find(|function| function.needs().noisy_samples > 0)?;
+        let config = model.config();
+        let drops_nothing = match self.options.dropout {
+            Some(rate) => rate == 0.0,
+            None => {
+                config.encoder.iter().chain([&config.decoder]).all(|stack| stack.dropout == DropoutRates::default())
+            }
+        };
+        drops_nothing.then(|| noisy.name())
+    }
+
+    /// The parameters of all functions, by name.
+    fn parameters(&self) -> Map<String, Value> {
+        let own = |function: &Box<dyn StepFunction<B>>| (function.name().to_owned(), function.parameters().into());
+        self.functions.iter().map(own).collect()
+    }
+}
+
+impl<B: Backend> fmt::Debug for ScoreTask<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.functions.iter().map(|function| function.name()).collect();
+        f.debug_struct("ScoreTask").field("functions", &names).field("options", &self.options).finish()
+    }
+}
+
+impl<B: Backend> Task<B> for &ScoreTask<B> {
+    type Output = ScoredText;
+
+    fn windows(&self) -> [usize; 2] {
+        // The last has enough texts of like length for full batches.
+        [8, 512]
+    }
+
+    fn run(
+        &self,
+        model: &LanguageModel<B>,
+        window: Vec<Numbered>,
+        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Outcome<ScoredText>>> {
+        let preparer = model.preparer();
+        let prepare = |input: &Result<Input>| {
+            let input = input.as_ref().map_err(Clone::clone)?;
+            input.without_spans()?;
+            let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
+            crate::attribute::narrow(&mut prepared, input)?;
+            Ok(prepared)
+        };
+        let prepared: Vec<Result<Prepared>> = window.iter().map(|numbered| prepare(&numbered.input)).collect();
+        // A text that could not be prepared keeps its place, because dropout masks belong to a text's number.
+        let nothing = Text { source: None, target: Vec::new(), steps: 0..0, contrast: None };
+        let text = |made: &Result<Prepared>| made.as_ref().map_or_else(|_| nothing.clone(), |made| made.text.clone());
+        let texts: Vec<Text> = prepared.iter().map(text).collect();
+        let options = ScoringOptions {
+            seed: self.options.seed,
+            rates: self.options.rates(),
+            first_number: window.first().map_or(0, |numbered| numbered.number as u32),
+            memory: model.memory(&self.options),
+            batch_tokens: self.options.batch_tokens,
+            progress: Some(progress),
+        };
+        let scores = score(model.model(), &texts, &self.functions, &options)?;
+        let about = Provenance {
+            parameters: self.parameters(),
+            model: model.name().to_owned(),
+            family: model.family().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: model.backend(),
+            seed: self.options.seed,
+            ..Provenance::default()
+        };
+        let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
+            let Numbered { number, id, .. } = numbered;
+            let result = prepared.and_then(|Prepared { source, target, .. }| {
+                Ok(ScoredText { source, target, scores: scores?, about: about.clone() })
+            });
+            Outcome { id, number, result }
+        });
+        Ok(outcomes.collect())
+    }
+}
+
+/// A text and the scores of its tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredText {
+    /// What the encoder read; empty for a causal model.
+    pub source: Vec<Token>,
+    /// What the decoder read and predicted.
+    pub target: Vec<Token>,
+    /// The scores, from the first scored token of the target on, and of all scored tokens together.
+    pub scores: TextScores,
+    /// How they were made.
+    pub about: Provenance,
+}
+
+impl ScoredText {
+    /// The scored tokens.
+    pub fn tokens(&self) -> &[Token] {
+        let scored = self.scores.scores.first().map_or(0, |(_, values)| values.len());
+        &self.target[self.scores.first..self.scores.first + scored]
+    }
+
+    /// A number for each scored token, by the name of the step function. NaN where it has no value.
+    pub fn values(&self, function: &str) -> Option<&[f32]> {
+        self.scores.scores.iter().find(|(name, _)| name == function).map(|(_, values)| values.as_slice())
+    }
+
+    /// A cell per score at a position, in the order of the functions.
+    fn cells(&self, position: usize, cell: impl Fn(f32) -> String) -> Vec<String> {
+        let step = position.checked_sub(self.scores.first);
+        let value = |values: &Vec<f32>| step.and_then(|step| values.get(step)).copied();
+        self.scores.scores.iter().map(|(_, values)| value(values).map_or_else(String::new, &cell)).collect()
+    }
+
+    fn names(&self) -> impl Iterator<Item = String> {
+        self.scores.scores.iter().map(|(name, _)| name.clone())
+    }
+}
+
+impl Record for ScoredText {
+    fn json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(&ScoredTokens { tokens: &self.target, scores: &self.scores })
+    }
+
+    fn table(&self) -> String {
+        let header: Vec<String> = ["#", "token"].map(str::to_owned).into_iter().chain(self.names()).collect();
+        let row = |position: usize| {
+            let token = visible(&self.target[position].surface);
+            let scores = self.cells(position, |value| number(f64::from(value)));
+            [position.to_string(), token].into_iter().chain(scores).collect()
+        };
+        let rows: Vec<Vec<String>> = (self.scores.first..self.target.len()).map(row).collect();
+        let sequence = self.scores.sequence;
+        let [logprob, perplexity, entropy] = [sequence.logprob, sequence.perplexity, sequence.mean_entropy].map(number);
+        format!("{}logprob {logprob}, perplexity {perplexity}, mean entropy {entropy}\n", aligned(&header, &rows))
+    }
+
+    fn csv(&self, text: usize, with_header: bool) -> String {
+        let fixed = ["text", "position", "token", "id", "start", "end"].map(str::to_owned);
+        let header: Vec<String> = fixed.into_iter().chain(self.names()).collect();
+        let row = |position: usize| {
+            let token = &self.target[position];
+            let fixed = [
+                text.to_string(),
+                position.to_string(),
+                token.surface.clone(),
+                token.id.to_string(),
+                token.span.start.to_string(),
+                token.span.end.to_string(),
+            ];
+            let scores = self.cells(position, |value| if value.is_nan() { String::new() } else { value.to_string() });
+            fixed.into_iter().chain(scores).collect()
+        };
+        let rows = (self.scores.first..self.target.len()).map(row);
+        csv_lines(with_header.then_some(header).into_iter().chain(rows))
+    }
+}
+
+/// The scores as a table.
+impl fmt::Display for ScoredText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.table().trim_end())
+    }
+}
+
+/// A token on a terminal: spaces can be seen, and nothing moves the cursor.
+fn visible(token: &str) -> String {
+    let shown = |c: char| match c {
+        ' ' => "·".to_owned(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    token.chars().map(shown).collect()
+}

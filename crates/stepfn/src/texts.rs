@@ -1,0 +1,177 @@
+//! Many texts: the one driver that scores, attributes and writes them, text by text or in windows that fill batches.
+
+use core::ops::ControlFlow;
+use std::collections::VecDeque;
+
+use burn::tensor::backend::Backend;
+use serde_json::Value;
+use stepfn_attribution::Progress;
+use stepfn_models::config::DropoutRates;
+
+use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result};
+
+/// How work runs, whatever it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RunOptions {
+    /// Seed of everything random: dropout, samples of a method.
+    pub seed: u64,
+    /// Dropout rate of the noisy passes, instead of the model's own rates.
+    pub dropout: Option<f64>,
+    /// Bytes for what is computed, in addition to the model. By default a quarter of the device's memory, and no more than 4 GiB.
+    pub memory: Option<usize>,
+    /// The greatest number of tokens, padding included, that run at once.
+    pub batch_tokens: usize,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { seed: 0, dropout: None, memory: None, batch_tokens: 4096 }
+    }
+}
+
+impl RunOptions {
+    /// The rate at every site.
+    pub(crate) fn rates(&self) -> Option<DropoutRates> {
+        let everywhere =
+            |rate| DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate };
+        self.dropout.map(everywhere)
+    }
+}
+
+/// The result of one of many texts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome<T> {
+    /// The text's id: yours, or its number.
+    pub id: Value,
+    /// The text's number, from 0.
+    pub number: usize,
+    /// What came of it.
+    pub result: Result<T>,
+}
+
+/// A text with its number and its id.
+pub(crate) struct Numbered {
+    pub(crate) number: usize,
+    pub(crate) id: Value,
+    /// Where it comes from.
+    place: Option<String>,
+    pub(crate) input: Result<Input>,
+}
+
+/// What is done with each of many texts.
+pub(crate) trait Task<B: Backend> {
+    /// What comes of a text.
+    type Output;
+
+    /// How many texts are taken together at first, and at most. Windows double, so that the first results come soon and the rest come fast.
+    fn windows(&self) -> [usize; 2] {
+        [1, 1]
+    }
+
+    /// A result for each text, in their order.
+    fn run(
+        &self,
+        model: &LanguageModel<B>,
+        window: Vec<Numbered>,
+        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+    ) -> Result<Vec<Outcome<Self::Output>>>;
+}
+
+type OnProgress<'m> = Box<dyn Fn(Progress) -> ControlFlow<()> + 'm>;
+
+/// Results of many texts, in the order of the texts, as they are ready. Texts are read when results are asked for.
+///
+/// A text that fails has an error as its result, and the others go on. To stop early, drop the iterator, or let the
+/// [progress](Self::on_progress) function return [`ControlFlow::Break`].
+pub struct Outcomes<'m, B: Backend, I: Iterator, T> {
+    model: &'m LanguageModel<B>,
+    task: Box<dyn Task<B, Output = T> + 'm>,
+    inputs: I,
+    window: usize,
+    started: usize,
+    ready: VecDeque<Outcome<T>>,
+    on_progress: Option<OnProgress<'m>>,
+    ended: bool,
+}
+
+impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
+    pub(crate) fn new(
+        model: &'m LanguageModel<B>,
+        task: impl Task<B, Output = T> + 'm,
+        inputs: impl IntoIterator<IntoIter = I>,
+    ) -> Self {
+        let [window, _] = task.windows();
+        let task = Box::new(task);
+        let inputs = inputs.into_iter();
+        Self { model, task, inputs, window, started: 0, ready: VecDeque::new(), on_progress: None, ended: false }
+    }
+
+    /// Calls a function as work proceeds. [`Progress::texts`] is the number of texts that were read so far; if the function returns
+    /// [`ControlFlow::Break`], the text at hand gets an error of the kind [`ErrorKind::Cancelled`], and the results end.
+    #[must_use]
+    pub fn on_progress(self, on_progress: impl Fn(Progress) -> ControlFlow<()> + 'm) -> Self {
+        Self { on_progress: Some(Box::new(on_progress)), ..self }
+    }
+}
+
+impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I, T> {
+    type Item = Outcome<T>;
+
+    fn next(&mut self) -> Option<Outcome<T>> {
+        if self.ready.is_empty() && !self.ended {
+            let first = self.started;
+            let numbered = |(number, input): (usize, I::Item)| {
+                let input = input.into_input();
+                let (id, place) = match &input {
+                    Ok(input) => (input.id.clone(), input.place.clone()),
+                    Err(_) => (Value::Null, None),
+                };
+                Numbered { number, id: if id.is_null() { number.into() } else { id }, place, input }
+            };
+            let window: Vec<Numbered> = (first..).zip(self.inputs.by_ref().take(self.window)).map(numbered).collect();
+            self.started += window.len();
+            self.window = (self.window * 2).min(self.task.windows()[1]);
+            let Some(last) = window.last() else {
+                self.ended = true;
+                return None;
+            };
+            let (number, id) = (last.number, last.id.clone());
+            let places: Vec<Option<String>> = window.iter().map(|numbered| numbered.place.clone()).collect();
+            let all = self.started;
+            let progress = |progress: Progress| match &self.on_progress {
+                Some(on_progress) => {
+                    on_progress(Progress { texts_done: first + progress.texts_done, texts: all, ..progress })
+                }
+                None => ControlFlow::Continue(()),
+            };
+            match self.task.run(self.model, window, &progress) {
+                Ok(outcomes) => {
+                    self.ready.extend(outcomes.into_iter().zip(places).map(|(outcome, place)| match place {
+                        Some(place) => Outcome { result: outcome.result.map_err(|error| error.at(place)), ..outcome },
+                        None => outcome,
+                    }))
+                }
+                Err(error) => {
+                    self.ready.push_back(Outcome { id, number, result: Err(error) });
+                    self.ended = true;
+                }
+            }
+            let cancelled =
+                |outcome: &Outcome<T>| outcome.result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled);
+            self.ended |= self.ready.iter().any(cancelled);
+        }
+        self.ready.pop_front()
+    }
+}
+
+impl<B: Backend, I: Iterator, T> core::fmt::Debug for Outcomes<'_, B, I, T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Outcomes").field("started", &self.started).field("ready", &self.ready.len()).finish()
+    }
+}
+
+/// Runs a task on one text.
+pub(crate) fn one<B: Backend, T>(model: &LanguageModel<B>, task: impl Task<B, Output = T>, input: Input) -> Result<T> {
+    let ended = || Error::new(ErrorKind::Text, "there is no result", "report this as a bug");
+    Outcomes::new(model, task, [input]).next().ok_or_else(ended)?.result
+}

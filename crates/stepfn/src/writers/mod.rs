@@ -1,0 +1,289 @@
+//! Forms of results, found by name.
+//!
+//! A [`Writer`] turns the results of texts into the text of a file, one by one where the form allows it, or all at the end. [`answers`] and
+//! [`records`] find a writer by name.
+
+mod tables;
+
+use serde_json::json;
+use stepfn_attribution::{Attribution, formats};
+use stepfn_core::catalog::nearest;
+use stepfn_report::{html, svg};
+
+use crate::{Answer, Error, ErrorKind, Outcome, Result};
+
+pub use stepfn_report::terminal::{Colors, TerminalOptions};
+pub use tables::{aligned, csv_lines, number};
+
+/// A result that can be written text by text.
+pub trait Record {
+    /// As a JSON object on one line.
+    ///
+    /// # Errors
+    /// If it can't be written as JSON.
+    fn json(&self) -> serde_json::Result<String>;
+    /// For people; ends with a line break.
+    fn table(&self) -> String;
+    /// As lines of comma-separated values, of the text with this number, with their names above if there is to be a header.
+    fn csv(&self, text: usize, with_header: bool) -> String;
+}
+
+/// Writes results in one form. What it returns is appended to the file, in order.
+pub trait Writer<T> {
+    /// What to append for the result of a text.
+    ///
+    /// # Errors
+    /// If the result can't be written in this form.
+    fn write(&mut self, outcome: &Outcome<T>) -> Result<String>;
+
+    /// What to append after the last result.
+    ///
+    /// # Errors
+    /// If the results can't be written in this form.
+    fn finish(&mut self) -> Result<String> {
+        Ok(String::new())
+    }
+
+    /// Whether each text needs a file of its own.
+    fn is_one_file_each(&self) -> bool {
+        false
+    }
+}
+
+/// What writers need to know.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WriterOptions {
+    /// Whether there will be one result only: JSON is then an object, and otherwise a list.
+    pub single: bool,
+    /// How heat maps are drawn on a terminal.
+    pub terminal: TerminalOptions,
+}
+
+/// Names and summaries of the forms of every kind of result.
+pub const RECORDS: [(&str, &str); 4] = [
+    ("table", "for people"),
+    ("json", "an object, or a list of them for several texts"),
+    ("jsonl", "an object per line"),
+    ("csv", "comma-separated values"),
+];
+
+/// Names and summaries of the forms of attributions.
+pub const ANSWERS: [(&str, &str); 7] = [
+    ("table", "a heat map, in colours on a terminal"),
+    ("json", "an object, or a list of them for several texts"),
+    ("jsonl", "an object per line"),
+    ("csv", "a line per score"),
+    ("inseq", "the JSON that Python's inseq reads"),
+    ("html", "a page for a browser"),
+    ("svg", "a drawing of the heat map, a file for each text"),
+];
+
+/// The writer of that name, for results of any kind.
+///
+/// # Errors
+/// [`ErrorKind::Format`] if there is none.
+pub fn records<T: Record + 'static>(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<T>>> {
+    Ok(match name {
+        "table" => Box::new(Table { render: T::table, written: 0 }),
+        "json" => Box::new(Json { list: !options.single, written: 0 }),
+        "jsonl" => Box::new(JsonLines),
+        "csv" => Box::new(Csv { written: 0 }),
+        _ => return Err(unknown(name, &RECORDS)),
+    })
+}
+
+/// The writer of that name, for attributions.
+///
+/// # Errors
+/// [`ErrorKind::Format`] if there is none.
+pub fn answers(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<Answer>>> {
+    Ok(match name {
+        "table" => {
+            let options = options.terminal.clone();
+            Box::new(Table { render: move |answer: &Answer| answer.terminal(&options), written: 0 })
+        }
+        "inseq" => {
+            Box::new(Together { kept: Vec::new(), render: |answers| Ok(formats::inseq::write(answers)? + "\n") })
+        }
+        "html" => Box::new(Together {
+            kept: Vec::new(),
+            render: |answers| Ok(html::render(answers, &html::HtmlOptions::default())),
+        }),
+        "svg" => Box::new(Svg),
+        _ if RECORDS.iter().any(|(known, _)| *known == name) => records(name, options)?,
+        _ => return Err(unknown(name, &ANSWERS)),
+    })
+}
+
+fn unknown(name: &str, known: &[(&str, &str)]) -> Error {
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    let meant = nearest(name, names.iter().copied());
+    let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
+    let what = format!("there is no format `{name}`{meant}");
+    Error::new(ErrorKind::Format, what, format!("choose one of {}", names.join(", ")))
+}
+
+/// For people: results with an empty line between them.
+struct Table<F> {
+    render: F,
+    written: usize,
+}
+
+impl<T, F: Fn(&T) -> String> Writer<T> for Table<F> {
+    fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
+        let Ok(result) = &outcome.result else { return Ok(String::new()) };
+        let text = (self.render)(result);
+        let gap = if self.written > 0 && text.lines().count() > 1 { "\n" } else { "" };
+        self.written += 1;
+        Ok(format!("{gap}{text}"))
+    }
+}
+
+/// A result as an object, or why there is none.
+fn object<T: Record>(outcome: &Outcome<T>) -> Result<String> {
+    match &outcome.result {
+        Ok(result) => result.json().map_err(|error| {
+            Error::new(ErrorKind::File, format!("this result can't be written as JSON: {error}"), "use the format csv")
+        }),
+        Err(error) => Ok(json!({ "error": error.what() }).to_string()),
+    }
+}
+
+/// One object, or a list.
+struct Json {
+    list: bool,
+    written: usize,
+}
+
+impl<T: Record> Writer<T> for Json {
+    fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
+        let object = object(outcome)?;
+        let before = if self.written == 0 { "[\n" } else { ",\n" };
+        self.written += 1;
+        Ok(if self.list { format!("{before}{object}") } else { format!("{object}\n") })
+    }
+
+    fn finish(&mut self) -> Result<String> {
+        let end = match (self.list, self.written) {
+            (false, _) => "",
+            (true, 0) => "[]\n",
+            (true, _) => "\n]\n",
+        };
+        Ok(end.to_owned())
+    }
+}
+
+/// An object per line.
+struct JsonLines;
+
+impl<T: Record> Writer<T> for JsonLines {
+    fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
+        Ok(object(outcome)? + "\n")
+    }
+}
+
+/// Comma-separated values under one header. A text without a result has no lines.
+struct Csv {
+    written: usize,
+}
+
+impl<T: Record> Writer<T> for Csv {
+    fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
+        let Ok(result) = &outcome.result else { return Ok(String::new()) };
+        self.written += 1;
+        Ok(result.csv(outcome.number, self.written == 1))
+    }
+}
+
+/// A form that needs all attributions at once.
+struct Together {
+    kept: Vec<Attribution>,
+    render: fn(&[Attribution]) -> Result<String>,
+}
+
+impl Writer<Answer> for Together {
+    fn write(&mut self, outcome: &Outcome<Answer>) -> Result<String> {
+        self.kept.extend(outcome.result.as_ref().ok().map(|answer| answer.0.clone()));
+        Ok(String::new())
+    }
+
+    fn finish(&mut self) -> Result<String> {
+        if self.kept.is_empty() { Ok(String::new()) } else { (self.render)(&self.kept) }
+    }
+}
+
+/// A drawing per file.
+struct Svg;
+
+impl Writer<Answer> for Svg {
+    fn write(&mut self, outcome: &Outcome<Answer>) -> Result<String> {
+        let drawing = |answer: &Answer| svg::render(&answer.0, &svg::SvgOptions::default());
+        Ok(outcome.result.as_ref().map_or_else(|_| String::new(), drawing))
+    }
+
+    fn is_one_file_each(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    struct Word(&'static str);
+
+    impl Record for Word {
+        fn json(&self) -> serde_json::Result<String> {
+            serde_json::to_string(self.0)
+        }
+
+        fn table(&self) -> String {
+            format!("{}\n{}\n", self.0, "-".repeat(self.0.len()))
+        }
+
+        fn csv(&self, text: usize, with_header: bool) -> String {
+            csv_lines(
+                with_header
+                    .then(|| vec!["text".to_owned(), "word".to_owned()])
+                    .into_iter()
+                    .chain([vec![text.to_string(), self.0.to_owned()]]),
+            )
+        }
+    }
+
+    /// Two words with a failure between them, or none at all.
+    fn written(format: &str, single: bool, outcomes: &[Outcome<Word>]) -> String {
+        let options = WriterOptions { single, ..WriterOptions::default() };
+        let mut writer = records::<Word>(format, &options).unwrap();
+        let mut text: String = outcomes.iter().map(|outcome| writer.write(outcome).unwrap()).collect();
+        text += &writer.finish().unwrap();
+        text
+    }
+
+    fn outcomes() -> [Outcome<Word>; 3] {
+        let of = |number: usize, result| Outcome { id: number.into(), number, result };
+        let failure = Error::new(ErrorKind::Text, "the text is empty", "write something");
+        [of(0, Ok(Word("a, b"))), of(1, Err(failure)), of(2, Ok(Word("c")))]
+    }
+
+    #[test]
+    fn each_form_has_a_place_for_every_result() {
+        let three = outcomes();
+        assert_eq!(written("table", false, &three), "a, b\n----\n\nc\n-\n");
+        assert_eq!(written("json", false, &three), "[\n\"a, b\",\n{\"error\":\"the text is empty\"},\n\"c\"\n]\n");
+        assert_eq!(written("jsonl", false, &three), "\"a, b\"\n{\"error\":\"the text is empty\"}\n\"c\"\n");
+        assert_eq!(written("csv", false, &three), "text,word\n0,\"a, b\"\n2,c\n");
+        assert_eq!(written("json", true, &three[..1]), "\"a, b\"\n");
+        assert_eq!(written("json", false, &[]), "[]\n");
+    }
+
+    #[test]
+    fn every_form_is_found_by_its_name_and_others_are_answered_with_the_nearest() {
+        let options = WriterOptions::default();
+        assert!(RECORDS.iter().all(|(name, _)| records::<Word>(name, &options).is_ok()));
+        assert!(ANSWERS.iter().all(|(name, _)| answers(name, &options).is_ok()));
+        let error = answers("jsonn", &options).err().unwrap();
+        assert_eq!(error.what(), "there is no format `jsonn` (did you mean `json`?)");
+    }
+}

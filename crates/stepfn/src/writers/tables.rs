@@ -1,0 +1,54 @@
+//! Tables for people, and comma-separated values.
+
+/// Lines of comma-separated values (RFC 4180).
+pub fn csv_lines(rows: impl Iterator<Item = Vec<String>>) -> String {
+    rows.map(|row| csv_line(&row)).collect()
+}
+
+fn csv_line(row: &[String]) -> String {
+    let cell = |text: &String| match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.clone(),
+    };
+    row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+}
+
+/// Rows under a header, in aligned columns: numbers to the right, words to the left.
+pub fn aligned(header: &[String], rows: &[Vec<String>]) -> String {
+    let width = |text: &str| text.chars().count();
+    let columns = header.len();
+    let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(String::as_str);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| cells(column).chain([header[column].as_str()]).map(width).max().unwrap_or(0))
+        .collect();
+    let numeric: Vec<bool> =
+        (0..columns).map(|column| cells(column).all(|cell| cell == NOTHING || cell.parse::<f64>().is_ok())).collect();
+    let line = |row: &[String]| {
+        let cell = |(column, text): (usize, &String)| {
+            let space = " ".repeat(widths[column].saturating_sub(width(text)));
+            if numeric[column] { format!("{space}{text}") } else { format!("{text}{space}") }
+        };
+        row.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    let mut table = line(header);
+    rows.iter().for_each(|row| table.push_str(&line(row)));
+    table
+}
+
+/// What a cell without a number shows.
+const NOTHING: &str = "-";
+
+/// A number with four significant digits.
+pub fn number(value: f64) -> String {
+    let size = value.abs();
+    if value.is_nan() {
+        NOTHING.to_owned()
+    } else if size == 0.0 || (1000.0..1e7).contains(&size) {
+        format!("{value:.0}")
+    } else if (1e-3..1000.0).contains(&size) {
+        let digits = 3 - size.log10().floor() as i32;
+        format!("{value:.*}", usize::try_from(digits).unwrap_or(0))
+    } else {
+        format!("{value:.3e}")
+    }
+}
