@@ -231,30 +231,30 @@ fn quirks_of_inseq_are_kept_behind_switches() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_an_error_that_says_so() {
+fn mismatched_inputs_are_errors_that_name_the_mismatch() {
     let device = Device::<Flex>::default();
     let logits = |rows: usize, vocab: usize| matrix::<Flex>(&vec![0.0; rows * vocab], rows, DType::F32, &device);
     let message = |result: Result<StepBatch<Flex>, StepError>| result.unwrap_err().to_string();
 
     assert_eq!(message(StepBatch::new(logits(2, 3), &[0])), "target ids: expected 2, found 1");
     let error = message(StepBatch::new(logits(2, 3), &[0, 3]));
-    assert!(error.starts_with("target id 3 of row 1 is outside the vocabulary of 3 tokens"), "{error}");
+    assert!(error.starts_with("target id 3 in row 1 is outside the vocabulary of 3 tokens"), "{error}");
     let error = message(StepBatch::new(logits(2, 1), &[0, 0]));
     assert!(error.contains("[2, 1]") && error.contains("two tokens"), "{error}");
 
     let steps = || StepBatch::new(logits(2, 3), &[0, 2]).unwrap();
     let contrast = |rows, vocab, steps| Contrast::new(logits(rows, vocab), &vec![0; rows], &Alignment::OneToOne, steps);
     let error = message(steps().with_contrast(contrast(2, 4, 2).unwrap()));
-    assert_eq!(error, "tokens in the contrast's vocabulary: expected 3, found 4");
+    assert_eq!(error, "vocabulary size of the contrast: expected 3, found 4");
     let error = message(steps().with_contrast(contrast(2, 3, 1).unwrap()));
-    assert_eq!(error, "steps that the contrast is aligned with: expected 2, found 1");
+    assert_eq!(error, "steps in the contrast's alignment: expected 2, found 1");
     let same_context = Contrast::same_context(&[1, 9], &Alignment::OneToOne, 2, &device).unwrap();
     let error = message(steps().with_contrast(same_context));
-    assert!(error.starts_with("target id 9 of row 1"), "{error}");
+    assert!(error.starts_with("target id 9 in row 1"), "{error}");
     let error = message(steps().with_noisy(logits(6, 4).reshape([3, 2, 4])));
-    assert_eq!(error, "tokens in the noisy predictions' vocabulary: expected 3, found 4");
+    assert_eq!(error, "vocabulary size of the noisy logits: expected 3, found 4");
     let error = message(steps().with_noisy(logits(6, 3).reshape([2, 3, 3])));
-    assert_eq!(error, "rows of the noisy logits: expected 2, found 3");
+    assert_eq!(error, "rows of noisy logits: expected 2, found 3");
 
     let score = |name: &str, steps: &StepBatch<Flex>| {
         let function = stepfn_core::Registry::default().make(name, &Default::default()).unwrap();
