@@ -17,7 +17,9 @@ pub enum BenchError {
     #[error("expected a report of `stepfn bench`: {0}")]
     NoReport(String),
     /// A report in another version of the format.
-    #[error("expected a report in format version {expected}, found version {found}, which another version of stepfn wrote")]
+    #[error(
+        "expected a report in format version {expected}, found version {found}, which another version of stepfn wrote"
+    )]
     Version {
         /// The version that this build reads.
         expected: u32,

@@ -179,7 +179,10 @@ impl<'m, B: Backend> Workload<'m, B> {
     /// If there is no text, or a text has no given or no predicted token.
     pub fn new(model: &'m Model<B>, question: Question, limits: Limits) -> Self {
         let Question { prompt, target, batch } = question;
-        assert!(prompt > 0 && target > 0 && batch > 0, "expected texts with given and predicted tokens, found {question:?}");
+        assert!(
+            prompt > 0 && target > 0 && batch > 0,
+            "expected texts with given and predicted tokens, found {question:?}"
+        );
         Self { model, texts: question.texts(model.config()), limits }
     }
 
