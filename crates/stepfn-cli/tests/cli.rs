@@ -447,7 +447,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     let folder = Scratch::new();
     score(folder.path()).fails(1, "config.json", "a model is a folder with");
     let file = folder.write("gpt2", "");
-    score(&file).fails(1, "not a whole GGUF file", "a GGUF file");
+    score(&file).fails(1, "incomplete GGUF file", "a GGUF file");
     score("g2q").fails(1, "did you mean `g2p`?", "a hub's org/name");
     let gpt2 = model("gpt2", &[100]);
     fs::remove_file(gpt2.0.join("tokenizer.json")).unwrap();
@@ -458,7 +458,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     let gpt2 = model("gpt2", &[100]);
     let weights = fs::read(gpt2.0.join("model.safetensors")).unwrap();
     gpt2.write("model.safetensors", &weights[..weights.len() / 2]);
-    score(gpt2.path()).fails(1, "not a whole safetensors file", "a model is a folder with");
+    score(gpt2.path()).fails(1, "incomplete safetensors file", "a model is a folder with");
     let gpt2 = model("gpt2", &[100]);
     fs::copy(fixture::goldens().join("tokenizers/byte_bpe/tokenizer.json"), gpt2.0.join("tokenizer.json")).unwrap();
     score(gpt2.path()).fails(1, "ids below 101", "tokenizer.json belongs to this model");
