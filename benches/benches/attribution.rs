@@ -57,7 +57,11 @@ fn questions() -> Vec<(String, usize, usize)> {
 }
 
 fn main() -> ExitCode {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let quick = std::env::args().any(|argument| argument == "--quick");
     let named = |name: &str| {
         let start = format!("--{name}=");

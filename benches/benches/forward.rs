@@ -75,7 +75,11 @@ fn operations(model: &Model<B>) -> f64 {
 }
 
 fn main() {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let chosen: Vec<Shape> = arguments.iter().filter_map(|argument| Shape::find(argument)).collect();

@@ -150,7 +150,11 @@ fn milliseconds<B: Backend>(run: &dyn Fn() -> Vec<Tensor<B, 2>>) -> f64 {
 }
 
 fn main() {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| name.contains(asked));
     let (left, right) = (noise::<Fused>(1024, 1024), noise::<Fused>(1024, 1024));

@@ -42,7 +42,11 @@ struct Cell {
 }
 
 fn main() -> ExitCode {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let named = |name: &str| {
         let start = format!("--{name}=");
         std::env::args().find_map(|argument| argument.strip_prefix(&start).map(str::to_owned))

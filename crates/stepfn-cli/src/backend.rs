@@ -98,10 +98,17 @@ pub(crate) fn dispatch(args: &ModelArgs, work: impl OnBackend) -> Result<(), Fai
     }
 }
 
-/// From now on, memory that was freed stays with the program, which asks for it again.
-pub(crate) fn keep_memory() {
+/// From now on, the program keeps freed memory for reuse.
+///
+/// # Safety
+/// No other thread may be running.
+#[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+pub(crate) unsafe fn keep_memory() {
     #[cfg(all(feature = "cpu", feature = "allocator"))]
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: the caller guarantees that no other thread is running.
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
 }
 
 /// Gives memory that was freed back to the operating system.

@@ -26,7 +26,11 @@ use self::failure::Failure;
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
 fn main() -> ExitCode {
-    backend::keep_memory();
+    // SAFETY: this is the first statement of `main`, so no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        backend::keep_memory();
+    }
     let done = match Cli::try_parse() {
         Ok(cli) => commands::run(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

@@ -237,10 +237,11 @@ impl<B: Backend> TensorSource<B> for Checkpoint {
 /// The file must not be changed or truncated while it is mapped. Public functions that call this repeat that in their docs.
 pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
     let file = File::open(path).map_err(|error| file_error(path, error))?;
+    // SAFETY: the map is read-only and private to this crate. Its bytes must not change while it exists, which the docs of the public
+    // functions that get here, `Checkpoint::open` and `Tokenizer::open`, ask of their callers. Every range in it is checked against its length.
     #[allow(
         unsafe_code,
-        reason = "mapping is what keeps memory at the size of the weights on the device; a file that another process \
-                  truncates while it is mapped ends this one, as with any mapped file"
+        reason = "without mapping, loading would hold every weight twice: in the file's bytes and on the device"
     )]
     let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
     Ok(Contents::Mapped(map))
