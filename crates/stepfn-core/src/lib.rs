@@ -60,7 +60,12 @@ pub use prediction::Prediction;
 pub use registry::{About, Registry};
 pub use step_function::{Named, Need, Passes, StepFunction};
 
-/// Compiles the README's example as a doc test.
+/// Compiles the example of the workspace's README as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// Compiles the example of this crate's README as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;
