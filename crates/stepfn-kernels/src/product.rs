@@ -74,11 +74,11 @@ impl<'a> MatrixMut<'a> {
 /// A matrix whose blocks several threads write at the same time.
 pub(crate) struct Blocks<'a>(MatrixMut<'a>);
 
-// SAFETY: threads can only use the pointer through `block`, whose callers guarantee that blocks in use do not overlap.
 #[allow(
     unsafe_code,
     reason = "heads of packed projections interleave, so that no safe split gives each thread its own"
 )]
+// SAFETY: threads can only use the pointer through `block`, whose callers guarantee that blocks in use do not overlap.
 unsafe impl Sync for Blocks<'_> {}
 
 impl<'a> Blocks<'a> {

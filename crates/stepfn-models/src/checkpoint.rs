@@ -237,12 +237,12 @@ impl<B: Backend> TensorSource<B> for Checkpoint {
 /// The file must not be changed or truncated while it is mapped. Public functions that call this repeat that in their docs.
 pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
     let file = File::open(path).map_err(|error| file_error(path, error))?;
-    // SAFETY: the map is read-only and private to this crate. Its bytes must not change while it exists, which the docs of the public
-    // functions that get here, `Checkpoint::open` and `Tokenizer::open`, ask of their callers. Every range in it is checked against its length.
     #[allow(
         unsafe_code,
         reason = "without mapping, loading would hold every weight twice: in the file's bytes and on the device"
     )]
+    // SAFETY: the map is read-only and private to this crate. Its bytes must not change while it exists, which the docs of the public
+    // functions that get here, `Checkpoint::open` and `Tokenizer::open`, ask of their callers. Every range in it is checked against its length.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
     Ok(Contents::Mapped(map))
 }
