@@ -200,7 +200,7 @@ impl RowKernel<2> for StatsKernel<'_> {
         if !finite {
             return [f32::NAN; 2];
         }
-        let [rest] = lanes::sums(row, |z| [beside_maximum(z - max)]);
+        let [rest] = lanes::sums(row, |z| [without_maximum(z - max)]);
         [max, (rest + other_maxima(row, max)).ln_1p() as f32]
     }
 }
@@ -218,7 +218,7 @@ impl RowKernel<4> for EntropyKernel<'_> {
         }
         let [rest, weighted] = lanes::sums(row, |z| {
             let shifted = z - max;
-            let exp = beside_maximum(shifted);
+            let exp = without_maximum(shifted);
             [exp, times(exp, shifted)]
         });
         let rest = rest + other_maxima(row, max);
@@ -231,7 +231,7 @@ impl RowKernel<4> for EntropyKernel<'_> {
 /// `exp(z − m)`, but 0 for the maximum itself, whose term is exactly 1. Adding that 1 last preserves the small terms: with E the sum over
 /// all but one maximum, `N = ln(1 + E)` keeps its digits as p → 1.
 #[inline(always)]
-fn beside_maximum(shifted: f32) -> f32 {
+fn without_maximum(shifted: f32) -> f32 {
     if shifted < 0.0 { lanes::exp(shifted) } else { 0.0 }
 }
 

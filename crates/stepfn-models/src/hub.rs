@@ -281,7 +281,7 @@ fn record(path: &Path, content: &str) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    fs::write(&beside, content)?;
-    fs::rename(beside, path)
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(temporary, path)
 }

@@ -6,7 +6,7 @@
 //! | unit | probability |
 //! | range | [−1, 1]; negative where another token was more likely |
 //! | passes | the scored one |
-//! | gradient | yes (the best other token is treated as fixed) |
+//! | gradient | yes (it flows to whichever other token is best) |
 //!
 //! **When to use it.** Finding close calls, where a small change would have flipped the output: the steps to review, annotate or explain
 //! first.

@@ -35,16 +35,16 @@ pub(super) fn backward<B: Backend>(
 
     // dV = (A ⊙ D)ᵀ G: the cotangents of a text are laid out as extra columns.
     let grad = grad.reshape([texts, per_text, queries, n_heads, head_dim]);
-    let beside = grad.clone().permute([0, 3, 2, 1, 4]); // [texts, n_heads, queries, per_text, head_dim]
-    let beside = beside.reshape([texts, n_kv_heads, group * queries, per_text * head_dim]);
+    let side_by_side = grad.clone().permute([0, 3, 2, 1, 4]); // [texts, n_heads, queries, per_text, head_dim]
+    let side_by_side = side_by_side.reshape([texts, n_kv_heads, group * queries, per_text * head_dim]);
     let kept = heads_together(dropped(probabilities.clone(), inputs));
-    let value = kept.swap_dims(2, 3).matmul(beside).reshape([texts, n_kv_heads, keys, per_text, head_dim]);
+    let value = kept.swap_dims(2, 3).matmul(side_by_side).reshape([texts, n_kv_heads, keys, per_text, head_dim]);
     let value = value.permute([0, 3, 2, 1, 4]).reshape([texts * per_text * keys, n_kv_heads * head_dim]);
 
     // dA = G Vᵀ ⊙ D, then dS: the cotangents of a text are laid out as extra rows.
-    let below = grad.permute([0, 3, 1, 2, 4]); // [texts, n_heads, per_text, queries, head_dim]
-    let below = below.reshape([texts, n_kv_heads, group * per_text * queries, head_dim]);
-    let scores = below.matmul(heads(inputs.value, texts, n_kv_heads).swap_dims(2, 3));
+    let stacked = grad.permute([0, 3, 1, 2, 4]); // [texts, n_heads, per_text, queries, head_dim]
+    let stacked = stacked.reshape([texts, n_kv_heads, group * per_text * queries, head_dim]);
+    let scores = stacked.matmul(heads(inputs.value, texts, n_kv_heads).swap_dims(2, 3));
     let scores = scores.reshape([texts, n_heads, per_text, queries, keys]);
     let scores = match inputs.dropout {
         Some(dropout) => scores * dropout.clone().unsqueeze_dim::<5>(2),
@@ -61,8 +61,8 @@ pub(super) fn backward<B: Backend>(
     };
     let scores = scores.mul_scalar(shape.scale);
 
-    let below = scores.clone().reshape([texts, n_kv_heads, group * per_text * queries, keys]);
-    let query = below.matmul(heads(inputs.key, texts, n_kv_heads)); // [texts, n_kv_heads, group · per_text · queries, head_dim]
+    let stacked = scores.clone().reshape([texts, n_kv_heads, group * per_text * queries, keys]);
+    let query = stacked.matmul(heads(inputs.key, texts, n_kv_heads)); // [texts, n_kv_heads, group · per_text · queries, head_dim]
     let query = query.reshape([texts, n_heads, per_text, queries, head_dim]).permute([0, 2, 3, 1, 4]);
 
     // dK = dSᵀ Q, summed over the heads that share keys.

@@ -47,7 +47,8 @@ pub(super) fn search(
             scores.clear();
             scores.extend_from_slice(logits);
             rules.apply(&text.sequence, &mut scores);
-            let token = if settings.do_sample { draw(&scores, settings, &mut text.random) } else { likeliest(&scores) };
+            let token =
+                if settings.do_sample { draw(&scores, settings, &mut text.random) } else { most_likely(&scores) };
             let token = token.ok_or_else(|| nothing_allowed(position, logits.len()))?;
             let (greatest, log_sum) = log_normalizer(logits);
             text.score += f64::from(logits[token as usize] - greatest - log_sum);
@@ -75,7 +76,7 @@ pub(super) fn search(
 }
 
 /// The token with the highest score, the lowest id among ties; `None` if no score is above −∞.
-fn likeliest(scores: &[f32]) -> Option<u32> {
+fn most_likely(scores: &[f32]) -> Option<u32> {
     let mut best = (None, f32::NEG_INFINITY);
     for (id, &score) in scores.iter().enumerate() {
         if score > best.1 {

@@ -100,16 +100,16 @@ impl<'a> Client<'a> {
             fs::create_dir_all(parent)?;
         }
         let etag = answer.etag.clone().filter(|etag| is_plain(etag));
-        let beside = Beside::new(&blobs);
-        let written = write(answer, &beside.0)?;
+        let temporary = Temporary::new(&blobs);
+        let written = write(answer, &temporary.0)?;
         match etag {
             Some(etag) => {
                 let blob = blobs.join(&etag);
-                fs::rename(&beside.0, blob)?;
+                fs::rename(&temporary.0, blob)?;
                 link(&etag, target)?;
             }
             // Without an etag to name the content, the file is stored directly.
-            None => fs::rename(&beside.0, target)?,
+            None => fs::rename(&temporary.0, target)?,
         }
         debug_assert!(target.metadata().is_ok_and(|found| found.len() == written));
         Ok(())
@@ -148,8 +148,8 @@ impl<'a> Client<'a> {
 
     /// Whether a URL belongs to the hub.
     fn is_hub(&self, url: &str) -> bool {
-        let place = |url: &str| url.parse::<Uri>().ok().map(|url| (url.scheme().cloned(), url.authority().cloned()));
-        place(url).is_some_and(|url| place(self.endpoint) == Some(url))
+        let origin = |url: &str| url.parse::<Uri>().ok().map(|url| (url.scheme().cloned(), url.authority().cloned()));
+        origin(url).is_some_and(|url| origin(self.endpoint) == Some(url))
     }
 
     fn refused(&self, status: u16, url: &str) -> Failure {
@@ -167,9 +167,9 @@ impl<'a> Client<'a> {
 }
 
 /// A temporary file that is deleted unless it is renamed.
-struct Beside(PathBuf);
+struct Temporary(PathBuf);
 
-impl Beside {
+impl Temporary {
     fn new(folder: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,7 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for Temporary {
     fn drop(&mut self) {
         // Already gone if it was renamed.
         let _ = fs::remove_file(&self.0);
@@ -218,8 +218,8 @@ fn target(from: &str, location: &str) -> Option<String> {
         return Some(location.to_owned());
     }
     let from: Uri = from.parse().ok()?;
-    let place = format!("{}://{}", from.scheme_str()?, from.authority()?);
-    location.starts_with('/').then(|| format!("{place}{location}"))
+    let origin = format!("{}://{}", from.scheme_str()?, from.authority()?);
+    location.starts_with('/').then(|| format!("{origin}{location}"))
 }
 
 /// Links a snapshot's file to its blob; copies it on systems without links.
