@@ -1,4 +1,5 @@
-//! Runs the fuzz targets on mutated golden files, without coverage: `cargo run -p stepfn-tests --example mutate -- SECONDS [TARGET] [SEED]`.
+//! Runs the fuzz targets on mutated golden files, without coverage:
+//! `cargo run -p stepfn-tests --example mutate -- SECONDS [TARGET] [SEED]`.
 //!
 //! Inputs that make a target panic are saved in `target/tmp`, and their names printed.
 

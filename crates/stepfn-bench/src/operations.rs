@@ -9,11 +9,9 @@
 //! | `forward` | a pass over a text, logits at every position |
 //! | `step_scores` | a pass, logits at every step |
 //! | `mc_dropout_prob_avg` | eleven passes, each with logits at every step |
-//! | `saliency`, `input_x_gradient` | one pass, plus for each step a backward pass over the tokens that it is predicted from: as much as
-//! forward for weights and logits, twice as much for attention |
+//! | `saliency`, `input_x_gradient` | one pass; per step, a backward pass over the tokens before it (attention costs twice its forward) |
 //! | `integrated_gradients` | twenty times `saliency`, plus one pass at each end |
-//! | `occlusion` | a pass with the logits of all steps; for each target token, the positions from it on and the steps that see it; for each
-//! source token, a whole pass |
+//! | `occlusion` | one pass; per target token, the positions from it on and the steps that see it; per source token, a whole pass |
 //! | `attention` | a pass without logits |
 //!
 //! Memory traffic counts what no cache holds: every weight is read once per direction (once for all texts if they share a pass, else once

@@ -1,5 +1,5 @@
-//! An allocator that keeps freed memory. A pass over a model allocates and frees large blocks over and over, and every block that went back to
-//! the operating system in between has to be mapped and cleared again, page by page.
+//! An allocator that keeps freed memory. A pass over a model allocates and frees large blocks over and over, and every block that went back
+//! to the operating system in between has to be mapped and cleared again, page by page.
 //!
 //! ```
 //! #[global_allocator]
@@ -21,8 +21,8 @@ pub use mimalloc::MiMalloc as Allocator;
 /// `benches/README.md` shows how much time this saves.
 ///
 /// # Safety
-/// No other thread may allocate or free memory with [`Allocator`] during this call. It writes a plain variable of the allocator that other threads
-/// would read at the same time, which is a data race. Call it first in `main`, before any thread is started.
+/// No other thread may allocate or free memory with [`Allocator`] during this call. It writes a plain variable of the allocator that other
+/// threads would read at the same time, which is a data race. Call it first in `main`, before any thread is started.
 #[allow(
     unsafe_code,
     reason = "the allocator's options can only be set through C functions, and the default clears pages all the time"
@@ -31,8 +31,8 @@ pub unsafe fn keep_memory() {
     /// `mi_option_purge_delay`, which the bindings don't name.
     const PURGE_DELAY: c_int = 15;
     const MILLISECONDS: c_long = 3_600_000;
-    // SAFETY: the allocator ignores option numbers that it does not have. It stores the value in a variable without synchronization, and the
-    // caller guarantees that no other thread uses the allocator at the same time.
+    // SAFETY: the allocator ignores option numbers that it does not have. It stores the value in a variable without synchronization, and
+    // the caller guarantees that no other thread uses the allocator at the same time.
     unsafe {
         mi_option_set_default(PURGE_DELAY, MILLISECONDS);
     }

@@ -1,5 +1,5 @@
-//! Matrix products on parts of tensors in host memory, through the `gemm` crate. The blocks of heads in packed projections are multiplied in
-//! place.
+//! Matrix products on parts of tensors in host memory, through the `gemm` crate. The blocks of heads in packed projections are multiplied
+//! in place.
 
 use core::marker::PhantomData;
 use core::ops::Range;
@@ -129,8 +129,8 @@ pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: 
         "the sizes of the factors and the target do not match"
     );
     let stride = |stride: usize| stride as isize;
-    // SAFETY: the constructors of all three matrices check that their elements lie within the memory that they borrow. `target` has exclusive
-    // access to its elements, and they do not overlap, because its rows are no longer than its row stride.
+    // SAFETY: the constructors of all three matrices check that their elements lie within the memory that they borrow. `target` has
+    // exclusive access to its elements, and they do not overlap, because its rows are no longer than its row stride.
     #[allow(unsafe_code, reason = "the interface of the `gemm` crate is pointers")]
     unsafe {
         gemm::gemm(

@@ -242,7 +242,8 @@ pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
         reason = "without mapping, loading would hold every weight twice: in the file's bytes and on the device"
     )]
     // SAFETY: the map is read-only and private to this crate. Its bytes must not change while it exists, which the docs of the public
-    // functions that get here, `Checkpoint::open` and `Tokenizer::open`, ask of their callers. Every range in it is checked against its length.
+    // functions that get here, `Checkpoint::open` and `Tokenizer::open`, require. Every range in it is checked against its
+    // length.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
     Ok(Contents::Mapped(map))
 }

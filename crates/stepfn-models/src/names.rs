@@ -1,6 +1,7 @@
 //! Tables that map our parameter names to the names in a family's checkpoint.
 //!
-//! Our parameters, each with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a layer:
+//! Our parameters, each with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a
+//! layer:
 //!
 //! | name | shape of the weight |
 //! |---|---|
