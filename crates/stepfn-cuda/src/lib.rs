@@ -61,9 +61,9 @@ fn info(index: usize, context: &CudaContext) -> DeviceInfo {
 
 /// Checks that the shared libraries exist, because calling into a missing one aborts the process.
 fn check_libraries() -> Result<(), DeviceError> {
+    #[allow(unsafe_code, reason = "opening a shared library runs its initializers")]
     // SAFETY: both calls only try to open a shared library, which runs its initializers. These are NVIDIA's own libraries, and the backend
     // loads them anyway; their initializers have no preconditions.
-    #[allow(unsafe_code, reason = "opening a shared library runs its initializers")]
     let (driver, compiler) =
         unsafe { (cudarc::driver::sys::is_culib_present(), cudarc::nvrtc::sys::is_culib_present()) };
     if !driver {
