@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Everything that is measured on an NVIDIA GPU: `stepfn bench` in three element types through CUDA and in one through Vulkan, the tests, and,
-# where STEPFN_PYTHON names an interpreter with inseq and PyTorch, both beside it. Some ten minutes after the build.
+# All measurements for an NVIDIA GPU: `stepfn bench` in three element types with CUDA and in one with Vulkan, the tests, and, if STEPFN_PYTHON
+# is an interpreter with inseq and PyTorch, comparisons with both. Takes about ten minutes after the build.
 #
 #   STEPFN_PYTHON=.venv/bin/python benches/gpu.sh
 #
-# What it finds lies in target/gpu. What fails does not keep the rest from running; the exit code says that something did.
+# Results are in target/gpu. A failed part does not stop the rest, but sets the exit code.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=target/gpu

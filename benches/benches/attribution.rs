@@ -1,11 +1,11 @@
-//! Step scores and attributions against inseq or captum, in turns, in one run.
+//! Step scores and attributions compared with inseq or captum; calls alternate within one run.
 //!
 //! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench attribution [-- --quick] [--peer=captum] [--only=WORK,…] [shape:prompt+target…]`
 //!
-//! Prints a Markdown table: seconds of ours and the peer's, and the median of pairwise ratios with the least and the most. Five pairs of times are
-//! taken, or as many as fit into half a minute. What the peer can't do is left out.
+//! Prints a Markdown table: our seconds, the peer's seconds, and the median of pairwise ratios with minimum and maximum. Each cell takes
+//! five pairs of times, or as many as fit into half a minute. Work that the peer doesn't support is left out.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program prints a table")]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -20,21 +20,21 @@ use stepfn_benches::{Measured as B, median, wait};
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
-/// Whom we are beside, the first unless something is asked for, and the script that runs it.
+/// The peers and their scripts; the first is the default.
 const PEERS: [(&str, &str); 2] = [("inseq", "attribution.py"), ("captum", "captum_llm.py")];
-/// Shape, tokens of the prompt or source, tokens of the target.
+/// Shape, prompt or source tokens, target tokens.
 const QUESTIONS: [(&str, usize, usize); 4] =
     [("gpt2-small", 13, 22), ("opus-mt-base", 13, 22), ("gpt2-small", 13, 128), ("gpt2-small", 13, 256)];
-/// What is measured of long texts, unless something is asked for: the rest would take the peer hours.
+/// The default work for long texts; the rest would take the peer hours.
 const OF_LONG_TEXTS: [Work; 4] = [Work::Forward, Work::StepScores, Work::Attention, Work::Saliency];
-/// Tokens of the target from which on a text is long.
+/// Number of target tokens from which on a text is long.
 const LONG: usize = 64;
-/// Pairs of times at most, and for how long they are taken; one at least.
+/// Maximum number of pairs of times, and how long to take them; always at least one.
 const RUNS: usize = 5;
 const BUDGET: Duration = Duration::from_secs(30);
-/// Seconds of the peer's first call from which on warming up does not show.
+/// If the peer's first call takes longer than this, warming up makes no difference.
 const WARM: f64 = 10.0;
-/// Between turns: a library's threads spin for some milliseconds after their work, on cores that are the other's now.
+/// Pause between turns: a library's threads keep spinning for a few milliseconds after their work, on cores that the other one needs.
 const PAUSE: Duration = Duration::from_millis(20);
 
 fn seconds(workload: &Workload<'_, B>, work: Work) -> f64 {
@@ -57,7 +57,11 @@ fn questions() -> Vec<(String, usize, usize)> {
 }
 
 fn main() -> ExitCode {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let quick = std::env::args().any(|argument| argument == "--quick");
     let named = |name: &str| {
         let start = format!("--{name}=");
@@ -66,19 +70,19 @@ fn main() -> ExitCode {
     let only = named("only");
     let asked = named("peer").unwrap_or_else(|| PEERS[0].0.to_owned());
     let Some((theirs, script)) = PEERS.into_iter().find(|(name, _)| *name == asked) else {
-        eprintln!("unknown peer {asked:?}; known: {}", PEERS.map(|(name, _)| name).join(", "));
+        eprintln!("unknown peer {asked:?}; available: {}", PEERS.map(|(name, _)| name).join(", "));
         return ExitCode::from(2);
     };
     let mut peer = Peer::start(script)
         .inspect(|peer| println!("Peer: {}\n", peer.about))
-        .inspect_err(|error| eprintln!("NO RATIOS, for there is no {theirs}: {error}"))
+        .inspect_err(|error| eprintln!("no ratios, because {theirs} is missing: {error}"))
         .ok();
     println!(
         "| shape | prompt + target | work | ours, s | {theirs}, s | times as fast (least–most) |\n|---|---|---|---|---|---|"
     );
     for (shape, prompt, target) in questions() {
         let Some(shape) = Shape::find(&shape) else {
-            eprintln!("unknown shape {shape:?}; known: {}", Shape::ALL.map(Shape::name).join(", "));
+            eprintln!("unknown shape {shape:?}; available: {}", Shape::ALL.map(Shape::name).join(", "));
             continue;
         };
         let model =

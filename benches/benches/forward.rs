@@ -1,11 +1,11 @@
-//! Whole forward passes against transformers, in turns, in one run.
+//! Whole forward passes compared with transformers; calls alternate within one run.
 //!
 //! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench forward [-- --quick] [--compile] [shape…]`
 //!
-//! Prints a Markdown table: milliseconds of ours, and how many times faster than transformers' eager attention on PyTorch; with `--compile`, than
-//! what `torch.compile` makes of that. Where the peer can't, the row says `fails`, and below the table stands why.
+//! Prints a Markdown table: our milliseconds, and how many times faster that is than transformers' eager attention on PyTorch or, with
+//! `--compile`, than its `torch.compile` version. If the peer fails, the row says `fails` and the reason is printed below the table.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program prints a table")]
 
 use std::time::{Duration, Instant};
 
@@ -23,16 +23,16 @@ use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
-/// Texts and tokens of each.
+/// Number of texts, and tokens per text.
 const SIZES: [(usize, usize); 5] = [(1, 32), (1, 128), (8, 64), (32, 32), (1, 512)];
-/// Between turns: a library's threads spin for some milliseconds after their work, on cores that are the other's now.
+/// Pause between turns: a library's threads keep spinning for a few milliseconds after their work, on cores that the other one needs.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Seconds for each cell.
+/// Seconds per cell.
 const BUDGET: f64 = 6.0;
-/// For the peak.
+/// Time budget for measuring the machine's peak.
 const PEAK: Duration = Duration::from_secs(2);
 
-/// One forward pass: logits at the last position of each text, or at all positions.
+/// One forward pass, with logits at the last position of each text or at all positions.
 fn forward(model: &Model<B>, batch: &TokenBatch, all: bool) -> Tensor<B, 2> {
     let input = |stack: &stepfn_models::transformer::Stack<B>| StackInput::embedded(batch, stack.embed(batch));
     let (source, target) = (model.encoder().map(input), input(model.decoder()));
@@ -61,7 +61,7 @@ fn seconds_of(peer: &mut Peer, all: bool) -> f64 {
     peer.time(if all { "all" } else { "last" }, 2)[1]
 }
 
-/// Operations of the products of one token, forward, without the head: twice the weights.
+/// Operations per token of a forward pass without the head: two per weight.
 fn operations(model: &Model<B>) -> f64 {
     let config = model.config();
     let of_stack = |stack: &stepfn_models::config::StackConfig, cross: usize| {
@@ -75,7 +75,11 @@ fn operations(model: &Model<B>) -> f64 {
 }
 
 fn main() {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let arguments: Vec<String> = std::env::args().collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
     let chosen: Vec<Shape> = arguments.iter().filter_map(|argument| Shape::find(argument)).collect();
@@ -84,7 +88,7 @@ fn main() {
     let theirs = if compile { "transformers, compiled" } else { "transformers" };
     let mut peer = Peer::start("forward.py")
         .inspect(|peer| println!("Peer: {}", peer.about))
-        .inspect_err(|error| eprintln!("NO RATIOS, for there is no peer: {error}"))
+        .inspect_err(|error| eprintln!("no ratios, because the peer is missing: {error}"))
         .ok();
     let peak = product::<B>(&Default::default(), DType::F32, PEAK).expect("a CPU does not fail");
     println!("Peak of a large product: {:.0} GFLOP/s\n", peak / 1e9);

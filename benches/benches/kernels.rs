@@ -1,12 +1,12 @@
-//! Every transformer kernel of `stepfn-kernels` by its fused route and by its generic one, on tensors of the same backend, at the sizes of
+//! Every transformer kernel of `stepfn-kernels`, with its fused and its generic route, on tensors of the same backend, at the sizes of
 //! GPT-2 small.
 //!
 //! `cargo bench -p stepfn-benches --bench kernels [-- PART OF A NAME …]`
 //!
-//! Prints a Markdown table: milliseconds of the fastest run, how many times the fused route is faster, and how much of its time its matrix
-//! products would take at the speed of a large one.
+//! Prints a Markdown table: milliseconds of the fastest run, the fused route's speedup, and the share of its time that its matrix products
+//! would take at the speed of a large product.
 
-#![allow(clippy::print_stdout, reason = "a table is what this program is for")]
+#![allow(clippy::print_stdout, reason = "the program prints a table")]
 
 use std::time::{Duration, Instant};
 
@@ -23,18 +23,18 @@ use stepfn_kernels::norm::{NormKind, normalize, normalize_backward};
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
 type Fused = stepfn_cpu::flex::Backend;
-/// The same memory and the same products, but not the type that fused routes look for.
+/// The same memory and products, but not the type that the fused routes match.
 type Generic = Autodiff<Fused>;
 
 const HIDDEN: usize = 768;
 const FEED_FORWARD: usize = 3072;
 const HEADS: usize = 12;
-/// Cotangents of a backward pass.
+/// Cotangents per backward pass.
 const COTANGENTS: usize = 8;
 const RUNS: usize = 50;
 const BUDGET: Duration = Duration::from_secs(1);
 
-/// What one kernel computes at one width, and the multiplications of its matrix products.
+/// One kernel at one width, with the number of multiplications in its matrix products.
 struct Case<B: Backend> {
     name: String,
     multiplications: usize,
@@ -133,7 +133,7 @@ impl<B: Backend> Heads<B> {
     }
 }
 
-/// Milliseconds of the fastest run: what else the machine does makes the others slower.
+/// Milliseconds of the fastest run; other load on the machine only slows runs down.
 fn milliseconds<B: Backend>(run: &dyn Fn() -> Vec<Tensor<B, 2>>) -> f64 {
     let mut fastest = f64::INFINITY;
     let started = Instant::now();
@@ -150,7 +150,11 @@ fn milliseconds<B: Backend>(run: &dyn Fn() -> Vec<Tensor<B, 2>>) -> f64 {
 }
 
 fn main() {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let asked: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| asked.is_empty() || asked.iter().any(|asked| name.contains(asked));
     let (left, right) = (noise::<Fused>(1024, 1024), noise::<Fused>(1024, 1024));

@@ -1,12 +1,13 @@
-//! Time and peak memory as texts grow, and as batches do, beside inseq while it lasts.
+//! Time and peak memory as texts get longer and as batches grow, compared with inseq as far as it goes.
 //!
 //! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench scaling [-- --quick] [--shape=smollm2-135m] [--seconds=60] [--svg=FILE]`
 //!
-//! A row whose time would be above `--seconds`, as the last two rows tell, is not measured. Each row of ours is a process of its own, so that its
-//! peak memory is its own; inseq has one process for the rows of a work, whose peak grows with them. Prints Markdown tables with the exponents that fit the
-//! last rows, and draws them. `--cell=SHAPE,WORK,PROMPT,TARGET,TEXTS` measures one row, and prints it as JSON.
+//! A row is skipped if, extrapolated from the last two rows, it would take longer than `--seconds`. Each of our rows runs in its own
+//! process, so that its peak memory is its own. inseq uses one process per kind of work, and its peak grows with the rows. Prints Markdown
+//! tables with exponents fitted to the last rows, and plots them. `--cell=SHAPE,WORK,PROMPT,TARGET,TEXTS` measures one row and prints it as
+//! JSON.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "tables are what this program is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program prints tables")]
 
 use std::process::{Command, ExitCode};
 use std::time::Instant;
@@ -23,25 +24,29 @@ use stepfn_benches::{Measured as B, wait};
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
-/// Tokens of the prompt, in all texts.
+/// Prompt tokens of every text.
 const PROMPT: usize = 8;
-/// What is measured.
+/// The kinds of work to measure.
 const WORK: [Work; 2] = [Work::StepScores, Work::Saliency];
-/// Rows that an exponent is fitted to: the longest, where what is small beside them no longer counts.
+/// The exponent is fitted to this many of the longest rows, where lower-order terms are negligible.
 const FITTED: usize = 3;
 
-/// What one measurement found.
+/// The result of one measurement.
 #[derive(Debug, Clone, Copy)]
 struct Cell {
-    /// Tokens or texts.
+    /// Number of tokens or texts.
     size: f64,
     seconds: f64,
-    /// Of memory, at most.
+    /// Peak memory.
     bytes: f64,
 }
 
 fn main() -> ExitCode {
-    stepfn_cpu::allocator::keep_memory();
+    // SAFETY: no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        stepfn_cpu::allocator::keep_memory();
+    }
     let named = |name: &str| {
         let start = format!("--{name}=");
         std::env::args().find_map(|argument| argument.strip_prefix(&start).map(str::to_owned))
@@ -53,7 +58,7 @@ fn main() -> ExitCode {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let shape = named("shape").unwrap_or_else(|| if quick { "tiny" } else { "smollm2-135m" }.to_owned());
     let Some(shape) = Shape::find(&shape) else {
-        eprintln!("unknown shape {shape:?}; known: {}", Shape::ALL.map(Shape::name).join(", "));
+        eprintln!("unknown shape {shape:?}; available: {}", Shape::ALL.map(Shape::name).join(", "));
         return ExitCode::from(2);
     };
     let seconds = named("seconds").unwrap_or_else(|| if quick { "1" } else { "60" }.to_owned());
@@ -79,10 +84,10 @@ fn main() -> ExitCode {
         println!("|---|---|---|---|---|---|---|");
         let (mut times, mut memory) = (Vec::new(), Vec::new());
         for work in WORK {
-            // The tiny shape is there to see whether everything runs.
+            // The tiny shape only checks that everything runs.
             let mut peer = match shape {
                 Shape::Tiny => None,
-                _ => Peer::start("attribution.py").inspect_err(|error| eprintln!("no inseq: {error}")).ok(),
+                _ => Peer::start("attribution.py").inspect_err(|error| eprintln!("inseq is missing: {error}")).ok(),
             };
             let (mut ours, mut theirs): (Vec<Cell>, Vec<Cell>) = (Vec::new(), Vec::new());
             for question in &questions {
@@ -126,7 +131,7 @@ fn main() -> ExitCode {
     }
     match std::fs::write(&path, svg(&panels)) {
         Ok(()) => {
-            println!("\nDrawn in {path}");
+            println!("\nPlot written to {path}");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -138,7 +143,7 @@ fn main() -> ExitCode {
 
 const GIB: f64 = (1u64 << 30) as f64;
 
-/// How long the next row, twice the size, may take, as the last two tell.
+/// Predicted time of the next row, which is twice as large, extrapolated from the last two.
 fn foretold(rows: &[Cell]) -> f64 {
     match rows {
         [.., before, last] => last.seconds * (last.seconds / before.seconds).max(2.0),
@@ -146,7 +151,7 @@ fn foretold(rows: &[Cell]) -> f64 {
     }
 }
 
-/// Ours, in another process.
+/// Measures our side in another process.
 fn child(shape: Shape, work: Work, question: &Question) -> Cell {
     let Question { prompt, target, batch } = question;
     let program = std::env::current_exe().expect("this program is a file");
@@ -158,7 +163,7 @@ fn child(shape: Shape, work: Work, question: &Question) -> Cell {
     Cell { size: f64::NAN, seconds: number("seconds"), bytes: number("bytes") }
 }
 
-/// What the other process does.
+/// Runs in the other process.
 fn measured(cell: &str) -> Value {
     let parts: Vec<&str> = cell.split(',').collect();
     let [shape, work, prompt, target, batch] = parts[..] else { panic!("{cell}: expected five parts") };
@@ -178,7 +183,7 @@ fn measured(cell: &str) -> Value {
     json!({ "seconds": warm(run), "bytes": peak_memory() })
 }
 
-/// Seconds of the second call, or of the first where it is so long that filling caches does not show.
+/// Seconds of the second call, or of the first if that takes so long that warming up makes no difference.
 fn warm(mut run: impl FnMut() -> f64) -> f64 {
     let first = run();
     if first < 10.0 { run() } else { first }

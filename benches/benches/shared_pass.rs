@@ -1,12 +1,12 @@
-//! What sharing one pass over the logits saves: five step functions of one [`StepBatch`] against the same five called one by one, and
-//! against one log-softmax, on burn-flex with fused kernels and on burn-ndarray with composed operations.
+//! The benefit of sharing one pass over the logits: five step functions of one [`StepBatch`], compared with the same five called separately
+//! and with one log-softmax, on burn-flex with fused kernels and on burn-ndarray with composed operations.
 //!
 //! `cargo bench -p stepfn-benches --bench shared_pass`
 
 #![allow(
     missing_docs,
     clippy::unwrap_used,
-    reason = "criterion's macros make undocumented items; a bench that can't go on fails"
+    reason = "criterion's macros create undocumented items; a benchmark that can't continue should fail"
 )]
 
 use burn::tensor::activation::log_softmax;

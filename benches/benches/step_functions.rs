@@ -1,10 +1,10 @@
-//! Every step function against PyTorch, on the same shapes, in turns, in one run.
+//! Every step function compared with PyTorch on the same shapes; calls alternate within one run.
 //!
 //! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench step_functions [-- --quick]`
 //!
-//! Prints two Markdown tables: how many times faster than PyTorch (median of pairwise ratios), and our milliseconds.
+//! Prints two Markdown tables: the speedup over PyTorch (median of pairwise ratios), and our milliseconds.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a table is what this program is for")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the program prints tables")]
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,13 @@ type B = stepfn_cpu::flex::Backend;
 
 const VOCABS: [usize; 3] = [1_000, 32_000, 128_000];
 const ROWS: [usize; 3] = [1, 64, 1024];
-/// Elements of all noisy passes together: 1 GiB.
+/// Elements of all noisy passes of a case: 1 GiB.
 const NOISY_ELEMENTS: usize = 1 << 28;
-/// Seconds that each side may take per function and shape, beyond the least number of runs.
+/// Seconds for each side per function and shape, after the minimum number of runs.
 const BUDGET: f64 = 0.3;
 const LEAST_RUNS: usize = 3;
 const MOST_RUNS: usize = 15;
-/// Between turns: a library's threads spin for some milliseconds after their work, on cores that are the other's now.
+/// Pause between turns: a library's threads keep spinning for a few milliseconds after their work, on cores that the other one needs.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The tensors of one shape.
@@ -43,7 +43,7 @@ impl Steps {
         let ids: Vec<u32> = (0..rows).map(|row| (row * 7919 % vocab) as u32).collect();
         let target_ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
         let original = logits::<B>(rows, vocab, 1, &device);
-        // The other passes differ from it by a third of its spread.
+        // Noisy and contrastive logits differ from the original ones by a third of their spread.
         let near = |n: usize, seed| {
             let noise = logits::<B>(n * rows, vocab, seed, &device).div_scalar(3).reshape([n, rows, vocab]);
             noise + original.clone().unsqueeze()
@@ -57,7 +57,7 @@ impl Steps {
         }
     }
 
-    /// Runs the function that a peer knows by the same name.
+    /// Runs the function under the name that the peer uses for it.
     fn run(&self, name: &str) -> Vec<Tensor<B, 1>> {
         let (z, y) = (|| self.logits.clone(), || self.target_ids.clone());
         let other = || self.contrast_logits.clone();
@@ -74,7 +74,7 @@ impl Steps {
             "rank" => functions::rank(z(), y()),
             "margin" => functions::margin(z(), y()),
             "typicality" => functions::typicality(z(), y()),
-            // The peer has a second way, which few people write: growing a top-k until it suffices.
+            // The peer also has a variant that few people write: growing a top-k until its mass suffices.
             "top_p_size" | "top_p_size_topk" => functions::top_p_size(z(), 0.9),
             "renyi_entropy" => functions::renyi_entropy(z(), 2.0),
             "contrast_logits" => functions::contrast_logits(other(), y()),
@@ -108,7 +108,7 @@ impl Steps {
         five.map(|name| score(name).expect("it needs nothing else")).to_vec()
     }
 
-    /// Seconds of the second of two runs: caches and threads are warm, as in a loop.
+    /// Seconds of the second of two runs, so that caches and threads are warm as in a loop.
     fn seconds(&self, name: &str) -> f64 {
         std::thread::sleep(PAUSE);
         std::hint::black_box(self.run(name));
@@ -148,7 +148,7 @@ fn main() {
     let quick = std::env::args().any(|arg| arg == "--quick");
     let mut peer = Peer::start("step_functions.py")
         .inspect(|peer| println!("PyTorch: {}", peer.about))
-        .inspect_err(|error| eprintln!("NO RATIOS, for there is no PyTorch: {error}"))
+        .inspect_err(|error| eprintln!("no ratios, because PyTorch is missing: {error}"))
         .ok();
     let shapes: Vec<(usize, usize)> = VOCABS.iter().flat_map(|&vocab| ROWS.map(|rows| (vocab, rows))).collect();
     let shapes: Vec<_> = shapes.into_iter().filter(|(vocab, rows)| !quick || vocab * rows <= 1 << 21).collect();

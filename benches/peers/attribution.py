@@ -1,14 +1,14 @@
-"""Attribution by inseq: the other side of an interleaved benchmark.
+"""Attribution with inseq, for benchmarks that alternate with stepfn.
 
-Speaks as serve.py says, with the version of inseq first, of a setup such as
+Uses the protocol of serve.py; the greeting includes the version of inseq. A setup:
 
     {"shape": "gpt2-small", "prompt": 13, "target": 22}
 
-Shapes: gpt2-small and smollm2-135m (`prompt` tokens go on by `target` tokens), opus-mt-base and t5-small
-(`prompt` source tokens, `target` predicted tokens after the start token, attributed to both), with random
-weights in float32. A setup may have `batch` such texts, which are one batch. The target is forced. A time is that of one whole `attribute()`, which is what a user calls; only
-"forward" is one call of the model with ids. The attributed function is `probability`. Packages: those of
-tests/goldens/attribution/requirements.txt.
+Shapes: gpt2-small and smollm2-135m (`prompt` tokens, continued by `target` tokens), opus-mt-base and t5-small
+(`prompt` source tokens, then `target` predicted tokens after the start token, attributed to both), with random
+weights in float32. A setup may have `batch` such texts, processed as one batch. The target is forced. Each time is
+one whole `attribute()`, as a user calls it, except that "forward" is one call of the model with ids. The attributed
+function is `probability`. Packages: tests/goldens/attribution/requirements.txt.
 """
 
 import warnings
@@ -51,7 +51,7 @@ class Attributor:
         self.inseq = inseq.load_model(model, "dummy", tokenizer=word_tokenizer(model.config), device=DEVICE)
         if self.seq2seq:
             start = torch.tensor([model.config.decoder_start_token_id])
-            # Every target token is predicted from what stands before it: the last one is no input.
+            # Every target token is predicted from the tokens before it, so the last one is not an input.
             self.ids = {"input_ids": first[None], "decoder_input_ids": torch.cat([start, then[:-1]])[None]}
         else:
             self.ids = {"input_ids": torch.cat([first, then[:-1]])[None]}
@@ -65,14 +65,14 @@ class Attributor:
         if work == "forward":
             return self.forward()
         arguments = dict(WORK[work])
-        # Without attributions there are none of the target either.
+        # Without attributions there are no target attributions either.
         if self.seq2seq and arguments["method"] != "dummy":
             arguments["attribute_target"] = True
         attribution = self.inseq.attribute(
             self.prompt, self.forced, batch_size=self.batch, show_progress=False, pretty_progress=False, **arguments
         )
         if "n_mcd_steps" in arguments:
-            # MC dropout leaves the model in training.
+            # MC dropout leaves the model in training mode.
             self.inseq.model.eval()
         return attribution
 

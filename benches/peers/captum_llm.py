@@ -1,25 +1,24 @@
-"""Attribution by captum's classes for language models: the other side of an interleaved benchmark.
+"""Attribution with captum's classes for language models, for benchmarks that alternate with stepfn.
 
-Speaks as serve.py says, with the version of captum first, of a setup such as
+Uses the protocol of serve.py; the greeting includes the version of captum. A setup:
 
     {"shape": "gpt2-small", "prompt": 13, "target": 22}
 
-Shapes: gpt2-small and smollm2-135m (`prompt` tokens go on by `target` tokens), with random weights in float32:
-these classes are of causal models, and of one text. The target is forced. A time is that of making the input
-and of one whole `attribute()`, which is what a user calls. Packages: those of
-tests/goldens/attribution/requirements.txt.
+Shapes: gpt2-small and smollm2-135m (`prompt` tokens, continued by `target` tokens), with random weights in float32.
+These classes support causal models and one text at a time. The target is forced. Each time covers building the
+input and one whole `attribute()`, as a user calls it. Packages: tests/goldens/attribution/requirements.txt.
 
-Attributed is the log-probability of each target token, the default and for gradients the only choice: a score
-for each target token and each token *of the prompt*, `[target, prompt]`. stepfn and inseq attribute to the target
-tokens so far as well. For the gradients that is no less work: captum goes forwards and backwards over all of them
-at every step, and drops theirs (of `integrated_gradients`, they stay in place on the path). "occlusion" is less:
-target tokens are not hidden.
+The log-probability of each target token is attributed; this is the default, and for gradients the only choice. The
+result has a score for each target token and each token *of the prompt*, `[target, prompt]`. stepfn and inseq also
+attribute to the target prefix. For gradients captum saves no work by this: it still runs forward and backward over
+the target prefix at every step, and drops those scores (`integrated_gradients` keeps the prefix fixed along the
+path). "occlusion" is less work, because target tokens are not hidden.
 
-By default "occlusion" decodes the target a token at a time and keeps keys and values in between. With captum
-0.9.0 under transformers 5 that gives other numbers: captum leaves it to `prepare_inputs_for_generation` to cut
-the ids down to the new one, which since then does so only when told, and so each pass appends the whole text to
-what it kept. Measured is the fastest way that gives the right ones: `forward_in_tokens=False`, one pass over the
-whole text for each hidden token. Hiding several at once (`perturbations_per_eval`) raises.
+By default "occlusion" decodes the target one token at a time and caches keys and values. With captum 0.9.0 under
+transformers 5 that gives wrong numbers: captum relies on `prepare_inputs_for_generation` to keep only the new id,
+which transformers 5 does only on request, so each pass appends the whole text to the cache. The benchmark uses the
+fastest way that gives the right numbers: `forward_in_tokens=False`, one pass over the whole text per hidden token.
+Hiding several tokens at once (`perturbations_per_eval`) raises an error.
 """
 
 import warnings

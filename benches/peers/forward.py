@@ -1,17 +1,17 @@
-"""Forward passes of transformers: the other side of an interleaved benchmark.
+"""Forward passes with transformers, for benchmarks that alternate with stepfn.
 
-Speaks as serve.py says, of a setup such as
+Uses the protocol of serve.py. A setup:
 
     {"shape": "gpt2-small", "batch": B, "length": N}
 
 Shapes: gpt2-small, smollm2-135m, opus-mt-base, t5-small, with random weights in float32. An encoder–decoder
-reads N source tokens and N target tokens. Work: "last" has logits at the last position only, "all" at every
+reads N source tokens and N target tokens. Work: "last" computes logits at the last position only, "all" at every
 position. `"attention": "sdpa"` in the setup replaces the eager attention.
 
-`"compile": true` in the setup replaces each work by what `torch.compile` makes of it, for these sizes alone:
-the function below as a whole, from ids to logits, so the parts that "last" takes of an encoder–decoder too.
-Compiling is done before the answer and takes from some seconds to minutes; on a CPU it needs a C++ compiler
-(g++, or what CXX names) and the headers of Python. TORCHINDUCTOR_FREEZING=1 lets it lay out the weights anew.
+`"compile": true` in the setup runs each work through `torch.compile`, for these sizes only: the whole function below,
+from ids to logits, including the parts of an encoder–decoder that "last" calls. Compilation happens before the reply
+and takes seconds to minutes; on a CPU it needs a C++ compiler (g++, or the one in CXX) and the headers of Python.
+TORCHINDUCTOR_FREEZING=1 allows it to change the layout of the weights.
 """
 
 import traceback
@@ -34,7 +34,7 @@ class Forward:
             self.compile()
 
     def compile(self):
-        # What was compiled of other models counts against a limit.
+        # Code compiled for other models counts towards a limit.
         torch.compiler.reset()
         try:
             for name, work in WORK.items():
@@ -43,7 +43,7 @@ class Forward:
                 for _ in range(2):
                     self.run(name)
         except Exception as error:
-            # Errors of all kinds come from within, and tell of generated code by the page.
+            # All kinds of errors can occur, and their messages contain pages of generated code.
             traceback.print_exc()
             raise ValueError(f"torch.compile: {(str(error).strip() or repr(error)).splitlines()[0]}") from error
 
@@ -54,7 +54,7 @@ class Forward:
         config = self.model.config
         if not config.is_encoder_decoder:
             return self.model(**self.inputs, use_cache=False, logits_to_keep=1).logits
-        # These have no such option: their own parts, the head on the last state alone.
+        # These models lack that option, so call their parts, and the head only on the last state.
         if config.model_type == "marian":
             states = self.model.model(**self.inputs, use_cache=False).last_hidden_state[:, -1]
             return self.model.lm_head(states) + self.model.final_logits_bias

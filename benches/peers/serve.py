@@ -1,15 +1,15 @@
-"""What peers have in common: requests in, times out.
+"""The protocol that all peers share: requests in, times out.
 
-Speaks JSON, one object per line. First it says {"torch": version, "transformers": version, "threads": n,
-"device": name}, with the versions of other packages before; then it answers
+One JSON object per line. The greeting is {"torch": version, "transformers": version, "threads": n, "device": name},
+preceded by the versions of other packages. Then requests are answered:
 
     {"setup": {"shape": "gpt2-small", ...}}  with {"ok": true}
     {"time": "saliency", "repeats": k}       with {"seconds": [k floats]}
     {"peak_memory": true}                    with {"bytes": n}, of this process since its start
 
-and anything it cannot do with {"error": "..."}. It ends with its input. Threads: STEPFN_THREADS, default 2;
-device: STEPFN_DEVICE, default cpu. There is no warm-up: the first repeats are the caller's to discard. No
-repeats at all only ask whether the work is known.
+Anything unsupported is answered with {"error": "..."}. The process ends when its input ends. Threads: STEPFN_THREADS,
+default 2; device: STEPFN_DEVICE, default cpu. There is no warm-up, so the caller should discard the first repeats.
+With 0 repeats, a request only asks whether the work is supported.
 """
 
 import importlib.metadata
@@ -41,9 +41,9 @@ def seconds(run, repeats):
 
 
 def serve(make, works, *packages):
-    """Answers until the input ends. `make(**setup)` makes ready; what it returns does each of `works` by `run(work)`."""
+    """Answers requests until the input ends. `make(**setup)` returns an object that runs each of `works` with `run(work)`."""
     torch.set_num_threads(int(os.environ.get("STEPFN_THREADS", "2")))
-    # Whatever a library prints, or a compiler that it starts, must not stand between the answers.
+    # Output of libraries, or of compilers that they start, must not mix with the replies.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -62,12 +62,12 @@ def serve(make, works, *packages):
         request = json.loads(line)
         try:
             if "setup" in request:
-                # Freed before the next is built: both may not fit.
+                # Freed before the next one is built, because both may not fit.
                 ready = None
                 ready = make(**request["setup"])
                 say({"ok": True})
             elif "peak_memory" in request:
-                # In KiB, but bytes on a Mac.
+                # In KiB; on macOS in bytes.
                 unit = 1 if sys.platform == "darwin" else 1024
                 say({"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit})
             elif (work := request.get("time")) not in works:

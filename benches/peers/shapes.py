@@ -32,7 +32,7 @@ SHAPES = {
 
 
 def build(shape, attention="eager"):
-    """In float32, dropout off."""
+    """The model in float32, without dropout."""
     if shape not in SHAPES:
         raise ValueError(f"unknown shape {shape!r}; known: {', '.join(SHAPES)}")
     config = SHAPES[shape]()
@@ -42,5 +42,5 @@ def build(shape, attention="eager"):
 
 
 def random_ids(config, *size):
-    """None of the special tokens, which have the lowest or highest ids."""
+    """Random ids, none of them special tokens, which have the lowest or highest ids."""
     return torch.randint(10, config.vocab_size - 10, size, generator=torch.Generator().manual_seed(1))

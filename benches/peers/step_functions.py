@@ -1,17 +1,17 @@
-"""The step functions as a PyTorch user would write them: the other side of an interleaved benchmark.
+"""The step functions as a PyTorch user would write them, for benchmarks that alternate with stepfn.
 
-Speaks JSON, one object per line. First it says {"torch": version, "threads": n}; then it answers
+One JSON object per line. The greeting is {"torch": version, "threads": n}. Then requests are answered:
 
     {"setup": {"rows": R, "vocab": V, "n_noisy": N}}  with {"ok": true}
     {"time": "entropy", "repeats": k}                 with {"seconds": [k floats]}
 
-and anything it cannot do with {"error": "..."}. It ends with its input. Threads: STEPFN_THREADS, default 2.
-There is no warm-up: the first repeats of a function are the caller's to discard.
+Anything unsupported is answered with {"error": "..."}. The process ends when its input ends. Threads: STEPFN_THREADS,
+default 2. There is no warm-up, so the caller should discard the first repeats of a function.
 
-Eager PyTorch in float32 under `inference_mode`. Of the usual ways to write a function, each is one of the
-fastest on a CPU at 64 × 50257: noisy passes one at a time, which also is how they arrive from a model; a
-fused softmax rather than `logsumexp`, which is slower; in-place operations on what nobody else reads. Full
-sorts are what people write for a nucleus; `top_p_size_topk` is the faster way that few do.
+Eager PyTorch in float32 under `inference_mode`. Each function is written in one of the usual ways that are fastest on
+a CPU at 64 × 50257: noisy passes one at a time, which is also how a model produces them; a fused softmax instead of
+`logsumexp`, which is slower; in-place operations on tensors that nothing else reads. For a nucleus, people write a full
+sort; `top_p_size_topk` is a faster variant that few people write.
 """
 
 import json
@@ -44,7 +44,7 @@ class Batch:
         generator = torch.Generator().manual_seed(0)
 
         def noise(*shape):
-            # Scaled and shifted in place: a second copy of the noisy logits may not fit.
+            # Scaled and shifted in place, because a second copy of the noisy logits may not fit.
             return torch.empty(*shape).normal_(0.0, NOISE_SCALE, generator=generator)
 
         logits = torch.empty(rows, vocab).normal_(0.0, LOGIT_SCALE, generator=generator)
@@ -129,7 +129,7 @@ def top_p_size(b):
 
 
 def top_p_size_topk(b):
-    """Without a full sort: ever more of the likeliest tokens, until they suffice in every row."""
+    """Without a full sort: takes more and more of the most likely tokens until they suffice in every row."""
     probs = F.softmax(b.logits, dim=-1)
     k, vocab = 64, probs.shape[-1]
     while True:
@@ -181,7 +181,7 @@ def kl_divergence_top_p(b):
     dropped = probs < likeliest.gather(-1, size - 1)
     log_p = F.log_softmax(b.logits.masked_fill(dropped, -math.inf), dim=-1)
     log_q = F.log_softmax(b.contrast_logits.masked_fill(dropped, -math.inf), dim=-1)
-    # Where both are -inf their difference is undefined.
+    # If both are -inf, their difference is undefined.
     terms = F.kl_div(log_q, log_p, reduction="none", log_target=True)
     return terms.masked_fill_(dropped, 0.0).sum(-1)
 
@@ -190,7 +190,7 @@ def js_divergence(b):
     log_p = F.log_softmax(b.logits, dim=-1)
     log_q = F.log_softmax(b.contrast_logits, dim=-1)
     p, q = log_p.exp(), log_q.exp()
-    # Where both underflow, 0 · log 0 has to be 0.
+    # If both underflow, 0 · log 0 must be 0.
     mixture = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny)
     log_mixture = mixture.log()
     entropies = p.mul_(log_p).add_(q.mul_(log_q)).mul_(0.5)
@@ -286,7 +286,7 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         if "setup" in request:
-            # Freed before the next is allocated: both may not fit.
+            # Freed before the next one is allocated, because both may not fit.
             batch = None
             batch = Batch.random(**request["setup"])
             say({"ok": True})

@@ -1,11 +1,11 @@
-"""Token ids as texts, for libraries that take nothing else."""
+"""Token ids as text, for libraries that only accept text."""
 
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 
 def word_tokenizer(config):
-    """Token 17 is the word `<17>`, so that any ids are a text."""
+    """Token 17 is the word `<17>`, so that any ids can be written as text."""
     vocabulary = {f"<{i}>": i for i in range(config.vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<3>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

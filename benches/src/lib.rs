@@ -1,6 +1,6 @@
-//! What the benchmarks share: random logits, and a peer that times other people's code in its own process.
+//! Shared code of the benchmarks: random logits, and a peer that times other libraries in its own process.
 
-#![allow(clippy::unwrap_used, reason = "a benchmark that can't go on says so and stops")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that can't continue should fail")]
 
 pub mod peer;
 pub mod plot;
@@ -9,17 +9,17 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 pub use stepfn_bench::measure::{median, wait};
 
-/// What is measured beside other libraries: the CPU, unless a feature says otherwise.
+/// The backend that is compared with other libraries: the CPU, unless a feature selects another.
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 pub type Measured = stepfn_cpu::flex::Backend;
-/// What is measured beside other libraries.
+/// The backend that is compared with other libraries.
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
 pub type Measured = stepfn_wgpu::Backend;
-/// What is measured beside other libraries.
+/// The backend that is compared with other libraries.
 #[cfg(feature = "cuda")]
 pub type Measured = stepfn_cuda::Backend;
 
-/// Random logits, nearly normal with a standard deviation of 3, `[rows, vocab]`, the same for the same seed.
+/// Random logits `[rows, vocab]` that depend only on the seed, close to normal with a standard deviation of 3.
 pub fn logits<B: Backend>(rows: usize, vocab: usize, seed: u64, device: &B::Device) -> Tensor<B, 2> {
     // Xorshift64* (Vigna 2016): fast enough to fill a gigabyte.
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

@@ -1,26 +1,26 @@
-//! Curves on logarithmic axes, as SVG: what grows like a power is a straight line there, and its slope is the exponent.
+//! SVG plots with logarithmic axes, on which a power law is a straight line whose slope is the exponent.
 
 use core::fmt::Write;
 
-/// Points that belong together, all above 0.
+/// Points of one curve, all coordinates positive.
 #[derive(Debug, Clone)]
 pub struct Curve {
-    /// What they show.
+    /// The label in the legend.
     pub name: String,
     /// From left to right.
     pub points: Vec<(f64, f64)>,
-    /// Whether the line is dashed: the other side of a comparison.
+    /// Whether the line is dashed, for the other side of a comparison.
     pub dashed: bool,
 }
 
-/// Curves over one pair of axes.
+/// Curves that share a pair of axes.
 #[derive(Debug, Clone)]
 pub struct Panel {
-    /// What is shown, with units.
+    /// The title, with units.
     pub title: String,
-    /// What is below the axis.
+    /// The label of the x axis.
     pub across: String,
-    /// The curves; of those that are equal but for the dashes, colours are equal too.
+    /// The curves. Each pair, one solid and one dashed, has the same colour.
     pub curves: Vec<Curve>,
 }
 
@@ -28,12 +28,12 @@ const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
 /// Left, top, right, bottom.
 const MARGINS: [f64; 4] = [52.0, 34.0, 14.0, 42.0];
-/// Room for the names of curves.
+/// Space for the legend.
 const LEGEND: f64 = 140.0;
-/// Told apart by people who see fewer colours too (Okabe & Ito 2008).
+/// Distinguishable with colour blindness (Okabe & Ito 2008).
 const COLOURS: [&str; 4] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
-/// Panels, two beside each other; white behind them, for pages of any colour.
+/// Panels in two columns, on a white background so that they work on pages of any colour.
 pub fn svg(panels: &[Panel]) -> String {
     let (width, height) = (WIDTH * panels.len().min(2) as f64, HEIGHT * panels.len().div_ceil(2) as f64);
     let mut svg = format!(
@@ -79,7 +79,7 @@ fn drawn(panel: &Panel) -> String {
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-dasharray=\"{dashes}\"/>",
             line.join(" ")
         );
-        // Curves that grow leave the lower right corner free.
+        // Rising curves leave the lower right corner free.
         let (x, y) = (WIDTH - right - LEGEND, HEIGHT - bottom - 8.0 - 14.0 * (panel.curves.len() - 1 - index) as f64);
         let _ = writeln!(
             svg,
@@ -93,7 +93,7 @@ fn drawn(panel: &Panel) -> String {
     svg
 }
 
-/// Values between two powers of a base, and where they lie.
+/// A range between two powers of a base, and its position on the page.
 struct Axis {
     base: f64,
     powers: [i32; 2],
@@ -105,7 +105,7 @@ impl Axis {
         let logs: Vec<f64> = values.map(|value| value.ln() / base.ln()).collect();
         let low = logs.iter().copied().fold(f64::INFINITY, f64::min);
         let high = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        // A little is lost in the logarithm of a power.
+        // Allows for rounding errors in logarithms of exact powers.
         let powers = if logs.is_empty() { [0, 1] } else { [(low + 1e-9).floor() as i32, (high - 1e-9).ceil() as i32] };
         Self { base, powers: [powers[0], powers[1].max(powers[0] + 1)], places: [first, last] }
     }
@@ -118,14 +118,14 @@ impl Axis {
 
     fn ticks(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
         (self.powers[0]..=self.powers[1]).map(|power| {
-            // `powi` of a negative power is a little off what is written.
+            // `powi` with a negative exponent differs slightly from the written value.
             let value = if power < 0 { 1.0 / self.base.powi(-power) } else { self.base.powi(power) };
             (value, self.place(value))
         })
     }
 }
 
-/// The exponent of the power that runs through the points: least squares of logarithms.
+/// The exponent of the power law through the points, by least squares on logarithms.
 pub fn exponent(points: &[(f64, f64)]) -> f64 {
     let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
     let count = logs.len() as f64;
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn no_points_are_no_panic() {
+    fn an_empty_plot_does_not_panic() {
         let curve = Curve { name: String::new(), points: vec![], dashed: false };
         assert!(
             svg(&[Panel { title: String::new(), across: String::new(), curves: vec![curve] }]).ends_with("</svg>\n")

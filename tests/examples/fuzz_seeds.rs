@@ -1,5 +1,5 @@
-//! Writes what each fuzz target starts from, the golden files: `cargo run -p stepfn-tests --example fuzz_seeds -- FOLDER`, by default
-//! `fuzz/corpus`, where cargo-fuzz looks for them.
+//! Writes the initial corpus of each fuzz target, the golden files: `cargo run -p stepfn-tests --example fuzz_seeds -- FOLDER`. The default
+//! folder is `fuzz/corpus`, where cargo-fuzz looks.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 

@@ -1,6 +1,7 @@
-//! Runs the fuzz targets on mutated golden files, without coverage: `cargo run -p stepfn-tests --example mutate -- SECONDS [TARGET] [SEED]`.
+//! Runs the fuzz targets on mutated golden files, without coverage:
+//! `cargo run -p stepfn-tests --example mutate -- SECONDS [TARGET] [SEED]`.
 //!
-//! What makes a target panic is written to `target/tmp`, and named.
+//! Inputs that make a target panic are saved in `target/tmp`, and their names printed.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for developers")]
 
@@ -23,7 +24,7 @@ impl Random {
     }
 }
 
-/// Numbers that readers trip over.
+/// Numbers that often break parsers.
 const NUMBERS: [u64; 8] = [0, 1, 0x7F, 0xFF, 0x7FFF_FFFF, 0xFFFF_FFFF, i64::MAX as u64, u64::MAX];
 const TEXTS: [&[u8]; 12] = [
     b"null",
@@ -41,7 +42,7 @@ const TEXTS: [&[u8]; 12] = [
 ];
 
 fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
-    // Structure stands at the beginning: elements of tensors may be anything.
+    // The structure is at the start of a file; tensor data may be anything.
     let front = if random.below(4) == 0 { bytes.len() } else { bytes.len().min(6000) };
     let at = random.below(front);
     let len = random.below(16).min(bytes.len() - at);
@@ -60,7 +61,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
             bytes.splice(to..to, copy);
         }
         6 => bytes.truncate(random.below(bytes.len() + 1)),
-        // A value of a JSON object by another.
+        // Replaces a value of a JSON object by another one.
         _ => {
             let Some(start) = bytes[at..].iter().position(|&byte| byte == b':').map(|start| at + start + 1) else {
                 return;
@@ -88,7 +89,7 @@ fn main() {
             for _ in 0..=random.below(4) {
                 mutate(&mut bytes, &mut random);
             }
-            // So that what ends the process at once can be found too.
+            // Saved first, so that an input that kills the process can be found too.
             fs::write(folder.join("last"), &bytes).unwrap();
             let run = Instant::now();
             if catch_unwind(AssertUnwindSafe(|| target(&bytes))).is_err() {
@@ -103,7 +104,7 @@ fn main() {
             }
             runs += 1;
         }
-        println!("{name}: {runs} runs, the slowest took {slowest:.1?}");
+        println!("{name}: {runs} runs, slowest {slowest:.1?}");
     }
-    assert_eq!(failures, 0, "inputs that panicked are in {}", folder.display());
+    assert_eq!(failures, 0, "inputs that caused panics are in {}", folder.display());
 }

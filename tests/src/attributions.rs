@@ -1,4 +1,4 @@
-//! Golden attributions of tiny models, by inseq, captum, lxt and a slow implementation in double precision (`goldens/attribution/make.py`).
+//! Golden attributions of tiny models, from inseq, captum, lxt and a slow double-precision implementation (`goldens/attribution/make.py`).
 
 use std::fs;
 
@@ -22,7 +22,7 @@ pub const MODELS: [&str; 4] = ["gpt2", "llama", "marian", "t5"];
 pub struct Goldens {
     baseline_id: u32,
     texts: Vec<GoldenText>,
-    /// What is expected.
+    /// The expected results.
     pub results: Vec<Golden>,
 }
 
@@ -39,10 +39,10 @@ struct GoldenText {
 #[derive(Deserialize)]
 pub struct Golden {
     text: usize,
-    /// The method's name there.
+    /// The reference's name of the method.
     pub method: String,
     attributed_fn: Option<String>,
-    /// The method's parameters there.
+    /// The reference's parameters of the method.
     pub parameters: Map<String, Value>,
     /// Expected scores of source tokens.
     pub source_scores: Option<Scores>,
@@ -52,7 +52,7 @@ pub struct Golden {
 }
 
 impl Goldens {
-    /// Those of one model.
+    /// The golden attributions of one model.
     pub fn of(model: &str) -> Self {
         let path = folder().join("attribution").join(format!("{model}.json"));
         serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
@@ -68,7 +68,7 @@ impl Goldens {
     }
 }
 
-/// A model, and what runs attributions of it.
+/// A model and code to run attributions on it.
 pub struct Bench {
     model: Model<B>,
     registries: Registries<B>,
@@ -79,23 +79,23 @@ pub struct Bench {
 pub type B = stepfn_cpu::flex::Backend;
 
 impl Bench {
-    /// The model of that name.
+    /// The model with that name.
     pub fn new(name: &str) -> Self {
         let model = Model::load(folder().join("models").join(name), DType::F32, &Default::default()).unwrap();
         Self { model, registries: Registries::default(), goldens: Goldens::of(name) }
     }
 
-    /// What is expected.
+    /// The expected results.
     pub fn goldens(&self) -> &Goldens {
         &self.goldens
     }
 
-    /// Attributes a golden's text with a method of ours.
+    /// Attributes a golden's text with one of our methods.
     pub fn run(&self, golden: &Golden, method: &dyn AttributionMethod<B>) -> Attributed {
         let name = golden.attributed_fn.as_deref().unwrap_or("probability");
         let function = self.registries.attributed(name, &Map::new()).unwrap();
         let text = self.goldens.text(golden.text);
-        // The start token of an encoder–decoder is at its baseline, too, but for this method.
+        // The baseline includes the start token of an encoder–decoder, except for this method.
         let path = golden.method == "discretized_integrated_gradients" && text.source.is_some();
         let kept = if path { vec![text.target[0]] } else { Vec::new() };
         let baseline = Baseline { id: self.goldens.baseline_id, kept };
@@ -103,8 +103,8 @@ impl Bench {
         attribute(&self.model, &[text], method, &function, &[], &options).unwrap().remove(0).unwrap()
     }
 
-    /// Whether step scores are those expected of every text. Contrasts are left out: goldens compare in the same context, and step scores in the
-    /// contrast's own.
+    /// Checks the step scores of every text. Contrasts are left out: goldens compare in the same context, while step scores use the
+    /// contrast's own context.
     pub fn step_scores_agree(&self, tolerance: f32) {
         let function = self.registries.attributed("probability", &Map::new()).unwrap();
         for (index, golden) in self.goldens.texts.iter().enumerate() {
@@ -121,7 +121,7 @@ impl Bench {
     }
 }
 
-/// Scores agree: NaN where NaN is, else within `tolerance` of the greatest of the step.
+/// Checks that scores agree: NaN in the same places, otherwise within `tolerance` of the step's largest score.
 pub fn scores_agree(what: &str, ours: Option<&Scores>, expected: Option<&Scores>, tolerance: f32) {
     let Some(expected) = expected else {
         return;
@@ -142,7 +142,7 @@ fn close(what: &str, ours: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
-/// Compares a result with its golden, deltas included.
+/// Compares a result with its golden, including deltas.
 pub fn agrees(what: &str, ours: &Attributed, golden: &Golden, tolerance: f32) {
     scores_agree(&format!("{what}, source"), ours.scores.source.as_ref(), golden.source_scores.as_ref(), tolerance);
     scores_agree(&format!("{what}, target"), ours.scores.target.as_ref(), golden.target_scores.as_ref(), tolerance);

@@ -1,4 +1,4 @@
-//! Attributions of every golden model, for what must hold of all of them.
+//! Attributions of every golden model, for properties that all of them must have.
 
 use burn::tensor::{DType, Tensor, TensorData};
 use serde_json::{Map, Value, json};
@@ -14,13 +14,13 @@ use stepfn_models::source::{StoredTensor, Tensors};
 use crate::golden::folder;
 use crate::models::folders;
 
-/// The backend that axioms are held on.
+/// The backend for the axiom tests.
 pub type B = stepfn_cpu::flex::Backend;
 
-/// What is asked of every model: one step function of each kind.
+/// The step functions to test on every model: one of each kind.
 pub const FUNCTIONS: [&str; 4] = ["probability", "logit", "crossentropy", "contrast_prob_diff"];
 
-/// A model under examination.
+/// A model under test.
 pub struct Examined {
     /// The name of its folder.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Examined {
 }
 
 impl Examined {
-    /// The golden model of a name.
+    /// The golden model with that name.
     pub fn new(name: &str) -> Self {
         let model = Model::load(folder().join("models").join(name), DType::F32, &Default::default()).unwrap();
         Self { name: name.to_owned(), model, registries: Registries::default() }
@@ -41,7 +41,7 @@ impl Examined {
         folders().into_iter().map(|folder| Self::new(folder.file_name().unwrap().to_str().unwrap()))
     }
 
-    /// Texts of different lengths, with other targets to compare with in the same context.
+    /// Texts of different lengths, with contrastive targets in the same context.
     pub fn texts(&self) -> Vec<Text> {
         let start = self.model.config().special.decoder_start.unwrap_or(0);
         let text = |source: &[u32], target: &[u32], first: usize| {
@@ -70,7 +70,7 @@ impl Examined {
         self.registries.attributed(name, parameters.as_object().unwrap()).unwrap()
     }
 
-    /// The step function of that name, of its own accord.
+    /// The values of a step function, computed without attribution.
     pub fn step_scores(&self, text: &Text, name: &str) -> Vec<f32> {
         let functions = [self.registries.plain().make(name, &Map::new()).unwrap()];
         let scored =
@@ -90,7 +90,7 @@ impl Examined {
         attribute(&self.model, texts, &method, function, &[], options).unwrap()
     }
 
-    /// Attributes the first text, raw and both sides.
+    /// Attributes the first text, raw and on both sides.
     pub fn first(&self, method: (&str, Value), function: &str) -> Attributed {
         let function = self.function(function, json!({}));
         let what = format!("{}: {} {}", self.name, method.0, method.1);
@@ -99,18 +99,18 @@ impl Examined {
     }
 }
 
-/// Options under which nothing is left out or summed up.
+/// Options that keep everything and aggregate nothing.
 pub fn raw() -> AttributionOptions<'static> {
     let baseline = Baseline { id: 1, kept: Vec::new() };
     AttributionOptions { attribute_target: true, raw: true, ..AttributionOptions::new(baseline) }
 }
 
-/// Both sides' scores.
+/// The scores of both sides.
 pub fn sides(attributed: &Attributed) -> impl Iterator<Item = &Scores> {
     attributed.scores.source.iter().chain(&attributed.scores.target)
 }
 
-/// For each step, `f` of the scores of all tokens that it sees, summed.
+/// For each step, the sum of `f` over the scores of all tokens that it sees.
 pub fn sums(attributed: &Attributed, f: impl Fn(f32) -> f64) -> Vec<f64> {
     let steps = sides(attributed).next().unwrap().shape()[1];
     let mut sums = vec![0.0; steps];
@@ -122,7 +122,7 @@ pub fn sums(attributed: &Attributed, f: impl Fn(f32) -> f64) -> Vec<f64> {
     sums
 }
 
-/// The greatest difference of two attributions, in parts of the greatest score; NaN must be where NaN is.
+/// The largest difference of two attributions, relative to the largest score; NaN must be in the same places.
 pub fn difference(what: &str, a: &Attributed, b: &Attributed) -> f32 {
     let mut worst = 0.0f32;
     assert_eq!(
@@ -140,8 +140,8 @@ pub fn difference(what: &str, a: &Attributed, b: &Attributed) -> f32 {
     worst
 }
 
-/// A causal model of one layer that is linear in its embeddings: every place looks at all that it sees alike, and mixes their values; the
-/// feed-forward gives nothing; normalizations divide by the root of an ε that no variance comes near. Token 0 is embedded as zeros.
+/// A causal model with one layer that is linear in its embeddings: every position attends uniformly to all that it sees and mixes their
+/// values; the feed-forward returns 0; normalizations divide by the root of an ε far above any variance. The embedding of token 0 is zero.
 pub fn linear() -> Examined {
     const HUGE: f64 = 1e12;
     let config = json!({
@@ -158,7 +158,7 @@ pub fn linear() -> Examined {
         match name.rsplit("transformer.").next().unwrap() {
             "wte.weight" => values[..12].fill(0.0),
             "wpe.weight" => {}
-            // Queries, keys and values stand side by side.
+            // Queries, keys and values are stored side by side.
             "h.0.attn.c_attn.weight" => {
                 values.iter_mut().enumerate().filter(|(index, _)| index % 36 < 24).for_each(|(_, value)| *value = 0.0);
             }

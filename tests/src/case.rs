@@ -1,9 +1,9 @@
-//! Steps to score: logits of an original pass, of a contrastive one, and of several with dropout.
+//! Steps to score: logits of an original pass, a contrastive pass, and several passes with dropout.
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use stepfn_core::{Alignment, Contrast, StepBatch};
 
-/// Everything that a step function may ask for, in host memory and double precision.
+/// Everything that a step function may need, in host memory and double precision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// Steps.
@@ -25,8 +25,8 @@ pub struct Case {
 }
 
 impl Case {
-    /// Steps drawn from `random`, which yields uniform numbers in [−1, 1): logits in ±`scale`, the other passes near the original one,
-    /// rounded to single precision so that every backend can hold them.
+    /// Random steps. `random` yields uniform numbers in [−1, 1); logits are in ±`scale`, and the other passes are close to the original
+    /// one. All are rounded to single precision, so that every backend can represent them.
     pub fn random(rows: usize, vocab: usize, n_noisy: usize, scale: f64, mut random: impl FnMut() -> f64) -> Self {
         let mut near = |around: &[f64], spread: f64| -> Vec<f64> {
             around.iter().map(|z| f64::from((z + spread * random()) as f32)).collect()
@@ -65,7 +65,7 @@ impl Case {
         matrix::<B>(&self.noisy_logits, self.n_noisy * self.rows, dtype, device).reshape(shape)
     }
 
-    /// The case with original and contrastive pass exchanged.
+    /// The case with the original and the contrastive pass swapped.
     pub fn exchanged(&self) -> Self {
         Self {
             logits: self.contrast_logits.clone(),
@@ -105,7 +105,7 @@ impl Case {
         }
     }
 
-    /// Distance between the largest and the smallest logit of any pass: what rounding errors of logits scale with.
+    /// Distance between the largest and the smallest logit of any pass; rounding errors scale with it.
     pub fn spread(&self) -> f64 {
         let all = || self.logits.iter().chain(&self.contrast_logits).chain(&self.noisy_logits).copied();
         all().fold(f64::NEG_INFINITY, f64::max) - all().fold(f64::INFINITY, f64::min)

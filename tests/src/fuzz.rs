@@ -1,4 +1,5 @@
-//! What fuzzing runs: every reader of files, on any bytes. `fuzz/` has the targets, `examples/mutate.rs` a loop that needs no tools.
+//! The code that is fuzzed: every file reader, on arbitrary bytes. The targets are in `fuzz/`; `examples/mutate.rs` is a loop that needs no
+//! tools.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +15,7 @@ use crate::golden::folder;
 
 type Flex = stepfn_cpu::flex::Backend;
 
-/// A target: its name, what it does with bytes, and where it starts from.
+/// A fuzz target: its name, its function, and its initial corpus.
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets.
@@ -25,13 +26,13 @@ pub const TARGETS: [Target; 4] = [
     ("generation", generation, || golden_files("models", "generation_config.json")),
 ];
 
-/// Keeps libFuzzer's hook from ending the process at panics that are caught: those of the tokenizers crate, which become errors. One that isn't
-/// caught ends it all the same.
+/// Keeps libFuzzer's hook from ending the process on panics that are caught, namely those of the tokenizers crate, which become errors.
+/// Uncaught panics still end it.
 pub fn let_caught_panics_pass() {
     drop(std::panic::take_hook());
 }
 
-/// A `config.json`, a byte of 0, and a `model.safetensors`.
+/// A `config.json`, a zero byte, and a `model.safetensors`.
 pub fn checkpoint(bytes: &[u8]) {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     let Ok(config) = core::str::from_utf8(&bytes[..end]) else { return };

@@ -1,4 +1,4 @@
-//! A writer of GGUF files, as plain as can be.
+//! A minimal writer of GGUF files.
 
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -6,31 +6,31 @@ use serde_json::Value;
 /// A metadata value.
 #[derive(Debug, Clone)]
 pub enum Metadata {
-    /// A 32-bit number.
+    /// A 32-bit integer.
     Number(u32),
-    /// A number with a fraction.
+    /// A float.
     Float(f32),
-    /// Yes or no.
+    /// A boolean.
     Bool(bool),
-    /// A text.
+    /// A string.
     Text(String),
-    /// A list of texts.
+    /// A list of strings.
     Texts(Vec<String>),
-    /// A list of numbers.
+    /// A list of integers.
     Numbers(Vec<i32>),
-    /// A list of numbers with fractions.
+    /// A list of floats.
     Floats(Vec<f32>),
 }
 
-/// A tensor: name, sizes (rows first), number of its type, bytes.
+/// A tensor: name, shape (rows first), type number, bytes.
 pub type StoredTensor = (String, Vec<usize>, u32, Vec<u8>);
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Clone, Default)]
 pub struct GgufFile {
-    /// By key.
+    /// Metadata by key.
     pub metadata: Vec<(String, Metadata)>,
-    /// In order.
+    /// Tensors in order.
     pub tensors: Vec<StoredTensor>,
 }
 
@@ -41,7 +41,7 @@ impl GgufFile {
         self.metadata.push((key.to_owned(), value));
     }
 
-    /// The file.
+    /// The encoded file.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = b"GGUF".to_vec();
         bytes.extend(3_u32.to_le_bytes());
@@ -67,8 +67,8 @@ impl GgufFile {
         bytes
     }
 
-    /// A Llama checkpoint's `config.json` and `model.safetensors` (f32), written as llama.cpp converts it: queries and keys with the rows of
-    /// their heads' halves in turn.
+    /// A Llama checkpoint's `config.json` and `model.safetensors` (f32) in llama.cpp's layout: in each head's queries and keys, rows of the
+    /// two halves alternate.
     pub fn llama(config: &Value, weights: &[u8]) -> Self {
         let mut file = Self::default();
         let number = |field: &str| Metadata::Number(config[field].as_u64().unwrap() as u32);
@@ -109,7 +109,7 @@ impl GgufFile {
         file
     }
 
-    /// The vocabulary of a `tokenizer.json` in GPT-2's manner.
+    /// The vocabulary of a GPT-2-style `tokenizer.json`.
     pub fn byte_level(tokenizer: &Value) -> Self {
         let mut file = Self::vocabulary(tokenizer);
         let merges = merges(tokenizer).iter().map(|pair| pair.join(" ")).collect();
@@ -120,7 +120,7 @@ impl GgufFile {
         file
     }
 
-    /// The vocabulary of a `tokenizer.json` in Llama's manner. The earlier a token is merged, the better its score.
+    /// The vocabulary of a Llama-style `tokenizer.json`. The earlier a token is merged, the better its score.
     pub fn sentence_piece(tokenizer: &Value) -> Self {
         let mut file = Self::vocabulary(tokenizer);
         let merged: Vec<String> = merges(tokenizer).iter().map(|pair| pair.concat()).collect();
@@ -135,7 +135,7 @@ impl GgufFile {
         file
     }
 
-    /// Tokens and their kinds.
+    /// Tokens and their types.
     fn vocabulary(tokenizer: &Value) -> Self {
         let added = tokenizer["added_tokens"].as_array().unwrap();
         let special: Vec<&str> = added.iter().map(|token| token["content"].as_str().unwrap()).collect();
@@ -153,7 +153,7 @@ impl GgufFile {
     }
 }
 
-/// In the order of their ids.
+/// Tokens in the order of their ids.
 fn tokens(tokenizer: &Value) -> Vec<String> {
     let vocabulary = tokenizer["model"]["vocab"].as_object().unwrap();
     let mut tokens: Vec<(u64, String)> =
@@ -166,7 +166,7 @@ fn merges(tokenizer: &Value) -> Vec<[String; 2]> {
     serde_json::from_value(tokenizer["model"]["merges"].clone()).unwrap()
 }
 
-/// Rows of each head: 0, half, 1, half + 1, …
+/// Reorders the rows of each head: 0, half, 1, half + 1, …
 fn in_turn(bytes: &[u8], rows: usize, head_dim: usize) -> Vec<u8> {
     let row = bytes.len() / rows;
     let of_head =

@@ -37,7 +37,7 @@ pub fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("goldens")
 }
 
-/// Every function on `B` agrees with PyTorch: 1e-5 of the value, or of 0.1 where it is smaller; a z-score, as far as its spread lets it.
+/// Checks every function on `B` against PyTorch, to 1e-5 of the value (at least of 0.1); a z-score only as closely as its spread allows.
 pub fn agree_with_pytorch<B: Backend>(device: &B::Device) {
     let text = std::fs::read_to_string(folder().join("step_functions.json")).unwrap();
     let goldens: Vec<Golden> = serde_json::from_str(&text).unwrap();

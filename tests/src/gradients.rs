@@ -9,8 +9,7 @@ use crate::case::{Case, matrix};
 use crate::reference;
 use crate::values::functions;
 
-/// The gradients of all scores' sum with respect to the logits of every pass, by autodiff: as long as the logits of the three passes, one
-/// after the other.
+/// The gradient of the sum of all scores with respect to the logits of every pass, by autodiff. The result concatenates the three passes.
 fn by_autodiff<B: Backend>(
     function: &str,
     parameters: &Map<String, Value>,
@@ -40,7 +39,7 @@ fn by_autodiff<B: Backend>(
     Some([gradient(&logits), gradient(&contrast_logits), gradient(&noisy_logits)].concat())
 }
 
-/// The same by central differences; NaN where the function has a kink or a jump within the step, which two steps tell apart.
+/// The same by central differences; NaN if the function has a kink or jump within the step, which comparing two step sizes detects.
 fn by_differences(function: &str, parameters: &Map<String, Value>, case: &Case) -> Vec<f64> {
     const STEP: f64 = 2e-5;
     let sum = |case: &Case| (0..case.rows).map(|row| reference::score(function, parameters, case, row)).sum::<f64>();
@@ -56,7 +55,7 @@ fn by_differences(function: &str, parameters: &Map<String, Value>, case: &Case) 
         };
         let smooth = |index| {
             let (coarse, fine) = (difference(index, STEP), difference(index, STEP / 2.0));
-            // Without the error that is a quarter of the other's (Richardson): of a steep function it would count.
+            // Richardson extrapolation removes the leading error term, which matters for a steep function.
             if (coarse - fine).abs() <= 1e-5 * (1.0 + fine.abs()) { fine + (fine - coarse) / 3.0 } else { f64::NAN }
         };
         (0..len).map(smooth).collect()
@@ -65,7 +64,7 @@ fn by_differences(function: &str, parameters: &Map<String, Value>, case: &Case) 
         .concat()
 }
 
-/// Every differentiable function's gradient equals central differences, within `tolerance` of the largest.
+/// Checks every differentiable function's gradient against central differences, within `tolerance` of the largest element.
 pub fn equal_central_differences<B: Backend>(case: &Case, dtype: DType, tolerance: f64, device: &B::Device) {
     for (function, parameters) in functions::<B>() {
         let Some(gradient) = by_autodiff::<B>(&function, &parameters, case, dtype, device) else { continue };

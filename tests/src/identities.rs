@@ -1,4 +1,4 @@
-//! The identities that step functions keep, whatever the logits: one test body each, for any backend.
+//! Identities that step functions satisfy for all logits: one test body each, for any backend.
 
 use std::f64::consts::LN_2;
 
@@ -9,7 +9,7 @@ use stepfn_core::StepBatch;
 use crate::case::Case;
 use crate::values::{functions, scores, scores_unless_certain};
 
-/// `function` with default parameters, four noisy passes where it takes any.
+/// `function` with default parameters, and four noisy passes if it uses any.
 fn plain<B: Backend>(function: &str, steps: &StepBatch<B>) -> Vec<f64> {
     scores(function, &Map::new(), steps)
 }
@@ -27,9 +27,9 @@ fn assert_close(what: &str, left: &[f64], right: &[f64], tolerance: f64) {
     }
 }
 
-/// A constant added to all logits of a pass changes no function but the logits themselves.
+/// Adding a constant to all logits of a pass changes only the functions that return logits.
 ///
-/// Whole multiples of a power of two keep the shifted logits exact, so that the tolerance has only to cover the functions.
+/// With multiples of a power of two the shifted logits are exact, so the tolerance only has to cover the functions.
 pub fn softmax_shift_invariance<B: Backend>(case: &Case, device: &B::Device) {
     let round = |logits: &[f64]| logits.iter().map(|z| (z * 16.0).round() / 16.0).collect::<Vec<_>>();
     let case = Case {
@@ -82,7 +82,7 @@ pub fn uniform_logits<B: Backend>(case: &Case, device: &B::Device) {
     assert!(half.iter().all(|size| (size - vocab / 2.0).abs() <= 1.0), "{half:?} of {vocab}");
 }
 
-/// `0 ≤ entropy ≤ ln V`, less where one token stands out; Rényi entropies fall in their order.
+/// `0 ≤ entropy ≤ ln V`, and less if one token stands out; Rényi entropies decrease with their order.
 pub fn bounds_of_entropies<B: Backend>(case: &Case, device: &B::Device) {
     let steps = case.plain_batch::<B>(DType::F32, device);
     let most = (case.vocab as f64).ln();
@@ -107,7 +107,7 @@ pub fn bounds_of_entropies<B: Backend>(case: &Case, device: &B::Device) {
     }
 }
 
-/// `kl ≥ 0`, `0 ≤ js ≤ ln 2`, both 0 for equal passes; filtered or not.
+/// `kl ≥ 0`, `0 ≤ js ≤ ln 2`, both 0 for equal passes, with and without a filter.
 pub fn divergences<B: Backend>(case: &Case, device: &B::Device) {
     let steps = case.batch::<B>(DType::F32, device);
     let equal = Case { contrast_logits: case.logits.clone(), ..case.clone() }.batch::<B>(DType::F32, device);
@@ -123,8 +123,8 @@ pub fn divergences<B: Backend>(case: &Case, device: &B::Device) {
     assert_close("js of exchanged passes", &plain("js_divergence", &exchanged), &js, 2e-6);
 }
 
-/// `pcxmi · ln 2 = in_context_pvi`; differences change their sign when the passes change places; without a contrast, contrastive functions
-/// equal their plain forms.
+/// `pcxmi · ln 2 = in_context_pvi`; differences change sign when the passes are swapped; without a contrast, contrastive functions equal
+/// their plain forms.
 pub fn contrasts<B: Backend>(case: &Case, device: &B::Device) {
     let steps = case.batch::<B>(DType::F32, device);
     let nats: Vec<f64> = plain("pcxmi", &steps).iter().map(|bits| bits * LN_2).collect();
@@ -143,7 +143,7 @@ pub fn contrasts<B: Backend>(case: &Case, device: &B::Device) {
     assert_eq!(scores("contrast_prob", &logprob, &alone), scores("probability", &logprob, &alone));
 }
 
-/// Permuting rows permutes scores, and scoring some of the rows gives their scores: batches and chunks change nothing.
+/// Permuting rows permutes scores, and scoring a subset of rows gives the same scores: batches and chunks make no difference.
 pub fn rows_are_independent<B: Backend>(case: &Case, device: &B::Device) {
     let whole = case.batch::<B>(DType::F32, device);
     let reversed: Vec<usize> = (0..case.rows).rev().collect();
@@ -159,7 +159,7 @@ pub fn rows_are_independent<B: Backend>(case: &Case, device: &B::Device) {
     }
 }
 
-/// The nucleus grows with `top_p`, from one token to all.
+/// The nucleus grows with `top_p`, from one token to all of them.
 pub fn nucleus_is_monotone<B: Backend>(case: &Case, device: &B::Device) {
     let steps = case.plain_batch::<B>(DType::F32, device);
     let sizes = [1e-9, 0.1, 0.3, 0.5, 0.9, 0.999, 1.0]
@@ -189,7 +189,7 @@ pub fn dropout_uncertainty<B: Backend>(case: &Case, device: &B::Device) {
     assert_close("entropy", &scores("mc_dropout_entropy", &two, &equal), &plain("entropy", &equal), 5e-6);
 }
 
-/// NaN and infinite logits are errors that name pass and row.
+/// NaN and infinite logits are errors that name the pass and the row.
 pub fn broken_logits_are_reported<B: Backend>(case: &Case, device: &B::Device) {
     use crate::case::matrix;
     use stepfn_core::{Alignment, Contrast, Pass, StepError};
@@ -213,7 +213,7 @@ pub fn broken_logits_are_reported<B: Backend>(case: &Case, device: &B::Device) {
     }
 }
 
-/// All of the above.
+/// Checks all identities above.
 pub fn all<B: Backend>(case: &Case, device: &B::Device) {
     softmax_shift_invariance::<B>(case, device);
     forms_of_the_probability::<B>(case, device);

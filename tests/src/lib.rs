@@ -1,6 +1,6 @@
-//! What the tests of the whole workspace share: random steps, an independent reference, and test bodies that run on any backend.
+//! Shared test code of the workspace: random steps, an independent reference, and test bodies that run on any backend.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't continue should fail")]
 
 pub mod attributions;
 pub mod axioms;

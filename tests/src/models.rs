@@ -14,7 +14,7 @@ use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, StackOut
 
 use crate::golden::folder;
 
-/// The folders of golden models, in order.
+/// The folders of golden models, sorted.
 pub fn folders() -> Vec<PathBuf> {
     let entries = fs::read_dir(folder().join("models")).unwrap().map(|entry| entry.unwrap().path());
     let mut folders: Vec<PathBuf> = entries.filter(|path| path.join("expected.safetensors").is_file()).collect();
@@ -64,8 +64,8 @@ impl Golden {
     }
 }
 
-/// Logits, hidden states and attention of a golden model in a padded batch of its three texts equal those of transformers for each text
-/// alone: within `tolerance` where values spread by about 10.
+/// Checks logits, hidden states and attention of a golden model. A padded batch of its three texts must match what transformers computes
+/// for each text alone, within `tolerance` for values with a spread of about 10.
 pub fn agrees_with_transformers<B: Backend>(
     folder: &std::path::Path,
     side: PaddingSide,
@@ -172,7 +172,7 @@ impl Compare<'_> {
     }
 }
 
-/// Greedy search, a repetition penalty and beam search of a golden model write the ids that transformers writes.
+/// Checks that greedy search, a repetition penalty and beam search of a golden model generate the same ids as transformers.
 pub fn writes_what_transformers_writes<B: Backend>(folder: &std::path::Path, device: &B::Device) {
     let golden = Golden::read(folder);
     let model =
@@ -196,7 +196,7 @@ pub fn writes_what_transformers_writes<B: Backend>(folder: &std::path::Path, dev
             let hypotheses = hypotheses.unwrap_or_else(|error| panic!("{what}: {error}"));
             let (shape, ids) = &golden.tensors[&format!("text{text}.{mode}.ids")];
             let width = *shape.last().unwrap();
-            // Shorter ones are filled up with −1.
+            // Shorter texts are padded with −1.
             let expected =
                 ids.chunks(width).map(|ids| ids.iter().filter(|&&id| id >= 0.0).map(|&id| id as u32).collect());
             let written: Vec<Vec<u32>> = hypotheses.iter().map(|hypothesis| hypothesis.ids.clone()).collect();
@@ -210,7 +210,7 @@ pub fn writes_what_transformers_writes<B: Backend>(folder: &std::path::Path, dev
     }
 }
 
-/// The last hidden states of a golden model's texts, in batches as given, with dropout.
+/// The last hidden states of a golden model's texts with dropout, in the given batches.
 pub fn noisy_states<B: Backend>(
     model: &Model<B>,
     texts: &[(Vec<u32>, NoisyPass)],
@@ -224,7 +224,7 @@ pub fn noisy_states<B: Backend>(
     states(model, &batch, &dropout)
 }
 
-/// The last hidden states of every text, the padding left out.
+/// The last hidden states of every text, without padding.
 pub fn states<B: Backend>(model: &Model<B>, batch: &TokenBatch, dropout: &Dropout) -> Vec<Vec<f64>> {
     let encoded = model
         .encoder()

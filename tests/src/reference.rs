@@ -1,4 +1,4 @@
-//! The step functions once more: one row at a time, in double precision, straight from the formulas and without tensors.
+//! The step functions a second time: one row at a time, in double precision, directly from the formulas and without tensors.
 
 use std::f64::consts::LN_2;
 
@@ -33,7 +33,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// With Bessel's n − 1.
+/// The variance with Bessel's n − 1.
 fn variance(values: &[f64]) -> f64 {
     let mean = mean(values);
     values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (values.len() - 1) as f64
@@ -54,7 +54,7 @@ pub fn nucleus_size(z: Row, top_p: f64) -> usize {
     p.iter().position(enough).map_or(z.len(), |last| last + 1)
 }
 
-/// `KL(p‖q)` over the tokens that `p` finds likely.
+/// `KL(p‖q)` over the tokens that are likely under `p`.
 fn filtered_kl(z: Row, other: Row, top_k: usize, top_p: f64, min_tokens_to_keep: usize) -> f64 {
     let mut sorted = z.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));
@@ -69,7 +69,7 @@ fn filtered_kl(z: Row, other: Row, top_k: usize, top_p: f64, min_tokens_to_keep:
 /// The score of `function` at step `row` of `case`.
 ///
 /// # Panics
-/// If the function is not known here: then it lacks a reference.
+/// If there is no reference for the function.
 pub fn score(function: &str, parameters: &Map<String, Value>, case: &Case, row: usize) -> f64 {
     let number = |name: &str, default: f64| parameters.get(name).map_or(default, |v| v.as_f64().unwrap());
     let flag = |name: &str| parameters.get(name).is_some_and(|v| v.as_bool().unwrap());

@@ -1,4 +1,4 @@
-//! The tests that every backend passes.
+//! The tests that every backend must pass.
 
 use std::io::Write as _;
 
@@ -23,10 +23,10 @@ pub fn run<B: Backend>(device: &B::Device) {
     let small = Case::random(2, 5, 4, 2.0, uniform(9));
     gradients::equal_central_differences::<B>(&small, DType::F32, 1e-4, device);
     dropout_masks_are_those_of_the_cpu::<B>(device);
-    // One family for each kind of positions, and an encoder–decoder of each sort.
+    // One family for each kind of positions, and both kinds of encoder–decoder.
     for family in ["gpt2", "bloom", "llama3_rope", "gemma2", "marian", "t5_gated"] {
         let folder = golden::folder().join("models").join(family);
-        // GPU drivers may compute a tangent or an exponential to fewer digits than a CPU.
+        // GPU drivers may compute tangents and exponentials less accurately than a CPU.
         models::agrees_with_transformers::<B>(&folder, PaddingSide::Left, 1e-3, device);
         models::writes_what_transformers_writes::<B>(&folder, device);
     }
@@ -42,10 +42,13 @@ fn dropout_masks_are_those_of_the_cpu<B: Backend>(device: &B::Device) {
     assert_eq!(mask, cpu.into_data().to_vec::<f32>().expect("masks are f32"));
 }
 
-/// Says that a backend was not tested, and why, past the test runner's capture. If `STEPFN_REQUIRE_DEVICES` names the backend, that is a
-/// failure.
+/// Reports that a backend was not tested, and why, bypassing the test runner's capture. Panics if `STEPFN_REQUIRE_DEVICES` names the
+/// backend.
 pub fn skip(backend: &str, error: &DeviceError) {
     let required = std::env::var("STEPFN_REQUIRE_DEVICES").unwrap_or_default();
-    assert!(!required.split(',').any(|name| name == backend), "{backend} must be tested here, and can't be: {error}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED: nothing was tested on {backend}: {error}");
+    assert!(
+        !required.split(',').any(|name| name == backend),
+        "{backend} must be tested here, but is not available: {error}"
+    );
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {backend} was not tested: {error}");
 }

@@ -1,4 +1,4 @@
-//! The way back through a model, against burn's automatic differentiation run once per cotangent.
+//! The backward pass of a model, compared with burn's automatic differentiation, which runs once per cotangent.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use stepfn_models::config::DropoutRates;
 use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Starts, Tape};
 use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, TokenBatch};
 
-/// Two texts of one length, and places in their targets that cotangents come from.
+/// Two texts of equal length, and the target positions of the cotangents.
 pub struct Question {
     source: Option<TokenBatch>,
     target: TokenBatch,
@@ -21,7 +21,7 @@ pub struct Question {
 const SEED: u64 = 11;
 
 impl Question {
-    /// Questions that every golden model can be asked.
+    /// A question for any golden model.
     pub fn new<B: Backend>(model: &Model<B>, dtype: DType, dropout: bool) -> Self {
         let vocab = model.config().vocab_size;
         let batch = |texts: [&[u32]; 2]| {
@@ -38,7 +38,7 @@ impl Question {
         }
     }
 
-    /// The embeddings of both texts, or of other ones in their place.
+    /// The embeddings of both texts, or of the baselines.
     fn input<B: Backend>(&self, model: &Model<B>, baseline: bool) -> ModelInput<'_, B> {
         let moved = |x: Tensor<B, 2>| if baseline { x.mul_scalar(-0.3).add_scalar(0.05) } else { x };
         let source = self.source.as_ref().zip(model.encoder());
@@ -50,13 +50,13 @@ impl Question {
         }
     }
 
-    /// Rows of the places in the hidden states of texts of so many places, text after text.
+    /// Rows of the positions in hidden states of texts with `width` positions each.
     fn rows(&self, width: usize) -> Vec<usize> {
         let of_text = |text: usize| self.places.iter().map(move |place| text * width + place);
         (0..self.target.len()).flat_map(of_text).collect()
     }
 
-    /// What the logits of each row are weighted with.
+    /// The weights of each row's logits.
     fn weights<B: Backend>(&self, vocab: usize) -> Tensor<B, 2> {
         let rows = self.target.len() * self.places.len();
         let value = |index: usize| (index as f64 * 0.7 + 0.3).sin();
@@ -70,14 +70,14 @@ impl Question {
         Tensor::cat(rows.into_iter().map(|row| hidden.clone().slice(row..row + 1)).collect(), 0)
     }
 
-    /// Through the tape, all cotangents together.
+    /// Computes all cotangents together through the tape.
     fn gradients<B: Backend>(&self, model: &Model<B>, rule: Rule, keep: Keep) -> (InputGradients<B>, [Tape<B>; 2]) {
         let tape = |baseline| model.record(self.input(model, baseline), keep).unwrap();
         let tapes = [tape(false), tape(true)];
         (self.back(model, rule, &tapes), tapes)
     }
 
-    /// Back through a tape, with the baseline's beside it.
+    /// The backward pass through a tape, with the baseline's tape alongside.
     fn back<B: Backend>(&self, model: &Model<B>, rule: Rule, tapes: &[Tape<B>; 2]) -> InputGradients<B> {
         let hidden = tapes.each_ref().map(|tape| self.at_rows(tape.hidden().clone()));
         let weights = self.weights(model.config().vocab_size);
@@ -105,7 +105,7 @@ fn assert_close(what: &str, ours: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Gradients through the tape are those of automatic differentiation: `tolerance` is relative to the greatest of them.
+/// Checks gradients through the tape against automatic differentiation; `tolerance` is relative to the largest gradient.
 pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, tolerance: f64, dropout: bool) {
     let device = Default::default();
     let model = Model::<B>::load(folder, dtype, &device).unwrap();
@@ -145,7 +145,7 @@ pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, to
     }
 }
 
-/// Cotangents go back through what a pass left behind of the places that they come from as they do through all of it.
+/// Checks that cotangents give the same gradients when the tape is cut to their positions.
 pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
     let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
     for (rule, name, dropout) in [
@@ -164,7 +164,7 @@ pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, toleranc
             let [rows, size] = all.target.dims();
             let apart = all.target.reshape([rows / width, width, size]);
             let unseen = values(apart.clone().slice([0..rows / width, seen..width]).reshape([rows / width, size]));
-            assert!(unseen.iter().all(|&gradient| gradient == 0.0), "{what}: gradients of places that nobody sees");
+            assert!(unseen.iter().all(|&gradient| gradient == 0.0), "{what}: gradients of positions that nothing sees");
             let expected = apart.slice([0..rows / width, 0..seen]).reshape([rows / width * seen, size]);
             assert_close(&format!("{what}: target"), &values(first.target), &values(expected), tolerance);
             if let (Some(first), Some(all)) = (first.source, all.source) {
@@ -174,7 +174,7 @@ pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, toleranc
     }
 }
 
-/// Multipliers against a baseline add up: `Σ Δinput · multiplier = Δoutput` for each cotangent.
+/// Checks that multipliers against a baseline add up: `Σ Δinput · multiplier = Δoutput` for each cotangent.
 pub fn multipliers_add_up<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
     let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
     let question = Question::new(&model, dtype, false);

@@ -37,7 +37,7 @@ pub fn scores<B: Backend>(function: &str, parameters: &Map<String, Value>, steps
     scores_unless_certain(function, parameters, steps).unwrap()
 }
 
-/// The scores of one function; `None` where it divides by a spread, and there is none because the model is certain.
+/// The scores of one function; `None` if it divides by a spread that is 0 because the model is certain.
 pub fn scores_unless_certain<B: Backend>(
     function: &str,
     parameters: &Map<String, Value>,
@@ -51,7 +51,7 @@ pub fn scores_unless_certain<B: Backend>(
     }
 }
 
-/// The scores of one function's plain form, called with tensors; `None` where the parameters ask for what it does not take.
+/// The scores of one function's plain form, called with tensors; `None` if that form doesn't support the parameters.
 fn plain_scores<B: Backend>(
     function: &str,
     parameters: &Map<String, Value>,
@@ -110,19 +110,18 @@ fn plain_scores<B: Backend>(
     Some(scores.into_data().iter::<f64>().collect())
 }
 
-/// How far the score of a row may be from the truth: a few rounding errors of logits as far apart as `spread`, amplified as the
-/// formula amplifies them.
+/// The allowed error of a row's score: a few rounding errors of logits with the case's `spread`, amplified as in the formula.
 pub fn tolerance(function: &str, parameters: &Map<String, Value>, expected: f64, case: &Case, row: usize) -> f64 {
     let logit_error = 1e-6 * (10.0 + case.spread());
     match function {
         "rank" => 0.0,
-        // Far logits weigh nothing here, so that their rounding does not count.
+        // Logits far below the maximum carry no weight here, so their rounding does not matter.
         "entropy" | "renyi_entropy" | "js_divergence" | "mc_dropout_entropy" | "mc_dropout_mutual_information" => {
             1e-5 * expected.abs() + 1e-5
         }
         "perplexity" => expected * logit_error.exp_m1(),
         "mc_dropout_prob_avg" if parameters.get("statistic") == Some(&Value::from("zscore")) => {
-            // It divides by a spread that may be as small as the rounding errors.
+            // The spread in the denominator may be as small as the rounding errors.
             let statistic = |name: &str| {
                 let mut parameters = parameters.clone();
                 parameters.insert("statistic".into(), name.into());
@@ -141,7 +140,7 @@ pub fn tolerance(function: &str, parameters: &Map<String, Value>, expected: f64,
     }
 }
 
-/// Whether rounding decides how many tokens are likely: then there is nothing to compare.
+/// Whether rounding decides how many tokens are likely, so that there is nothing to compare.
 fn on_the_edge(parameters: &Map<String, Value>, function: &str, case: &Case, row: usize) -> bool {
     let default = if function == "top_p_size" { 0.9 } else { 1.0 };
     let top_p = parameters.get("top_p").map_or(default, |v| v.as_f64().unwrap());
@@ -152,7 +151,7 @@ fn on_the_edge(parameters: &Map<String, Value>, function: &str, case: &Case, row
         && reference::nucleus_size(z, top_p - edge) != reference::nucleus_size(z, (top_p + edge).min(0.999_999_9))
 }
 
-/// Every function, on `B` in single precision, agrees with the reference on `case`.
+/// Checks every function on `B`, in single precision, against the reference on `case`.
 pub fn agree_with_the_reference<B: Backend>(case: &Case, device: &B::Device) {
     let steps = case.batch::<B>(DType::F32, device);
     for (function, parameters) in functions::<B>() {

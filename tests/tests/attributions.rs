@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 use stepfn_attribution::{AttributionMethod, Methods};
 use stepfn_tests::attributions::{B, Bench, Golden, MODELS, agrees};
 
-/// Largest difference, of the greatest score of a text.
+/// Largest allowed difference, relative to the largest score of a text.
 const TOLERANCE: f32 = 1e-4;
 
-/// The method and parameters of ours that a golden's are.
+/// Our method and parameters for a golden.
 fn ours(golden: &Golden) -> Option<Box<dyn AttributionMethod<B>>> {
     let mut parameters = golden.parameters.clone();
     let name = match golden.method.as_str() {
-        // Its random point is patched in there; the points of ours are its own.
+        // The golden replaces its random point with a fixed one; ours draws its own.
         "gradient_shap" => return None,
-        // All sets of the tokens, of which there are eight at most.
+        // All subsets of the tokens, of which there are at most eight.
         "shapley" => {
             parameters.insert("n_samples".to_owned(), json!(254));
             "kernel_shap"
@@ -40,7 +40,7 @@ fn methods_agree_with_their_references() {
             *compared.entry(golden.method.clone()).or_default() += 1;
         }
     }
-    // Two texts of four models each, and no method left out.
+    // Two texts for each of four models, and no method is left out.
     assert!(compared.len() == 15 && compared.values().all(|&count| count >= 8), "{compared:?}");
 }
 

@@ -1,12 +1,12 @@
-//! What must hold of attributions, whatever the model.
+//! Properties of attributions that hold for every model.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use serde_json::{Value, json};
 use stepfn_attribution::{Attributed, AttributionOptions, Text};
 use stepfn_tests::axioms::{Examined, FUNCTIONS, difference, linear, raw, sides, sums};
 
-/// How far scores are from adding up, in parts of what they add up to, or of a hundredth of their sizes where they cancel.
+/// How far scores are from adding up, relative to their sum, or to a hundredth of their absolute sum if they cancel.
 fn incompleteness(attributed: &Attributed) -> f64 {
     let (totals, sizes) = (sums(attributed, f64::from), sums(attributed, |x| f64::from(x.abs())));
     let deltas = attributed.deltas.as_ref().unwrap();
@@ -18,7 +18,7 @@ fn incompleteness(attributed: &Attributed) -> f64 {
     deltas.iter().zip(&totals).zip(&sizes).map(off).fold(0.0, f64::max)
 }
 
-/// Methods and parameters that go by layers, for a model that has them.
+/// Methods and parameters that depend on layers, for a model that supports them.
 fn layer_deep_lift(examined: &Examined) -> Vec<(&'static str, Value)> {
     let mut methods = vec![
         ("layer_deeplift", json!({ "stack": "decoder", "layer": 0 })),
@@ -32,7 +32,7 @@ fn layer_deep_lift(examined: &Examined) -> Vec<(&'static str, Value)> {
 
 #[test]
 fn deep_lift_is_complete_on_every_model() {
-    /// Measured in single precision: 6e-4 on marian, 9e-5 and less on all others.
+    /// Measured in single precision: 6e-4 on marian, at most 9e-5 on all others.
     const BOUND: f64 = 1e-3;
     let mut worst = Vec::new();
     for examined in Examined::all() {
@@ -50,7 +50,7 @@ fn deep_lift_is_complete_on_every_model() {
 }
 
 #[test]
-fn integrated_gradients_take_as_many_points_as_their_tolerance_needs() {
+fn integrated_gradients_add_points_until_the_tolerance_is_met() {
     const TOLERANCE: f64 = 0.05;
     for examined in Examined::all() {
         for function in FUNCTIONS {
@@ -69,7 +69,7 @@ fn integrated_gradients_take_as_many_points_as_their_tolerance_needs() {
     }
 }
 
-/// The same question with the embedding of one token taken away.
+/// The same text with one token's embedding removed.
 fn without(text: &Text, token: usize) -> Text {
     let mut text = text.clone();
     text.target[token] = 0;
@@ -97,7 +97,7 @@ fn methods_agree_on_a_linear_model() {
         assert!(off < 1e-4, "{method}: {off}");
     }
 
-    // What changes when a token is taken away, told by step scores alone.
+    // The change when a token is removed, measured only with step scores.
     let whole = examined.step_scores(&text, "logit");
     let scores = product.target_scores.unwrap();
     let first = text.steps.start;
@@ -115,7 +115,7 @@ fn methods_agree_on_a_linear_model() {
     }
 }
 
-/// One of each kind, with parameters that make them quick.
+/// One method of each kind, with parameters that make it fast.
 fn methods() -> Vec<(&'static str, Value)> {
     vec![
         ("saliency", json!({})),
@@ -139,7 +139,7 @@ fn methods() -> Vec<(&'static str, Value)> {
 }
 
 #[test]
-fn no_budget_is_too_small_and_none_changes_anything() {
+fn any_memory_budget_gives_the_same_scores() {
     for examined in Examined::all() {
         let function = examined.function("probability", json!({}));
         let texts = &examined.texts()[..1];
@@ -159,7 +159,7 @@ fn no_budget_is_too_small_and_none_changes_anything() {
 }
 
 #[test]
-fn texts_have_the_same_scores_alone_and_in_company() {
+fn a_text_has_the_same_scores_alone_and_in_a_batch() {
     for name in ["gpt2", "gemma2", "bloom", "marian", "t5"] {
         let examined = Examined::new(name);
         for (function, parameters) in [("probability", json!({})), ("mc_dropout_prob_avg", json!({ "n_mcd_steps": 2 }))]
@@ -184,7 +184,7 @@ fn texts_have_the_same_scores_alone_and_in_company() {
 }
 
 #[test]
-fn a_step_has_scores_for_what_it_sees_and_nan_for_the_rest() {
+fn a_step_has_scores_for_tokens_it_sees_and_nan_elsewhere() {
     for examined in Examined::all() {
         let text = examined.texts().remove(0);
         for method in methods() {

@@ -1,6 +1,6 @@
 //! Step functions on the CPU backends: values, identities, gradients, goldens.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use stepfn_tests::{golden, gradients, identities, values};
 type Flex = stepfn_cpu::flex::Backend;
 type NdArray = stepfn_cpu::ndarray::Backend;
 
-/// Steps of any size and any peakedness, up to logits of ±10,000.
+/// Steps of any size and peakedness, with logits up to ±10,000.
 fn cases() -> impl Strategy<Value = Case> {
     let scale = prop_oneof![Just(0.0), Just(1e-3), Just(1.0), Just(8.0), Just(1e2), Just(1e4)];
     let vocab = prop_oneof![2usize..5, 2usize..70, 500usize..600];
@@ -19,19 +19,19 @@ fn cases() -> impl Strategy<Value = Case> {
         .prop_map(|(rows, vocab, scale, seed)| Case::random(rows, vocab, 4, scale, uniform(seed)))
 }
 
-/// The same without extremes, for identities between rounded numbers.
+/// The same without extremes, for identities that rounding affects.
 fn moderate_cases() -> impl Strategy<Value = Case> {
     let scale = prop_oneof![Just(0.0), Just(1e-2), Just(1.0), Just(8.0)];
     (1usize..5, 2usize..60, scale, any::<u64>())
         .prop_map(|(rows, vocab, scale, seed)| Case::random(rows, vocab, 4, scale, uniform(seed)))
 }
 
-/// Failures are printed whole, and not kept in files.
+/// Prints failures in full and does not save them to files.
 fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// One property per test, so that a failure says which one.
+/// One property per test, so that a failure identifies the property.
 macro_rules! identity {
     ($($identity:ident: $cases:expr;)*) => {
         proptest! {
@@ -83,8 +83,8 @@ proptest! {
 }
 
 #[test]
-fn gradients_of_a_steep_score_do_too() {
-    // Passes that nearly agree: a z-score whose gradient is in the thousands.
+fn gradients_of_a_steep_score_equal_central_differences() {
+    // Passes that nearly agree give a z-score whose gradient is in the thousands.
     let case = Case::random(2, 7, 4, 0.5, uniform(8_928_386_248_400_584_335));
     gradients::equal_central_differences::<Flex>(&case, DType::F64, 1e-6, &Default::default());
 }
@@ -107,16 +107,16 @@ fn ndarray_agrees_with_pytorch() {
 }
 
 #[test]
-fn a_vocabulary_of_256k_and_one_row_are_nothing_special() {
+fn a_vocabulary_of_256k_and_a_single_row_work() {
     for (rows, vocab) in [(1, 262_144), (2, 128_256), (1, 2)] {
         let case = Case::random(rows, vocab, 4, 8.0, uniform(vocab as u64));
         values::agree_with_the_reference::<Flex>(&case, &Default::default());
     }
 }
 
-/// The nucleus of a flat prediction over a large vocabulary sums 100,000 small numbers, on either route.
+/// The nucleus of a flat prediction over a large vocabulary is a sum of 100,000 small numbers, on either route.
 #[test]
-fn a_large_nucleus_is_counted_to_a_part_in_ten_thousand() {
+fn a_large_nucleus_is_accurate_to_1e_4() {
     fn size<B: burn::tensor::backend::Backend>() -> f64 {
         let device = Default::default();
         let steps = StepBatch::new(matrix::<B>(&vec![0.0; 128_256], 1, DType::F32, &device), &[0]).unwrap();
@@ -128,7 +128,7 @@ fn a_large_nucleus_is_counted_to_a_part_in_ten_thousand() {
     }
 }
 
-/// A model may mask tokens with the lowest number there is: they weigh nothing.
+/// A model may mask tokens with the lowest finite number; they must carry no weight.
 #[test]
 fn masked_tokens_weigh_nothing() {
     fn scores<B: burn::tensor::backend::Backend>(function: &str) -> f64 {
@@ -160,9 +160,9 @@ fn a_standard_deviation_of_equal_passes_has_a_gradient() {
     assert_eq!(noisy.grad(&gradients).unwrap().into_data().to_vec::<f32>().unwrap(), [0.0, 0.0]);
 }
 
-/// Whoever scores without checks gets NaN from NaN, not a number that looks like one.
+/// Scoring unchecked NaN logits must give NaN, not a plausible number.
 #[test]
-fn what_is_not_checked_stays_nan() {
+fn unchecked_nan_logits_give_nan_scores() {
     use stepfn_core::functions::{
         js_divergence, kl_divergence, mc_dropout_mutual_information, probability, top_p_size,
     };
@@ -180,7 +180,7 @@ fn what_is_not_checked_stays_nan() {
     assert!(scores.into_iter().all(|score| score.into_scalar().is_nan()));
 }
 
-/// Half precision is read as it is and summed in single precision: the scores are those of the rounded logits.
+/// Half precision is widened and then summed in single precision, so the scores are those of the rounded logits.
 #[test]
 fn half_precision_logits_are_scored_in_single_precision() {
     for dtype in [DType::F16, DType::BF16] {
@@ -204,12 +204,12 @@ fn half_precision_logits_are_scored_in_single_precision() {
     }
 }
 
-/// What inseq 0.7.1 computes under these names: the switches that give its numbers keep giving them.
+/// The options that reproduce inseq 0.7.1 keep giving its numbers.
 #[test]
-fn quirks_of_inseq_are_kept_behind_switches() {
+fn compatibility_options_reproduce_inseq() {
     use serde_json::json;
     let device = Device::<Flex>::default();
-    // p = 5.677e-6 is 4326.6 there, where 1 / p is 176,149.
+    // For p = 5.677e-6 inseq gives 4326.6, while 1 / p is 176,149.
     let p: f64 = 5.677e-6;
     let logits = matrix::<Flex>(&[0.0, (p / (1.0 - p)).ln()], 1, DType::F32, &device);
     let steps = StepBatch::new(logits, &[1]).unwrap();
@@ -218,7 +218,7 @@ fn quirks_of_inseq_are_kept_behind_switches() {
     assert!((perplexity(json!({ "compat": "inseq" })) / 4326.6 - 1.0).abs() < 1e-4);
     assert!((perplexity(json!({})) * p - 1.0).abs() < 1e-5);
 
-    // Its average over noisy predictions is a z-score with n − 1.
+    // inseq's average over noisy predictions is a z-score with n − 1.
     let noisy = Tensor::<Flex, 3>::from_data([[[0.0, 1.0]], [[0.0, 2.0]], [[0.0, 3.0]]], &device);
     let steps = StepBatch::new(Tensor::from_data([[0.0, 0.0]], &device), &[1]).unwrap().with_noisy(noisy).unwrap();
     let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
@@ -231,30 +231,30 @@ fn quirks_of_inseq_are_kept_behind_switches() {
 }
 
 #[test]
-fn what_does_not_fit_together_is_an_error_that_says_so() {
+fn mismatched_inputs_are_errors_that_name_the_mismatch() {
     let device = Device::<Flex>::default();
     let logits = |rows: usize, vocab: usize| matrix::<Flex>(&vec![0.0; rows * vocab], rows, DType::F32, &device);
     let message = |result: Result<StepBatch<Flex>, StepError>| result.unwrap_err().to_string();
 
     assert_eq!(message(StepBatch::new(logits(2, 3), &[0])), "target ids: expected 2, found 1");
     let error = message(StepBatch::new(logits(2, 3), &[0, 3]));
-    assert!(error.starts_with("target id 3 of row 1 is outside the vocabulary of 3 tokens"), "{error}");
+    assert!(error.starts_with("target id 3 in row 1 is outside the vocabulary of 3 tokens"), "{error}");
     let error = message(StepBatch::new(logits(2, 1), &[0, 0]));
     assert!(error.contains("[2, 1]") && error.contains("two tokens"), "{error}");
 
     let steps = || StepBatch::new(logits(2, 3), &[0, 2]).unwrap();
     let contrast = |rows, vocab, steps| Contrast::new(logits(rows, vocab), &vec![0; rows], &Alignment::OneToOne, steps);
     let error = message(steps().with_contrast(contrast(2, 4, 2).unwrap()));
-    assert_eq!(error, "tokens in the contrast's vocabulary: expected 3, found 4");
+    assert_eq!(error, "vocabulary size of the contrast: expected 3, found 4");
     let error = message(steps().with_contrast(contrast(2, 3, 1).unwrap()));
-    assert_eq!(error, "steps that the contrast is aligned with: expected 2, found 1");
+    assert_eq!(error, "steps in the contrast's alignment: expected 2, found 1");
     let same_context = Contrast::same_context(&[1, 9], &Alignment::OneToOne, 2, &device).unwrap();
     let error = message(steps().with_contrast(same_context));
-    assert!(error.starts_with("target id 9 of row 1"), "{error}");
+    assert!(error.starts_with("target id 9 in row 1"), "{error}");
     let error = message(steps().with_noisy(logits(6, 4).reshape([3, 2, 4])));
-    assert_eq!(error, "tokens in the noisy predictions' vocabulary: expected 3, found 4");
+    assert_eq!(error, "vocabulary size of the noisy logits: expected 3, found 4");
     let error = message(steps().with_noisy(logits(6, 3).reshape([2, 3, 3])));
-    assert_eq!(error, "rows of the noisy logits: expected 2, found 3");
+    assert_eq!(error, "rows of noisy logits: expected 2, found 3");
 
     let score = |name: &str, steps: &StepBatch<Flex>| {
         let function = stepfn_core::Registry::default().make(name, &Default::default()).unwrap();
@@ -290,7 +290,7 @@ fn a_contrast_is_aligned_and_steps_without_a_partner_are_nan() {
     assert_eq!((pairs[0], pairs[2]), (-6.0, -2.0));
     assert!(pairs[1].is_nan());
 
-    // Errors name the rows of the contrast as it was given, used or not.
+    // Errors name the rows of the contrast as given, even if a row is not used.
     let broken = matrix::<Flex>(&[0.0, 5.0, 0.0, f64::NAN], 2, DType::F32, &device);
     let error = Contrast::new(broken, &[1, 1], &Alignment::Pairs(vec![(2, 1)]), 3).unwrap_err();
     assert_eq!(error, StepError::NonFinite { pass: stepfn_core::Pass::Contrast, row: 1 });
@@ -299,7 +299,7 @@ fn a_contrast_is_aligned_and_steps_without_a_partner_are_nan() {
     assert_eq!(error, StepError::Empty { rows: 0, vocab: 2 });
 }
 
-/// What contrastive attribution differentiates: the context is kept, and only the target token differs.
+/// Contrastive attribution differentiates this: the same context, with a different target token.
 #[test]
 fn a_contrast_in_the_same_context_compares_tokens() {
     let device = Device::<Flex>::default();

@@ -1,11 +1,11 @@
 //! Step functions and dropout masks on CUDA.
 
 #![cfg(feature = "cuda")]
-#![allow(clippy::print_stdout, reason = "a log should say which device was tested")]
+#![allow(clippy::print_stdout, reason = "the log should show which device was tested")]
 
 use stepfn_tests::suite;
 
-/// The suite on the device that `STEPFN_CUDA_DEVICE` names, or the first one.
+/// Runs the suite on the device in `STEPFN_CUDA_DEVICE`, or on the first one.
 #[test]
 fn step_functions_on_cuda() {
     let index = std::env::var("STEPFN_CUDA_DEVICE").unwrap_or_else(|_| "0".to_owned());

@@ -1,8 +1,8 @@
-//! The book's pages on step functions are made from the doc comments of the functions, and say the same.
+//! The book's pages on step functions are generated from doc comments; this test checks that they are up to date.
 //!
-//! `STEPFN_UPDATE_DOCS=1 cargo test -p stepfn-tests --test docs` writes them anew.
+//! `STEPFN_UPDATE_DOCS=1 cargo test -p stepfn-tests --test docs` regenerates them.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,13 +14,13 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// The `//!` comment at the head of a source file.
+/// The `//!` comment at the start of a source file.
 fn head_comment(source: &str) -> String {
     let lines = source.lines().map_while(|line| line.strip_prefix("//!"));
     lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
 }
 
-/// The right side of a row of the comment's table.
+/// The value in a row of the comment's table.
 fn table_row<'a>(comment: &'a str, left: &str) -> &'a str {
     let row = comment.lines().find_map(|line| line.strip_prefix(&format!("| {left} | ")));
     row.unwrap_or_else(|| panic!("no row `{left}` in:\n{comment}")).trim_end_matches(" |")
@@ -63,7 +63,7 @@ fn index(functions: &[Description]) -> String {
 }
 
 #[test]
-fn the_book_says_what_the_doc_comments_say() {
+fn the_book_matches_the_doc_comments() {
     let registry = Registry::<stepfn_cpu::Backend>::default();
     let functions: Vec<Description> = registry.iter().cloned().collect();
     let mut pages: Vec<(String, String)> =
@@ -80,8 +80,11 @@ fn the_book_says_what_the_doc_comments_say() {
     let summary = fs::read_to_string(workspace().join("docs/src/SUMMARY.md")).unwrap();
     for (name, page) in &pages {
         let written = fs::read_to_string(folder.join(name)).unwrap_or_default();
-        assert!(written == *page, "{name} is out of date: see the head of this test for the command that writes it");
+        assert!(
+            written == *page,
+            "{name} is out of date; run `STEPFN_UPDATE_DOCS=1 cargo test -p stepfn-tests --test docs`"
+        );
         assert!(summary.contains(&format!("(step-functions/{name})")), "SUMMARY.md lacks {name}");
     }
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), pages.len(), "a page without a function");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), pages.len(), "a page has no function");
 }

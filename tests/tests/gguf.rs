@@ -1,6 +1,6 @@
-//! GGUF files: the same model as from safetensors, ggml's own values of quantized blocks, tokenizers, and whatever a file may do wrong.
+//! GGUF files: the same model as from safetensors, ggml's own values for quantized blocks, tokenizers, and malformed files.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use std::fs;
 use std::path::Path;
@@ -45,17 +45,17 @@ fn outputs(model: &Model<Flex>) -> Vec<Vec<f64>> {
 }
 
 #[test]
-fn a_gguf_file_is_the_model_that_it_was_converted_from() {
+fn a_gguf_file_gives_the_model_it_was_converted_from() {
     let golden = Model::<Flex>::load(folder().join("models/llama"), DType::F32, &Default::default()).unwrap();
     let mut expected = golden.config().clone();
     let model = load(&llama()).unwrap();
     // GGUF has no dropout.
     expected.decoder.dropout = model.config().decoder.dropout;
     assert_eq!(*model.config(), expected);
-    assert_eq!(outputs(&model), outputs(&golden), "to the bit");
+    assert_eq!(outputs(&model), outputs(&golden), "bit for bit");
 }
 
-/// Half-precision elements of both kinds, which lose digits.
+/// Half-precision elements of both types, which lose digits.
 #[test]
 fn half_precision_elements_are_read() {
     let full = outputs(&load(&llama()).unwrap());
@@ -78,7 +78,7 @@ fn half_precision_elements_are_read() {
 }
 
 #[test]
-fn quantized_blocks_have_the_values_that_ggml_gives_them() {
+fn quantized_blocks_match_ggml() {
     #[derive(Deserialize)]
     struct Case {
         #[serde(rename = "type")]
@@ -146,7 +146,7 @@ fn error(change: impl FnOnce(&mut GgufFile)) -> String {
 }
 
 #[test]
-fn what_is_not_read_is_an_error_that_says_so() {
+fn unsupported_contents_are_errors_that_name_them() {
     let text = |text: &str| Metadata::Text(text.to_owned());
     let message = error(|file| file.set("general.architecture", text("qwen2")));
     assert!(message.contains("`general.architecture`: expected llama"), "{message}");
@@ -163,17 +163,17 @@ fn what_is_not_read_is_an_error_that_says_so() {
     let message = error(|file| file.set("llama.block_count", Metadata::Number(1_000_000_000)));
     assert!(message.contains("num_hidden_layers"), "{message}");
     let message = error(|file| file.set("llama.block_count", Metadata::Number(3)));
-    assert!(message.contains("no tensor `model.layers.2."), "{message}");
+    assert!(message.contains("tensor `model.layers.2."), "{message}");
     let message = error(|file| file.set("llama.block_count", Metadata::Number(1)));
-    assert!(message.contains("belongs to no part"), "{message}");
+    assert!(message.contains("is not part of a llama model"), "{message}");
     let message = error(|file| file.set("llama.feed_forward_length", Metadata::Number(57)));
     assert!(message.contains("expected shape"), "{message}");
     let message = error(|file| file.tensors[1] = file.tensors[0].clone());
-    assert!(message.contains("stands there twice"), "{message}");
+    assert!(message.contains("appears twice"), "{message}");
     let message = error(|file| file.set("general.alignment", Metadata::Number(7)));
     assert!(message.contains("a power of two"), "{message}");
     let message = error(|file| file.tensors[0].1 = vec![usize::MAX / 2, usize::MAX / 2]);
-    assert!(message.contains("a place within"), "{message}");
+    assert!(message.contains("a tensor within"), "{message}");
     let message = error(|file| file.tensors[0].1 = vec![1; 5]);
     assert!(message.contains("at most 4 dimensions"), "{message}");
 }
@@ -189,19 +189,19 @@ fn damaged_files_are_errors_that_name_the_file() {
     other[4] = 1;
     let error = load_bytes(other).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("version 2 or 3"), "{error}");
-    // The number of tensors, of keys, the length of the first key.
+    // The number of tensors, the number of keys, and the length of the first key.
     for at in [8, 16, 24] {
         let mut absurd = whole.clone();
         absurd[at..at + 8].copy_from_slice(&u64::MAX.to_le_bytes());
         let error = load_bytes(absurd).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("in what is left of the file, found 18446744073709551615"), "{error}");
+        assert!(error.contains("in the rest of the file, found 18446744073709551615"), "{error}");
     }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
-    /// Whatever is done to the bytes before the elements, loading ends with a model or an error.
+    /// However the bytes before the tensor data are damaged, loading returns a model or an error.
     #[test]
     fn damaged_files_never_panic(at in any::<prop::sample::Index>(), byte: u8) {
         let mut bytes = llama().bytes();

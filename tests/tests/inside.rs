@@ -1,6 +1,6 @@
-//! What must hold of methods that look inside the model.
+//! Properties of methods that look inside the model.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde_json::{Value, json};
@@ -18,13 +18,13 @@ fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }
 
-/// The probability with which the query of a step looks at a token, in a map `[1, heads, queries, keys]`.
+/// The attention probability from a step's query to a token, in a map `[1, heads, queries, keys]`.
 fn at(map: &[f32], [queries, keys]: [usize; 2], head: usize, query: usize, key: usize) -> f32 {
     map[(head * queries + query) * keys + key]
 }
 
 #[test]
-fn attention_is_that_of_the_pass() {
+fn attention_matches_the_forward_pass() {
     for examined in Examined::all() {
         let text = examined.texts().remove(0);
         let model = &examined.model;
@@ -54,7 +54,7 @@ fn attention_is_that_of_the_pass() {
                         for key in 0..keys {
                             let expected = at(&map, [queries, keys], head, step - 1, key);
                             let score = scores.at(key, index)[layer * heads + head];
-                            // What a step doesn't see has no score.
+                            // Tokens that a step doesn't see have no score.
                             let score = if score.is_nan() { 0.0 } else { score };
                             assert!((score - expected).abs() < 1e-6, "{}: {score} {expected}", examined.name);
                             sum += score;
@@ -72,13 +72,13 @@ fn attention_is_that_of_the_pass() {
 }
 
 #[test]
-fn rollout_sums_to_1_and_no_flow_is_less_than_its_share() {
+fn rollout_sums_to_1_and_is_a_lower_bound_of_flow() {
     for examined in Examined::all() {
         let rollout = examined.first(("attention_rollout", json!({})), "probability");
         for sum in sums(&rollout, f64::from) {
             assert!((sum - 1.0).abs() < 1e-5, "{}: {sum}", examined.name);
         }
-        // What of the rollout reaches a token is a flow to it, if not the greatest.
+        // The rollout to a token is a possible flow, but not always the largest.
         let flow = examined.first(("attention_flow", json!({})), "probability");
         for (rollout, flow) in sides(&rollout).zip(sides(&flow)) {
             let mut more = 0;
@@ -94,7 +94,7 @@ fn rollout_sums_to_1_and_no_flow_is_less_than_its_share() {
 }
 
 #[test]
-fn all_of_a_first_step_flows_from_the_only_token() {
+fn a_first_step_gets_all_its_flow_from_the_only_token() {
     let examined = Examined::new("llama");
     let text = Text::causal(vec![5, 9], 1);
     let function = examined.function("probability", json!({}));
@@ -129,9 +129,9 @@ fn rows_of_value_zeroing_sum_to_1_or_0() {
     }
 }
 
-/// A block that loses nothing gives what it gave; one that loses a value that is read does not, and only where it is read.
+/// A block run again unchanged gives the same output; without a value that is read, the output changes, but only where that value is read.
 #[test]
-fn blocks_run_again_give_the_same() {
+fn rerunning_a_block_reproduces_its_output() {
     for examined in Examined::all() {
         let model = &examined.model;
         let text = examined.texts().remove(0);
@@ -170,7 +170,7 @@ fn blocks_run_again_give_the_same() {
 }
 
 #[test]
-fn chosen_layers_and_heads_are_those_of_all() {
+fn selected_layers_and_heads_match_the_full_result() {
     let examined = Examined::new("t5");
     for method in ["attention", "grad_x_attention"] {
         let all = examined.first((method, json!({})), "probability");
@@ -194,7 +194,7 @@ fn chosen_layers_and_heads_are_those_of_all() {
 }
 
 #[test]
-fn layers_and_heads_that_a_model_has_not_are_refused() {
+fn missing_layers_and_heads_are_errors() {
     let examined = Examined::new("gpt2");
     let function = examined.function("probability", json!({}));
     for (method, parameters) in [
@@ -216,7 +216,7 @@ fn layers_and_heads_that_a_model_has_not_are_refused() {
 }
 
 #[test]
-fn positive_derivatives_add_up_to_no_less() {
+fn positive_derivatives_give_a_larger_sum() {
     for examined in Examined::all() {
         let [plain, positive] = [false, true]
             .map(|positive| examined.first(("grad_x_attention", json!({ "positive": positive })), "logit"));

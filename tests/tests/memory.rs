@@ -1,10 +1,10 @@
-//! How much memory loading takes, in a process of its own.
+//! Memory use of loading, measured in a separate process.
 //!
-//! Pages of the mapped file count as resident but belong to the system, which takes them back when it needs them; what the process itself holds
-//! is `RssAnon` in `/proc/self/status`, read every millisecond.
+//! Pages of the mapped file count as resident, but the system can reclaim them at any time. The memory of the process itself is `RssAnon`
+//! in `/proc/self/status`, read every millisecond.
 
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't continue should fail")]
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ use stepfn_models::Model;
 
 type Flex = stepfn_cpu::flex::Backend;
 
-/// Says to the second process where the checkpoint is.
+/// Passes the checkpoint's path to the second process.
 const CHECKPOINT: &str = "STEPFN_MEMORY_TEST_CHECKPOINT";
 const LAYERS: usize = 4;
 const HIDDEN: usize = 1024;
@@ -85,18 +85,18 @@ fn loading_holds_little_more_than_the_weights() {
     };
     let ratio = number("anonymous:") / weights as f64;
     println!(
-        "{:.0} MB of weights: {ratio:.2} times as much held, {:.2} times with the file's pages; loaded in {:.2} s, read in {:.2} s",
+        "{:.0} MB of weights: peak {ratio:.2} times that, {:.2} times including file pages; loaded in {:.2} s, read in {:.2} s",
         weights as f64 / 1e6,
         number("resident:") / weights as f64,
         number("load:"),
         number("read:"),
     );
     assert!(weights > 200_000_000);
-    // At most 1.3 are allowed; less than 1 would mean that nothing was measured.
+    // The limit is 1.3. Less than 1 would mean that the measurement failed.
     assert!((0.95..1.3).contains(&ratio), "{ratio}");
 }
 
-/// Does nothing unless it is told where the checkpoint is.
+/// Does nothing unless the environment variable is set.
 #[test]
 fn in_a_process_of_its_own() {
     let Some(folder) = std::env::var_os(CHECKPOINT) else { return };

@@ -1,6 +1,6 @@
 //! Every family of models against transformers, in batches padded on either side.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use std::fs;
 
@@ -16,7 +16,7 @@ use stepfn_tests::models::{agrees_with_transformers, folders, noisy_states, stat
 type Flex = stepfn_cpu::flex::Backend;
 type NdArray = stepfn_cpu::ndarray::Backend;
 
-/// Largest difference of values that spread by 10.
+/// Largest allowed difference, for values with a spread of 10.
 const TOLERANCE: f64 = 2e-5;
 
 #[test]
@@ -38,7 +38,7 @@ fn other_backends_agree_with_transformers_too() {
 }
 
 #[test]
-fn every_family_writes_what_transformers_writes() {
+fn every_family_generates_the_same_as_transformers() {
     for folder in folders() {
         writes_what_transformers_writes::<Flex>(&folder, &Default::default());
     }
@@ -52,8 +52,8 @@ fn noisy_texts() -> Vec<(Vec<u32>, NoisyPass)> {
     texts.iter().enumerate().flat_map(twice).collect()
 }
 
-/// The same seed gives the same neurons to drop whatever the batch and its padding; passes differ from each other; and dropout changes something
-/// in every family that publishes a rate.
+/// A seed drops the same neurons in any batch and with any padding, passes differ from each other, and dropout has an effect in every
+/// family that publishes a rate.
 #[test]
 fn dropout_depends_on_seed_text_and_sample_alone() {
     for folder in folders() {
@@ -74,7 +74,7 @@ fn dropout_depends_on_seed_text_and_sample_alone() {
     }
 }
 
-/// With dropout off, and with rates of 0, outputs are the same to the bit.
+/// Dropout off and dropout rates of 0 give the same output bit for bit.
 #[test]
 fn dropout_of_rate_0_is_no_dropout() {
     for folder in folders() {
@@ -89,7 +89,7 @@ fn dropout_of_rate_0_is_no_dropout() {
 }
 
 #[test]
-fn what_a_model_cannot_read_is_an_error_that_says_so() {
+fn invalid_model_inputs_are_errors() {
     let gpt2 = folder().join("models/gpt2");
     let model = Model::<Flex>::load(&gpt2, DType::F32, &Default::default()).unwrap();
     let batch = |texts: Vec<Vec<u32>>| TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right);
@@ -120,7 +120,7 @@ fn what_a_model_cannot_read_is_an_error_that_says_so() {
     assert!(message(error).contains("the model is causal"));
 }
 
-/// A text ends where the model's positions do; only a prompt that reaches beyond them is an error.
+/// A text ends at the model's last position; only a prompt that is longer is an error.
 #[test]
 fn generation_stops_where_positions_end() {
     let plain = GenerationSettings { max_new_tokens: 500, min_new_tokens: 400, ..GenerationSettings::default() };
@@ -128,7 +128,7 @@ fn generation_stops_where_positions_end() {
         plain.clone(),
         GenerationSettings { do_sample: true, num_return_sequences: 2, ..plain.clone() },
         GenerationSettings { num_beams: 3, num_return_sequences: 2, ..plain.clone() },
-        // What would come after the end never does.
+        // What would come after the end is never generated.
         GenerationSettings { forced_eos: Some(0), prefix: vec![7; 300], ..plain },
     ];
     for (name, source) in [("gpt2", None), ("opt", None), ("marian", Some(&[5, 9, 0][..])), ("bart", Some(&[5, 9, 2]))]
@@ -142,7 +142,7 @@ fn generation_stops_where_positions_end() {
                 let texts = model.generate(source, &prompt, settings).unwrap();
                 assert_eq!(texts.len(), settings.num_return_sequences);
                 for text in texts {
-                    // The last token is written and never read.
+                    // The last token is generated but never read.
                     assert_eq!((text.ids.len(), text.finished), (most + 1 - prompt.len(), false), "{name}");
                 }
             }
@@ -162,7 +162,7 @@ fn generation_stops_where_positions_end() {
     );
 }
 
-/// Half precision computes the same to a few of its digits, in the padding too.
+/// Half precision agrees to a few digits, padding included.
 #[test]
 fn half_precision_stays_close() {
     for folder in folders() {
@@ -181,7 +181,7 @@ fn half_precision_stays_close() {
     }
 }
 
-/// Loading `files` from a folder of their own: the message of the error.
+/// The error message of loading `files` from a temporary folder.
 fn load_error(files: &[(&str, &[u8])]) -> String {
     let folder =
         std::env::temp_dir().join(format!("stepfn-models-{}-{:?}", std::process::id(), std::thread::current().id()));
@@ -215,11 +215,11 @@ fn broken_checkpoints_are_errors_that_name_file_and_tensor() {
     assert!(error.contains("pytorch_model.bin") && error.contains("save_pretrained"), "{error}");
     let index = br#"{"weight_map": {"wte.weight": "../other.safetensors"}}"#;
     let error = load_error(&[("config.json", &config), ("model.safetensors.index.json", index)]);
-    assert!(error.contains("not the name of a file beside it"), "{error}");
+    assert!(error.contains("expected the name of a file in the same folder"), "{error}");
 
     for length in [0, 4, 8, 100, weights.len() - 1] {
         let error = load_error(&[("config.json", &config), ("model.safetensors", &weights[..length])]);
-        assert!(error.contains("not a whole safetensors file"), "{error}");
+        assert!(error.contains("incomplete safetensors file"), "{error}");
     }
     let error = load_error(&[
         ("config.json", &config_with("\"n_embd\": 36", "\"n_embd\": 39")),
@@ -230,12 +230,12 @@ fn broken_checkpoints_are_errors_that_name_file_and_tensor() {
         ("config.json", &config_with("\"n_layer\": 2", "\"n_layer\": 3")),
         ("model.safetensors", &weights),
     ]);
-    assert!(error.contains("no tensor `transformer.h.2."), "{error}");
+    assert!(error.contains("tensor `transformer.h.2."), "{error}");
     let error = load_error(&[
         ("config.json", &config_with("\"n_layer\": 2", "\"n_layer\": 1")),
         ("model.safetensors", &weights),
     ]);
-    assert!(error.contains("`transformer.h.1.") && error.contains("belongs to no part"), "{error}");
+    assert!(error.contains("`transformer.h.1.") && error.contains("is not part of a gpt2 model"), "{error}");
     let error = load_error(&[
         ("config.json", &config_with("\"n_layer\": 2", "\"n_layer\": 1000000000")),
         ("model.safetensors", &weights),
@@ -248,12 +248,12 @@ fn broken_checkpoints_are_errors_that_name_file_and_tensor() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
 
-    /// Whatever is done to the bytes of a checkpoint, loading ends with a model or an error.
+    /// However the bytes of a checkpoint are damaged, loading returns a model or an error.
     #[test]
     fn damaged_checkpoints_never_panic(at in any::<prop::sample::Index>(), byte: u8, in_config: bool) {
         let gpt2 = folder().join("models/gpt2");
         let (mut config, mut weights) = (fs::read(gpt2.join("config.json")).unwrap(), fs::read(gpt2.join("model.safetensors")).unwrap());
-        // The header of the weights; their values may be anything.
+        // The header of the weights; the values themselves may be anything.
         let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
         match in_config {
             true => { let at = at.index(config.len()); config[at] = byte; }
@@ -268,7 +268,7 @@ proptest! {
     }
 }
 
-/// Files from before the head had a bias, or saved without the head, have no `final_logits_bias`: it is zeros.
+/// Files from before the head had a bias, or saved without the head, lack `final_logits_bias`; it is then zero.
 #[test]
 fn an_absent_bias_of_the_logits_is_zeros() {
     let marian = folder().join("models/marian");
@@ -294,5 +294,5 @@ fn an_absent_bias_of_the_logits_is_zeros() {
     };
     assert_eq!(logits(None), logits(Some(&zeros)));
     let stored = tensors.tensor("final_logits_bias").unwrap();
-    assert_ne!(logits(None), logits(Some(stored.data())), "the golden's bias does something");
+    assert_ne!(logits(None), logits(Some(stored.data())), "the golden's bias has an effect");
 }

@@ -1,8 +1,9 @@
-//! SmolLM2-135M, as people have it, against transformers with the same weights (`real/smollm2.py`).
+//! The published SmolLM2-135M, compared with transformers on the same weights (`real/smollm2.py`).
 //!
-//! The file is not part of the repository: `STEPFN_SMOLLM2` says where it is, and `.ci/run` gets it. Where there is none, this says so.
+//! The file is not in the repository: `STEPFN_SMOLLM2` is its path, and `.ci/run` downloads it. Without it, the test prints that it was
+//! skipped.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't continue should fail")]
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ type Flex = stepfn_cpu::flex::Backend;
 struct Case {
     text: String,
     ids: Vec<u32>,
-    /// Of every position.
+    /// Top ids of every position.
     top_ids: Vec<Vec<usize>>,
     top_logits: Vec<Vec<f64>>,
     greedy: Vec<u32>,
@@ -29,9 +30,9 @@ fn file() -> Option<PathBuf> {
     let path = std::env::var_os("STEPFN_SMOLLM2").map(PathBuf::from);
     match &path {
         None => println!(
-            "SKIPPED: SmolLM2. Get it with `python3 tests/real/smollm2.py get target/real`, and set STEPFN_SMOLLM2 to its path."
+            "SKIPPED: SmolLM2. Download it with `python3 tests/real/smollm2.py get target/real` and set STEPFN_SMOLLM2 to its path."
         ),
-        Some(path) => assert!(path.is_file(), "STEPFN_SMOLLM2: {} is no file", path.display()),
+        Some(path) => assert!(path.is_file(), "STEPFN_SMOLLM2: {} is not a file", path.display()),
     }
     path
 }
@@ -60,7 +61,7 @@ fn smollm2_agrees_with_transformers() {
             }
         }
         println!("{:?}: largest difference of logits {largest:.1e}", case.text);
-        // Logits of about 20, in f32 through 30 layers: 5e-5 when this was written.
+        // Logits are about 20, in f32 through 30 layers; the difference was 5e-5 when this test was written.
         assert!(largest < 5e-4, "{:?}: logits differ by {largest}", case.text);
         let settings = GenerationSettings { max_new_tokens: case.greedy.len(), ..GenerationSettings::default() };
         let written = model.generate(None, &ids, &settings).unwrap();

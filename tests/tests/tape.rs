@@ -1,4 +1,4 @@
-//! The way back through every family, against automatic differentiation, and its axioms.
+//! The backward pass of every family, compared with automatic differentiation, and its axioms.
 
 use burn::tensor::DType;
 use stepfn_tests::models::folders;
@@ -7,7 +7,7 @@ use stepfn_tests::tape::{first_places_are_enough, multipliers_add_up, pulls_back
 type Flex = stepfn_cpu::flex::Backend;
 
 #[test]
-fn gradients_are_those_of_automatic_differentiation() {
+fn gradients_match_automatic_differentiation() {
     for folder in folders() {
         for dropout in [false, true] {
             pulls_back_what_autodiff_does::<Flex>(&folder, DType::F64, 1e-9, dropout);
@@ -16,7 +16,7 @@ fn gradients_are_those_of_automatic_differentiation() {
 }
 
 #[test]
-fn fused_gradients_are_too() {
+fn fused_gradients_match_automatic_differentiation() {
     for folder in folders() {
         for dropout in [false, true] {
             pulls_back_what_autodiff_does::<Flex>(&folder, DType::F32, 1e-4, dropout);
@@ -25,7 +25,7 @@ fn fused_gradients_are_too() {
 }
 
 #[test]
-fn cotangents_see_the_places_before_them_alone() {
+fn a_tape_cut_to_its_cotangents_gives_the_same_gradients() {
     for folder in folders() {
         first_places_are_enough::<Flex>(&folder, DType::F64, 1e-9);
         first_places_are_enough::<Flex>(&folder, DType::F32, 1e-4);

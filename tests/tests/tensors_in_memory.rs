@@ -1,6 +1,6 @@
-//! Models of tensors in memory and of bytes compiled in: the same as those of files; and each tensor has a gradient.
+//! Models from tensors in memory and from embedded bytes equal those from files, and each tensor has a gradient.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, activation};
@@ -18,7 +18,7 @@ fn checkpoint(name: &str) -> Checkpoint {
     Checkpoint::open(folder().join("models").join(name)).unwrap()
 }
 
-/// The tensors of a checkpoint that its outline asks for, where gradients begin.
+/// The tensors that a checkpoint's outline requests, as leaves of a graph.
 fn leaves(checkpoint: &Checkpoint) -> Tensors<Tracked> {
     let is_stored = |tensor: &str| checkpoint.contains(tensor);
     let shapes = Model::<Flex>::outline(checkpoint.config(), is_stored, &Default::default()).unwrap();
@@ -40,7 +40,7 @@ fn batch(vocab: usize) -> TokenBatch {
 }
 
 #[test]
-fn models_of_tensors_in_memory_are_those_of_the_file() {
+fn models_from_tensors_in_memory_match_the_file() {
     for name in ["marian", "llama", "gpt2", "gpt_neox", "t5_gated"] {
         let checkpoint = checkpoint(name);
         let device = Default::default();
@@ -77,7 +77,7 @@ fn every_tensor_in_memory_has_a_gradient() {
                 StoredTensor::Vector(vector) => vector.grad(&gradients).unwrap().into_data().to_vec().unwrap(),
                 StoredTensor::Matrix(matrix) => matrix.grad(&gradients).unwrap().into_data().to_vec().unwrap(),
             };
-            // Softmax takes no notice of what is the same for all keys, up to rounding.
+            // Softmax ignores what is equal for all keys, up to rounding.
             let nothing = tensor.ends_with("k_proj.bias");
             assert!(nothing || gradient.iter().any(|&value| value.abs() > 1e-6), "{name}: nothing depends on {tensor}");
         }
@@ -99,11 +99,11 @@ fn tensors_that_do_not_fit_are_errors() {
     missing.insert(name, norm);
     missing.insert("model.other.weight".to_owned(), Tensor::<Tracked, 1>::zeros([1], &Default::default()).into());
     let error = load(&missing).to_string();
-    assert!(error.contains("model.other.weight") && error.contains("belongs to no part"), "{error}");
+    assert!(error.contains("model.other.weight") && error.contains("is not part of"), "{error}");
 }
 
 #[test]
-fn compiled_in_checkpoints_are_those_of_the_file() {
+fn embedded_checkpoints_match_the_file() {
     let path = folder().join("models/llama");
     let config = std::fs::read_to_string(path.join("config.json")).unwrap();
     let weights: &'static [u8] = std::fs::read(path.join("model.safetensors")).unwrap().leak();
@@ -114,7 +114,7 @@ fn compiled_in_checkpoints_are_those_of_the_file() {
         assert_eq!(compiled.read(tensor).unwrap(), file.read(tensor).unwrap(), "{tensor}");
     }
     let error = Checkpoint::from_bytes("tiny", &config, &weights[..weights.len() - 1]).unwrap_err().to_string();
-    assert!(error.starts_with("tiny") && error.contains("model.safetensors: not a whole"), "{error}");
+    assert!(error.starts_with("tiny") && error.contains("model.safetensors: incomplete"), "{error}");
     let error = Checkpoint::from_bytes("tiny", "{", weights).unwrap_err().to_string();
     assert!(error.contains("config.json"), "{error}");
 }

@@ -1,11 +1,11 @@
-//! Step functions and dropout masks on wgpu; Mesa's software Vulkan will do.
+//! Step functions and dropout masks on wgpu; Mesa's software Vulkan is enough.
 
 #![cfg(feature = "wgpu")]
-#![allow(clippy::print_stdout, reason = "a log should say which device was tested")]
+#![allow(clippy::print_stdout, reason = "the log should show which device was tested")]
 
 use stepfn_tests::suite;
 
-/// The suite on the device that `STEPFN_WGPU_DEVICE` names, or the best one.
+/// Runs the suite on the device in `STEPFN_WGPU_DEVICE`, or on the best one.
 #[test]
 fn step_functions_on_wgpu() {
     let index = std::env::var("STEPFN_WGPU_DEVICE").unwrap_or_else(|_| "0".to_owned());

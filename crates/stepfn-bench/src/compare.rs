@@ -1,42 +1,42 @@
-//! Reports of several machines, or of several versions on one, side by side.
+//! Compares reports of several machines, or of several versions on one machine.
 
 use serde::Serialize;
 
 use crate::report::{Machine, Outcome, Peak, Report, Subject};
 
-/// Several reports, side by side.
+/// Several reports side by side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// The reports that are compared.
     pub reports: Vec<Compared>,
-    /// What any of them has measured, in the order of the first that has it.
+    /// Everything that any of them measured, in the order of the first report that has it.
     pub rows: Vec<ComparedRow>,
 }
 
 /// One of the reports.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Compared {
-    /// The file that it comes from.
+    /// The name of its file.
     pub name: String,
     /// Where it ran.
     pub machine: Machine,
-    /// What the machine can do at most.
+    /// The machine's peak.
     pub peak: Peak,
 }
 
-/// The same work, in each report.
+/// The same work in each report.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ComparedRow {
     /// What was measured.
     #[serde(flatten)]
     pub subject: Subject,
-    /// Median seconds of each report; nothing where it has none.
+    /// Median seconds of each report; `None` if it has none.
     pub seconds: Vec<Option<f64>>,
-    /// How many times as fast as the first each is; nothing where one of the two has no time.
+    /// Speed relative to the first report; `None` if either has no time.
     pub times_as_fast: Vec<Option<f64>>,
 }
 
-/// Puts reports side by side, under the names of their files.
+/// Compares reports, each with the name of its file.
 pub fn compare(reports: Vec<(String, Report)>) -> Comparison {
     let mut rows: Vec<ComparedRow> = Vec::new();
     for (number, (_, report)) in reports.iter().enumerate() {
@@ -69,7 +69,7 @@ mod tests {
     use crate::report::tests::report;
 
     #[test]
-    fn rows_meet_by_what_they_measure_and_ratios_are_to_the_first() {
+    fn rows_are_matched_by_subject_and_ratios_are_to_the_first_report() {
         let slow = report("a", &[(Work::Forward, Some(2.0)), (Work::Saliency, Some(8.0)), (Work::Occlusion, None)]);
         let fast = report("b", &[(Work::Saliency, Some(2.0)), (Work::Occlusion, Some(1.0)), (Work::Attention, None)]);
         let both = compare(vec![("a.json".to_owned(), slow), ("b.json".to_owned(), fast)]);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn another_length_is_another_row() {
+    fn different_lengths_are_different_rows() {
         let short = report("a", &[(Work::Forward, Some(2.0))]);
         let mut long = short.clone();
         long.rows[0].subject.question.target += 1;
@@ -103,7 +103,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_report_is_as_fast_as_itself(seconds in prop::collection::vec(1e-6..1e3f64, 1..8), copies in 1usize..4) {
+        fn a_report_compared_with_itself_has_ratio_1(seconds in prop::collection::vec(1e-6..1e3f64, 1..8), copies in 1usize..4) {
             let rows: Vec<_> = Work::ALL.into_iter().zip(seconds.into_iter().map(Some)).collect();
             let report = report("a", &rows);
             let comparison = compare((0..copies).map(|copy| (copy.to_string(), report.clone())).collect());

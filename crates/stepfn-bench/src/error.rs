@@ -1,27 +1,29 @@
-//! Why there is no measurement, or no report.
+//! Errors of measurements and reports.
 
 use stepfn_attribution::AttributionError;
 use stepfn_models::ModelError;
 
-/// Why there is no measurement, or no report.
+/// Why a measurement or a report failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
     /// The work failed.
     #[error(transparent)]
     Work(#[from] AttributionError),
-    /// The device did not finish what it was given.
+    /// The device did not finish its work.
     #[error("the device failed: {0}")]
     Device(String),
-    /// A text is no report at all.
-    #[error("expected a report of `stepfn bench`, found something else: {0}")]
+    /// A text is not a report.
+    #[error("expected a report of `stepfn bench`: {0}")]
     NoReport(String),
-    /// A report of another version of the format.
-    #[error("expected a report of version {expected}, found version {found}: it is another stepfn's")]
+    /// A report in another version of the format.
+    #[error(
+        "expected a report in format version {expected}, found version {found}, which another version of stepfn wrote"
+    )]
     Version {
-        /// The version that can be read.
+        /// The version that this build reads.
         expected: u32,
-        /// That of the report.
+        /// The report's version.
         found: u64,
     },
 }

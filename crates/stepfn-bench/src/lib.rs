@@ -1,7 +1,8 @@
 //! How fast stepfn is on a machine, as a user sees it.
 //!
-//! A [`Workload`] is texts and what is done with them; [`mod@measure`] times it; [`operations`] says what it takes at the least, and [`machine`] what
-//! the machine can do at most, measured too. A [`Report`] has all of it, and [`compare()`] puts the reports of several machines side by side.
+//! A [`Workload`] is a set of texts and what to compute for them. [`mod@measure`] times it, [`operations`] computes the minimum work it
+//! needs, and [`machine`] measures the machine's peak. A [`Report`] holds all of this, and [`compare()`] puts reports of several machines
+//! side by side.
 
 pub mod compare;
 pub mod machine;

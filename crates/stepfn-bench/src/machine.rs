@@ -1,4 +1,4 @@
-//! What a machine can do at most, measured: a large product and a large copy. And what it says of itself.
+//! The machine's peak, measured with a large matrix product and a large copy, and facts that the system reports about it.
 
 use core::hint::black_box;
 use core::time::Duration;
@@ -12,43 +12,43 @@ use crate::BenchError;
 use crate::measure::wait;
 use crate::report::Peak;
 
-/// Where the memory is that a backend computes in.
+/// The memory that a backend computes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Memory {
-    /// That of the program.
+    /// The program's own memory.
     Host,
-    /// A device's own.
+    /// The device's own memory.
     Device,
 }
 
-/// The machine's peak in numbers of a type; `budget` is about what measuring it may take.
+/// The machine's peak for one element type. `budget` is roughly how long measuring it may take.
 ///
 /// # Errors
-/// What the device failed at.
+/// If the device fails.
 pub fn peak<B: Backend>(
     device: &B::Device,
     dtype: DType,
     memory: Memory,
     budget: Duration,
 ) -> Result<Peak, BenchError> {
-    /// More than most caches hold.
+    /// Larger than most caches.
     const LARGE: usize = 256 << 20;
-    /// What there is always time for.
+    /// Small enough to copy in any budget.
     const SMALL: usize = 32 << 20;
     let product = product::<B>(device, dtype, budget / 2)?;
     let bytes = if budget < Duration::from_secs(1) { SMALL } else { LARGE };
     let mut copy = device_copy::<B>(device, dtype, bytes, budget / 4)?;
     if memory == Memory::Host {
-        // A backend of the CPU copies on one thread, and one thread does not fill the memory bus.
+        // A CPU backend copies on one thread, which does not saturate the memory bus.
         copy = copy.max(host_copy(bytes, budget / 4));
     }
     Ok(Peak { gflop_per_second: product / 1e9, gigabytes_per_second: copy / 1e9 })
 }
 
-/// Operations per second of the product of two square matrices, the best of several sizes.
+/// Operations per second of a product of two square matrices: the best of several sizes.
 ///
 /// # Errors
-/// What the device failed at.
+/// If the device fails.
 pub fn product<B: Backend>(device: &B::Device, dtype: DType, budget: Duration) -> Result<f64, BenchError> {
     let started = Instant::now();
     let mut most = 0.0_f64;
@@ -57,7 +57,7 @@ pub fn product<B: Backend>(device: &B::Device, dtype: DType, budget: Duration) -
         let [a, b] = [0, 1].map(|_| Tensor::<B, 2>::random([size, size], uniform, (device, dtype)));
         let seconds = best::<B>(device, budget / 8, || drop(black_box(a.clone().matmul(b.clone()))))?;
         most = most.max(2.0 * (size as f64).powi(3) / seconds);
-        // The next size takes eight times as long, and is called four times at least.
+        // The next size takes eight times as long and runs at least four times.
         if started.elapsed() + Duration::from_secs_f64(seconds) * 32 > budget {
             break;
         }
@@ -65,7 +65,7 @@ pub fn product<B: Backend>(device: &B::Device, dtype: DType, budget: Duration) -
     Ok(most)
 }
 
-/// Bytes per second, read and written, of a copy in the device's memory; it changes the sign, for a backend may share what is the same.
+/// Bytes per second, read plus written, of a copy in the device's memory. It flips the sign, because a backend may share an identical copy.
 fn device_copy<B: Backend>(
     device: &B::Device,
     dtype: DType,
@@ -77,7 +77,7 @@ fn device_copy<B: Backend>(
     Ok(2.0 * bytes as f64 / seconds)
 }
 
-/// The same of the program's own memory, on all threads.
+/// The same for the program's own memory, on all threads.
 fn host_copy(bytes: usize, budget: Duration) -> f64 {
     let (from, mut to) = (vec![1_u8; bytes], vec![0_u8; bytes]);
     let piece = bytes.div_ceil(threads()).max(1);
@@ -99,7 +99,7 @@ fn host_copy(bytes: usize, budget: Duration) -> f64 {
     2.0 * bytes as f64 / least
 }
 
-/// The least time of three calls or more, after one that warms up.
+/// The shortest of at least three calls, after a warm-up call.
 fn best<B: Backend>(device: &B::Device, budget: Duration, run: impl Fn()) -> Result<f64, BenchError> {
     let seconds = || -> Result<f64, BenchError> {
         let start = Instant::now();
@@ -117,26 +117,26 @@ fn best<B: Backend>(device: &B::Device, budget: Duration, run: impl Fn()) -> Res
     Ok(least)
 }
 
-/// Threads that CPU work runs on: `RAYON_NUM_THREADS`, or as many as the system gives.
+/// Number of threads for CPU work: `RAYON_NUM_THREADS`, or as many as the system offers.
 pub fn threads() -> usize {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|threads| threads.parse().ok());
     let given = || thread::available_parallelism().map_or(1, usize::from);
     asked.filter(|&threads| threads > 0).unwrap_or_else(given)
 }
 
-/// The version of NVIDIA's driver, where the system tells in a file.
+/// The version of NVIDIA's driver, if the system has a file for it.
 pub fn nvidia_driver() -> Option<String> {
     let version = fs::read_to_string("/sys/module/nvidia/version").ok()?;
     Some(format!("NVIDIA {}", version.trim()))
 }
 
-/// Lets the process's peak memory begin anew, where the system can do that; elsewhere it stays the peak since the start.
+/// Resets the process's peak memory, if the system supports that; otherwise it remains the peak since the start.
 pub fn reset_peak_memory() {
-    // What `5` means stands in proc_pid_clear_refs(5).
+    // proc_pid_clear_refs(5) explains the `5`.
     drop(fs::write("/proc/self/clear_refs", "5"));
 }
 
-/// Bytes of memory that the process had in use at most, where the system tells in a file. A device's own memory is not part of it.
+/// The process's peak memory in bytes, if the system has a file for it. Does not include a device's own memory.
 pub fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

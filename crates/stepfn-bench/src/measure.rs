@@ -1,4 +1,4 @@
-//! Timing: the first call apart, then so many more as are asked for or fit.
+//! Timing: a separate first call, then as many more as requested or as fit the budget.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -7,19 +7,20 @@ use burn::tensor::backend::Backend;
 
 use crate::BenchError;
 
-/// How long calls took, in seconds.
+/// Durations of calls, in seconds.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Times {
-    /// The first call: compiling, choosing kernels, filling caches.
+    /// The first call: includes compiling, choosing kernels and filling caches.
     pub warm_up: f64,
-    /// All others, in order; one at least.
+    /// All later calls, in order; at least one.
     pub calls: Vec<f64>,
 }
 
-/// Calls once to warm up, then `repeats` times, or until `budget` is over: once at least. The device is waited for before a clock is read.
+/// Calls `run` once to warm up, then `repeats` times or until `budget` is used up, but at least once. Waits for the device before reading
+/// the clock.
 ///
 /// # Errors
-/// Those of the call, and of the device.
+/// Errors of the call, and of the device.
 pub fn measure<B: Backend>(
     device: &B::Device,
     repeats: usize,
@@ -42,15 +43,15 @@ pub fn measure<B: Backend>(
     Ok(Times { warm_up, calls })
 }
 
-/// Waits until the device has done what it was given.
+/// Waits until the device has finished its work.
 ///
 /// # Errors
-/// What the device failed at.
+/// If the device fails.
 pub fn wait<B: Backend>(device: &B::Device) -> Result<(), BenchError> {
     B::sync(device).map_err(|error| BenchError::Device(error.to_string()))
 }
 
-/// The middle one of several measurements, or the mean of the middle two; NaN of none.
+/// The median: the middle value, or the mean of the middle two; NaN for no values.
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -65,7 +66,7 @@ mod tests {
     type B = stepfn_cpu::flex::Backend;
 
     #[test]
-    fn the_first_call_is_apart_and_repeats_end_with_the_budget() {
+    fn the_first_call_is_separate_and_the_budget_ends_repeats() {
         let mut calls = 0;
         let mut count = || {
             calls += 1;

@@ -1,29 +1,30 @@
-//! What work takes at the least: arithmetic and memory traffic, from a model's sizes alone.
+//! The minimum work that a task needs: arithmetic and memory traffic, computed from a model's sizes.
 //!
-//! Counted are the multiply-adds of matrix products, as two operations each; norms, activations, softmax and step functions are left out, for they
-//! are small beside. Per layer and token a product with every weight; per layer and pair of a token and one that it sees, `q · k` and `p v`, each
-//! `heads × head width`; per row of logits, `width × vocabulary`.
+//! This counts the multiply-adds of matrix products, as two operations each. Norms, activations, softmax and step functions are negligible
+//! and left out. Each layer and token costs a product with every weight; each layer and pair of a token and one that it sees costs `q · k`
+//! and `p v`, each `heads × head width`; each row of logits costs `width × vocabulary`.
 //!
 //! | work | |
 //! |---|---|
 //! | `forward` | a pass over a text, logits at every position |
 //! | `step_scores` | a pass, logits at every step |
-//! | `mc_dropout_prob_avg` | eleven of those |
-//! | `saliency`, `input_x_gradient` | one, and for each step the way back over the tokens that it is predicted from: as much as there for the weights and the logits, twice as much for attention |
-//! | `integrated_gradients` | twenty of those, and a pass at both ends |
-//! | `occlusion` | a pass with the logits of all steps; for each token of the target the places from it on, and the steps that see it; for each token of a source a whole pass |
+//! | `mc_dropout_prob_avg` | eleven passes, each with logits at every step |
+//! | `saliency`, `input_x_gradient` | one pass; per step, a backward pass over the tokens before it (attention costs twice its forward) |
+//! | `integrated_gradients` | twenty times `saliency`, plus one pass at each end |
+//! | `occlusion` | one pass; per target token, the positions from it on and the steps that see it; per source token, a whole pass |
 //! | `attention` | a pass without logits |
 //!
-//! Of memory, what no cache holds: every weight read once for each direction (of all texts together where they share a pass, of each text where they
-//! don't), and every logit written and read once.
+//! Memory traffic counts what no cache holds: every weight is read once per direction (once for all texts if they share a pass, else once
+//! per text), and every logit is written and read once.
 //!
-//! This is what the question asks for. An implementation that computes more than that has a lower share of the peak, as it should.
+//! These are the costs of the task, not of the implementation. An implementation that computes more gets a lower share of the peak, as it
+//! should.
 
 use stepfn_models::config::{StackConfig, TransformerConfig};
 
 use crate::workload::{NOISY_PASSES, POINTS, Question, Work};
 
-/// What work takes at the least.
+/// The minimum work of a task.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Needed {
     /// Floating-point operations.
@@ -33,7 +34,7 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// What a work takes of all texts of a question, with numbers of so many bytes.
+    /// The work for all texts of a question, with elements of `bytes_per_number` bytes.
     pub fn new(config: &TransformerConfig, work: Work, question: Question, bytes_per_number: usize) -> Self {
         let sizes = Sizes::new(config, question);
         let texts = question.batch as f64;
@@ -41,7 +42,7 @@ impl Needed {
         let (pass, logits) = (sizes.pass(), sizes.width * sizes.vocab);
         let there = pass + steps * logits;
         let both_ways = there + sizes.back() + steps * logits;
-        // Multiply-adds of a text; how often its pass reads the weights, alone or in company; its rows of logits.
+        // Per text: multiply-adds, how many times its pass reads the weights (fractional if shared), and rows of logits.
         let (products, reads, rows) = match work {
             Work::Forward => (pass + read * logits, 1.0, read),
             Work::StepScores => (there, 1.0, steps),
@@ -64,26 +65,26 @@ impl Needed {
         Self { operations: 2.0 * texts * products, bytes: numbers * bytes_per_number as f64 }
     }
 
-    /// Seconds that it takes a machine that does so many operations, and moves so many bytes, in each: the slower of the two decides (Williams et al.
-    /// 2009, doi:10.1145/1498765.1498785).
+    /// Seconds on a machine that does `operations` operations and moves `bytes` bytes per second: the slower of the two decides (Williams
+    /// et al. 2009, doi:10.1145/1498765.1498785).
     pub fn seconds(self, operations: f64, bytes: f64) -> f64 {
         (self.operations / operations).max(self.bytes / bytes)
     }
 }
 
-/// The sizes of a model and a text that products are made of.
+/// The sizes of a model and a text that determine the products.
 struct Sizes<'c> {
     config: &'c TransformerConfig,
-    /// Tokens of the source, 0 without an encoder.
+    /// Source tokens; 0 without an encoder.
     source: usize,
     /// Tokens that the decoder reads.
     read: usize,
-    /// Of these, those before the first that predicts a step.
+    /// Of these, the ones before the first position that predicts a step.
     given: usize,
-    /// Of a hidden state as the head sees it.
+    /// Width of a hidden state at the head.
     width: f64,
     vocab: f64,
-    /// All weights that are factors of a product.
+    /// All weights that are used in matrix products.
     weights: f64,
 }
 
@@ -102,29 +103,29 @@ impl<'c> Sizes<'c> {
         sizes
     }
 
-    /// Weights of all layers that a token meets, those of cross-attention apart.
+    /// Weights of all layers that a token passes through, without cross-attention.
     fn per_token(&self, stack: &StackConfig) -> f64 {
         let (attention, feed_forward) = (&stack.attention, &stack.feed_forward);
         let heads = 2 * (attention.n_heads + attention.n_kv_heads) * attention.head_dim;
         let feed_forward = (2 + usize::from(feed_forward.gated)) * feed_forward.size;
-        // To and from the width of the embeddings.
+        // Projections to and from the embedding width.
         let projections = 2 * stack.embedding_size.unwrap_or(0);
         ((stack.n_layers * (heads + feed_forward) + projections) * self.config.hidden_size) as f64
     }
 
-    /// Weights of cross-attention that a target token meets.
+    /// Cross-attention weights that a target token passes through.
     fn cross_query(&self) -> f64 {
         let StackConfig { n_layers, attention, .. } = &self.config.decoder;
         (n_layers * 2 * attention.n_heads * attention.head_dim * self.config.hidden_size) as f64
     }
 
-    /// Weights of cross-attention that a source token meets.
+    /// Cross-attention weights that a source token passes through.
     fn cross_key_value(&self) -> f64 {
         let StackConfig { n_layers, attention, .. } = &self.config.decoder;
         (n_layers * 2 * attention.n_kv_heads * attention.head_dim * self.config.hidden_size) as f64
     }
 
-    /// Products with weights, and products of attention, of the encoder and of what cross-attention makes of its output.
+    /// Products with weights, and products of attention, of the encoder, including the keys and values of cross-attention.
     fn encoder(&self) -> (f64, f64) {
         let Some(encoder) = &self.config.encoder else { return (0.0, 0.0) };
         let source = self.source as f64;
@@ -133,7 +134,7 @@ impl<'c> Sizes<'c> {
         (source * (self.per_token(encoder) + self.cross_key_value()), source * source * per_pair)
     }
 
-    /// The same of the decoder's places from `from` to before `to`, with all that they see.
+    /// The same for the decoder's positions in `from..to`, with everything that they see.
     fn decoder(&self, from: usize, to: usize) -> (f64, f64) {
         let StackConfig { attention, .. } = &self.config.decoder;
         let places = to.saturating_sub(from) as f64;
@@ -145,13 +146,13 @@ impl<'c> Sizes<'c> {
         (places * (self.per_token(&self.config.decoder) + cross), seen * per_pair)
     }
 
-    /// A pass over the text, without logits.
+    /// A pass over the text without logits.
     fn pass(&self) -> f64 {
         let (encoder, decoder) = (self.encoder(), self.decoder(0, self.read));
         encoder.0 + encoder.1 + decoder.0 + decoder.1
     }
 
-    /// The way back from every step to the tokens that it is predicted from, without logits.
+    /// The backward pass from every step to the tokens that it is predicted from, without logits.
     fn back(&self) -> f64 {
         let encoder = self.encoder();
         let of_step = |read: usize| {
@@ -174,7 +175,7 @@ impl<'c> Sizes<'c> {
     }
 }
 
-/// Pairs of a place from `from` to before `to` and one that it sees: itself and those before it, as far as a window reaches.
+/// Pairs of a position in `from..to` and one that it sees: itself and earlier ones, as far as a window reaches.
 fn pairs(from: usize, to: usize, window: Option<usize>) -> f64 {
     let before = |places: usize| {
         let growing = window.map_or(places, |window| window.min(places)) as f64;
@@ -193,7 +194,8 @@ mod tests {
     use super::*;
     use crate::Shape;
 
-    /// One layer, width 4, two heads of 2, feed-forward 8, vocabulary 10: 4·16 + 2·32 = 128 weights a token, 40 a row of logits, 8 a pair.
+    /// One layer, width 4, two heads of 2, feed-forward 8, vocabulary 10: 4·16 + 2·32 = 128 weights per token, 40 per row of logits, 8 per
+    /// pair.
     fn causal() -> TransformerConfig {
         let config = json!({ "model_type": "gpt2", "vocab_size": 10, "n_positions": 16, "n_embd": 4, "n_layer": 1,
             "n_head": 2, "n_inner": 8, "activation_function": "gelu_new", "bos_token_id": 0, "eos_token_id": 0 });
@@ -205,8 +207,8 @@ mod tests {
     }
 
     #[test]
-    fn operations_of_a_tiny_model_are_those_counted_by_hand() {
-        // Two tokens given, two predicted: three are read, which see 1 + 2 + 3 places.
+    fn operations_of_a_tiny_model_match_a_count_by_hand() {
+        // Two tokens given, two predicted: three are read, and they see 1 + 2 + 3 positions.
         let pass = 3.0 * 128.0 + 6.0 * 8.0;
         assert_eq!(operations(Work::Attention, 2, 2, 1), pass);
         assert_eq!(operations(Work::Forward, 2, 2, 1), pass + 3.0 * 40.0);
@@ -217,21 +219,21 @@ mod tests {
         let back = (2.0 * 128.0 + 2.0 * 3.0 * 8.0) + (3.0 * 128.0 + 2.0 * 6.0 * 8.0) + 2.0 * 40.0;
         assert_eq!(operations(Work::Saliency, 2, 2, 1), there + back);
         assert_eq!(operations(Work::IntegratedGradients, 2, 2, 1), 20.0 * (there + back) + 2.0 * there);
-        // From the first token on run three places and two steps see it, from the second on two and two, from the third on one and one.
+        // From the first token on, three positions and two steps see it; from the second, two and two; from the third, one and one.
         let hidden = (3.0 + 2.0 + 1.0) * 128.0 + (6.0 + 5.0 + 3.0) * 8.0 + (2.0 + 2.0 + 1.0) * 40.0;
         assert_eq!(operations(Work::Occlusion, 2, 2, 1), there + hidden);
     }
 
     #[test]
-    fn bytes_of_a_tiny_model_are_those_counted_by_hand() {
+    fn bytes_of_a_tiny_model_match_a_count_by_hand() {
         let bytes = |work| Needed::new(&causal(), work, Question { prompt: 2, target: 2, batch: 3 }, 4).bytes / 4.0;
         assert_eq!(bytes(Work::Forward), 168.0 + 2.0 * 9.0 * 10.0);
         assert_eq!(bytes(Work::Saliency), 3.0 * 2.0 * 168.0 + 2.0 * 12.0 * 10.0);
     }
 
     #[test]
-    fn weights_of_a_shape_are_those_of_its_matrices() {
-        // Embeddings are looked up; where they are the head too, they are a factor of a product once.
+    fn weights_of_a_shape_match_its_matrices() {
+        // Embeddings are a lookup, not a product; if they are also the head, they count once.
         type B = stepfn_cpu::flex::Backend;
         let model = Shape::Tiny.model::<B>(0, DType::F32, &Default::default()).unwrap();
         let stored = |name: &str| !name.contains("lm_head.weight");
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_hides_what_lies_before_it() {
+    fn a_window_limits_pairs() {
         assert_eq!(pairs(0, 4, None), 10.0);
         assert_eq!(pairs(0, 4, Some(2)), 7.0);
         assert_eq!(pairs(2, 4, Some(9)), 7.0);
@@ -273,7 +275,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn more_texts_take_as_many_times_the_operations_and_longer_ones_more(
+        fn operations_scale_with_texts_and_grow_with_length(
             prompt in 1usize..20, target in 1usize..20, batch in 1usize..9,
         ) {
             for work in Work::ALL {
@@ -286,7 +288,7 @@ mod tests {
         }
 
         #[test]
-        fn a_machine_is_as_slow_as_its_slower_part(operations in 1.0..1e12f64, bytes in 1.0..1e12f64) {
+        fn the_slower_of_compute_and_memory_decides(operations in 1.0..1e12f64, bytes in 1.0..1e12f64) {
             let needed = Needed { operations, bytes };
             prop_assert_eq!(needed.seconds(1.0, 1.0), operations.max(bytes));
             prop_assert!(needed.seconds(1e9, f64::INFINITY) <= needed.seconds(1e9, 1e9));

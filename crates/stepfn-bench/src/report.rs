@@ -1,4 +1,4 @@
-//! What is known of a run, as JSON: everything that a comparison with another machine needs.
+//! Reports of runs as JSON, with everything that a comparison with another machine needs.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,9 +8,9 @@ use crate::measure::{Times, median};
 use crate::operations::Needed;
 use crate::workload::{Limits, Question, Work};
 
-/// What the JSON of a report says that it is.
+/// The `format` field of a report.
 pub const FORMAT: &str = "stepfn-bench";
-/// The version of that JSON. Times of another are not compared, for they may mean something else.
+/// The format version. Reports in another version are not compared, because their times may mean something else.
 pub const VERSION: u32 = 1;
 /// The version of burn.
 pub const BURN: &str = "0.21.0";
@@ -24,15 +24,15 @@ pub struct Report {
     pub version: u32,
     /// Where it ran.
     pub machine: Machine,
-    /// What the machine can do at most.
+    /// The machine's peak.
     pub peak: Peak,
-    /// What was allowed to the work.
+    /// The limits of the work.
     pub limits: Limits,
     /// The measurements. The last field, so that a report can be written row by row.
     pub rows: Vec<Row>,
 }
 
-/// Where something ran, and what.
+/// Where and with what something ran.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Version of stepfn.
@@ -45,19 +45,19 @@ pub struct Machine {
     pub system: String,
     /// The backend: `cpu`, `wgpu`, `cuda`.
     pub backend: String,
-    /// The device, as it calls itself.
+    /// The device's own name.
     pub device: String,
-    /// The device's driver, where it is known and not part of the device's name.
+    /// The device's driver, if known and not part of the device's name.
     pub driver: Option<String>,
     /// Bytes of the device's memory.
     pub memory: Option<u64>,
-    /// Type of the numbers.
+    /// Element type.
     pub dtype: String,
-    /// Threads of the CPU.
+    /// CPU threads.
     pub threads: usize,
 }
 
-/// What a machine can do at most, as measured in the same run.
+/// The machine's peak, measured in the same run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Peak {
     /// Billions of operations per second of a large product.
@@ -66,30 +66,30 @@ pub struct Peak {
     pub gigabytes_per_second: f64,
 }
 
-/// What a measurement is of: the same in all reports that compare.
+/// What a measurement is of. Rows of two reports are compared if this is equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Subject {
     /// The model, or its shape.
     pub model: String,
-    /// What is done.
+    /// The work.
     pub work: Work,
-    /// With how many texts, and how long ones.
+    /// Number and length of the texts.
     #[serde(flatten)]
     pub question: Question,
 }
 
-/// A measurement, or why there is none.
+/// A measurement, or the reason why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// What it is of.
+    /// What was measured.
     #[serde(flatten)]
     pub subject: Subject,
-    /// What came out.
+    /// The result.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What came out.
+/// The result of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Outcome {
@@ -100,21 +100,21 @@ pub enum Outcome {
         /// Why.
         error: String,
     },
-    /// It was not tried.
+    /// It was not attempted.
     LeftOut {
         /// Why.
         left_out: String,
     },
 }
 
-/// How fast it was.
+/// The numbers of a measurement.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// Seconds of the first call, with all that it compiles and chooses.
+    /// Seconds of the first call, including compilation and the choice of kernels.
     pub warm_up: f64,
-    /// Seconds of the calls behind it.
+    /// Seconds of the later calls.
     pub seconds: Seconds,
-    /// How many these were.
+    /// The number of later calls.
     pub repeats: usize,
     /// Tokens of all texts, given and predicted, per second.
     pub tokens_per_second: f64,
@@ -124,16 +124,16 @@ pub struct Measured {
     pub gflop_per_second: f64,
     /// Billions of bytes that the work [needs](Needed) to move, per second.
     pub gigabytes_per_second: f64,
-    /// The time that the work needs at the machine's peak, as a part of that which it took.
+    /// The time that the work would take at the machine's peak, as a share of the time that it took.
     pub share_of_peak: f64,
-    /// Bytes of the program's memory in use at most, model included, where the system tells; not that of a GPU.
+    /// Peak memory of the program in bytes, model included, if the system reports it; does not include a GPU's memory.
     pub peak_memory: Option<u64>,
 }
 
 /// Seconds of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Seconds {
-    /// The middle one.
+    /// The median.
     pub median: f64,
     /// The shortest.
     pub least: f64,
@@ -142,7 +142,7 @@ pub struct Seconds {
 }
 
 impl Measured {
-    /// What times say of work that needs so much.
+    /// The numbers for work with the given times and minimum cost.
     pub fn new(times: &Times, question: Question, needed: Needed, peak: Peak, peak_memory: Option<u64>) -> Self {
         let seconds = Seconds {
             median: median(&times.calls),
@@ -164,22 +164,22 @@ impl Measured {
 }
 
 impl Peak {
-    /// Seconds that work takes at the least.
+    /// The minimum time for the work.
     pub fn seconds(self, needed: Needed) -> f64 {
         needed.seconds(self.gflop_per_second * 1e9, self.gigabytes_per_second * 1e9)
     }
 }
 
 impl Report {
-    /// One without measurements yet.
+    /// A report without measurements.
     pub fn new(machine: Machine, peak: Peak, limits: Limits) -> Self {
         Self { format: FORMAT.to_owned(), version: VERSION, machine, peak, limits, rows: Vec::new() }
     }
 
-    /// Reads a report, also one of a run that was ended while it wrote: it has the rows that were done.
+    /// Reads a report. If the run was interrupted while writing, the complete rows are returned.
     ///
     /// # Errors
-    /// If it is none, or one of another version.
+    /// If it is not a report, or one in another version.
     pub fn read(text: &str) -> Result<Self, BenchError> {
         let none = |error: serde_json::Error| BenchError::NoReport(error.to_string());
         let value: Value = match serde_json::from_str(text) {
@@ -188,19 +188,19 @@ impl Report {
             Err(error) => return Err(none(error)),
         };
         if value["format"] != FORMAT {
-            return Err(BenchError::NoReport(format!("the field `format` is not \"{FORMAT}\"")));
+            return Err(BenchError::NoReport(format!("its field `format` is not \"{FORMAT}\"")));
         }
         match value["version"].as_u64() {
             Some(found) if found == u64::from(VERSION) => serde_json::from_value(value).map_err(none),
             Some(found) => Err(BenchError::Version { expected: VERSION, found }),
-            None => Err(BenchError::NoReport("the field `version` is no number".to_owned())),
+            None => Err(BenchError::NoReport("its field `version` is not a number".to_owned())),
         }
     }
 
-    /// What JSON begins with; rows follow, one a line with `,` between them, and then [`END`].
+    /// The start of the JSON. Rows follow, one per line with `,` between them, and then [`END`].
     ///
     /// # Errors
-    /// Those of JSON, which the fields of a report don't have.
+    /// JSON errors, which the fields of a report can't cause.
     pub fn head(&self) -> Result<String, serde_json::Error> {
         let empty = Self { rows: Vec::new(), ..self.clone() };
         let whole = serde_json::to_string(&empty)?;
@@ -208,14 +208,14 @@ impl Report {
     }
 }
 
-/// A report whose end is missing: its last row may be whole, and those on the lines before it are.
+/// Parses a report whose end is missing: the rows on complete lines, plus the last row if it is complete.
 fn cut_off(text: &str) -> Option<Value> {
     let before = text.rfind('\n').map_or("", |end| &text[..end]);
     let closed = |text: &str| serde_json::from_str(&format!("{}]}}", text.trim_end().trim_end_matches(','))).ok();
     closed(text).or_else(|| closed(before))
 }
 
-/// What JSON ends with, behind the last row.
+/// The end of the JSON, after the last row.
 pub const END: &str = "\n]}\n";
 
 #[cfg(test)]
@@ -224,7 +224,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A report of some rows, and the seconds of each.
+    /// A report with the given rows, each with its seconds.
     pub(crate) fn report(device: &str, rows: &[(Work, Option<f64>)]) -> Report {
         let machine = Machine {
             stepfn: "0.1.0".to_owned(),
@@ -265,12 +265,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_version_of_burn_is_that_of_the_workspace() {
+    fn the_burn_version_matches_the_workspace() {
         assert!(include_str!("../../../Cargo.toml").contains(&format!("burn = {{ version = \"={BURN}\"")));
     }
 
     #[test]
-    fn speeds_are_those_of_the_median() {
+    fn speeds_use_the_median() {
         let question = Question { prompt: 3, target: 4, batch: 2 };
         let peak = Peak { gflop_per_second: 100.0, gigabytes_per_second: 10.0 };
         let times = Times { warm_up: 9.0, calls: vec![4.0, 1.0, 2.0] };
@@ -283,7 +283,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_row_that_failed_or_was_left_out_says_so_in_json() {
+    fn failed_and_left_out_rows_are_marked_in_json() {
         let mut report = report("a", &[(Work::Forward, None)]);
         let json = serde_json::to_value(&report.rows[0]).unwrap();
         assert_eq!(json["error"], "no memory");
@@ -293,7 +293,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_an_error_that_says_why() {
+    fn reading_something_else_is_an_error_that_says_why() {
         let error = |text: &str| Report::read(text).unwrap_err().to_string();
         assert!(error("").contains("expected a report of `stepfn bench`"));
         assert!(error("{}").contains("`format`"));
@@ -309,8 +309,8 @@ pub(crate) mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn reports_come_back_as_they_were(powers in prop::collection::vec(prop::option::of(-9..9i32), 0..8)) {
-            // Powers of two, whose digits are few: those of other numbers may be off by the last bit.
+        fn reports_round_trip(powers in prop::collection::vec(prop::option::of(-9..9i32), 0..8)) {
+            // Powers of two have few digits; other numbers may be off in the last bit.
             let seconds = powers.into_iter().map(|power| power.map(|power| 2f64.powi(power)));
             let rows: Vec<_> = Work::ALL.into_iter().zip(seconds).collect();
             let report = report("a", &rows);
@@ -319,7 +319,7 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn a_report_that_was_cut_off_has_its_whole_rows(cut in 0.0..1.0f64) {
+        fn a_truncated_report_keeps_its_complete_rows(cut in 0.0..1.0f64) {
             let report = report("a", &Work::ALL.map(|work| (work, Some(0.25))));
             let text = streamed(&report);
             let head = report.head().unwrap().len();

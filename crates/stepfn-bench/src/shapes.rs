@@ -1,4 +1,4 @@
-//! Models of published shapes with random weights, so that nothing is downloaded: those of `benches/peers/shapes.py`, and a tiny one.
+//! Models of published shapes with random weights, so that nothing needs downloading: those of `benches/peers/shapes.py`, and a tiny one.
 
 use burn::tensor::{DType, Distribution, Tensor, backend::Backend};
 use serde_json::{Value, json};
@@ -13,21 +13,21 @@ pub enum Shape {
     Gpt2Small,
     /// SmolLM2, 135 million parameters: a Llama.
     SmolLm2,
-    /// OPUS-MT as MarianMT models are published, 77 million parameters: an encoder–decoder.
+    /// OPUS-MT, in the size of published MarianMT models, 77 million parameters: an encoder–decoder.
     OpusMtBase,
     /// T5 small, 60 million parameters: an encoder–decoder.
     T5Small,
-    /// A GPT-2 of two layers, to see whether everything runs.
+    /// A GPT-2 with two layers, to check that everything runs.
     Tiny,
 }
 
 impl Shape {
-    /// Those of models that people use.
+    /// The shapes of models in common use.
     pub const PUBLISHED: [Self; 4] = [Self::Gpt2Small, Self::SmolLm2, Self::OpusMtBase, Self::T5Small];
-    /// All.
+    /// All shapes.
     pub const ALL: [Self; 5] = [Self::Gpt2Small, Self::SmolLm2, Self::OpusMtBase, Self::T5Small, Self::Tiny];
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Gpt2Small => "gpt2-small",
@@ -38,13 +38,13 @@ impl Shape {
         }
     }
 
-    /// The one of that name.
+    /// The shape with that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|shape| shape.name() == name)
     }
 
-    /// `config.json`, with room for texts of `positions` tokens: more than was published where a published model would end. Random weights are no
-    /// worse beyond.
+    /// `config.json`, with room for texts of `positions` tokens, even if the published model has fewer positions: random weights work just
+    /// as well there.
     pub fn config(self, positions: usize) -> Value {
         match self {
             Self::Gpt2Small => json!({
@@ -83,14 +83,14 @@ impl Shape {
         }
     }
 
-    /// A model of that shape: weights nearly normal with a standard deviation of 0.02, norms as they begin.
+    /// A model of that shape: weights close to normal with a standard deviation of 0.02, norms as initialized in training.
     ///
     /// # Errors
-    /// If the device can't hold it.
+    /// If the device runs out of memory.
     pub fn model<B: Backend>(self, positions: usize, dtype: DType, device: &B::Device) -> Result<Model<B>, ModelError> {
         let config = self.config(positions);
         let seq2seq = config.get("decoder_start_token_id").is_some();
-        // Tied to each other: one tensor each.
+        // Tied weights are one tensor.
         let stored = |name: &str| !(name.contains("lm_head.weight") || seq2seq && name.contains("embed_tokens"));
         let outline = Model::<B>::outline(&config, stored, device)?;
         let tensor = |(name, shape): (String, Vec<usize>)| {
@@ -111,9 +111,9 @@ impl Shape {
     }
 }
 
-/// Token ids, no special ones where the vocabulary has room, the same for the same seed.
+/// Token ids that depend only on the seed; none are special, if the vocabulary is large enough.
 pub fn ids(vocab_size: usize, length: usize, seed: u64) -> Vec<u32> {
-    // The first and the last ids of a vocabulary are where special tokens stand.
+    // Special tokens are usually at the start or end of a vocabulary.
     let spared = if vocab_size > 40 { 10 } else { 0 };
     let others = (vocab_size - 2 * spared).max(1) as u64;
     let id = |index: usize| spared as u64 + (index as u64 * 7919).wrapping_add(seed.wrapping_mul(104_729)) % others;
@@ -127,7 +127,7 @@ mod tests {
     type B = stepfn_cpu::flex::Backend;
 
     #[test]
-    fn every_shape_is_a_model_of_a_known_family_and_found_by_its_name() {
+    fn every_shape_loads_and_is_found_by_name() {
         for shape in Shape::ALL {
             assert_eq!(Shape::find(shape.name()), Some(shape));
             let outline = Model::<B>::outline(&shape.config(0), |_| true, &Default::default());
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_grow_with_what_is_asked() {
+    fn positions_grow_on_request() {
         assert_eq!(Shape::Gpt2Small.config(32)["n_positions"], 1024);
         assert_eq!(Shape::Gpt2Small.config(2048)["n_positions"], 2048);
     }

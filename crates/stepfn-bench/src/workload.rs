@@ -1,4 +1,4 @@
-//! The work that is measured, and texts to do it with.
+//! The tasks that are measured, and texts for them.
 
 use core::fmt;
 use core::hint::black_box;
@@ -15,12 +15,12 @@ use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
 use crate::BenchError;
 use crate::shapes::ids;
 
-/// Passes with dropout of [`Work::McDropout`].
+/// Passes with dropout in [`Work::McDropout`].
 pub const NOISY_PASSES: usize = 10;
-/// Points of [`Work::IntegratedGradients`].
+/// Interpolation points in [`Work::IntegratedGradients`].
 pub const POINTS: usize = 20;
 
-/// What is done with texts. Attributed is `probability`, to both sides of an encoder–decoder.
+/// What to compute for the texts. Attribution is of `probability`, to both sides of an encoder–decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -29,23 +29,23 @@ pub enum Work {
     Forward,
     /// Logit, probability and entropy of every step.
     StepScores,
-    /// `mc_dropout_prob_avg` of every step, from ten passes with dropout beside the one without.
+    /// `mc_dropout_prob_avg` of every step, from ten passes with dropout and one without.
     #[serde(rename = "mc_dropout_prob_avg")]
     McDropout,
-    /// The method of that name.
+    /// The method `saliency`.
     Saliency,
-    /// The method of that name.
+    /// The method `input_x_gradient`.
     InputXGradient,
-    /// The method of that name, on twenty points.
+    /// The method `integrated_gradients`, with twenty points.
     IntegratedGradients,
-    /// The method of that name, a token at a time.
+    /// The method `occlusion`, one token at a time.
     Occlusion,
-    /// The method of that name.
+    /// The method `attention`.
     Attention,
 }
 
 impl Work {
-    /// All.
+    /// All tasks.
     pub const ALL: [Self; 8] = [
         Self::Forward,
         Self::StepScores,
@@ -56,11 +56,11 @@ impl Work {
         Self::Occlusion,
         Self::Attention,
     ];
-    /// Work whose times stand for the others'.
+    /// A representative selection.
     pub const TYPICAL: [Self; 6] =
         [Self::Forward, Self::StepScores, Self::McDropout, Self::Saliency, Self::IntegratedGradients, Self::Occlusion];
 
-    /// What it is called.
+    /// Its name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Forward => "forward",
@@ -74,12 +74,12 @@ impl Work {
         }
     }
 
-    /// The one of that name.
+    /// The task with that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|work| work.name() == name)
     }
 
-    /// The method, with its parameters, and the step functions beside it, with theirs; a pass alone has no method.
+    /// The method and its parameters, then the step functions and their parameters; a plain pass has no method.
     fn parts(self) -> (&'static str, Value, &'static [&'static str], Value) {
         let none = json!({});
         match self {
@@ -97,19 +97,19 @@ impl fmt::Display for Work {
     }
 }
 
-/// How many texts, and how long.
+/// Number and length of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Question {
-    /// Tokens of a causal model's prompt, or of an encoder–decoder's source.
+    /// Tokens of a causal model's prompt, or of an encoder–decoder model's source.
     pub prompt: usize,
-    /// Tokens that are predicted.
+    /// Predicted tokens.
     pub target: usize,
-    /// Texts.
+    /// Number of texts.
     pub batch: usize,
 }
 
 impl Question {
-    /// Texts of `length` tokens, the first half given, the second predicted.
+    /// Texts of `length` tokens: the first half is given, the second is predicted.
     pub fn halves(length: usize, batch: usize) -> Self {
         Self { prompt: length / 2, target: length - length / 2, batch }
     }
@@ -119,7 +119,7 @@ impl Question {
         self.batch * (self.prompt + self.target)
     }
 
-    /// Most positions that the model has, if these texts need more.
+    /// The model's maximum number of positions, if these texts exceed it.
     pub fn exceeds(self, config: &TransformerConfig) -> Option<usize> {
         let (read, source) = match config.encoder {
             Some(_) => (self.target, self.prompt),
@@ -130,7 +130,7 @@ impl Question {
         of_decoder.filter(|&most| read > most).or(of_encoder.filter(|&most| source > most))
     }
 
-    /// Such texts, each of its own.
+    /// Texts of these sizes, all different.
     pub fn texts(self, config: &TransformerConfig) -> Vec<Text> {
         let Self { prompt, target, batch } = self;
         let text = |seed: usize| {
@@ -147,14 +147,14 @@ impl Question {
     }
 }
 
-/// How work runs.
+/// Limits for the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Seed of everything random.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Bytes for what is computed.
+    /// Memory budget for intermediate results, in bytes.
     pub memory: usize,
-    /// Most tokens of a plain forward pass.
+    /// Maximum number of tokens in a plain forward pass.
     pub batch_tokens: usize,
 }
 
@@ -164,7 +164,7 @@ impl Default for Limits {
     }
 }
 
-/// A model, texts, and what is done with them.
+/// A model and texts.
 #[derive(Debug)]
 pub struct Workload<'m, B: Backend> {
     model: &'m Model<B>,
@@ -173,20 +173,23 @@ pub struct Workload<'m, B: Backend> {
 }
 
 impl<'m, B: Backend> Workload<'m, B> {
-    /// Work on such texts.
+    /// A workload with random texts of the given sizes.
     ///
     /// # Panics
-    /// If there is no text, or a text without a given token or without a predicted one.
+    /// If there is no text, or a text has no given or no predicted token.
     pub fn new(model: &'m Model<B>, question: Question, limits: Limits) -> Self {
         let Question { prompt, target, batch } = question;
-        assert!(prompt > 0 && target > 0 && batch > 0, "texts of a given and a predicted token or more: {question:?}");
+        assert!(
+            prompt > 0 && target > 0 && batch > 0,
+            "expected texts with given and predicted tokens, found {question:?}"
+        );
         Self { model, texts: question.texts(model.config()), limits }
     }
 
-    /// Does it once, results and all. The device may still be busy with a plain forward pass when this returns.
+    /// Runs the work once, including results. After a plain forward pass the device may still be busy when this returns.
     ///
     /// # Errors
-    /// What is wrong with the texts, or fails at work.
+    /// If the texts are invalid, or the work fails.
     pub fn run(&self, work: Work) -> Result<(), BenchError> {
         if work == Work::Forward {
             return self.forward();
@@ -209,7 +212,7 @@ impl<'m, B: Backend> Workload<'m, B> {
         Ok(())
     }
 
-    /// As many texts at once as fit.
+    /// Processes as many texts at once as fit.
     fn forward(&self) -> Result<(), BenchError> {
         let longest = |text: &Text| text.target.len() + text.source.as_ref().map_or(0, Vec::len);
         let longest = self.texts.iter().map(longest).max().unwrap_or(1);
@@ -260,13 +263,13 @@ mod tests {
         for work in Work::ALL {
             workload.run(work).unwrap_or_else(|error| panic!("{work}: {error}"));
         }
-        // A budget for one text at most gives the same batch in pieces.
+        // A budget for at most one text gives the same batch in pieces.
         let limits = Limits { batch_tokens: 1, memory: 1, ..Limits::default() };
         Workload::new(&model, Question::halves(6, 3), limits).run(Work::Forward).unwrap();
     }
 
     #[test]
-    fn texts_are_halved_and_texts_too_long_are_known() {
+    fn texts_are_halved_and_too_long_texts_are_detected() {
         let question = Question::halves(7, 2);
         assert_eq!((question.prompt, question.target, question.tokens()), (3, 4, 14));
         let model = Shape::Tiny.model::<B>(0, DType::F32, &Default::default()).unwrap();

@@ -21,7 +21,11 @@ use self::args::Cli;
 use self::failure::Failure;
 
 fn main() -> ExitCode {
-    memory::keep();
+    // SAFETY: this is the first statement of `main`, so no other thread exists yet.
+    #[allow(unsafe_code, reason = "setting up the allocator is unsafe while other threads run")]
+    unsafe {
+        memory::keep();
+    }
     let done = match Cli::try_parse() {
         Ok(cli) => commands::run(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {

@@ -167,7 +167,7 @@ fn files_that_are_no_reports_say_so() {
     let newer = fs::read_to_string(&good).unwrap().replace("\"version\":1", "\"version\":2");
     compare(&folder.write("newer.json", newer)).fails(
         1,
-        "newer.json: expected a report of version 1, found version 2",
+        "newer.json: expected a report in format version 1, found version 2",
         "anew",
     );
 }

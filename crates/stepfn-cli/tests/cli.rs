@@ -138,9 +138,9 @@ fn a_contrast_is_aligned_as_asked() {
     assert!(numbers(&scored["scores"]["in_context_pvi"]).iter().all(|value| value.is_finite()));
 
     let args = ["score", "-m", gpt2.path(), "t1 t2 t3", "--step-fn", "pcxmi"];
-    stepfn(args).fails(1, "`pcxmi` compares with a contrast, and none was given", "--contrast-source");
+    stepfn(args).fails(1, "`pcxmi` needs a contrast", "--contrast-source");
     let outside = ["--contrast-target", "t1 t4", "--align", "0:0,1:1"];
-    stepfn(args.iter().chain(&outside)).fails(1, "pair 1:1 of the alignment is outside the texts", "--align counts");
+    stepfn(args.iter().chain(&outside)).fails(1, "alignment pair 1:1 is out of range", "--align counts");
     stepfn(args.iter().chain(&["--align", "0-0"])).fails(2, "expected two numbers, as in 0:2", "see `stepfn");
 }
 
@@ -447,7 +447,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     let folder = Scratch::new();
     score(folder.path()).fails(1, "config.json", "a model is a folder with");
     let file = folder.write("gpt2", "");
-    score(&file).fails(1, "not a whole GGUF file", "a GGUF file");
+    score(&file).fails(1, "incomplete GGUF file", "a GGUF file");
     score("g2q").fails(1, "did you mean `g2p`?", "a hub's org/name");
     let gpt2 = model("gpt2", &[100]);
     fs::remove_file(gpt2.0.join("tokenizer.json")).unwrap();
@@ -458,7 +458,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     let gpt2 = model("gpt2", &[100]);
     let weights = fs::read(gpt2.0.join("model.safetensors")).unwrap();
     gpt2.write("model.safetensors", &weights[..weights.len() / 2]);
-    score(gpt2.path()).fails(1, "not a whole safetensors file", "a model is a folder with");
+    score(gpt2.path()).fails(1, "incomplete safetensors file", "a model is a folder with");
     let gpt2 = model("gpt2", &[100]);
     fs::copy(fixture::goldens().join("tokenizers/byte_bpe/tokenizer.json"), gpt2.0.join("tokenizer.json")).unwrap();
     score(gpt2.path()).fails(1, "ids below 101", "tokenizer.json belongs to this model");
@@ -475,7 +475,7 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     score(&["t1 t2", "--step-fn", "rank,rank"]).fails(2, "`rank` twice", "once");
     score(&["t1 t2", "--backend", "cuba"]).fails(2, "invalid value 'cuba'", "'cuda'");
     score(&["t1 t2", "--formt", "json"]).fails(2, "unexpected argument '--formt'", "'--format'");
-    score(&["t1 t2", "--device", "7"]).fails(2, "no CPU device is called `7`", "stepfn list backends");
+    score(&["t1 t2", "--device", "7"]).fails(2, "no CPU device `7`", "stepfn list backends");
     score(&["t1 t2", "--memory", "lots"]).fails(2, "800MB or 8GiB", "stepfn score --help");
     score(&["t1 t2", "--batch-tokens", "0"]).fails(2, "`batch_tokens` of scoring: expected 1 or more", "--help");
     score(&["t1 t2", "--target", "t1 t3"]).fails(2, "for this model a TEXT is a target", "leave out one");

@@ -1,4 +1,4 @@
-//! A step function of your own: how much more likely the target is than under a uniform guess, in bits.
+//! A custom step function: how much more likely the target is than under a uniform guess, in bits.
 //!
 //! `cargo run -p stepfn-core --example custom_step_function`
 
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::{Join, Named, ParameterError, Registry, StepBatch, StepError, StepFunction, StepScore};
 
-/// `log₂(p_y · V)`, at most `ceiling`: 0 is as good as guessing.
+/// `log₂(p_y · V)`, at most `ceiling`. 0 means no better than a uniform guess.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct BitsAboveChance {
-    /// Larger values are cut to this.
+    /// Larger values are clipped to this.
     ceiling: f64,
 }
 
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     registry.register::<BitsAboveChance>()?;
     for name in ["surprisal", "bits_above_chance"] {
         let scores = registry.make(name, &Default::default())?.score(&steps)?;
-        #[allow(clippy::print_stdout, reason = "this is what the example is for")]
+        #[allow(clippy::print_stdout, reason = "the example prints its result")]
         {
             println!("{name}: {:.3?}", scores.into_data().iter::<f32>().collect::<Vec<_>>());
         }

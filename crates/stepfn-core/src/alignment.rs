@@ -1,24 +1,24 @@
-//! Which step of a contrastive text each scored step is compared with.
+//! Pairs each scored step with the step of a contrast that it is compared with.
 
 use serde::{Deserialize, Serialize};
 
 use crate::StepError;
 
-/// The alignment `a(t)` of scored steps with the steps of a contrast. Both are counted from 0 at the first scored step.
+/// The alignment `a(t)` of scored steps with contrast steps. Both are counted from 0 at the first scored step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Alignment {
-    /// Step `t` with step `t`, as far as both texts go.
+    /// Step `t` with step `t`, up to the end of the shorter text.
     #[default]
     OneToOne,
-    /// The given pairs `(scored step, contrast step)`. A step in several pairs takes the earliest contrast step; a step in none has
-    /// no partner.
+    /// The given pairs `(scored step, contrast step)`. A step in several pairs takes the earliest contrast step; a step in no pair has no
+    /// partner.
     Pairs(Vec<(usize, usize)>),
 }
 
 impl Alignment {
-    /// The contrast step of each of `rows` scored steps, `None` where it has no partner.
+    /// The contrast step of each of `rows` scored steps; `None` if it has no partner.
     ///
     /// # Errors
     /// [`StepError::PairOutside`] if a pair points outside either text.
@@ -45,13 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_to_one_goes_as_far_as_both_texts() {
+    fn one_to_one_stops_at_the_end_of_the_shorter_text() {
         assert_eq!(Alignment::OneToOne.partners(3, 2), Ok(vec![Some(0), Some(1), None]));
         assert_eq!(Alignment::OneToOne.partners(2, 5), Ok(vec![Some(0), Some(1)]));
     }
 
     #[test]
-    fn pairs_take_the_earliest_partner_and_leave_others_without() {
+    fn a_step_takes_its_earliest_partner_or_none() {
         let pairs = Alignment::Pairs(vec![(2, 1), (0, 3), (2, 0)]);
         assert_eq!(pairs.partners(4, 4), Ok(vec![Some(3), None, Some(0), None]));
     }

@@ -1,4 +1,4 @@
-//! The input of step functions: what the model predicted, what it should have, and what it is compared with.
+//! The input of step functions: predictions, targets, and what they are compared with.
 
 use std::sync::OnceLock;
 
@@ -8,10 +8,10 @@ use stepfn_kernels::softmax::Softmax;
 
 use crate::{Alignment, Pass, Prediction, StepError};
 
-/// What the model said at a batch of steps, one row per (text, step), and what it was asked to say.
+/// Predictions and targets for a batch of steps, one row per (text, step).
 ///
-/// Can't be built with targets outside the vocabulary, logits that are not finite, or parts of different sizes. Targets come as
-/// they leave the tokenizer, in host memory, so that checking them waits for no device.
+/// A `StepBatch` is valid by construction: its targets are in the vocabulary, its logits are finite, and its parts have matching sizes.
+/// Targets are passed in host memory, as they come from the tokenizer, so that checking them does not wait for a device.
 #[derive(Debug)]
 pub struct StepBatch<B: Backend> {
     prediction: Prediction<B>,
@@ -21,15 +21,15 @@ pub struct StepBatch<B: Backend> {
 }
 
 impl<B: Backend> StepBatch<B> {
-    /// The steps of one forward pass.
+    /// A batch of steps from one forward pass.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`, any floating-point type
     /// - `target_ids`: `[rows]`
     ///
     /// # Errors
-    /// If there are no rows, fewer than two tokens, another number of targets, a target outside the vocabulary, or a logit that
-    /// is NaN or infinite.
+    /// If there are no rows, fewer than two tokens, a different number of targets, a target outside the vocabulary, or a logit that is NaN
+    /// or infinite.
     pub fn new(logits: Tensor<B, 2>, target_ids: &[u32]) -> Result<Self, StepError> {
         let [rows, vocab] = logits.dims();
         check_targets(target_ids, rows, vocab)?;
@@ -37,31 +37,31 @@ impl<B: Backend> StepBatch<B> {
         Ok(Self { prediction: Prediction::new(logits, Pass::Original)?, target_ids, contrast: None, noisy: None })
     }
 
-    /// The same steps, compared with `contrast`.
+    /// Adds a contrast to compare the steps with.
     ///
     /// # Errors
-    /// If the contrast is aligned with another number of steps or has another vocabulary.
+    /// If the contrast is aligned with a different number of steps or has a different vocabulary.
     pub fn with_contrast(self, contrast: Contrast<B>) -> Result<Self, StepError> {
-        expect("steps that the contrast is aligned with", self.rows(), contrast.target_ids.dims()[0])?;
+        expect("steps in the contrast's alignment", self.rows(), contrast.target_ids.dims()[0])?;
         match &contrast.context {
-            Some(prediction) => expect("tokens in the contrast's vocabulary", self.vocab(), prediction.vocab())?,
+            Some(prediction) => expect("vocabulary size of the contrast", self.vocab(), prediction.vocab())?,
             None => check_targets(&contrast.host_ids, self.rows(), self.vocab())?,
         }
         Ok(Self { contrast: Some(contrast), ..self })
     }
 
-    /// The same steps, with what the model said of them while dropout was on.
+    /// Adds predictions of the same steps with dropout on.
     ///
     /// # Shapes
     /// - `noisy_logits`: `[n_samples, rows, vocab]`
     ///
     /// # Errors
-    /// If there is no sample, another number of steps or another vocabulary (an auxiliary model must share the tokenizer), or a
+    /// If there are no samples, a different number of steps or a different vocabulary (an auxiliary model must share the tokenizer), or a
     /// logit that is NaN or infinite.
     pub fn with_noisy(self, noisy_logits: Tensor<B, 3>) -> Result<Self, StepError> {
         let [n_samples, rows, vocab] = noisy_logits.dims();
-        expect("rows of the noisy logits", self.rows(), rows)?;
-        expect("tokens in the noisy predictions' vocabulary", self.vocab(), vocab)?;
+        expect("rows of noisy logits", self.rows(), rows)?;
+        expect("vocabulary size of the noisy logits", self.vocab(), vocab)?;
         let logits = noisy_logits.reshape([n_samples * rows, vocab]);
         let prediction = Prediction::new(logits, Pass::Noisy { sample: 0 }).map_err(|error| match error {
             StepError::NonFinite { row, .. } => {
@@ -83,7 +83,7 @@ impl<B: Backend> StepBatch<B> {
         self.prediction.vocab()
     }
 
-    /// What the model said.
+    /// The predictions that are scored.
     pub fn prediction(&self) -> &Prediction<B> {
         &self.prediction
     }
@@ -106,23 +106,23 @@ impl<B: Backend> StepBatch<B> {
         self.prediction.log_prob(self.target_ids())
     }
 
-    /// The contrastive side, seen from these steps, if there is one.
+    /// The contrast, aligned with these steps, if there is one.
     pub fn contrast(&self) -> Option<ContrastView<'_, B>> {
         self.contrast.as_ref().map(|contrast| ContrastView { steps: self, contrast })
     }
 
-    /// The contrastive side, for a function that can't do without.
+    /// The contrast, for a function that requires one.
     ///
     /// # Errors
-    /// [`StepError::MissingContrast`] naming `function`.
+    /// [`StepError::MissingContrast`], which names `function`.
     pub fn require_contrast(&self, function: &str) -> Result<ContrastView<'_, B>, StepError> {
         self.contrast().ok_or_else(|| StepError::MissingContrast { function: function.to_owned() })
     }
 
-    /// The first `n` predictions with dropout, for a function that can't do without.
+    /// The predictions of at least `n` passes with dropout, for a function that requires them.
     ///
     /// # Errors
-    /// [`StepError::MissingNoisy`] naming `function` if there are fewer.
+    /// [`StepError::MissingNoisy`], which names `function`, if there are fewer.
     pub fn require_noisy(&self, function: &str, n: usize) -> Result<&NoisyPredictions<B>, StepError> {
         let found = self.noisy.as_ref().map_or(0, |noisy| noisy.n_samples);
         match &self.noisy {
@@ -132,27 +132,27 @@ impl<B: Backend> StepBatch<B> {
     }
 }
 
-/// The contrastive pass `z', y'`, aligned row by row with the steps that it is compared with.
+/// The contrastive pass `z', y'`, aligned row by row with the scored steps.
 #[derive(Debug)]
 pub struct Contrast<B: Backend> {
-    /// The contrast's own prediction; `None` where the original context is kept.
+    /// The prediction in the contrast's own context; `None` if it has the same context as the scored steps.
     context: Option<Prediction<B>>,
     target_ids: Tensor<B, 1, Int>,
     host_ids: Vec<u32>,
-    /// Rows without a partner, where there are any.
+    /// Rows without a partner, if any.
     absent: Option<Tensor<B, 1, Bool>>,
 }
 
 impl<B: Backend> Contrast<B> {
-    /// A contrast with its own context: the logits of its own forward pass.
+    /// A contrast with its own context, given the logits of its own forward pass.
     ///
     /// # Shapes
     /// - `logits`: `[contrast rows, vocab]`
     /// - `target_ids`: `[contrast rows]`
-    /// - `rows`: how many steps it is to be compared with
+    /// - `rows`: the number of scored steps that it is compared with
     ///
     /// # Errors
-    /// As [`StepBatch::new`], and if the alignment points outside either text.
+    /// As for [`StepBatch::new`], and if the alignment points outside either text.
     pub fn new(
         logits: Tensor<B, 2>,
         target_ids: &[u32],
@@ -162,7 +162,7 @@ impl<B: Backend> Contrast<B> {
         let [contrast_rows, vocab] = logits.dims();
         check_targets(target_ids, contrast_rows, vocab)?;
         let device = logits.device();
-        // Before they are aligned: an error names the row as the caller knows it.
+        // Check before aligning, so that an error names the row as the caller knows it.
         let context = Prediction::new(logits, Pass::Contrast)?;
         let partners = alignment.partners(rows, contrast_rows)?;
         let context = if partners.iter().copied().eq((0..contrast_rows).map(Some)) {
@@ -174,11 +174,11 @@ impl<B: Backend> Contrast<B> {
         Ok(Self::from_partners(Some(context), target_ids, &partners, &device))
     }
 
-    /// A contrast of target tokens alone: `z' = z`, and only `y'` differs. What contrastive attribution differentiates.
+    /// A contrast that differs only in its target tokens: `z' = z`. Contrastive attribution differentiates this.
     ///
     /// # Shapes
     /// - `target_ids`: `[contrast rows]`
-    /// - `rows`: how many steps it is to be compared with
+    /// - `rows`: the number of scored steps that it is compared with
     ///
     /// # Errors
     /// If the alignment points outside either text.
@@ -207,7 +207,7 @@ impl<B: Backend> Contrast<B> {
     }
 }
 
-/// A contrast as the steps see it that are compared with it.
+/// A contrast, aligned row by row with the scored steps.
 #[derive(Debug, Clone, Copy)]
 pub struct ContrastView<'a, B: Backend> {
     steps: &'a StepBatch<B>,
@@ -215,7 +215,7 @@ pub struct ContrastView<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> ContrastView<'a, B> {
-    /// The contrastive prediction, row by row; the original one where the context is kept.
+    /// The contrastive prediction, row by row; the original one if the context is the same.
     pub fn prediction(&self) -> &'a Prediction<B> {
         self.contrast.context.as_ref().unwrap_or(&self.steps.prediction)
     }
@@ -230,7 +230,7 @@ impl<'a, B: Backend> ContrastView<'a, B> {
         self.prediction().log_prob(self.contrast.target_ids.clone())
     }
 
-    /// `scores` with NaN where the step has no partner to be compared with, `[rows]`.
+    /// `scores`, with NaN for steps that have no partner, `[rows]`.
     pub fn where_aligned(&self, scores: Tensor<B, 1>) -> Tensor<B, 1> {
         match &self.contrast.absent {
             Some(absent) => scores.mask_fill(absent.clone(), f32::NAN),
@@ -239,19 +239,19 @@ impl<'a, B: Backend> ContrastView<'a, B> {
     }
 }
 
-/// What a model said of the same steps in several passes with dropout on.
+/// Predictions of the same steps from several passes with dropout on.
 #[derive(Debug)]
 pub struct NoisyPredictions<B: Backend> {
     /// All samples, one after the other: `[n_samples · rows, vocab]`.
     prediction: Prediction<B>,
     n_samples: usize,
     rows: usize,
-    /// The mixture of the first so many samples: entropy and mutual information of one ensemble come from one pass.
+    /// The mixture of the first `n` samples, cached so that entropy and mutual information of one ensemble share a pass.
     mixture: OnceLock<(usize, Mixture<B>)>,
 }
 
 impl<B: Backend> NoisyPredictions<B> {
-    /// Noisy predictions whose logits nobody has checked: NaN and ±∞ in a row make its scores NaN.
+    /// Noisy predictions from unchecked logits: a row with NaN or ±∞ gets NaN as its score.
     ///
     /// # Shapes
     /// - `noisy_logits`: `[n_samples, rows, vocab]`, `n_samples ≥ 1`
@@ -295,7 +295,7 @@ impl<B: Backend> NoisyPredictions<B> {
 
     fn members(&self, n: usize) -> Vec<Softmax<B>> {
         let softmax = self.prediction.softmax();
-        // Before they part: the samples share one pass over all logits.
+        // Computed before splitting, so that the samples share one pass over all logits.
         softmax.stats();
         (0..n).map(|sample| softmax.rows(sample * self.rows..(sample + 1) * self.rows)).collect()
     }

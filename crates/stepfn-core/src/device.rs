@@ -1,4 +1,4 @@
-//! What every backend crate says about its devices.
+//! What each backend crate reports about its devices.
 
 use core::fmt;
 
@@ -25,16 +25,16 @@ pub trait Devices: 'static {
 /// The device type of a backend.
 pub type DeviceOf<D> = <<D as Devices>::Backend as BackendTypes>::Device;
 
-/// A device, as a person would want it described.
+/// A device, described for people.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceInfo {
-    /// The index by which `device(…)` of the backend crate finds it.
+    /// The index that the backend crate's `device(…)` accepts.
     pub index: String,
-    /// Its name, and what drives it.
+    /// Its name, and its driver.
     pub name: String,
-    /// Its memory in bytes, where that can be known.
+    /// Its memory in bytes, if known.
     pub memory: Option<u64>,
-    /// The floating-point types that models can run in.
+    /// The floating-point types that models can run in on it.
     pub element_types: Vec<DType>,
 }
 
@@ -49,18 +49,18 @@ impl fmt::Display for DeviceInfo {
     }
 }
 
-/// Why a device can't be had.
+/// Why a device is not available.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// There is no device of that index.
-    #[error("no {backend} device is called `{asked}`; there are: {}", list(available))]
+    /// There is no device with that index.
+    #[error("no {backend} device `{asked}`; available: {}", list(available))]
     Unknown {
         /// The backend.
         backend: &'static str,
-        /// The index that was asked for.
+        /// The requested index.
         asked: String,
-        /// What there is.
+        /// The devices that exist.
         available: Vec<String>,
     },
     /// The backend has no device at all.

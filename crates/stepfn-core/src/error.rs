@@ -1,4 +1,4 @@
-//! What can go wrong between logits and scores, said so that it can be mended.
+//! Errors between logits and scores, worded so that the caller can fix them.
 
 use burn::tensor::DType;
 
@@ -9,29 +9,29 @@ use crate::catalog::{CatalogError, ParameterError};
 #[non_exhaustive]
 pub enum StepError {
     /// There is nothing to score.
-    #[error("the logits have shape [{rows}, {vocab}]: expected at least one row and two tokens")]
+    #[error("logits have shape [{rows}, {vocab}]; expected at least one row and two tokens")]
     Empty {
         /// Rows of the logits.
         rows: usize,
         /// Tokens in a row.
         vocab: usize,
     },
-    /// The logits are of a type that no step function computes in.
-    #[error("the logits are of type {0:?}: expected f16, bf16, f32 or f64")]
+    /// No step function works with logits of this type.
+    #[error("logits have type {0:?}; expected f16, bf16, f32 or f64")]
     ElementType(DType),
-    /// Two things that belong together differ in size.
+    /// Two sizes that should match differ.
     #[error("{what}: expected {expected}, found {found}")]
     Mismatch {
         /// What was counted.
         what: &'static str,
-        /// The number that the logits call for.
+        /// The expected number.
         expected: usize,
-        /// The number that was given.
+        /// The number found.
         found: usize,
     },
-    /// A target is not a token of the vocabulary.
+    /// A target id is not in the vocabulary.
     #[error(
-        "target id {id} of row {row} is outside the vocabulary of {vocab} tokens: do model and tokenizer belong together?"
+        "target id {id} in row {row} is outside the vocabulary of {vocab} tokens; does the tokenizer belong to this model?"
     )]
     TargetOutOfRange {
         /// Row of the target.
@@ -41,9 +41,9 @@ pub enum StepError {
         /// Tokens in the vocabulary.
         vocab: usize,
     },
-    /// A row of logits is not a prediction.
+    /// A row of logits contains NaN or infinity.
     #[error(
-        "the {pass} logits of row {row} hold NaN or infinity: a broken checkpoint, or an overflow in half precision (try f32)"
+        "row {row} of the {pass} logits contains NaN or infinity: a broken checkpoint, or an overflow in half precision (try f32)"
     )]
     NonFinite {
         /// Which forward pass they come from.
@@ -53,7 +53,7 @@ pub enum StepError {
     },
     /// A pair of an alignment points outside one of the texts.
     #[error(
-        "pair {original}:{contrast} of the alignment is outside the texts: expected 0..{rows} on the left (scored steps) and \
+        "alignment pair {original}:{contrast} is out of range; expected 0..{rows} on the left (scored steps) and \
          0..{contrast_rows} on the right (contrast steps)"
     )]
     PairOutside {
@@ -66,25 +66,25 @@ pub enum StepError {
         /// Steps of the contrast.
         contrast_rows: usize,
     },
-    /// The function compares with a contrastive pass, and there is none.
-    #[error("`{function}` compares with a contrast, and none was given: give a contrast source or target")]
+    /// The function needs a contrast, but none was given.
+    #[error("`{function}` needs a contrast; pass a contrast source or target")]
     MissingContrast {
         /// The function's name.
         function: String,
     },
-    /// The function needs more passes with dropout than there are.
+    /// The function needs more passes with dropout than were given.
     #[error("`{function}` needs {needed} passes with dropout, found {found}")]
     MissingNoisy {
         /// The function's name.
         function: String,
         /// Passes that it needs.
         needed: usize,
-        /// Passes that there are.
+        /// Passes that were given.
         found: usize,
     },
-    /// All passes with dropout said exactly the same.
+    /// All passes with dropout gave the same prediction.
     #[error(
-        "the {n} noisy predictions of row {row} are equal, so that `{function}` would divide by 0: is the dropout rate 0?"
+        "the {n} noisy predictions of row {row} are equal, so `{function}` would divide by 0; is the dropout rate 0?"
     )]
     NoSpread {
         /// The function's name.
@@ -105,7 +105,7 @@ impl From<ParameterError> for StepError {
     }
 }
 
-/// Which forward pass logits come from.
+/// The forward pass that logits come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pass {

@@ -1,13 +1,13 @@
-//! Step functions: what a language model predicted at one step, as one number.
+//! Step functions: one number for what a language model predicted at one step.
 //!
-//! A language model writes token by token. A step function turns its prediction at one step into a number: how likely was this
-//! token ([`probability`](functions::probability()), [`surprisal`](functions::surprisal())), how unsure was the model
+//! A language model writes token by token. A step function turns its prediction at one step into a number: how likely was this token
+//! ([`probability`](functions::probability()), [`surprisal`](functions::surprisal())), how uncertain was the model
 //! ([`entropy`](functions::entropy()), [`mc_dropout_mutual_information`](functions::mc_dropout_mutual_information())), how much would
-//! another context have changed it ([`kl_divergence`](functions::kl_divergence()), [`pcxmi`](functions::pcxmi())). All work on any
-//! backend of [burn](https://burn.dev), for any number of steps at once, and differentiate with respect to the logits unless
-//! they count something.
+//! another context have changed it ([`kl_divergence`](functions::kl_divergence()), [`pcxmi`](functions::pcxmi())). All of them work on any
+//! backend of [burn](https://burn.dev) and on any number of steps at once. All are differentiable with respect to the logits, except those
+//! that count tokens.
 //!
-//! Each comes in two forms: a plain function of tensors,
+//! Each comes in two forms. One is a plain function of tensors:
 //!
 //! ```
 //! use burn::tensor::{Int, Tensor};
@@ -22,8 +22,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! and a [`StepFunction`] with parameters, found by name in a [`Registry`] that takes one's own functions too. There the logits
-//! come as a [`StepBatch`], which has checked them, and which computes the softmax once for all functions that are asked for:
+//! The other is a [`StepFunction`] with parameters, found by name in a [`Registry`] to which you can add your own. It takes a
+//! [`StepBatch`], which checks the logits and computes their softmax once for all functions:
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -40,8 +40,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Notation: at one step `z` are the logits, `p = softmax(z)`, `y` is the target; a prime marks the contrastive pass. Logarithms are
-//! natural and their unit nats, unless a function says bits.
+//! Notation: at one step, `z` are the logits, `p = softmax(z)`, and `y` is the target; a prime marks the contrastive pass. Logarithms are
+//! natural and units are nats, unless a function says bits.
 
 pub mod catalog;
 pub mod device;
@@ -62,7 +62,12 @@ pub use prediction::Prediction;
 pub use registry::Registry;
 pub use step_function::{Join, Need, Passes, StepFunction, StepScore};
 
-/// The README's example, so that it keeps compiling.
+/// Compiles the example of the workspace's README as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// Compiles the example of this crate's README as a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct CrateReadme;

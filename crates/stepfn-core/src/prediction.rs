@@ -1,21 +1,21 @@
-//! What a model said at a number of steps, with the statistics that step functions share.
+//! Predictions of a number of steps, with the statistics that step functions share.
 
 use burn::tensor::{DType, Int, Tensor, backend::Backend};
 use stepfn_kernels::softmax::Softmax;
 
 use crate::{Pass, StepError};
 
-/// Logits, one row per step, and what follows from them: computed when first asked for, and once.
+/// Logits, one row per step, and what is computed from them; each statistic is computed once, on first use.
 ///
-/// Half-precision logits are widened to `f32`, and so are the results: a sum over a vocabulary has no place in 11 bits.
+/// Half-precision logits are widened to `f32`, and so are results: 11 bits are too few for a sum over a vocabulary.
 #[derive(Debug)]
 pub struct Prediction<B: Backend> {
     softmax: Softmax<B>,
 }
 
 impl<B: Backend> Prediction<B> {
-    /// A prediction whose logits nobody has checked: NaN and ±∞ in a row make its scores NaN, but those that count (ranks) mean
-    /// nothing.
+    /// A prediction from unchecked logits. A row with NaN or ±∞ gets NaN as its score, except for functions that count (ranks), where the
+    /// result is meaningless.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`
@@ -23,13 +23,13 @@ impl<B: Backend> Prediction<B> {
         Self { softmax: Softmax::unchecked(widened(logits)) }
     }
 
-    /// A prediction of finite logits.
+    /// A prediction from finite logits.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`, `rows ≥ 1`, `vocab ≥ 2`
     ///
     /// # Errors
-    /// [`StepError::Empty`], [`StepError::ElementType`], or [`StepError::NonFinite`] with the first row that holds NaN or ±∞.
+    /// [`StepError::Empty`], [`StepError::ElementType`], or [`StepError::NonFinite`] with the first row that contains NaN or ±∞.
     pub fn new(logits: Tensor<B, 2>, pass: Pass) -> Result<Self, StepError> {
         let [rows, vocab] = logits.dims();
         if rows == 0 || vocab < 2 {
@@ -45,7 +45,7 @@ impl<B: Backend> Prediction<B> {
         }
     }
 
-    /// The given rows, in their order, with what is known of them.
+    /// The given rows, in the given order, keeping statistics already computed.
     pub(crate) fn select(&self, indices: &Tensor<B, 1, Int>) -> Self {
         Self { softmax: self.softmax.select(indices) }
     }
@@ -65,7 +65,7 @@ impl<B: Backend> Prediction<B> {
         self.softmax.logits()
     }
 
-    /// The logits and the statistics of their softmax, for functions that need more than what follows.
+    /// The logits and the statistics of their softmax, for functions that need more than the methods below.
     pub fn softmax(&self) -> &Softmax<B> {
         &self.softmax
     }
@@ -95,7 +95,7 @@ impl<B: Backend> Prediction<B> {
     }
 }
 
-/// Half-precision logits in single precision; others as they are.
+/// Widens half-precision logits to single precision.
 fn widened<B: Backend>(logits: Tensor<B, 2>) -> Tensor<B, 2> {
     match logits.dtype() {
         DType::F32 | DType::F64 => logits,

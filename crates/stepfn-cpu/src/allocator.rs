@@ -1,12 +1,13 @@
-//! An allocator that keeps what it has: a pass over a model asks for large blocks and gives them back, over and over, and each that the
-//! operating system took meanwhile comes back a page at a time, cleared.
+//! An allocator that keeps freed memory. A pass over a model allocates and frees large blocks over and over, and every block that went back
+//! to the operating system in between has to be mapped and cleared again, page by page.
 //!
 //! ```
 //! #[global_allocator]
 //! static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 //!
 //! fn main() {
-//!     stepfn_cpu::allocator::keep_memory();
+//!     // SAFETY: this is the first statement of `main`, so no other thread exists yet.
+//!     unsafe { stepfn_cpu::allocator::keep_memory() };
 //! }
 //! ```
 
@@ -14,62 +15,41 @@ use core::ffi::{c_int, c_long};
 
 pub use mimalloc::MiMalloc as Allocator;
 
-/// From now on, memory that was freed stays with the program for an hour, so that it is as large as it ever was. Does nothing where
-/// `MIMALLOC_PURGE_DELAY` is set, which says after how many milliseconds memory goes back to the operating system.
+/// From now on, the program keeps freed memory for an hour, so its size stays near its peak. Does nothing if the environment variable
+/// `MIMALLOC_PURGE_DELAY` is set, which is the number of milliseconds after which memory goes back to the operating system.
 ///
-/// Call it first thing. `benches/README.md` has what it saves.
-pub fn keep_memory() {
+/// `benches/README.md` shows how much time this saves.
+///
+/// # Safety
+/// No other thread may allocate or free memory with [`Allocator`] during this call. It writes a plain variable of the allocator that other
+/// threads would read at the same time, which is a data race. Call it first in `main`, before any thread is started.
+#[allow(
+    unsafe_code,
+    reason = "the allocator's options can only be set through C functions, and the default clears pages all the time"
+)]
+pub unsafe fn keep_memory() {
     /// `mi_option_purge_delay`, which the bindings don't name.
     const PURGE_DELAY: c_int = 15;
     const MILLISECONDS: c_long = 3_600_000;
-    // SAFETY: the option exists since version 2 of the allocator.
-    #[allow(
-        unsafe_code,
-        reason = "the allocator's options are reached through C functions, and without this one pages are cleared all the time"
-    )]
+    // SAFETY: the allocator ignores option numbers that it does not have. It stores the value in a variable without synchronization, and
+    // the caller guarantees that no other thread uses the allocator at the same time.
     unsafe {
         mi_option_set_default(PURGE_DELAY, MILLISECONDS);
     }
 }
 
-/// Gives memory that was freed back to the operating system now.
+/// Returns freed memory to the operating system now.
 pub fn give_memory_back() {
-    // SAFETY: it may be called at any time, on any thread.
+    // SAFETY: mimalloc allows this call at any time and on any thread; it only collects memory that is already free.
     #[allow(unsafe_code, reason = "the allocator's functions are C functions")]
     unsafe {
         mi_collect(true);
     }
 }
 
-#[allow(unsafe_code, reason = "as the allocator declares them")]
+// SAFETY: the declarations match mimalloc's header, where `mi_option_t` is a C enum of the size of `int`.
+#[allow(unsafe_code, reason = "the allocator's functions are C functions")]
 unsafe extern "C" {
     fn mi_option_set_default(option: c_int, value: c_long);
     fn mi_collect(force: bool);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[global_allocator]
-    static ALLOCATOR: Allocator = Allocator;
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn freed_memory_stays_until_it_is_given_back() {
-        const MIB: usize = 1 << 20;
-        let resident = || {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-            line.trim().strip_suffix("kB").unwrap().trim().parse::<usize>().unwrap() * 1024
-        };
-        keep_memory();
-        drop(core::hint::black_box(vec![1u8; 256 * MIB]));
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        // Whatever else is allocated now has the allocator look for memory to give back.
-        drop(core::hint::black_box(vec![1u8; MIB]));
-        assert!(resident() > 200 * MIB, "{} bytes are resident", resident());
-        give_memory_back();
-        assert!(resident() < 200 * MIB, "{} bytes are resident", resident());
-    }
 }

@@ -1,7 +1,7 @@
 //! stepfn on the CPU.
 //!
-//! [`Backend`] is burn-flex unless only the feature `ndarray` is on; both at once are at [`flex`] and [`ndarray`]. burn-flex with
-//! stepfn's fused kernels is the fast one; burn-ndarray is an independent implementation to compare with.
+//! [`Backend`] is burn-flex, unless only the feature `ndarray` is on; with both, see [`flex`] and [`ndarray`]. burn-flex with stepfn's
+//! fused kernels is the faster one; burn-ndarray is an independent implementation for comparison.
 
 #[cfg(not(any(feature = "flex", feature = "ndarray")))]
 compile_error!("stepfn-cpu: choose a backend with the feature `flex` (default) or `ndarray`");
@@ -19,7 +19,7 @@ pub use ndarray::{Backend, Device};
 /// burn-flex.
 #[cfg(feature = "flex")]
 pub mod flex {
-    /// The backend. Element types are chosen when tensors are made.
+    /// The backend. Element types are chosen when tensors are created.
     pub type Backend = burn_flex::Flex;
     /// Its device.
     pub type Device = burn_flex::FlexDevice;
@@ -51,10 +51,10 @@ impl Devices for Cpu {
     }
 }
 
-/// The CPU, which is device `0` and the only one.
+/// The CPU. It is the only device and has the index `0`.
 ///
 /// # Errors
-/// If another device is asked for.
+/// If `index` is not `0`.
 pub fn device(index: &str) -> Result<Device, DeviceError> {
     let device = Device::default();
     match index.trim() {
@@ -67,7 +67,7 @@ pub fn device(index: &str) -> Result<Device, DeviceError> {
     }
 }
 
-/// What the CPU can do.
+/// Describes the device.
 pub fn describe(device: &Device) -> DeviceInfo {
     use burn::tensor::{DType, backend::Backend as _};
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -80,7 +80,7 @@ pub fn describe(device: &Device) -> DeviceInfo {
     }
 }
 
-/// Bytes of memory, where the operating system tells in a file.
+/// Memory in bytes, if the operating system has a file for it.
 fn memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn another_device_is_an_error_that_lists_what_there_is() {
+    fn an_unknown_device_is_an_error_that_lists_devices() {
         let error = device("7").unwrap_err().to_string();
         assert!(error.contains("`7`") && error.contains("0: CPU with"), "{error}");
     }

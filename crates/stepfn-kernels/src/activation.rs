@@ -1,4 +1,4 @@
-//! The nonlinearities φ of feed-forwards, gated (Shazeer 2020, arXiv:2002.05202: `φ(gate) ⊙ up`) or not.
+//! Feed-forward nonlinearities φ, plain or gated (`φ(gate) ⊙ up`; Shazeer 2020, arXiv:2002.05202).
 
 use core::f64::consts::{FRAC_1_SQRT_2, PI};
 
@@ -47,7 +47,7 @@ pub fn activate<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B
 /// - `grad`, result: `[texts · per_text · width, d]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn activate_backward<B: Backend>(
     x: &Tensor<B, 2>,
     activation: Activation,
@@ -68,7 +68,7 @@ pub fn activate_backward<B: Backend>(
 /// - `gate`, `up`, result: `[rows, d]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn gated<B: Backend>(gate: Tensor<B, 2>, up: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
     let fused = |gate, up: &Tensor<B, 2>| match HostRows::of(up).filter(|_| up.dims() == Tensor::dims(&gate)) {
         Some(up) => host::transform(gate, &PhiKernel { activation, outcome: Outcome::ValueTimes(&up) }),
@@ -87,7 +87,7 @@ pub fn gated<B: Backend>(gate: Tensor<B, 2>, up: Tensor<B, 2>, activation: Activ
 /// - `grad`, results: `[texts · per_text · width, d]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn gated_backward<B: Backend>(
     gate: &Tensor<B, 2>,
     up: &Tensor<B, 2>,
@@ -179,7 +179,7 @@ fn composed_gated_backward<B: Backend>(
     (Cotangents::joined(grad.clone() * of_gate), Cotangents::joined(grad * of_up))
 }
 
-/// `grad ⊙ factor`, the factor shared by the cotangents of a text.
+/// `grad ⊙ factor`; all cotangents of a text share the factor.
 fn scaled<B: Backend>(grad: Tensor<B, 2>, factor: Tensor<B, 2>, cotangents: Cotangents) -> Tensor<B, 2> {
     let [rows, d] = grad.dims();
     let fits = |factor: &HostRows| factor.width() == d && cotangents.fit(rows, factor.len());
@@ -207,16 +207,16 @@ impl BlockKernel for ScaleKernel<'_> {
     }
 }
 
-/// What becomes of every element.
+/// What to compute for each element.
 #[derive(Clone, Copy)]
 enum Outcome<'a> {
     /// φ.
     Value,
     /// φ'.
     Slope,
-    /// φ times this.
+    /// φ times the given rows.
     ValueTimes(&'a HostRows),
-    /// φ' times this.
+    /// φ' times the given rows.
     SlopeTimes(&'a HostRows),
 }
 
@@ -226,7 +226,7 @@ struct PhiKernel<'a> {
 }
 
 impl BlockKernel for PhiKernel<'_> {
-    // Exponentials, quotients and polynomials: a nanosecond per element.
+    // Exponentials, divisions and polynomials: about 1 ns per element.
     const PARALLEL_MIN: usize = 1 << 15;
 
     #[inline(always)]
@@ -242,7 +242,7 @@ impl BlockKernel for PhiKernel<'_> {
 }
 
 impl PhiKernel<'_> {
-    /// `phi` gives φ and φ' of an element; what a loop does not use of it is not computed.
+    /// `phi` returns φ and φ' of an element; the compiler drops whichever is unused.
     #[inline(always)]
     fn each(&self, first: usize, rows: &mut [f32], phi: impl Fn(f32) -> (f32, f32)) {
         let factors = |factors: &'_ HostRows| {

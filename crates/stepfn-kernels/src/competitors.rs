@@ -1,12 +1,12 @@
-//! How one token stands among the others: its rank, and the best of the rest.
+//! How one token compares with the others: its rank, and the best other token.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::host::{self, HostRows, RowKernel};
 use crate::lanes;
 
-/// How many tokens are strictly more likely than the target: 0 for the most likely one, ties in the target's favour.
-/// Not differentiable.
+/// How many tokens are strictly more likely than the target: 0 for the most likely one. Ties count in the target's favour. Not
+/// differentiable.
 ///
 /// # Shapes
 /// - `logits`: `[rows, vocab]`
@@ -24,18 +24,18 @@ pub fn better_tokens<B: Backend>(logits: &Tensor<B, 2>, target_logits: &Tensor<B
 fn composed_better_tokens<B: Backend>(logits: &Tensor<B, 2>, target_logits: &Tensor<B, 2>) -> Tensor<B, 2> {
     let target_logits = target_logits.clone().detach();
     let better = logits.clone().detach().greater(target_logits.clone());
-    // Counted in the type of the logits, for an integer becomes the backend's own float type, which may be a half.
+    // Counted in the type of the logits: an integer count would be converted to the backend's default float type, which may be a half.
     logits.zeros_like().mask_fill(better, 1.0).sum_dim(1)
 }
 
-/// The largest logit of any token but the target.
+/// The largest logit of any other token than the target.
 ///
 /// # Shapes
 /// - `logits`: `[rows, vocab]`, `vocab ≥ 2`
 /// - `target_ids`: `[rows, 1]`
 /// - result: `[rows, 1]`
 ///
-/// # Panics
+/// If a target is outside the vocabulary, on backends that check it.
 /// If a target is outside the vocabulary, where the backend notices.
 pub fn best_other<B: Backend>(logits: &Tensor<B, 2>, target_ids: &Tensor<B, 2, Int>) -> Tensor<B, 2> {
     if let Some(rows) = HostRows::of(logits) {

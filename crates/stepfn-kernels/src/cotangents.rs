@@ -1,43 +1,43 @@
-//! One forward pass, many cotangents: how rows of gradients lie over the rows of activations that they share.
+//! Several cotangents for one forward pass: how rows of gradients map to the saved activation rows that they share.
 
 use burn::tensor::{DType, Tensor, backend::Backend};
 
-/// How gradient rows lie over saved rows.
+/// Maps gradient rows to saved activation rows.
 ///
-/// Saved activations are `[texts · width, d]`; gradients are `[texts · per_text · width, d]`: row `(text · per_text + cotangent) · width +
-/// place` of a gradient belongs to saved row `text · width + place`.
+/// Saved activations are `[texts · width, d]`, gradients `[texts · per_text · width, d]`. Row
+/// `(text · per_text + cotangent) · width + position` of a gradient belongs to saved row `text · width + position`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cotangents {
-    /// Texts whose activations were saved.
+    /// Number of texts whose activations were saved.
     pub texts: usize,
-    /// Cotangents of each text.
+    /// Number of cotangents per text.
     pub per_text: usize,
 }
 
 impl Cotangents {
-    /// One gradient row for each of the saved rows, as in a forward pass.
+    /// One gradient row per saved row, as in a plain backward pass.
     pub const fn one_each(texts: usize) -> Self {
         Self { texts, per_text: 1 }
     }
 
-    /// How many gradient rows there are over `saved` rows.
+    /// How many gradient rows `saved` rows have.
     pub const fn rows(self, saved: usize) -> usize {
         saved * self.per_text
     }
 
-    /// The saved row of a gradient row, of `saved` rows.
+    /// The saved row of a gradient row, given `saved` rows.
     #[inline(always)]
     pub(crate) fn saved_row(self, row: usize, saved: usize) -> usize {
         let width = saved / self.texts;
         row / (self.per_text * width) * width + row % width
     }
 
-    /// Whether `grad` rows lie over `saved` rows in this way.
+    /// Whether `grad` gradient rows match `saved` rows.
     pub(crate) fn fit(self, grad: usize, saved: usize) -> bool {
         self.texts > 0 && saved.is_multiple_of(self.texts) && grad == self.rows(saved)
     }
 
-    /// Saved rows seen from above: broadcast over the cotangents.
+    /// Saved rows with a dimension that broadcasts over the cotangents.
     ///
     /// # Shapes
     /// - `saved`: `[texts · width, d]`, result: `[texts, 1, width, d]`
@@ -62,7 +62,7 @@ impl Cotangents {
     }
 }
 
-/// Whether sums in this type lose too many digits.
+/// Whether this type is too short for sums.
 pub(crate) fn is_half(dtype: DType) -> bool {
     matches!(dtype, DType::F16 | DType::BF16)
 }

@@ -1,9 +1,9 @@
-//! Kullback–Leibler divergence between two softmaxes, `Σ pᵢ (ln pᵢ − ln qᵢ)`, over all tokens or over those that `p` finds likely
+//! Kullback–Leibler divergence between two softmaxes, `Σ pᵢ (ln pᵢ − ln qᵢ)`, over all tokens or over those that are likely under `p`
 //! (Kullback & Leibler 1951).
 //!
 //! Restricted to a set K of tokens and renormalized over it, with `P = Σ_K p` and `Q = Σ_K q`, the divergence is
-//! `(Σ_K p (ln p − ln q)) / P − ln P + ln Q`: three sums, and no renormalized copy of either distribution. What `p` finds likely
-//! `q` may find impossible, so that Q is summed relative to its largest term.
+//! `(Σ_K p (ln p − ln q)) / P − ln P + ln Q`: three sums, and no renormalized copy of either distribution. Tokens likely under `p` may be
+//! nearly impossible under `q`, so Q is summed relative to its largest term.
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -13,8 +13,8 @@ use crate::softmax::{Softmax, times};
 
 /// `KL(p‖q)` of every row, in nats, never negative.
 ///
-/// With `threshold`, both distributions are restricted to the tokens whose `p`-logit is at least that of their row, and
-/// renormalized; [`nucleus`](crate::nucleus) finds such thresholds.
+/// With a `threshold`, both distributions are restricted to the tokens whose `p`-logit reaches it, and renormalized;
+/// [`nucleus`](crate::nucleus) computes such thresholds.
 ///
 /// # Shapes
 /// - `threshold`: `[rows, 1]`
@@ -56,7 +56,7 @@ fn composed<B: Backend>(p: &Softmax<B>, q: &Softmax<B>, threshold: Option<&Tenso
     kl.clamp_min(0.0)
 }
 
-/// All tokens: `Σ w (a − b) / Σ w − ln Σ w + ln Σ v` with `a`, `b` the logits less their maxima, `w = eᵃ`, `v = eᵇ`. Equal rows give
+/// All tokens: `Σ w (a − b) / Σ w − ln Σ w + ln Σ v` with `a`, `b` the logits minus their maxima, `w = eᵃ`, `v = eᵇ`. Equal rows give
 /// exactly 0.
 struct KlKernel<'a> {
     p: &'a HostRows,
@@ -81,7 +81,7 @@ impl RowKernel<1> for KlKernel<'_> {
     }
 }
 
-/// The same over the tokens whose `p`-logit reaches a threshold; the maximum of `q` is that of the kept ones.
+/// The same over tokens whose `p`-logit reaches the threshold. The maximum of `q` is taken over the kept tokens.
 struct FilteredKlKernel<'a> {
     p: &'a HostRows,
     q: &'a HostRows,
@@ -108,7 +108,7 @@ impl RowKernel<1> for FilteredKlKernel<'_> {
     }
 }
 
-/// 0 for what rounding made negative. NaN stays.
+/// Clamps negative rounding errors to 0. NaN stays NaN.
 #[inline(always)]
 pub(crate) fn not_negative(x: f64) -> f64 {
     if x < 0.0 { 0.0 } else { x }
@@ -139,7 +139,7 @@ mod tests {
             let softmax = |values: &[f32]| Softmax::unchecked(tensor::<Flex>(values, rows));
             let (p, q) = (softmax(&values), softmax(&other));
             let width = values.len() / rows;
-            // The median of each row: the filter always keeps something.
+            // The threshold is the median of each row, so at least one token is kept.
             let thresholds: Vec<f32> = values.chunks(width).map(|row| {
                 let mut row = row.to_vec();
                 row.sort_by(f32::total_cmp);
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_that_only_the_first_finds_likely_are_compared_too() {
+    fn tokens_likely_only_under_p_are_compared_too() {
         let softmax = |values: &[f32]| Softmax::unchecked(tensor::<Flex>(values, 1));
         let (p, q) = (softmax(&[900.0, 899.0, 0.0]), softmax(&[0.0, 1.0, 900.0]));
         let threshold = tensor::<Flex>(&[899.0], 1);

@@ -1,11 +1,11 @@
-//! Dropout masks that depend on what is masked, not on when: a counter-based generator.
+//! Dropout masks from a counter-based generator, so that a mask depends on what it masks and not on when it is drawn.
 //!
-//! The generator is Threefry (`threefry.rs`), whose operations burn's integer tensors have, so that a GPU makes its masks where
-//! it uses them and gets the very bits that the CPU gets.
+//! The generator is Threefry (`threefry.rs`). It needs only operations that burn's integer tensors have, so a GPU can generate its masks in
+//! place and gets the same bits as the CPU.
 //!
-//! A mask is addressed by `(seed, stack, layer, site)`, one [`MaskStream`], then by `(text, sample, position)`, one [`MaskRow`] per row,
-//! then by the element within the row. The same address gives the same decision whatever the batch, its padding, its chunks, the
-//! number of threads or the backend.
+//! A mask's address is `(seed, stack, layer, site)`, one [`MaskStream`], then `(text, sample, position)`, one [`MaskRow`] per row, then the
+//! element's index within the row. An address always gives the same decision, whatever the batch, padding, chunk size, number of threads or
+//! backend.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::host;
 use crate::threefry::{Words, threefry};
 
-/// Where in a transformer block a mask applies.
+/// Where a mask applies in a transformer block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Site {
@@ -31,11 +31,11 @@ pub enum Site {
     Activation,
     /// The output of the feed-forward, before it joins the residual stream.
     FeedForwardOutput,
-    /// The hidden states behind the last block.
+    /// The hidden states after the last block.
     Final,
 }
 
-/// Which part of an encoder–decoder a layer belongs to.
+/// The half of an encoder–decoder model that a layer belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stack {
     /// The encoder.
@@ -44,24 +44,24 @@ pub enum Stack {
     Decoder,
 }
 
-/// The masks of one site, in one layer, for a seed.
+/// The masks of one site in one layer, for one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MaskStream {
     key: [u32; 2],
 }
 
-/// A row of activations: a position of a text, in one of its noisy passes.
+/// One row of activations: a position of a text in one noisy pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct MaskRow {
-    /// The text's number in the whole run, not in its batch.
+    /// The text's index in the whole run, not in its batch.
     pub text: u32,
-    /// The number of the pass.
+    /// Index of the noisy pass.
     pub sample: u32,
-    /// The position in the text, padding not counted.
+    /// The position in the text, not counting padding.
     pub position: u32,
 }
 
-/// A probability of being dropped, in `[0, 1)`.
+/// A dropout probability, in `[0, 1)`.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
 pub struct DropRate(f64);
 
@@ -76,27 +76,27 @@ impl DropRate {
         self.0
     }
 
-    /// A word of 24 random bits keeps its element if it is less than this.
+    /// An element is kept if its 24 random bits are below this.
     fn keep_below(self) -> u32 {
         ((1.0 - self.0) * f64::from(1u32 << 24)).round() as u32
     }
 
-    /// What a kept element is multiplied by, so that the expectation stays.
+    /// The factor for kept elements, which preserves the mean.
     fn scale(self) -> f32 {
         (1.0 / (1.0 - self.0)) as f32
     }
 }
 
 impl MaskStream {
-    /// The stream of an address. Different addresses give independent masks.
+    /// The stream at an address. Different addresses give independent masks.
     pub fn new(seed: u64, stack: Stack, layer: u32, site: Site) -> Self {
         let seed = [seed as u32, (seed >> 32) as u32];
         let place = ((stack as u32) << 8) | site as u32;
         Self { key: threefry(seed, [layer, place]) }
     }
 
-    /// The multipliers of `rows` rows of `width` elements: 0 with probability `rate`, else `1 / (1 − rate)`. Element `(row, i)` depends
-    /// on this stream, on `rows[row]` and on `i` alone: a narrower mask is the beginning of a wider one.
+    /// The multipliers for `rows` rows of `width` elements: 0 with probability `rate`, otherwise `1 / (1 − rate)`. Element `(row, i)`
+    /// depends only on this stream, on `rows[row]` and on `i`, so a narrower mask is a prefix of a wider one.
     ///
     /// # Shapes
     /// - result: `[rows, width]`, `f32`
@@ -146,7 +146,7 @@ impl MaskStream {
         let counters = counters.unsqueeze_dim::<2>(0).expand([rows.len(), pairs]);
         let zeros = counters.clone().mul_scalar(0);
         let words = threefry([word(0), word(1)], [Words::new(counters), Words::new(zeros)]);
-        // Element 2i takes the first word of counter i, element 2i + 1 the second.
+        // Element 2i gets the first word of counter i, element 2i + 1 the second.
         let [even, odd] = words.map(|word| word.top_24_bits().unsqueeze_dim::<3>(2));
         let words = Tensor::cat(vec![even, odd], 2).reshape([rows.len(), 2 * pairs]);
         let kept = words.slice([0..rows.len(), 0..width]).lower_elem(i64::from(rate.keep_below()));
@@ -154,7 +154,7 @@ impl MaskStream {
     }
 }
 
-/// Fills one row, compiled once per instruction set.
+/// Fills one row; compiled once per instruction set.
 struct FillRow<'a> {
     mask: &'a mut [f32],
     key: [u32; 2],
@@ -167,7 +167,7 @@ impl pulp::NullaryFnOnce for FillRow<'_> {
 
     #[inline(always)]
     fn call(self) {
-        /// Counters worked on at a time: vectors wide enough for any instruction set.
+        /// Counters per iteration: wide enough for the vectors of any instruction set.
         const BATCH: usize = 16;
         let element = |word: u32| if word >> 8 < self.keep_below { self.scale } else { 0.0 };
         for (batch, mask) in self.mask.chunks_mut(2 * BATCH).enumerate() {
@@ -235,7 +235,7 @@ mod tests {
         ];
         let n = 40_000;
         let agreement = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / n as f64;
-        // Independent fair coins agree half the time, within 5 standard deviations.
+        // Independent fair coins agree half the time; allow 5 standard deviations.
         let independent = |a: &[f32], b: &[f32]| (agreement(a, b) - 0.5).abs() < 5.0 * 0.5 / (n as f64).sqrt();
         let mask = host_mask(base, &rows(0..1), n, 0.5);
         for other in others {
@@ -252,7 +252,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn batches_chunks_and_widths_change_nothing(seed: u64, split in 1u32..9, width in 1usize..70, rate in 0.0f64..0.99) {
+        fn masks_do_not_depend_on_batch_chunk_or_width(seed: u64, split in 1u32..9, width in 1usize..70, rate in 0.0f64..0.99) {
             let whole = host_mask(stream(seed), &rows(0..10), width, rate);
             let mut parts = host_mask(stream(seed), &rows(0..split), width, rate);
             parts.extend(host_mask(stream(seed), &rows(split..10), width, rate));

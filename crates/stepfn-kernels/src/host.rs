@@ -1,13 +1,12 @@
-//! The route to fused CPU loops: does this tensor lie in host memory as contiguous `f32`, and if so, where?
+//! Access to fused CPU loops: is this tensor contiguous `f32` in host memory, and if so, where?
 //!
-//! `B` is a type parameter, so `TypeId` comparison decides at compile time which branch remains; nothing here costs
-//! anything on other backends.
+//! `B` is a type parameter, so comparing `TypeId`s picks the branch at compile time. On other backends this costs nothing.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
-/// Work (in elements) under which handing rows to other threads costs more than it saves. Waking them takes some 50 µs, in which one
-/// core takes the exponential of this many.
+/// With fewer elements than this, starting other threads costs more than it saves: waking them takes about 50 µs, in which one core
+/// computes this many exponentials.
 const PARALLEL_MIN: usize = 1 << 17;
 
 /// A 2-D (or flattened) tensor seen as rows of `f32` in host memory.
@@ -20,7 +19,7 @@ pub(crate) struct HostRows {
 }
 
 impl HostRows {
-    /// The rows of `tensor` (its last dimension), or `None` where no fused loop can read them.
+    /// The rows of `tensor` (its last dimension), or `None` if fused loops can't read it.
     #[cfg(feature = "flex")]
     pub(crate) fn of<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Option<Self> {
         use burn::tensor::TensorPrimitive;
@@ -49,19 +48,19 @@ impl HostRows {
         self.tensor.as_slice::<f32>()
     }
 
-    /// All elements, row after row.
+    /// All elements in row order.
     #[cfg(feature = "flex")]
     pub(crate) fn as_slice(&self) -> &[f32] {
         self.try_as_slice().unwrap_or(&[])
     }
 
-    /// All elements, row after row.
+    /// All elements in row order.
     #[cfg(not(feature = "flex"))]
     pub(crate) fn as_slice(&self) -> &[f32] {
         match self.absent {}
     }
 
-    /// Elements in a row; never 0.
+    /// Elements per row; never 0.
     pub(crate) fn width(&self) -> usize {
         self.width
     }
@@ -77,7 +76,7 @@ impl HostRows {
     }
 }
 
-/// Whether `B` keeps its tensors in host memory, under automatic differentiation too: that wraps floats, and leaves integers as they are.
+/// Whether `B` keeps its tensors in host memory. This holds under automatic differentiation too, which wraps floats but not integers.
 pub fn is_host<B: Backend>() -> bool {
     #[cfg(feature = "flex")]
     {
@@ -86,20 +85,20 @@ pub fn is_host<B: Backend>() -> bool {
     }
     #[cfg(not(feature = "flex"))]
     {
-        // Nothing to compare with: no backend's memory can be read.
+        // No host backend is compiled in, so no memory can be read.
         let _ = core::marker::PhantomData::<B>;
         false
     }
 }
 
-/// What a fused loop computes of one row. Implementations mark `row`, and all that it calls, `#[inline(always)]`: only then
-/// are its loops compiled for the instruction set of the machine rather than for the baseline one.
+/// What a fused loop computes for one row. Implementations must mark `row`, and everything it calls, `#[inline(always)]`. Otherwise its
+/// loops are compiled for the baseline instruction set instead of the machine's.
 pub(crate) trait RowKernel<const N: usize>: Sync {
-    /// `N` numbers of row `index`.
+    /// The `N` numbers of row `index`.
     fn row(&self, index: usize) -> [f32; N];
 }
 
-/// One row, ready to be compiled once per instruction set.
+/// One row, to be compiled once per instruction set.
 struct OneRow<'a, K, const N: usize>(&'a K, usize);
 
 impl<const N: usize, K: RowKernel<N>> pulp::NullaryFnOnce for OneRow<'_, K, N> {
@@ -111,8 +110,8 @@ impl<const N: usize, K: RowKernel<N>> pulp::NullaryFnOnce for OneRow<'_, K, N> {
     }
 }
 
-/// `N` numbers for each of `rows` rows of `width` elements, on all cores where that pays. Column `k` of the result holds
-/// the `k`-th number of every row.
+/// `N` numbers for each of `rows` rows of `width` elements, on several cores if that is faster. Column `k` of the result holds the `k`-th
+/// number of each row.
 pub(crate) fn map_rows<const N: usize, K: RowKernel<N>>(rows: usize, width: usize, kernel: K) -> [Vec<f32>; N] {
     let arch = pulp::Arch::new();
     let one = |index: usize| arch.dispatch(OneRow(&kernel, index));
@@ -125,16 +124,16 @@ pub(crate) fn map_rows<const N: usize, K: RowKernel<N>>(rows: usize, width: usiz
     core::array::from_fn(|column| values.iter().map(|value| value[column]).collect())
 }
 
-/// What a fused loop makes of rows, in place. Implementations mark `rows` `#[inline(always)]`, as [`RowKernel::row`] is.
+/// A fused loop that overwrites rows in place. Implementations must mark `rows` `#[inline(always)]`, as for [`RowKernel::row`].
 pub(crate) trait BlockKernel: Sync {
-    /// Elements from which on more than one core is faster.
+    /// Number of elements from which on several cores are faster.
     const PARALLEL_MIN: usize = PARALLEL_MIN;
 
-    /// Overwrites some rows, one after the other, the first of which is row `first` of the tensor.
+    /// Overwrites some consecutive rows; the first of them is row `first` of the tensor.
     fn rows(&self, first: usize, rows: &mut [f32]);
 }
 
-/// Some rows, ready to be compiled once per instruction set.
+/// Some rows, to be compiled once per instruction set.
 struct OneBlock<'a, K>(&'a K, usize, &'a mut [f32]);
 
 impl<K: BlockKernel> pulp::NullaryFnOnce for OneBlock<'_, K> {
@@ -146,8 +145,8 @@ impl<K: BlockKernel> pulp::NullaryFnOnce for OneBlock<'_, K> {
     }
 }
 
-/// What `kernel` makes of the rows of `x`, on all cores where that pays: in the memory of `x` if nobody else holds it. Where no fused
-/// loop can read `x`, it comes back as it was.
+/// Applies `kernel` to the rows of `x`, on several cores if that is faster, and in the memory of `x` if nothing else shares it. If fused
+/// loops can't read `x`, returns it unchanged as the error.
 pub(crate) fn transform<B: Backend, K: BlockKernel>(x: Tensor<B, 2>, kernel: &K) -> Result<Tensor<B, 2>, Tensor<B, 2>> {
     #[cfg(feature = "flex")]
     {
@@ -166,15 +165,15 @@ pub(crate) fn transform<B: Backend, K: BlockKernel>(x: Tensor<B, 2>, kernel: &K)
     }
     #[cfg(not(feature = "flex"))]
     {
-        // Used, as it is with the feature.
+        // Unused without the feature.
         let _ = (each_block::<K>, kernel);
         Err(x)
     }
 }
 
-/// Runs `kernel` on blocks of rows that fit a core's nearest cache, after copying them from `source` if there is one.
+/// Runs `kernel` on blocks of rows that fit a core's L1 cache, first copying them from `source` if there is one.
 fn each_block<K: BlockKernel>(rows: &mut [f32], source: Option<&[f32]>, width: usize, kernel: &K) {
-    /// Elements of a block.
+    /// Elements per block.
     const BLOCK: usize = 1 << 13;
     let arch = pulp::Arch::new();
     let per_block = (BLOCK / width).max(1);
@@ -192,7 +191,7 @@ fn each_block<K: BlockKernel>(rows: &mut [f32], source: Option<&[f32]>, width: u
     }
 }
 
-/// The way between tensors of burn-flex and of a backend `B` that turns out to be burn-flex.
+/// Conversions between burn-flex tensors and tensors of a backend `B` that is burn-flex.
 #[cfg(feature = "flex")]
 pub(crate) mod flex {
     use core::any::{Any, TypeId};
@@ -203,7 +202,7 @@ pub(crate) mod flex {
 
     use crate::product::Matrix;
 
-    /// The tensor itself, not another handle of it.
+    /// Takes the tensor itself, without adding a handle to it.
     pub(crate) fn owned<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<FlexTensor, Tensor<B, D>> {
         if TypeId::of::<B::FloatTensorPrimitive>() != TypeId::of::<FlexTensor>() {
             return Err(x);
@@ -213,28 +212,28 @@ pub(crate) mod flex {
                 let boxed: Box<dyn Any> = Box::new(primitive);
                 match boxed.downcast::<FlexTensor>() {
                     Ok(tensor) => Ok(*tensor),
-                    Err(_) => unreachable!("the types were compared"),
+                    Err(_) => unreachable!("the types were compared above"),
                 }
             }
             quantized => Err(Tensor::from_primitive(quantized)),
         }
     }
 
-    /// A tensor of `B`, which is burn-flex.
+    /// A tensor of `B`, which must be burn-flex.
     pub(crate) fn wrapped<B: Backend, const D: usize>(tensor: FlexTensor) -> Tensor<B, D> {
         let boxed: Box<dyn Any> = Box::new(tensor);
         match boxed.downcast::<B::FloatTensorPrimitive>() {
             Ok(primitive) => Tensor::from_primitive(TensorPrimitive::Float(*primitive)),
-            Err(_) => unreachable!("only burn-flex's tensors are unwrapped and made"),
+            Err(_) => unreachable!("callers checked that `B` is burn-flex"),
         }
     }
 
-    /// A tensor of `B`, which is burn-flex, from its elements.
+    /// A tensor of `B`, which must be burn-flex, from its elements.
     pub(crate) fn made<B: Backend, const D: usize>(elements: Vec<f32>, shape: impl Into<Shape>) -> Tensor<B, D> {
         wrapped(FlexTensor::from_data(TensorData::new(elements, shape.into())))
     }
 
-    /// A tensor's elements in host memory, wherever its strides put them.
+    /// A tensor's elements in host memory, with any strides.
     pub(crate) struct Strided<const D: usize> {
         tensor: FlexTensor,
         size: [usize; D],
@@ -242,7 +241,7 @@ pub(crate) mod flex {
     }
 
     impl<const D: usize> Strided<D> {
-        /// The elements of `x`, or `None` where no fused loop can read them.
+        /// The elements of `x`, or `None` if fused loops can't read it.
         pub(crate) fn of<B: Backend>(x: &Tensor<B, D>) -> Option<Self> {
             let tensor = owned(x.clone()).ok().filter(|tensor| tensor.dtype() == DType::F32)?;
             let strides: &[isize] = tensor.layout().strides();
@@ -250,18 +249,18 @@ pub(crate) mod flex {
             Some(Self { strides: strides.try_into().ok()?, size: x.dims(), tensor })
         }
 
-        /// The first element and all that lies behind it.
+        /// The memory from the first element on.
         pub(crate) fn data(&self) -> &[f32] {
             let storage = self.tensor.storage::<f32>();
             &storage[self.tensor.layout().start_offset().min(storage.len())..]
         }
 
-        /// How many elements there are in each dimension.
+        /// The number of elements in each dimension.
         pub(crate) fn size(&self) -> [usize; D] {
             self.size
         }
 
-        /// How far apart elements are in each dimension; 0 in dimensions with one element, so that any index reads it.
+        /// The stride of each dimension; 0 if the dimension has one element, so that any index reads it.
         pub(crate) fn strides(&self) -> [usize; D] {
             core::array::from_fn(|dim| if self.size[dim] == 1 { 0 } else { self.strides[dim] })
         }
@@ -273,7 +272,7 @@ pub(crate) mod flex {
         }
     }
 
-    /// Where the elements are in the tensor's memory, if they are `f32` and lie one after the other.
+    /// The range of the elements in the tensor's memory, if they are contiguous `f32`.
     pub(crate) fn elements(tensor: &FlexTensor) -> Option<Range<usize>> {
         let (start, end) = tensor.layout().contiguous_offsets().filter(|_| tensor.dtype() == DType::F32)?;
         Some(start..end)
@@ -286,7 +285,7 @@ pub(crate) fn column<B: Backend, const D: usize>(values: Vec<f32>, like: &Tensor
     Tensor::from_data(TensorData::new(values, [rows, 1]), &like.device())
 }
 
-/// The values of a column `[rows, 1]` that a fused function of this crate made.
+/// The values of a column `[rows, 1]` that a fused function of this crate returned.
 pub(crate) fn column_values<B: Backend>(column: &Tensor<B, 2>) -> Option<Vec<f32>> {
     HostRows::of(column).map(|rows| rows.as_slice().to_vec())
 }

@@ -1,19 +1,19 @@
 //! Loops over a row of `f32` that compilers vectorize: sums and maxima in independent lanes, and branch-free `exp` and `ln`.
 //!
-//! Sums run in [`LANES`] single-precision accumulators for [`BLOCK`] elements and are then added in double precision, so
-//! that the error of a sum over 256k tokens stays that of a sum over a few hundred.
+//! Sums run in [`LANES`] single-precision accumulators for [`BLOCK`] elements, which are then added up in double precision. The error of a
+//! sum over 256k tokens is therefore that of a sum over a few hundred.
 
-/// Independent accumulators. So many that compilers keep the loop over them a loop, which they then vectorize at any width;
-/// a loop over 16 they unroll into scalar code.
+/// Independent accumulators. With this many, compilers keep the loop over them a loop and vectorize it at any width; with 16, they unroll
+/// it into scalar code.
 pub(crate) const LANES: usize = 128;
-/// Elements that are added in single precision before the running total in double precision takes over.
+/// Elements that are added in single precision before moving to the double-precision total.
 const BLOCK: usize = 16 * LANES;
 
-/// ln 2 in two parts (Cody & Waite): the high one has so few digits that its products with exponents are exact.
+/// ln 2 in two parts (Cody & Waite). The high part has so few digits that its products with exponents are exact.
 const LN_2_HIGH: f32 = 355.0 / 512.0;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 
-/// The sums of the `N` numbers that `term` makes of every element.
+/// The sums of the `N` numbers that `term` returns for each element.
 #[inline(always)]
 pub(crate) fn sums<const N: usize>(row: &[f32], term: impl Fn(f32) -> [f32; N]) -> [f64; N] {
     let mut totals = [0.0; N];
@@ -36,7 +36,7 @@ pub(crate) fn sums<const N: usize>(row: &[f32], term: impl Fn(f32) -> [f32; N]) 
     totals
 }
 
-/// As [`sums`], over pairs of elements of two rows of the same length.
+/// Like [`sums`], over pairs of elements of two rows of the same length.
 #[inline(always)]
 pub(crate) fn sums_of_pairs<const N: usize>(
     left: &[f32],
@@ -68,7 +68,7 @@ pub(crate) fn sums_of_pairs<const N: usize>(
     totals
 }
 
-/// The end of a row, filled up with its first element to a whole set of lanes: full width is faster than the exact length.
+/// The end of a row, padded with its first element to a full set of lanes: faster than the exact length.
 #[inline(always)]
 fn padded(rest: &[f32]) -> [f32; LANES] {
     let mut padded = [rest.first().copied().unwrap_or(0.0); LANES];
@@ -76,7 +76,7 @@ fn padded(rest: &[f32]) -> [f32; LANES] {
     padded
 }
 
-/// Adds the terms of the first `len` elements, computed for all.
+/// Adds the terms of the first `len` elements, although all were computed.
 #[inline(always)]
 fn add_rest<const N: usize, T: Copy>(
     lanes: &mut [[f32; LANES]; N],
@@ -101,7 +101,7 @@ fn add_rest<const N: usize, T: Copy>(
     }
 }
 
-/// The sum of the lanes, by halves: adding them one after the other takes longer than a row of a transformer does.
+/// The sum of the lanes, by halving: adding them one by one would take longer than a row of a transformer.
 #[inline(always)]
 fn total(lanes: &[f32; LANES]) -> f64 {
     let mut lanes = lanes.map(f64::from);
@@ -115,19 +115,19 @@ fn total(lanes: &[f32; LANES]) -> f64 {
     lanes[0]
 }
 
-/// The larger of two numbers; `b` only if it is larger, so that NaN never enters.
+/// The larger of two numbers: `b` only if it is larger, so NaN in `b` is ignored.
 #[inline(always)]
 fn larger(a: f32, b: f32) -> f32 {
     if b > a { b } else { a }
 }
 
-/// The largest element, −∞ for an empty row. NaN is passed over; see [`max_and_finite`].
+/// The largest element; −∞ for an empty row. Ignores NaN; see [`max_and_finite`].
 #[inline(always)]
 pub(crate) fn max(row: &[f32]) -> f32 {
     max_and_finite(row).0
 }
 
-/// The largest of the numbers that `term` makes of pairs of elements of two rows of the same length.
+/// The largest of the numbers that `term` returns for pairs of elements of two rows of the same length.
 #[inline(always)]
 pub(crate) fn max_of_pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -150,7 +150,7 @@ pub(crate) fn max_of_pairs(left: &[f32], right: &[f32], term: impl Fn(f32, f32) 
 #[inline(always)]
 pub(crate) fn max_and_finite(row: &[f32]) -> (f32, bool) {
     let mut lanes = [f32::NEG_INFINITY; LANES];
-    // A float is finite unless all bits of its exponent are set: adding one to the exponent then carries into the sign bit.
+    // A float is finite unless all its exponent bits are set; adding one to the exponent then carries into the sign bit.
     let mut carries = [0u32; LANES];
     let carry = |x: f32| (x.to_bits() & 0x7fff_ffff) + 0x0080_0000;
     let mut chunks = row.chunks_exact(LANES);
@@ -171,7 +171,7 @@ pub(crate) fn max_and_finite(row: &[f32]) -> (f32, bool) {
     (largest(&lanes), carried & 0x8000_0000 == 0)
 }
 
-/// The largest of the lanes, by halves: each step is a loop that compilers vectorize.
+/// The largest of the lanes, by halving: each step is a loop that compilers vectorize.
 #[inline(always)]
 fn largest(lanes: &[f32; LANES]) -> f32 {
     let mut lanes = *lanes;
@@ -199,13 +199,13 @@ pub(crate) fn count(row: &[f32], condition: impl Fn(f32) -> bool) -> u32 {
     lanes.into_iter().sum::<u32>() + rest
 }
 
-/// `eˣ` within 2 units in the last place for x in [−87, 0], and 0 below; x above 88 is not for this function. NaN gives 0.
+/// `eˣ` within 2 ulp for x in [−87, 0], and 0 below that. Not valid for x above 88. NaN gives 0.
 ///
-/// Cody–Waite reduction to |r| ≤ ½ ln 2; the polynomial approximates `(eʳ − 1 − r) / r²`, fitted there to minimize the largest
-/// relative error of `eʳ` (4e-9).
+/// Cody–Waite reduction to |r| ≤ ½ ln 2. The polynomial approximates `(eʳ − 1 − r) / r²` and is fitted to minimize the largest relative
+/// error of `eʳ` (4e-9).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
-    // 1.5 · 2²³ + 127: adding it rounds to an integer, and leaves that integer, biased as an exponent, in the low bits.
+    // 1.5 · 2²³ + 127: adding it rounds to an integer and leaves that integer, biased as an exponent, in the low bits.
     const ROUND: f32 = 12_582_912.0 + 127.0;
     let in_range = x > -87.0;
     let x = if in_range { x } else { -87.0 };
@@ -223,12 +223,12 @@ pub(crate) fn exp(x: f32) -> f32 {
     y * if in_range { power } else { 0.0 }
 }
 
-/// `ln x` within 2 units in the last place for normal positive `x`.
+/// `ln x` within 2 ulp for normal positive `x`.
 ///
-/// Reduction to a significand in [√½, √2) and the degree-8 polynomial of the Cephes library (Moshier).
+/// Reduction to a significand in [√½, √2), then the degree-8 polynomial of the Cephes library (Moshier).
 #[inline(always)]
 pub(crate) fn ln(x: f32) -> f32 {
-    // Shifting the significand by that of √½ makes the exponent round the way the reduction wants it.
+    // Subtracting the significand of √½ makes the exponent round as the reduction needs.
     let shifted = x.to_bits().wrapping_sub(0x3f35_04f3);
     let exponent = (shifted as i32) >> 23;
     let m = f32::from_bits(x.to_bits().wrapping_sub((exponent as u32) << 23)) - 1.0;
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Distance in units in the last place of `reference`.
+    /// Distance from `reference` in units in the last place.
     fn ulps(value: f32, reference: f64) -> f64 {
         let spacing = f64::from(f32::EPSILON) * 2f64.powi(reference.abs().log2().floor() as i32);
         (f64::from(value) - reference).abs() / spacing
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn exp_vanishes_where_nothing_is_left() {
+    fn exp_underflows_to_zero() {
         assert_eq!(exp(-1e9), 0.0);
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(0.0), 1.0);

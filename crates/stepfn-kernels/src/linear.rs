@@ -1,8 +1,9 @@
-//! Linear layers: `y = x W + b`. The gradient of their input is a linear layer too, with `Wᵀ` for `W`.
+//! Linear layers: `y = x W + b`. The gradient of the input is a linear layer too, with `Wᵀ` instead of `W`.
 //!
-//! A product reads its right factor a row at a time. A weight that lies in memory as `Wᵀ`, as checkpoints have it, is turned for that, which for few
-//! rows takes longer than the product itself. So few rows are computed as `yᵀ = Wᵀ xᵀ`: what is turned then is as small as they are. Of many rows the
-//! product turns the weight itself, but slowly if its rows lie a power of two apart, as they mostly do.
+//! A matrix product reads its right factor row by row. Checkpoints store a weight as `Wᵀ`, so it must be transposed first, which for few
+//! rows of `x` takes longer than the product itself. Few rows are therefore computed as `yᵀ = Wᵀ xᵀ`, so that only `x` and `y` need
+//! transposing. For many rows, the product could transpose the weight by itself, but it is slow when rows are a power of two apart, which
+//! they usually are; the weight is transposed part by part instead.
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -10,12 +11,12 @@ use burn::tensor::{Tensor, backend::Backend};
 ///
 /// # Shapes
 /// - `x`: `[rows, in]`
-/// - `weight`: `[in, out]`; a transposed view of `[out, in]` is read where it lies
+/// - `weight`: `[in, out]`; a transposed view of `[out, in]` is read in place
 /// - `bias`: `[1, out]`
 /// - result: `[rows, out]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn linear<B: Backend>(x: Tensor<B, 2>, weight: &Tensor<B, 2>, bias: Option<&Tensor<B, 2>>) -> Tensor<B, 2> {
     #[cfg(feature = "flex")]
     if let Some(y) = fused::linear(&x, weight, bias) {
@@ -41,16 +42,16 @@ mod fused {
     use crate::host::flex::{self, Strided};
     use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product, product_on_all_cores};
 
-    /// Multiplications from which on more than one core is faster.
+    /// Number of multiplications from which on several cores are faster.
     const PARALLEL_MIN: usize = 1 << 21;
     /// Elements that a core writes at a time.
     const BLOCK: usize = 1 << 14;
-    /// Elements of a row after which its neighbour begins at the same place of a core's nearest cache, or at one of two: rows push each other out of it
-    /// while the product lays them out, which reads a few elements of many rows. Turning reads whole lines.
+    /// If row lengths are multiples of this, neighbouring rows map to the same L1 cache sets (or to two). The product, which reads a few
+    /// elements of many rows while packing them, then keeps evicting them. Transposing in tiles reads whole cache lines.
     const COLLIDING: usize = 512;
-    /// Rows and columns that are turned at a time: a cache line of each.
+    /// Rows and columns per transposed tile: one cache line of each.
     const TILE: usize = 16;
-    /// Elements of a weight that are turned at a time: what stays in the caches, and wide enough that `x` is not laid out too often.
+    /// Elements of a weight that are transposed at a time: few enough to stay in cache, many enough that `x` is not packed too often.
     const NEAR: usize = 1 << 19;
 
     pub(super) fn linear<B: Backend>(
@@ -71,7 +72,7 @@ mod fused {
         let parallel = rows * inputs * outputs >= PARALLEL_MIN;
         let transposed = weight.strides()[0] == 1;
         let (x, weight) = (x.matrix(), weight.matrix());
-        // One row is a column as it lies.
+        // A single row already is a column.
         let few = rows > 1 && rows * (inputs + outputs) <= inputs * outputs;
         let y = match (transposed, few) {
             (true, true) => few_rows(x, weight, bias, parallel),
@@ -81,7 +82,7 @@ mod fused {
         Some(flex::made(y, [rows, outputs]))
     }
 
-    /// The bias, or 0, in every row.
+    /// The bias, or 0, repeated for every row.
     fn repeated(bias: Option<&[f32]>, rows: usize, outputs: usize) -> Vec<f32> {
         let mut y = vec![0.0; rows * outputs];
         if let Some(bias) = bias {
@@ -91,7 +92,7 @@ mod fused {
         y
     }
 
-    /// `y = [y +] left · right`, where `y` has all its rows one after the other.
+    /// `y = [y +] left · right`, where the rows of `y` are contiguous.
     fn shared(y: &mut [f32], before: Before, left: Matrix, right: Matrix, weight: Divided, parallel: bool) {
         let size = [left.size()[0], right.size()[1]];
         match parallel {
@@ -100,7 +101,7 @@ mod fused {
         }
     }
 
-    /// `y = x W + b` as it is written.
+    /// `y = x W + b`, computed as written.
     fn all_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let mut y = repeated(bias, x.size()[0], weight.size()[1]);
         let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
@@ -108,7 +109,7 @@ mod fused {
         y
     }
 
-    /// `y = x W + b` where the rows of `Wᵀ` lie one after the other, and are turned part by part.
+    /// `y = x W + b`, where the rows of `Wᵀ` are contiguous and are transposed part by part.
     fn by_parts(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
         let mut y = repeated(bias, rows, outputs);
@@ -121,7 +122,7 @@ mod fused {
             let (width, rows_of_part) = (columns.len(), weight.transposed().block(columns.clone(), 0..inputs));
             near.resize(inputs * width, 0.0);
             near.chunks_mut(TILE * width).enumerate().for_each(|tiles| turn(rows_of_part, tiles, width, None));
-            // SAFETY: no other part has these columns.
+            // SAFETY: each part writes its own range of columns, so no two blocks overlap.
             #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
             let mut target = unsafe { blocks.block(0..rows, columns) };
             product(&mut target, before, 1.0, x, Matrix::new(near, [inputs, width], [width, 1]));
@@ -135,10 +136,10 @@ mod fused {
         y
     }
 
-    /// `y = (Wᵀ xᵀ)ᵀ + b` where the rows of `Wᵀ` lie one after the other.
+    /// `y = (Wᵀ xᵀ)ᵀ + b`, where the rows of `Wᵀ` are contiguous.
     fn few_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
-        // Whole tiles, which are whole vectors of the product too.
+        // Whole tiles, which are whole vectors in the product too.
         let padded = rows.next_multiple_of(TILE);
         let columns = turned(x, padded, None, parallel);
         let columns = Matrix::new(&columns, [inputs, padded], [padded, 1]);
@@ -147,7 +148,7 @@ mod fused {
         turned(Matrix::new(&y, [outputs, rows], [padded, 1]), outputs, bias, parallel)
     }
 
-    /// `[rows, columns]` as `columns` rows of `width` elements, the rest of which is 0; plus a number for each row.
+    /// Transposes `[rows, columns]` to `columns` rows of `width` elements, padded with 0, and adds a number to each row.
     fn turned(from: Matrix, width: usize, plus: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let columns = from.size()[1];
         let mut to = vec![0.0; columns * width];
@@ -156,7 +157,7 @@ mod fused {
         to
     }
 
-    /// One column of tiles for [`turned`], by number.
+    /// The column of tiles with the given index, for [`turned`].
     fn turn(from: Matrix, (number, tiles): (usize, &mut [f32]), width: usize, plus: Option<&[f32]>) {
         let (rows, [stride, step]) = (from.size()[0], from.strides());
         let (first, across) = (number * TILE, tiles.len() / width);
@@ -204,7 +205,7 @@ mod tests {
                 linear(noise(x, 1), &weight, bias.then(|| noise([1, outputs], 3)).as_ref())
             }
             let flex = run::<Flex>([rows, inputs], outputs, transposed, bias);
-            // Sums round as often as they have terms.
+            // The rounding error of a sum grows with its number of terms.
             let tolerance = 1e-5_f64.max(2e-6 * (inputs as f64).sqrt());
             assert_same(&flex, &run::<NdArray>([rows, inputs], outputs, transposed, bias), tolerance);
         }

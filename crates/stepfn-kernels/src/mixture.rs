@@ -1,8 +1,8 @@
-//! An ensemble of softmaxes `p₁ … pₙ` and its mean `m = (1/n) Σ pₛ`: how unsure the mean is, and how much of that is disagreement.
+//! An ensemble of softmaxes `p₁ … pₙ` with mean `m = (1/n) Σ pₛ`: how uncertain the mean is, and how much of that is disagreement.
 //!
-//! The mutual information between prediction and member, `H(m) − (1/n) Σ H(pₛ)`, is computed as `(1/n) Σ KL(pₛ‖m)`: the
-//! difference of two entropies of size ln V would leave no digits where the members nearly agree. With two members it is the
-//! Jensen–Shannon divergence (Lin 1991); over MC-dropout samples it is BALD (Houlsby et al. 2011).
+//! The mutual information between prediction and member, `H(m) − (1/n) Σ H(pₛ)`, is computed as `(1/n) Σ KL(pₛ‖m)`: subtracting two
+//! entropies of size ln V would leave no digits when the members nearly agree. With two members it is the Jensen–Shannon divergence (Lin
+//! 1991); over MC-dropout samples it is BALD (Houlsby et al. 2011).
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -11,7 +11,7 @@ use crate::host::{self, RowKernel};
 use crate::lanes;
 use crate::softmax::{HostSoftmax, Softmax, times};
 
-/// What [`mixture`] says of every row.
+/// The result of [`mixture`] for each row.
 #[derive(Debug, Clone)]
 pub struct Mixture<B: Backend> {
     /// Entropy of the mean prediction in nats, `[rows, 1]`.
@@ -20,13 +20,13 @@ pub struct Mixture<B: Backend> {
     pub mutual_information: Tensor<B, 2>,
 }
 
-/// Entropy of the mean, and mutual information, of an ensemble of at least one member.
+/// Entropy of the mean, and mutual information, for an ensemble of at least one member.
 ///
 /// # Shapes
 /// - `members`: each `[rows, vocab]`
 ///
 /// # Panics
-/// If there is no member.
+/// If there are no members.
 pub fn mixture<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
     match on_host(members) {
         Some(host) => {
@@ -37,13 +37,13 @@ pub fn mixture<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
     }
 }
 
-/// Entropy of the mean of an ensemble of at least one member, `[rows, 1]`: cheaper than [`mixture`] where nothing else is wanted.
+/// Entropy of the mean for an ensemble of at least one member, `[rows, 1]`. Cheaper than [`mixture`] if nothing else is needed.
 ///
 /// # Shapes
 /// - `members`: each `[rows, vocab]`
 ///
 /// # Panics
-/// If there is no member.
+/// If there are no members.
 pub fn mixture_entropy<B: Backend>(members: &[&Softmax<B>]) -> Tensor<B, 2> {
     match on_host(members) {
         Some(host) => {
@@ -67,11 +67,11 @@ fn fused<B: Backend, const INFORMATION: bool>(members: &[HostSoftmax], like: &Te
     host::map_rows(rows, width * members.len(), kernel).map(|column| host::column(column, like))
 }
 
-/// The mean of predictions, and its logarithm.
+/// The mean of the members' probabilities, and its logarithm.
 fn mean_of<B: Backend>(log_probs: &[Tensor<B, 2>]) -> (Tensor<B, 2>, Tensor<B, 2>) {
     let sum = log_probs.iter().map(|log_p| log_p.clone().exp()).reduce(|sum, p| sum + p);
     let mean = sum.expect("an ensemble has members").div_scalar(log_probs.len() as f64);
-    // Where the mean underflows to 0, so does every member, and what is multiplied by its logarithm is 0.
+    // If the mean underflows to 0, so does every member, and the logarithm is multiplied by 0.
     let log_mean = mean.clone().clamp_min(f32::MIN_POSITIVE).log();
     (mean, log_mean)
 }
@@ -90,10 +90,10 @@ fn composed<B: Backend>(members: &[&Softmax<B>]) -> Mixture<B> {
     }
 }
 
-/// Tokens worked on at a time: their probabilities under ten members fill the first-level cache.
+/// Tokens per block: their probabilities under ten members fill the L1 cache.
 const TOKENS: usize = 512;
 
-/// Entropy, and mutual information if it is wanted (else 0).
+/// Entropy, and mutual information if requested (otherwise 0).
 struct MixtureKernel<'a, const INFORMATION: bool> {
     members: &'a [HostSoftmax],
 }

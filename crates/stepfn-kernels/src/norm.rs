@@ -1,7 +1,7 @@
 //! Normalization of rows: LayerNorm (Ba et al. 2016, arXiv:1607.06450) and RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467).
 //!
-//! With `x̂ = (x − mean x) r`, `r = 1 / √(mean (x − mean x)² + ε)`, and both means of x left out for RMSNorm, `y = x̂ ⊙ w + b`. The gradient
-//! of x is `r (g − mean g − x̂ mean(g ⊙ x̂))` with `g = G ⊙ w`; RMSNorm leaves out `mean g`.
+//! `y = x̂ ⊙ w + b` with `x̂ = (x − mean x) r`, `r = 1 / √(mean (x − mean x)² + ε)`; RMSNorm leaves out both means of x. The gradient of x
+//! is `r (g − mean g − x̂ mean(g ⊙ x̂))` with `g = G ⊙ w`; RMSNorm leaves out `mean g`.
 
 use burn::tensor::{DType, Tensor, backend::Backend};
 
@@ -19,13 +19,13 @@ pub enum NormKind {
     Rms,
 }
 
-/// Normalizes every row. Half precision is normalized in `f32`: squares overflow there, and sums lose digits.
+/// Normalizes every row. Half precision is widened to `f32`, because squares would overflow and sums lose digits.
 ///
 /// # Shapes
 /// - `x`, result: `[rows, d]`
 /// - `weight`, `bias`: `[1, d]`
 ///
-/// # Panics
+/// If the shapes don't match.
 /// If shapes don't fit together.
 pub fn normalize<B: Backend>(
     x: Tensor<B, 2>,
@@ -40,7 +40,7 @@ pub fn normalize<B: Backend>(
     }
 }
 
-/// The gradient of `x` for the gradients `grad` of [`normalize`]'s result.
+/// The gradient of `x`, given the gradients `grad` of [`normalize`]'s result.
 ///
 /// # Shapes
 /// - `x`: `[texts · width, d]`
@@ -48,7 +48,7 @@ pub fn normalize<B: Backend>(
 /// - `grad`, result: `[texts · per_text · width, d]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn normalize_backward<B: Backend>(
     x: &Tensor<B, 2>,
     weight: &Tensor<B, 2>,
@@ -110,12 +110,12 @@ fn standardized<B: Backend>(x: Tensor<B, 2>, kind: NormKind, epsilon: f64) -> (T
     (centered / root.clone(), root)
 }
 
-/// Half precision as `f32`.
+/// Half precision widened to `f32`.
 fn widened<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     if is_half(x.dtype()) { x.cast(DType::F32) } else { x }
 }
 
-/// `x` comes back where no fused loop can read it.
+/// Returns `x` unchanged if fused loops can't read it.
 fn fused<B: Backend>(
     x: Tensor<B, 2>,
     weight: &Tensor<B, 2>,
@@ -135,7 +135,7 @@ fn fused<B: Backend>(
     host::transform(x, &kernel)
 }
 
-/// `grad` comes back where no fused loop can read it.
+/// Returns `grad` unchanged if fused loops can't read it.
 fn fused_backward<B: Backend>(
     x: &Tensor<B, 2>,
     weight: &Tensor<B, 2>,

@@ -1,6 +1,6 @@
 //! The nucleus: the smallest set of most likely tokens that holds a given share of the probability (Holtzman et al. 2020).
 //!
-//! On the CPU only as many tokens are sorted as the nucleus has: the most likely 64 are selected in linear time, then ever
+//! On the CPU, only about as many tokens are sorted as the nucleus has: the 64 most likely are selected in linear time, then larger and
 //! larger batches until their mass suffices.
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -11,20 +11,20 @@ use crate::softmax::{HostSoftmax, Softmax};
 /// Which tokens count as likely.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Likely {
-    /// Smallest share of the probability that the set holds, in `(0, 1]`; at 1 it holds every token.
+    /// Smallest share of the probability that the set must hold, in `(0, 1]`; at 1 it holds every token.
     pub top_p: f64,
     /// Largest number of tokens in the set; `None` sets no limit.
     pub top_k: Option<usize>,
-    /// Smallest number of tokens in the set (or all, if there are fewer); it wins over the other two.
+    /// Smallest number of tokens in the set (or the whole vocabulary, if smaller). Overrides the other two.
     pub min_tokens: usize,
 }
 
-/// What [`nucleus`] says of every row.
+/// The result of [`nucleus`] for each row.
 #[derive(Debug, Clone)]
 pub struct Nucleus<B: Backend> {
     /// Number of tokens in the set, `[rows, 1]`.
     pub size: Tensor<B, 2>,
-    /// Logit of the least likely token of the set, `[rows, 1]`: `logits ≥ threshold` picks the set, and what ties with its last.
+    /// Logit of the least likely token of the set, `[rows, 1]`: `logits ≥ threshold` selects the set, plus any ties with its last token.
     pub threshold: Tensor<B, 2>,
 }
 
@@ -42,7 +42,7 @@ pub fn nucleus<B: Backend>(softmax: &Softmax<B>, likely: Likely) -> Nucleus<B> {
 }
 
 impl Likely {
-    /// Bounds on the number of tokens, whatever their probabilities, among `vocab`.
+    /// Bounds on the number of tokens among `vocab`, whatever their probabilities.
     fn bounds(self, vocab: usize) -> (usize, usize) {
         let least = self.min_tokens.clamp(1, vocab);
         let most = self.top_k.unwrap_or(vocab).clamp(least, vocab);
@@ -55,7 +55,7 @@ fn composed<B: Backend>(softmax: &Softmax<B>, likely: Likely) -> Nucleus<B> {
     let [_, vocab] = logits.dims();
     let (least, most) = likely.bounds(vocab);
     let sorted = logits.clone().sort_descending(1);
-    // The set goes on as long as what is before it does not suffice.
+    // A token belongs to the set if the tokens before it do not reach `top_p`.
     let lacking = if likely.top_p >= 1.0 {
         sorted.clone().equal(sorted.clone())
     } else {
@@ -65,12 +65,12 @@ fn composed<B: Backend>(softmax: &Softmax<B>, likely: Likely) -> Nucleus<B> {
     };
     let bounded = (least as i64, most as i64);
     let index = (lacking.clone().int().sum_dim(1) + 1).clamp(bounded.0, bounded.1) - 1;
-    // Counted in the type of the logits, for an integer becomes the backend's own float type, which may be a half.
+    // Counted in the type of the logits: an integer count would be converted to the backend's default float type, which may be a half.
     let size = sorted.zeros_like().mask_fill(lacking, 1.0).sum_dim(1).add_scalar(1).clamp(bounded.0, bounded.1);
     Nucleus { size, threshold: sorted.gather(1, index) }
 }
 
-/// The sums of a row up to each element, in blocks: a single running sum in single precision loses a token in a thousand over a large
+/// Running sums of each row, in blocks: a single running sum in single precision would lose one token in a thousand over a large
 /// vocabulary.
 fn running_mass<B: Backend>(probs: Tensor<B, 2>) -> Tensor<B, 2> {
     /// About the square root of a large vocabulary.
@@ -158,7 +158,7 @@ mod tests {
                     let mass = |n: usize| sorted[..n].iter().map(|z| (z - sorted[0]).exp() / total).sum::<f64>();
                     let (least, most) = likely.bounds(width);
                     prop_assert!((least..=most).contains(&size));
-                    // Rounding may decide a tie between two sizes, no more.
+                    // Rounding may decide between two sizes that tie, but no more than that.
                     prop_assert!(size == most || mass(size) >= top_p - 1e-5);
                     prop_assert!(size == least || mass(size - 1) < top_p + 1e-5);
                 }

@@ -1,6 +1,6 @@
-//! `ln Σ pᵢᵅ`, from which the Rényi entropies follow (Rényi 1961).
+//! `ln Σ pᵢᵅ`, for Rényi entropies (Rényi 1961).
 //!
-//! Computed as `ln Σ exp(α (zᵢ − m)) − α N`: the largest term of the sum is 1, whatever α and the logits are.
+//! Computed as `ln Σ exp(α (zᵢ − m)) − α N`, so that the largest term of the sum is 1 for any α and any logits.
 
 use burn::tensor::{Tensor, backend::Backend};
 

@@ -1,12 +1,12 @@
-//! Matrix products on parts of tensors in host memory, through the `gemm` crate: the blocks that heads are of packed projections are
-//! multiplied where they lie.
+//! Matrix products on parts of tensors in host memory, through the `gemm` crate. The blocks of heads in packed projections are multiplied
+//! in place.
 
 use core::marker::PhantomData;
 use core::ops::Range;
 
 use rayon::prelude::*;
 
-/// A matrix somewhere in a slice.
+/// A strided matrix in a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     data: &'a [f32],
@@ -15,9 +15,13 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// `size` elements that begin with the first of `data` and lie `strides` apart: rows, then columns.
+    /// A matrix that starts at the first element of `data`; `size` and `strides` are those of rows, then of columns.
     pub(crate) fn new(data: &'a [f32], size: [usize; 2], strides: [usize; 2]) -> Self {
-        assert!(reach(size, strides) <= data.len(), "a matrix of {size:?} elements with strides {strides:?}");
+        assert!(
+            reach(size, strides) <= data.len(),
+            "a matrix of size {size:?} with strides {strides:?} exceeds its {} elements",
+            data.len()
+        );
         Self { data, size, strides }
     }
 
@@ -26,12 +30,12 @@ impl<'a> Matrix<'a> {
         self.size
     }
 
-    /// How far apart rows and columns are.
+    /// Strides of rows and columns.
     pub(crate) fn strides(self) -> [usize; 2] {
         self.strides
     }
 
-    /// The first element and all behind it.
+    /// The memory from the first element on.
     pub(crate) fn data(self) -> &'a [f32] {
         self.data
     }
@@ -42,13 +46,13 @@ impl<'a> Matrix<'a> {
     }
 
     pub(crate) fn block(self, rows: Range<usize>, columns: Range<usize>) -> Self {
-        assert!(rows.end <= self.size[0] && columns.end <= self.size[1], "a block outside its matrix");
+        assert!(rows.end <= self.size[0] && columns.end <= self.size[1], "the block is not inside the matrix");
         let start = (rows.start * self.strides[0] + columns.start * self.strides[1]).min(self.data.len());
         Self::new(&self.data[start..], [rows.len(), columns.len()], self.strides)
     }
 }
 
-/// A matrix somewhere in memory that only its holder reads and writes.
+/// A matrix in memory to which it has exclusive access.
 pub(crate) struct MatrixMut<'a> {
     pointer: *mut f32,
     size: [usize; 2],
@@ -57,25 +61,28 @@ pub(crate) struct MatrixMut<'a> {
 }
 
 impl<'a> MatrixMut<'a> {
-    /// `size` elements that begin with the first of `data`, rows `row_stride` apart.
+    /// A matrix that starts at the first element of `data`, with contiguous rows that are `row_stride` apart.
     pub(crate) fn new(data: &'a mut [f32], size: [usize; 2], row_stride: usize) -> Self {
-        assert!(size[1] <= row_stride && reach(size, [row_stride, 1]) <= data.len(), "a matrix of {size:?} elements");
+        assert!(
+            size[1] <= row_stride && reach(size, [row_stride, 1]) <= data.len(),
+            "a matrix of size {size:?} exceeds its memory"
+        );
         Self { pointer: data.as_mut_ptr(), size, row_stride, exclusive: PhantomData }
     }
 }
 
-/// A matrix whose blocks are written by several threads at a time.
+/// A matrix whose blocks several threads write at the same time.
 pub(crate) struct Blocks<'a>(MatrixMut<'a>);
 
-// SAFETY: the only use of the pointer from several threads is through `block`, whose callers keep blocks apart.
 #[allow(
     unsafe_code,
     reason = "heads of packed projections interleave, so that no safe split gives each thread its own"
 )]
+// SAFETY: threads can only use the pointer through `block`, whose callers guarantee that blocks in use do not overlap.
 unsafe impl Sync for Blocks<'_> {}
 
 impl<'a> Blocks<'a> {
-    /// Rows of `columns` elements, one after the other.
+    /// A matrix with contiguous rows of `columns` elements.
     pub(crate) fn new(data: &'a mut [f32], columns: usize) -> Self {
         let rows = data.len() / columns.max(1);
         Self(MatrixMut::new(data, [rows, columns], columns))
@@ -84,7 +91,7 @@ impl<'a> Blocks<'a> {
     /// One block.
     ///
     /// # Safety
-    /// While the block is used, nobody uses another one that overlaps it.
+    /// No overlapping block may be in use at the same time.
     #[allow(
         unsafe_code,
         reason = "heads of packed projections interleave, so that no safe split gives each thread its own"
@@ -93,34 +100,37 @@ impl<'a> Blocks<'a> {
         let MatrixMut { pointer, size, row_stride, .. } = self.0;
         let inside =
             rows.start <= rows.end && rows.end <= size[0] && columns.start <= columns.end && columns.end <= size[1];
-        assert!(inside, "a block outside its matrix");
-        // Computed without going through memory: an empty block may begin behind the last element.
+        assert!(inside, "the block is not inside the matrix");
+        // `wrapping_add`, because an empty block may start past the end of the memory.
         let pointer = pointer.wrapping_add(rows.start * row_stride + columns.start);
         MatrixMut { pointer, size: [rows.len(), columns.len()], row_stride, exclusive: PhantomData }
     }
 }
 
-/// How far a matrix reaches behind its first element.
+/// Number of elements from the first to the last of a matrix, both included.
 fn reach([rows, columns]: [usize; 2], [row, column]: [usize; 2]) -> usize {
     if rows == 0 || columns == 0 { 0 } else { (rows - 1) * row + (columns - 1) * column + 1 }
 }
 
-/// What a product does with what was there.
+/// What a product does with the old contents of its target.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Before {
-    /// Overwrites it.
+    /// Overwrites them.
     Dropped,
-    /// Adds to it.
+    /// Adds to them.
     Kept,
 }
 
-/// `target = [target +] scale · left · right`, on this core alone.
+/// `target = [target +] scale · left · right`, on the current core only.
 pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: Matrix, right: Matrix) {
     let ([m, n], depth) = (target.size, left.size[1]);
-    assert!([m, depth, n] == [left.size[0], right.size[0], right.size[1]], "factors that do not fit together");
+    assert!(
+        [m, depth, n] == [left.size[0], right.size[0], right.size[1]],
+        "the sizes of the factors and the target do not match"
+    );
     let stride = |stride: usize| stride as isize;
-    // SAFETY: all three matrices lie within the memory that they borrow, which their constructors made sure of, `target` alone in its
-    // own; strides of the target do not make its elements overlap.
+    // SAFETY: the constructors of all three matrices check that their elements lie within the memory that they borrow. `target` has
+    // exclusive access to its elements, and they do not overlap, because its rows are no longer than its row stride.
     #[allow(unsafe_code, reason = "the interface of the `gemm` crate is pointers")]
     unsafe {
         gemm::gemm(
@@ -147,50 +157,121 @@ pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: 
     }
 }
 
-/// The factor that is worth reading only once: each core reads, and lays out anew where need be, a part of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The factor that is divided between the cores: each core reads, and packs if needed, only its own part. This is usually the weight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Divided {
     Left,
     Right,
 }
 
-/// `target = [target +] left · right` on all cores, where the target's rows lie one after the other.
+/// `target = [target +] left · right` on all cores, where the target's rows are contiguous.
 ///
-/// The `gemm` crate would share the work too, but one core lays out a factor while the others wait.
+/// The `gemm` crate can use several cores too, but then one core packs a factor while the others wait.
 pub(crate) fn product_on_all_cores(target: &mut [f32], before: Before, left: Matrix, right: Matrix, divided: Divided) {
     let (size, depth) = ([left.size[0], right.size[1]], left.size[1]);
-    assert!(size[0] * size[1] == target.len(), "a target of another size");
-    assert!(depth == right.size[0], "factors that do not fit together");
-    let [of_rows, of_columns] = block_size(size, depth, divided);
-    let part = |index: usize, each: usize, of: usize| index * each..of.min((index + 1) * each);
-    let across = size[1].div_ceil(of_columns);
+    assert!(size[0] * size[1] == target.len(), "the target does not have the size of the product");
+    assert!(depth == right.size[0], "the sizes of the factors do not match");
+    let tiles = Tiles::new(size, depth, divided, rayon::current_num_threads());
     let blocks = Blocks::new(target, size[1]);
     let each = |index: usize| {
-        let rows = part(index / across, of_rows, size[0]);
-        let columns = part(index % across, of_columns, size[1]);
-        // SAFETY: no other task has these rows of these columns.
+        let [rows, columns] = tiles.get(index);
+        // SAFETY: each task writes a different tile, and tiles do not overlap (see the tests).
         #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
         let mut target = unsafe { blocks.block(rows.clone(), columns.clone()) };
         product(&mut target, before, 1.0, left.block(rows, 0..depth), right.block(0..depth, columns));
     };
-    (0..size[0].div_ceil(of_rows) * across).into_par_iter().with_max_len(1).for_each(each);
+    (0..tiles.len()).into_par_iter().with_max_len(1).for_each(each);
 }
 
-/// Rows and columns of the blocks that a product is shared out in.
-fn block_size(size: [usize; 2], depth: usize, divided: Divided) -> [usize; 2] {
-    /// What the inner loop of a product computes at a time.
-    const LEAST: usize = 64;
-    /// Elements of a vector.
-    const STEP: usize = 16;
-    /// Multiplications for which a task of their own costs next to nothing.
-    const ENOUGH: usize = 1 << 25;
-    /// Tasks of a core: a core that was held up leaves some to the others.
-    const TASKS: usize = 2;
-    let cores = rayon::current_num_threads();
-    let tasks = cores * (size[0] * size[1] * depth / (cores * ENOUGH)).clamp(1, TASKS);
-    let each = |length: usize, parts: usize| length.div_ceil(parts).next_multiple_of(STEP).max(LEAST);
-    let (first, second) = if divided == Divided::Left { (size[0], size[1]) } else { (size[1], size[0]) };
-    let of_first = each(first, tasks);
-    let of_second = each(second, tasks.div_ceil(first.div_ceil(of_first).max(1)));
-    if divided == Divided::Left { [of_first, of_second] } else { [of_second, of_first] }
+/// The tiles of a product's output, one per task. They partition the output.
+#[derive(Debug, Clone, Copy)]
+struct Tiles {
+    /// Rows and columns of the output.
+    size: [usize; 2],
+    /// Rows and columns of a tile; those at the end may be smaller.
+    tile: [usize; 2],
+}
+
+impl Tiles {
+    /// Tiles for a product with the given output size and depth, on `threads` threads.
+    fn new(size: [usize; 2], depth: usize, divided: Divided, threads: usize) -> Self {
+        /// Rows or columns that the inner loop of a product computes at a time.
+        const LEAST: usize = 64;
+        /// Elements of a vector.
+        const STEP: usize = 16;
+        /// With this many multiplications, the overhead of a separate task is negligible.
+        const ENOUGH: usize = 1 << 25;
+        /// Tasks per thread: a thread that is delayed leaves some of them to the others.
+        const TASKS: usize = 2;
+        let tasks = threads * (size[0] * size[1] * depth / (threads * ENOUGH)).clamp(1, TASKS);
+        let each = |length: usize, parts: usize| length.div_ceil(parts).next_multiple_of(STEP).max(LEAST);
+        let (first, second) = if divided == Divided::Left { (size[0], size[1]) } else { (size[1], size[0]) };
+        let of_first = each(first, tasks);
+        let of_second = each(second, tasks.div_ceil(first.div_ceil(of_first).max(1)));
+        let tile = if divided == Divided::Left { [of_first, of_second] } else { [of_second, of_first] };
+        Self { size, tile }
+    }
+
+    /// Number of tiles.
+    fn len(self) -> usize {
+        self.size[0].div_ceil(self.tile[0]) * self.across()
+    }
+
+    /// Number of tiles side by side.
+    fn across(self) -> usize {
+        self.size[1].div_ceil(self.tile[1])
+    }
+
+    /// Rows and columns of the tile with the given index, which must be below [`len`](Self::len).
+    fn get(self, index: usize) -> [Range<usize>; 2] {
+        let range = |axis: usize, number: usize| {
+            let start = number * self.tile[axis];
+            start..self.size[axis].min(start + self.tile[axis])
+        };
+        [range(0, index / self.across()), range(1, index % self.across())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Sizes of all magnitudes, including empty ones and those around multiples of a tile.
+    fn length() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            0usize..3,
+            1usize..300,
+            (1usize..40, -1isize..2).prop_map(|(n, by)| (64 * n).saturating_add_signed(by)),
+            1usize..200_000
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn tiles_partition_the_output(
+            size in [length(), length()],
+            depth in length(),
+            left: bool,
+            threads in 1usize..65,
+        ) {
+            let divided = if left { Divided::Left } else { Divided::Right };
+            let tiles = Tiles::new(size, depth, divided, threads);
+            let all: Vec<[Range<usize>; 2]> = (0..tiles.len()).map(|index| tiles.get(index)).collect();
+            for (index, [rows, columns]) in all.iter().enumerate() {
+                prop_assert!(!rows.is_empty() && !columns.is_empty(), "tile {index} is empty");
+                prop_assert!(rows.end <= size[0] && columns.end <= size[1], "tile {index} is not inside the output");
+                for (other, [their_rows, their_columns]) in all[..index].iter().enumerate() {
+                    let apart = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
+                    prop_assert!(
+                        apart(rows, their_rows) || apart(columns, their_columns),
+                        "tiles {other} and {index} overlap"
+                    );
+                }
+            }
+            // Tiles that do not overlap and have the area of the output leave no gap.
+            let area: usize = all.iter().map(|[rows, columns]| rows.len() * columns.len()).sum();
+            prop_assert_eq!(area, size[0] * size[1]);
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! Rotary positions (Su et al. 2021, arXiv:2104.09864): `x cos + (−second half, first half) sin` on the leading dimensions of every head.
-//! A rotation's gradient is the rotation back.
+//! The gradient of a rotation is the inverse rotation.
 
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::Cotangents;
 use crate::host::{self, BlockKernel, HostRows};
 
-/// Cosines and sines of the angles by which heads are rotated: the same for both halves of the rotated dimensions.
+/// Cosines and sines of the rotation angles, repeated for the two halves of the rotated dimensions.
 #[derive(Debug, Clone)]
 pub struct Rotation<B: Backend> {
     /// `[texts · width, dim]`
@@ -16,19 +16,19 @@ pub struct Rotation<B: Backend> {
 }
 
 impl<B: Backend> Rotation<B> {
-    /// Leading dimensions of each head that are rotated, even.
+    /// Number of leading dimensions of each head that are rotated; even.
     pub fn dim(&self) -> usize {
         self.cos.dims()[1]
     }
 }
 
-/// Rotates the leading dimensions of every head, or rotates them back.
+/// Rotates the leading dimensions of every head, forward or back.
 ///
 /// # Shapes
 /// - `x`, result: `[texts · per_text · width, heads · head_dim]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn rotate<B: Backend>(
     x: Tensor<B, 2>,
     rotation: &Rotation<B>,
@@ -63,7 +63,7 @@ fn composed<B: Backend>(
     rotated.reshape([rows, columns])
 }
 
-/// `x` comes back where no fused loop can read it.
+/// Returns `x` unchanged if fused loops can't read it.
 fn fused<B: Backend>(
     x: Tensor<B, 2>,
     rotation: &Rotation<B>,
@@ -125,7 +125,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_routes_agree_and_turn_back(
+        fn both_routes_agree_and_invert(
             (texts, per_text, width, heads) in (1usize..4, 1usize..4, 1usize..9, 1usize..5),
             (half, rest) in (1usize..30, 0usize..9),
             inverse in any::<bool>(),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn turning_back_is_the_gradient() {
+    fn the_gradient_is_the_inverse_rotation() {
         let (cotangents, alone) = (Cotangents { texts: 2, per_text: 3 }, Cotangents::one_each(2));
         let grad = double([2 * 3 * 5, 2 * 8], 3);
         let expected = one_by_one(&grad, cotangents, |grad| {

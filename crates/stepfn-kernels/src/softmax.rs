@@ -1,7 +1,7 @@
-//! The softmax of rows of logits: what almost every step function is made of.
+//! The softmax of rows of logits, which almost every step function needs.
 //!
-//! With `m = max z` and `N = ln Σ exp(zᵢ − m)`: `ln pᵢ = (zᵢ − m) − N` and the entropy is `H = N − Σ pᵢ (zᵢ − m)`. Shifting by the
-//! maximum first keeps every term exact at logits of any size, where `ln Σ exp z` itself would lose digits.
+//! With `m = max z` and `N = ln Σ exp(zᵢ − m)`: `ln pᵢ = (zᵢ − m) − N` and the entropy is `H = N − Σ pᵢ (zᵢ − m)`. Subtracting the maximum
+//! first keeps every term accurate for logits of any size, where `ln Σ exp z` itself would lose digits.
 
 use std::sync::OnceLock;
 
@@ -10,8 +10,7 @@ use burn::tensor::{DType, Int, Tensor, backend::Backend};
 use crate::host::{self, HostRows, RowKernel};
 use crate::lanes;
 
-/// Rows of logits, and the statistics of their softmax: computed when first asked for, once, and in as few passes as the question
-/// allows.
+/// Rows of logits and the statistics of their softmax. Each statistic is computed once, on first use, in as few passes as possible.
 #[derive(Debug)]
 pub struct Softmax<B: Backend> {
     logits: Tensor<B, 2>,
@@ -19,16 +18,16 @@ pub struct Softmax<B: Backend> {
     entropy: OnceLock<Tensor<B, 2>>,
 }
 
-/// What turns logits into log-probabilities.
+/// The statistics that turn logits into log-probabilities.
 #[derive(Debug, Clone)]
 pub struct SoftmaxStats<B: Backend> {
-    /// `m = max z`, `[rows, 1]`; a constant to automatic differentiation.
+    /// `m = max z`, `[rows, 1]`; a constant for automatic differentiation.
     pub max: Tensor<B, 2>,
     /// `N = ln Σ exp(zᵢ − m)`, `[rows, 1]`, in `[0, ln V]`.
     pub log_norm: Tensor<B, 2>,
 }
 
-/// A row of logits holds NaN or ±∞.
+/// A row of logits contains NaN or ±∞.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NonFinite {
     /// The first such row.
@@ -36,7 +35,7 @@ pub struct NonFinite {
 }
 
 impl<B: Backend> Softmax<B> {
-    /// The softmax of every row of `logits`, whatever is in them.
+    /// The softmax of every row of `logits`, without checking that they are finite.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`, `f32` or `f64`
@@ -44,13 +43,13 @@ impl<B: Backend> Softmax<B> {
         Self { logits, stats: OnceLock::new(), entropy: OnceLock::new() }
     }
 
-    /// The softmax of every row of `logits`, after making sure that these are finite. On a GPU this waits for the device.
+    /// The softmax of every row of `logits`, after checking that they are finite. On a GPU this waits for the device.
     ///
     /// # Shapes
     /// - `logits`: `[rows, vocab]`, `f32` or `f64`
     ///
     /// # Errors
-    /// [`NonFinite`] with the first row that holds NaN or ±∞.
+    /// [`NonFinite`] with the first row that contains NaN or ±∞.
     pub fn checked(logits: Tensor<B, 2>) -> Result<Self, NonFinite> {
         let softmax = Self::unchecked(logits);
         let non_finite = match HostRows::of(&softmax.logits) {
@@ -102,7 +101,7 @@ impl<B: Backend> Softmax<B> {
         })
     }
 
-    /// The given rows, in their order, with what is known of them.
+    /// The given rows, in the given order, keeping statistics already computed.
     ///
     /// # Shapes
     /// - `indices`: `[n]`; the result has n rows
@@ -110,7 +109,7 @@ impl<B: Backend> Softmax<B> {
         self.parts(|tensor| tensor.clone().select(0, indices.clone()))
     }
 
-    /// Some of the rows, with what is known of them.
+    /// A range of rows, keeping statistics already computed.
     pub fn rows(&self, rows: core::ops::Range<usize>) -> Self {
         self.parts(|tensor| tensor.clone().slice(rows.clone()))
     }
@@ -125,7 +124,7 @@ impl<B: Backend> Softmax<B> {
         }
     }
 
-    /// The rows and their statistics, where a fused loop can read them.
+    /// The rows and their statistics, if fused loops can read them.
     pub(crate) fn on_host(&self) -> Option<HostSoftmax> {
         let rows = HostRows::of(&self.logits)?;
         let stats = self.stats();
@@ -164,8 +163,8 @@ fn composed<B: Backend>(logits: &Tensor<B, 2>) -> SoftmaxStats<B> {
 }
 
 fn first_non_finite<B: Backend>(logits: &Tensor<B, 2>) -> Option<usize> {
-    // Comparing bounds instead of asking `is_finite` keeps the check right on GPUs whose compilers assume away NaN tests:
-    // the comparison itself is false for NaN.
+    // Comparing with bounds instead of calling `is_finite` works even on GPUs whose compilers assume that there is no NaN: a comparison
+    // with NaN is false.
     let largest = match logits.dtype() {
         DType::F64 => f64::MAX,
         _ => f64::from(f32::MAX),
@@ -201,7 +200,7 @@ impl RowKernel<2> for StatsKernel<'_> {
         if !finite {
             return [f32::NAN; 2];
         }
-        let [rest] = lanes::sums(row, |z| [beside_maximum(z - max)]);
+        let [rest] = lanes::sums(row, |z| [without_maximum(z - max)]);
         [max, (rest + other_maxima(row, max)).ln_1p() as f32]
     }
 }
@@ -219,7 +218,7 @@ impl RowKernel<4> for EntropyKernel<'_> {
         }
         let [rest, weighted] = lanes::sums(row, |z| {
             let shifted = z - max;
-            let exp = beside_maximum(shifted);
+            let exp = without_maximum(shifted);
             [exp, times(exp, shifted)]
         });
         let rest = rest + other_maxima(row, max);
@@ -229,20 +228,20 @@ impl RowKernel<4> for EntropyKernel<'_> {
     }
 }
 
-/// `exp(z − m)`, but 0 for the maximum itself. That contributes exactly 1; summed apart, it does not swallow what else there is: with E
-/// the sum over all but one maximum, `N = ln(1 + E)` keeps its digits where p → 1.
+/// `exp(z − m)`, but 0 for the maximum itself, whose term is exactly 1. Adding that 1 last preserves the small terms: with E the sum over
+/// all but one maximum, `N = ln(1 + E)` keeps its digits as p → 1.
 #[inline(always)]
-fn beside_maximum(shifted: f32) -> f32 {
+fn without_maximum(shifted: f32) -> f32 {
     if shifted < 0.0 { lanes::exp(shifted) } else { 0.0 }
 }
 
-/// `weight · x`, and 0 where the weight is, also for an infinite x.
+/// `weight · x`, or 0 if the weight is 0, even for infinite x.
 #[inline(always)]
 pub(crate) fn times(weight: f32, x: f32) -> f32 {
     if weight > 0.0 { weight * x } else { 0.0 }
 }
 
-/// How many tokens tie with the maximum.
+/// How many other tokens tie with the maximum.
 #[inline(always)]
 fn other_maxima(row: &[f32], max: f32) -> f64 {
     f64::from(lanes::count(row, |z| z == max) - 1)
@@ -254,7 +253,7 @@ mod tests {
     use crate::testing::{Flex, assert_close, logits_strategy, tensor};
     use proptest::prelude::*;
 
-    /// Straight from the formulas, in double precision.
+    /// Directly from the formulas, in double precision.
     fn reference(row: &[f32]) -> [f64; 3] {
         let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let shifted = row.iter().map(|&z| f64::from(z) - f64::from(max));
@@ -293,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_normalizer_keeps_its_digits_where_one_token_is_nearly_certain() {
+    fn the_normalizer_is_accurate_when_one_token_is_nearly_certain() {
         let logits = tensor::<Flex>(&[0.0, -20.0, -21.0], 1);
         let log_norm = Softmax::unchecked(logits).stats().log_norm.clone().into_scalar();
         let expected = ((-20.0f64).exp() + (-21.0f64).exp()).ln_1p();
@@ -311,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_row_that_is_not_finite_is_named_by_both_routes() {
+    fn both_routes_report_the_first_non_finite_row() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let logits = tensor::<Flex>(&[0.0, 1.0, f32::MAX, f32::MIN, 0.0, bad, bad, 2.0], 4);
             assert_eq!(Softmax::checked(logits.clone()).map(|_| ()), Err(NonFinite { row: 2 }));

@@ -1,4 +1,4 @@
-//! What the tests of this crate share: random logits and comparisons.
+//! Shared test code of this crate: random logits and comparisons.
 
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Shape, Tensor, TensorData, backend::Backend};
@@ -9,7 +9,7 @@ use crate::Cotangents;
 pub(crate) type Flex = burn_flex::Flex;
 pub(crate) type NdArray = burn_ndarray::NdArray<f32>;
 
-/// `[rows, width]` of `values`.
+/// A `[rows, width]` tensor of `values`.
 pub(crate) fn tensor<B: Backend>(values: &[f32], rows: usize) -> Tensor<B, 2> {
     let width = values.len() / rows;
     Tensor::from_data(TensorData::new(values.to_vec(), [rows, width]), &B::Device::default())
@@ -30,7 +30,7 @@ pub(crate) fn values<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> Vec<f
     tensor.to_data().iter::<f64>().collect()
 }
 
-/// Fails unless `|value − expected| ≤ tolerance · max(1, |expected|)` everywhere.
+/// Panics unless `|value − expected| ≤ tolerance · max(1, |expected|)` everywhere.
 #[track_caller]
 pub(crate) fn assert_close<B: Backend, const D: usize>(tensor: &Tensor<B, D>, expected: &[f64], tolerance: f64) {
     let values = values(tensor);
@@ -41,7 +41,7 @@ pub(crate) fn assert_close<B: Backend, const D: usize>(tensor: &Tensor<B, D>, ex
     }
 }
 
-/// Numbers between −1 and 1 that depend on nothing but the seed and their index; `f32`.
+/// Pseudo-random `f32` numbers between −1 and 1 that depend only on the seed and the element's index.
 pub(crate) fn noise<B: Backend, const D: usize>(shape: [usize; D], seed: u64) -> Tensor<B, D> {
     let mixed = |index: usize| {
         let mixed = (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed.wrapping_mul(0xd1b5_4a32_d192_ed03);
@@ -52,12 +52,12 @@ pub(crate) fn noise<B: Backend, const D: usize>(shape: [usize; D], seed: u64) ->
     Tensor::from_data(TensorData::new(values, shape), (&B::Device::default(), DType::F32))
 }
 
-/// [`noise`] in double precision, in which gradients agree to many digits.
+/// [`noise`] in double precision, so that gradients agree to many digits.
 pub(crate) fn double<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<Flex, D> {
     noise(shape, seed).cast(DType::F64)
 }
 
-/// What `one` makes of the gradients of each cotangent, asked for one cotangent of all texts at a time.
+/// Calls `one` once for each cotangent, with the gradients of all texts, and joins the results.
 pub(crate) fn one_by_one<B: Backend>(
     grad: &Tensor<B, 2>,
     cotangents: Cotangents,
@@ -72,7 +72,7 @@ pub(crate) fn one_by_one<B: Backend>(
     Cotangents::joined(Tensor::cat(each.collect(), 1))
 }
 
-/// The gradient of `x` that automatic differentiation finds for the gradient `grad` of `forward(x)`.
+/// The gradient of `x` by automatic differentiation, given the gradient `grad` of `forward(x)`.
 pub(crate) fn autodiff<B: Backend>(
     x: &Tensor<B, 2>,
     grad: Tensor<B, 2>,
@@ -83,7 +83,7 @@ pub(crate) fn autodiff<B: Backend>(
     x.grad(&gradients).expect("x is a leaf of the graph")
 }
 
-/// Fails unless all elements are within `tolerance` of each other, relative to the larger of 1 and `expected`.
+/// Panics unless all elements are within `tolerance` of each other, relative to the larger of 1 and `expected`.
 #[track_caller]
 pub(crate) fn assert_same<A: Backend, B: Backend, const D: usize>(
     tensor: &Tensor<A, D>,

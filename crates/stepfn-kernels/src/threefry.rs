@@ -1,9 +1,9 @@
-//! Threefry-2×32 with 20 rounds (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*): random words as a function of a key and a
-//! counter, of additions, rotations and exclusive-or of 32-bit integers alone; on integers, and on tensors of them.
+//! Threefry-2×32 with 20 rounds (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*): random words as a function of a key
+//! and a counter. It uses only additions, rotations and exclusive-ors of 32-bit integers, here for integers and for integer tensors.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 
-/// What Threefry needs of a word of 32 bits, or of a tensor of them.
+/// The operations that Threefry needs on a 32-bit word or a tensor of words.
 pub(crate) trait Word: Clone {
     fn add(self, other: Self) -> Self;
     fn add_constant(self, constant: u32) -> Self;
@@ -39,7 +39,7 @@ impl Word for u32 {
     }
 }
 
-/// 32-bit words in an integer tensor of 32 or 64 bits. Only the low 32 bits mean anything; in a wider type the others are kept 0.
+/// 32-bit words in an integer tensor of 32 or 64 bits. Only the low 32 bits count; in a wider type the others are kept at 0.
 #[derive(Clone)]
 pub(crate) struct Words<B: Backend>(Tensor<B, 2, Int>);
 
@@ -55,7 +55,7 @@ impl<B: Backend> Words<B> {
         }
     }
 
-    /// One element that broadcasts, in the element type of `like`.
+    /// A one-element tensor that broadcasts, with the element type of `like`.
     fn constant(like: &Tensor<B, 2, Int>, value: u32) -> Tensor<B, 2, Int> {
         let data = match like.dtype() {
             DType::I64 | DType::U64 => TensorData::new(vec![i64::from(value)], [1, 1]),
@@ -64,14 +64,14 @@ impl<B: Backend> Words<B> {
         Tensor::from_data(data, (&like.device(), like.dtype()))
     }
 
-    /// The words shifted right, zeros coming in, also where the integers are signed.
+    /// Logical right shift: fills with zeros even if the integers are signed.
     fn shift_right(self, bits: u32) -> Tensor<B, 2, Int> {
         let shift = Self::constant(&self.0, bits);
         let mask = Self::constant(&self.0, u32::MAX >> bits);
         self.0.bitwise_right_shift(shift).bitwise_and(mask)
     }
 
-    /// Numbers below 2²⁴, from the high bits.
+    /// The high 24 bits, as numbers below 2²⁴.
     pub(crate) fn top_24_bits(self) -> Tensor<B, 2, Int> {
         self.shift_right(8)
     }
@@ -103,7 +103,7 @@ impl<B: Backend> Word for Words<B> {
     }
 }
 
-/// Threefry-2×32-20: two random words of a key and a counter.
+/// Threefry-2×32-20: two random words from a key and a counter.
 #[inline(always)]
 pub(crate) fn threefry<W: Word>(key: [W; 2], counter: [W; 2]) -> [W; 2] {
     /// Key-schedule parity (Salmon et al. 2011, §4.2; the Skein constant truncated to 32 bits).
@@ -132,7 +132,7 @@ pub(crate) fn threefry<W: Word>(key: [W; 2], counter: [W; 2]) -> [W; 2] {
 mod tests {
     use super::*;
 
-    /// The known-answer vectors of the authors' reference implementation (Random123, `threefry2x32 20`).
+    /// Known-answer vectors of the authors' reference implementation (Random123, `threefry2x32 20`).
     #[test]
     fn known_answers() {
         let cases = [

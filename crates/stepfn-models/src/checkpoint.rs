@@ -1,7 +1,7 @@
-//! Checkpoints: a folder with `config.json` and one or several `*.safetensors` files, or one GGUF file, memory-mapped; or the same in memory.
+//! Checkpoints: a folder with `config.json` and one or more `*.safetensors` files, or one GGUF file, memory-mapped; or the same in memory.
 //!
-//! Headers are checked before anything is read or allocated: every tensor must lie inside its file and have as many bytes as its shape
-//! says.
+//! Headers are checked before anything is read or allocated: every tensor must lie inside its file and have exactly the bytes that its
+//! shape needs.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,7 @@ struct Entry {
     file: usize,
     elements: Elements,
     shape: Vec<usize>,
-    /// In the file.
+    /// Byte range in the file.
     bytes: core::ops::Range<usize>,
 }
 
@@ -57,7 +57,7 @@ enum Elements {
     Float(DType),
     #[cfg(feature = "gguf")]
     Gguf(crate::gguf::Stored),
-    /// Something that is no model's parameter.
+    /// An element type that no parameter has.
     Other(Dtype),
 }
 
@@ -73,11 +73,15 @@ impl From<Dtype> for Elements {
 }
 
 impl Checkpoint {
-    /// Opens a folder as Hugging Face tools write it: `config.json` and `model.safetensors`, or the files that
-    /// `model.safetensors.index.json` lists. Or a GGUF file (feature `gguf`).
+    /// Opens a folder in Hugging Face layout: `config.json` with `model.safetensors`, or with the files listed in
+    /// `model.safetensors.index.json`. With the feature `gguf`, also opens a GGUF file.
+    ///
+    /// Weight files are memory-mapped for as long as the checkpoint exists. Nothing may change or truncate them in that time: the values of
+    /// tensors would then be unpredictable, and reading past a file's new end terminates the process (`SIGBUS` on Unix). If you can't rule
+    /// that out, read the files yourself and use [`from_bytes`](Self::from_bytes).
     ///
     /// # Errors
-    /// [`ModelError::File`] naming the file that is missing, truncated or not what its name says.
+    /// [`ModelError::File`], which names the file that is missing, truncated or in another format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let folder = path.as_ref().to_owned();
         if folder.is_file() {
@@ -93,10 +97,10 @@ impl Checkpoint {
         Ok(checkpoint)
     }
 
-    /// A GGUF file in memory. `name` is what errors call it.
+    /// Reads a GGUF file in memory. `name` identifies it in error messages.
     ///
     /// # Errors
-    /// [`ModelError::File`] or [`ModelError::Tensor`] if it is not one, or not of an architecture that is read.
+    /// [`ModelError::File`] or [`ModelError::Tensor`] if it is not a GGUF file, or has an unsupported architecture.
     #[cfg(feature = "gguf")]
     pub fn from_gguf_bytes(name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
         Self::gguf(PathBuf::from(name), Contents::Memory(bytes.into()))
@@ -115,14 +119,14 @@ impl Checkpoint {
 
     #[cfg(not(feature = "gguf"))]
     fn gguf(path: PathBuf, _contents: Contents) -> Result<Self, ModelError> {
-        Err(file_error(&path, "expected a folder, found a file (GGUF files are read where feature `gguf` is on)"))
+        Err(file_error(&path, "expected a folder, found a file (reading GGUF files needs the feature `gguf`)"))
     }
 
-    /// A checkpoint in memory, such as one compiled into the program: its `config.json` and its `model.safetensors`. `name` is what errors
-    /// call it.
+    /// Reads a checkpoint in memory, such as one compiled into the program, from the contents of `config.json` and `model.safetensors`.
+    /// `name` identifies it in error messages.
     ///
     /// # Errors
-    /// [`ModelError::File`] if one of them is not what its name says.
+    /// [`ModelError::File`] if one of them is malformed.
     pub fn from_bytes(name: &str, config: &str, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
         let folder = PathBuf::from(name);
         let path = folder.join("config.json");
@@ -164,25 +168,25 @@ impl Checkpoint {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// Whether there is a tensor of that name.
+    /// Whether there is a tensor with that name.
     pub fn contains(&self, tensor: &str) -> bool {
         self.tensors.contains_key(tensor)
     }
 
-    /// The file that a tensor is in; [`folder`](Self::folder) if it is in none.
+    /// The file that contains a tensor; [`folder`](Self::folder) if none does.
     pub fn file_of(&self, tensor: &str) -> &Path {
         self.tensors.get(tensor).map_or(&self.folder, |entry| &self.files[entry.file].0)
     }
 
-    /// The shape of a tensor, if there is one of that name.
+    /// The shape of a tensor, if it exists.
     pub fn shape(&self, tensor: &str) -> Option<&[usize]> {
         self.tensors.get(tensor).map(|entry| entry.shape.as_slice())
     }
 
-    /// A tensor as it is stored, read from the mapped file; as f32 if it is quantized there.
+    /// Reads a tensor from the mapped file, with its stored element type, or as f32 if it is quantized.
     ///
     /// # Errors
-    /// If there is none of that name, or its element type is not f32, f16 or bf16.
+    /// If there is no tensor with that name, or its element type is not f32, f16 or bf16.
     pub fn read(&self, tensor: &str) -> Result<TensorData, ModelError> {
         let entry = self
             .tensors
@@ -228,14 +232,18 @@ impl<B: Backend> TensorSource<B> for Checkpoint {
     }
 }
 
-/// The bytes of a file, read when they are looked at.
+/// Maps a file into memory, so that its bytes are loaded when they are accessed.
+///
+/// The file must not be changed or truncated while it is mapped. Public functions that call this repeat that in their docs.
 pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
     let file = File::open(path).map_err(|error| file_error(path, error))?;
     #[allow(
         unsafe_code,
-        reason = "mapping is what keeps memory at the size of the weights on the device; a file that another process \
-                  truncates while it is mapped ends this one, as with any mapped file"
+        reason = "without mapping, loading would hold every weight twice: in the file's bytes and on the device"
     )]
+    // SAFETY: the map is read-only and private to this crate. Its bytes must not change while it exists, which the docs of the public
+    // functions that get here, `Checkpoint::open` and `Tokenizer::open`, require. Every range in it is checked against its
+    // length.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
     Ok(Contents::Mapped(map))
 }
@@ -249,25 +257,28 @@ fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     if !index.is_file() {
         let bin = folder.join("pytorch_model.bin");
         let message = if bin.is_file() {
-            "not found; there is a pytorch_model.bin, which transformers' `save_pretrained` converts to safetensors"
+            "not found; there is a pytorch_model.bin, which `save_pretrained` in transformers converts to safetensors"
         } else {
-            "not found, nor is model.safetensors.index.json"
+            "not found, and neither is model.safetensors.index.json"
         };
         return Err(ModelError::File { path: whole, message: message.to_owned() });
     }
     Ok(shards(&index)?.iter().map(|name| folder.join(name)).collect())
 }
 
-/// The files that a `model.safetensors.index.json` lists, each once: names of files beside it.
+/// The distinct file names in a `model.safetensors.index.json`; all are in its folder.
 pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     let json = read_json(index)?;
     let map = json.get("weight_map").and_then(Value::as_object);
     let map = map.ok_or_else(|| file_error(index, "expected an object `weight_map`"))?;
     let name_of = |file: &Value| {
-        let name = file.as_str().ok_or_else(|| file_error(index, "`weight_map`: expected names of files"))?;
-        // A name, not a path: an index must not reach outside its folder.
+        let name = file.as_str().ok_or_else(|| file_error(index, "`weight_map`: expected file names"))?;
+        // Only plain names: an index must not reach outside its folder.
         if Path::new(name).file_name().is_none_or(|file| file != name) {
-            return Err(file_error(index, format!("`weight_map`: {name:?} is not the name of a file beside it")));
+            return Err(file_error(
+                index,
+                format!("`weight_map`: expected the name of a file in the same folder, found {name:?}"),
+            ));
         }
         Ok(name.to_owned())
     };
@@ -284,5 +295,5 @@ fn file_error(path: &Path, message: impl ToString) -> ModelError {
 }
 
 fn describe(error: &safetensors::SafeTensorError, len: usize) -> String {
-    format!("not a whole safetensors file ({error}; it has {len} bytes): was the download cut short?")
+    format!("incomplete safetensors file ({error}; it has {len} bytes); was the download interrupted?")
 }

@@ -1,13 +1,13 @@
-//! What distinguishes published transformers from each other, as data.
+//! How published transformers differ, as data.
 //!
-//! One [`TransformerConfig`] drives one implementation; a family turns its `config.json` into it. Sizes are checked against
-//! [limits](TransformerConfig::validate) before anything is allocated from them.
+//! One implementation is driven by a [`TransformerConfig`]; each family translates its `config.json` into one. Sizes are checked against
+//! [limits](TransformerConfig::validate) before anything is allocated.
 
 pub use stepfn_kernels::activation::Activation;
 
 use crate::ModelError;
 
-/// Most layers of a stack: more than in any published model.
+/// The maximum number of layers; no published model has as many.
 pub(crate) const MOST_LAYERS: usize = 4096;
 
 /// A transformer language model: causal if it has no encoder.
@@ -23,28 +23,28 @@ pub struct TransformerConfig {
     pub encoder: Option<StackConfig>,
     /// The decoder, or the only stack of a causal model.
     pub decoder: StackConfig,
-    /// Whether the encoder's and the decoder's token embeddings are one tensor; false without an encoder.
+    /// Whether the encoder and the decoder share one embedding tensor; false without an encoder.
     pub shared_embeddings: bool,
-    /// From hidden states to logits.
+    /// Maps hidden states to logits.
     pub head: HeadConfig,
-    /// Tokens with a meaning of their own.
+    /// Tokens with a special role.
     pub special: SpecialTokens,
 }
 
-/// A stack of blocks, and what comes before and after them.
+/// A stack of blocks, with its input embeddings and final norm.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StackConfig {
     /// Number of blocks.
     pub n_layers: usize,
-    /// What token embeddings are multiplied by.
+    /// Token embeddings are multiplied by this.
     pub embedding_scale: f64,
-    /// Width of the token embeddings, where they are projected to and from the hidden size.
+    /// Width of the token embeddings, if they are projected to and from the hidden size.
     pub embedding_size: Option<usize>,
-    /// Whether embeddings (with positions, if these are added) are normalized before the first block.
+    /// Whether embeddings (including added positions) are normalized before the first block.
     pub embedding_norm: bool,
-    /// How positions enter.
+    /// How positions are encoded.
     pub positions: Positions,
-    /// The normalization everywhere in the stack.
+    /// The normalization used everywhere in the stack.
     pub norm: NormConfig,
     /// Where blocks normalize.
     pub norm_placement: NormPlacement,
@@ -60,34 +60,34 @@ pub struct StackConfig {
     pub dropout: DropoutRates,
 }
 
-/// How positions enter a stack.
+/// How positions are encoded.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Positions {
     /// A learned vector per position is added to the embeddings; position `p` takes row `p + offset` of a table of `rows` rows.
     Learned {
-        /// Rows before that of position 0.
+        /// Rows before the row of position 0.
         offset: usize,
         /// Rows of the table.
         rows: usize,
     },
-    /// Sines, then cosines, of `p · 10000^(−2i/d)` are added (Marian). No more than `max` positions.
+    /// Sines, then cosines, of `p · 10000^(−2i/d)` are added (Marian), for at most `max` positions.
     SinusoidalHalves {
         /// Positions that the model was made for.
         max: usize,
     },
     /// Sines, then cosines, of `(p + offset) · 10000^(−i/(d/2 − 1))` are added (fairseq, M2M-100).
     SinusoidalFairseq {
-        /// Rows before that of position 0.
+        /// Rows before the row of position 0.
         offset: usize,
     },
     /// Queries and keys are rotated (Su et al. 2021).
     Rotary(RotaryConfig),
     /// A learned bias per head and distance bucket is added to the scores of self-attention (Raffel et al. 2020).
     RelativeBias {
-        /// Buckets of distances.
+        /// Number of distance buckets.
         buckets: usize,
-        /// Distances from here on share the last bucket.
+        /// Distances from this on share the last bucket.
         max_distance: usize,
     },
     /// A bias proportional to the distance is added to the scores (ALiBi; Press et al. 2022).
@@ -95,8 +95,8 @@ pub enum Positions {
 }
 
 impl Positions {
-    /// Most tokens that a text can have; `None` where positions go on for ever (a model is worse beyond those that it was trained on, but
-    /// not undefined).
+    /// The maximum number of tokens in a text; `None` if positions have no end (beyond its training length a model gets worse, but stays
+    /// defined).
     pub fn most(&self) -> Option<usize> {
         match self {
             Positions::Learned { offset, rows } => Some(rows.saturating_sub(*offset)),
@@ -109,7 +109,7 @@ impl Positions {
 /// Rotary position embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryConfig {
-    /// Leading dimensions of each head that are rotated, even.
+    /// Number of leading dimensions of each head that are rotated; even.
     pub dim: usize,
     /// Base of the wavelengths, θ.
     pub theta: f64,
@@ -123,20 +123,20 @@ pub struct RotaryConfig {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum RotaryScaling {
-    /// Not at all.
+    /// Not stretched.
     None,
-    /// All by the same factor (Chen et al. 2023).
+    /// All stretched by the same factor (Chen et al. 2023).
     Linear {
         /// The factor.
         factor: f64,
     },
-    /// Long ones by the factor, short ones not, with a smooth passage between (Llama 3.1).
+    /// Long wavelengths are stretched by the factor, short ones are not, with a smooth transition (Llama 3.1).
     Llama3 {
         /// The factor of long wavelengths.
         factor: f64,
-        /// `original_positions / low_freq_factor` is the wavelength above which the factor applies.
+        /// The factor applies to wavelengths above `original_positions / low_freq_factor`.
         low_freq_factor: f64,
-        /// `original_positions / high_freq_factor` is the wavelength below which nothing changes.
+        /// Wavelengths below `original_positions / high_freq_factor` stay unchanged.
         high_freq_factor: f64,
         /// Positions before stretching.
         original_positions: f64,
@@ -172,7 +172,7 @@ pub enum NormPlacement {
     Pre,
     /// After each residual sum.
     Post,
-    /// Before each branch, and its output before the residual sum (Gemma 2).
+    /// Before each branch, and on its output before the residual sum (Gemma 2).
     Sandwich,
 }
 
@@ -191,11 +191,11 @@ pub enum Residual {
 pub struct AttentionConfig {
     /// Query heads.
     pub n_heads: usize,
-    /// Key and value heads, a divisor of the query heads.
+    /// Key and value heads; divides the number of query heads.
     pub n_kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// What scores are multiplied by.
+    /// Scores are multiplied by this.
     pub scale: f64,
     /// Whether query, key and value projections have biases.
     pub qkv_bias: bool,
@@ -203,14 +203,14 @@ pub struct AttentionConfig {
     pub output_bias: bool,
     /// Whether queries and keys are normalized per head (Qwen 3).
     pub query_key_norm: bool,
-    /// `c · tanh(score / c)`, before the mask.
+    /// `c` in `c · tanh(score / c)`, applied before the mask.
     pub soft_cap: Option<f64>,
-    /// For each layer, how many positions back (its own included) a token sees; `None` is all.
+    /// For each layer, how many positions back (including its own) a token sees; `None` for all.
     pub windows: Vec<Option<usize>>,
 }
 
 impl AttentionConfig {
-    /// That of Vaswani et al. (2017), with biases everywhere or nowhere; what a family does otherwise is said over it.
+    /// The attention of Vaswani et al. (2017), with biases everywhere or nowhere. Families override what they do differently.
     pub(crate) fn multi_head(n_layers: usize, n_heads: usize, head_dim: usize, bias: bool) -> Self {
         Self {
             n_heads,
@@ -239,54 +239,54 @@ pub struct FeedForwardConfig {
     pub bias: bool,
 }
 
-/// Dropout rates as the checkpoint has them, by site.
+/// Dropout rates from the checkpoint, by site.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DropoutRates {
     /// Embeddings.
     pub embedding: f64,
     /// Attention probabilities.
     pub attention: f64,
-    /// What joins the residual stream.
+    /// Outputs that are added to the residual stream.
     pub residual: f64,
     /// Hidden activations of the feed-forward.
     pub activation: f64,
-    /// Behind the final normalization (T5).
+    /// After the final normalization (T5).
     pub last: f64,
 }
 
-/// From hidden states to logits.
+/// Maps hidden states to logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadConfig {
-    /// Whether the weight is the decoder's embedding where the checkpoint has none of its own.
+    /// Whether the decoder's embedding serves as the weight if the checkpoint has no separate one.
     pub tied: bool,
-    /// What hidden states are multiplied by.
+    /// Hidden states are multiplied by this.
     pub scale: f64,
     /// Whether a bias is added to the logits.
     pub bias: bool,
-    /// `c · tanh(logit / c)`.
+    /// `c` in `c · tanh(logit / c)`.
     pub soft_cap: Option<f64>,
 }
 
-/// Tokens with a meaning of their own, as `config.json` has them.
+/// Tokens with a special role, from `config.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecialTokens {
-    /// Begins a text.
+    /// Starts a text.
     pub bos: Option<u32>,
-    /// End a text: any of these.
+    /// Any of these ends a text.
     pub eos: Vec<u32>,
-    /// Fills up batches.
+    /// Pads batches.
     pub pad: Option<u32>,
-    /// What the decoder of an encoder–decoder starts from.
+    /// Starts the target of an encoder–decoder.
     pub decoder_start: Option<u32>,
 }
 
 impl TransformerConfig {
-    /// Whether sizes are possible, and small enough to be meant.
+    /// Checks that all sizes are possible and plausible.
     ///
     /// # Errors
-    /// [`ModelError::Config`] with field, expectation and value.
+    /// [`ModelError::Config`] with the field, what was expected and what was found.
     pub fn validate(&self) -> Result<(), ModelError> {
-        /// Larger than any model that one machine could hold.
+        /// Larger than any model that fits on one machine.
         const LARGEST: usize = 1 << 24;
         let check = |field: &str, value: usize, most: usize| {
             if (1..=most).contains(&value) {
@@ -323,14 +323,14 @@ impl TransformerConfig {
                 Positions::SinusoidalHalves { .. } | Positions::SinusoidalFairseq { .. } | Positions::Alibi => {}
             }
             if attention.windows.len() != stack.n_layers {
-                let expected = format!("one attention window per layer, {}", stack.n_layers);
+                let expected = format!("{} attention windows, one per layer", stack.n_layers);
                 return Err(ModelError::config("layer_types", expected, attention.windows.len()));
             }
         }
         Ok(())
     }
 
-    /// Floating-point numbers that the busiest block has in flight for one token, about: what memory is planned with.
+    /// Approximate number of floats per token that the widest block holds at once; used to plan memory.
     pub fn floats_per_token(&self) -> usize {
         let of_stack = |stack: &StackConfig| {
             let AttentionConfig { n_heads, n_kv_heads, head_dim, .. } = stack.attention;

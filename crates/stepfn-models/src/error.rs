@@ -1,4 +1,4 @@
-//! What can go wrong with a checkpoint or its use, said so that it can be mended.
+//! Errors when loading or running a model, worded so that the user can fix them.
 
 use std::path::PathBuf;
 
@@ -11,51 +11,51 @@ pub enum ModelError {
     File {
         /// The file.
         path: PathBuf,
-        /// What the system, or the file's reader, says.
+        /// The message of the system or of the file's parser.
         message: String,
     },
-    /// A checkpoint could not be had by its name.
+    /// A checkpoint could not be loaded from a hub.
     #[error("{name} on the hub: {message}")]
     Hub {
         /// The name.
         name: String,
-        /// What happened, and what to do.
+        /// What happened and what to do.
         message: String,
     },
-    /// A field of `config.json` is missing or has a value that can't be used.
+    /// A field of `config.json` is missing or has an unsupported value.
     #[error("config.json, `{field}`: expected {expected}, found {found}")]
     Config {
         /// The field.
         field: String,
-        /// What it may be.
+        /// The values that it may have.
         expected: String,
-        /// What it is.
+        /// Its value.
         found: String,
     },
-    /// The family is not one that is known here.
+    /// The model family is not supported.
     #[error(
-        "config.json, `model_type`: `{found}` is not supported{}; supported are: {}",
+        "config.json, `model_type`: `{found}` is not supported{}; supported: {}",
         nearest.as_ref().map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)")),
         supported.join(", ")
     )]
     UnknownFamily {
         /// The family of the checkpoint.
         found: String,
-        /// The supported name most like it.
+        /// The closest supported name.
         nearest: Option<String>,
         /// All supported names.
         supported: Vec<&'static str>,
     },
-    /// A tensor that the configuration calls for is not in the checkpoint.
-    #[error("{}: no tensor `{tensor}`, which the configuration calls for", path.display())]
+    /// The checkpoint lacks a tensor that the configuration needs.
+    #[error("{}: tensor `{tensor}` is missing, but the configuration needs it", path.display())]
     MissingTensor {
         /// The checkpoint.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
     },
-    /// A tensor of the checkpoint is used by nothing that the configuration calls for.
-    #[error("{}: tensor `{tensor}` belongs to no part of a {family} model: do checkpoint and config.json belong together?", path.display())]
+    /// The checkpoint has a tensor that the configuration does not use.
+    #[error("{}: tensor `{tensor}` is not part of a {family} model; does the checkpoint belong to this config.json?", path.display())]
     UnusedTensor {
         /// The checkpoint.
         path: PathBuf,
@@ -64,29 +64,29 @@ pub enum ModelError {
         /// The family.
         family: &'static str,
     },
-    /// A tensor has another shape or element type than the configuration calls for.
+    /// A tensor does not have the shape or element type that the configuration needs.
     #[error("{}, tensor `{tensor}`: expected {expected}, found {found}", path.display())]
     Tensor {
         /// The checkpoint.
         path: PathBuf,
         /// The tensor's name.
         tensor: String,
-        /// What the configuration calls for.
+        /// What the configuration needs.
         expected: String,
         /// What the file has.
         found: String,
     },
-    /// The input does not fit the model.
+    /// The input does not match the model.
     #[error("text {text}: expected {expected}, found {found}")]
     Input {
-        /// Number of the text in its batch.
+        /// Index of the text in its batch.
         text: usize,
-        /// What the model takes.
+        /// What the model accepts.
         expected: String,
-        /// What it was given.
+        /// What was found.
         found: String,
     },
-    /// A token id that the vocabulary of the model or of the tokenizer does not have.
+    /// A token id is not in the vocabulary of the model or of the tokenizer.
     #[error(
         "{}, token {}{id}: expected {expected}",
         path.display(),
@@ -99,17 +99,17 @@ pub enum ModelError {
         id: u32,
         /// Its token, if it has one.
         token: Option<String>,
-        /// What it may be.
+        /// The ids that it may be.
         expected: String,
     },
-    /// A setting of generation can't be used.
+    /// A generation setting is invalid.
     #[error("generation settings, `{field}`: expected {expected}, found {found}")]
     Setting {
         /// The setting, or the field of `generation_config.json`.
         field: String,
-        /// What it may be.
+        /// The values that it may have.
         expected: String,
-        /// What it is.
+        /// Its value.
         found: String,
     },
 }

@@ -1,8 +1,8 @@
-//! GGUF, the one-file format of llama.cpp: metadata, and tensors that are mostly quantized. Models of its `llama` architecture are read here as
-//! what they are elsewhere: a `config.json`, tensors by the family's published names, and a `tokenizer.json`.
+//! GGUF, the single-file format of llama.cpp: metadata, and tensors that are usually quantized. Models of its `llama` architecture are
+//! converted to the form of other checkpoints: a `config.json`, tensors with the family's published names, and a `tokenizer.json`.
 //!
-//! Quantized tensors are dequantized when they are read, one at a time. The format is described in ggml's `docs/gguf.md`, the blocks in its
-//! `ggml-quants`.
+//! Quantized tensors are dequantized one at a time, when they are read. ggml's `docs/gguf.md` describes the format, its `ggml-quants` the
+//! blocks.
 
 mod blocks;
 mod llama;
@@ -20,10 +20,10 @@ use blocks::Blocks;
 use reader::Contents;
 pub(crate) use tokenizer::GgufTokenizer;
 
-/// What a GGUF file is, in the terms of other checkpoints.
+/// A GGUF file, translated to the form of other checkpoints.
 #[derive(Debug)]
 pub(crate) struct Gguf {
-    /// What would stand in `config.json`.
+    /// The equivalent of `config.json`.
     pub(crate) config: Value,
     pub(crate) tensors: Vec<GgufTensor>,
 }
@@ -31,11 +31,11 @@ pub(crate) struct Gguf {
 /// A tensor in the file.
 #[derive(Debug)]
 pub(crate) struct GgufTensor {
-    /// Its name in published checkpoints of the family; that in the file, if it has none there.
+    /// Its name in published checkpoints of the family, or its name in the file if it has no counterpart there.
     pub(crate) name: String,
     pub(crate) shape: Vec<usize>,
     pub(crate) stored: Stored,
-    /// In the file; as long as shape and elements ask for.
+    /// Byte range in the file; exactly what shape and elements need.
     pub(crate) bytes: Range<usize>,
 }
 
@@ -43,22 +43,22 @@ pub(crate) struct GgufTensor {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Stored {
     blocks: Blocks,
-    /// Number of heads whose rows are interleaved: the first half's row, then the second half's, and so on.
+    /// Number of heads with interleaved rows: one row from the first half, one from the second, and so on.
     interleaved_heads: Option<usize>,
 }
 
 impl Gguf {
-    /// Reads all but the elements of a file.
+    /// Reads everything except tensor data.
     ///
     /// # Errors
-    /// [`ModelError::File`], or [`ModelError::Tensor`], if anything is not as the format has it or of another architecture than `llama`.
+    /// [`ModelError::File`] or [`ModelError::Tensor`] if the file violates the format or has an architecture other than `llama`.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         llama::describe(path, Contents::parse(path, bytes)?)
     }
 }
 
 impl Stored {
-    /// Elements in the order of published checkpoints, as f32 where they were quantized. `bytes` is as long as the shape asks for.
+    /// Elements in the order of published checkpoints; as f32 if they are quantized. `bytes` must have the length that the shape needs.
     pub(crate) fn read(self, bytes: &[u8], shape: &[usize]) -> TensorData {
         if let (Some(dtype), None) = (self.blocks.float(), self.interleaved_heads) {
             return TensorData::from_bytes_vec(bytes.to_vec(), shape.to_vec(), dtype);
@@ -81,7 +81,7 @@ impl Stored {
     }
 }
 
-/// Where the file has a row of a query or key projection: llama.cpp rotates neighbours where the published models rotate halves.
+/// The file's row for a row of a query or key projection: llama.cpp rotates adjacent rows, published models rotate halves.
 fn interleaved(row: usize, head_dim: usize) -> usize {
     let (head, within) = (row / head_dim, row % head_dim);
     let half = head_dim / 2;

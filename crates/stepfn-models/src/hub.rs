@@ -1,16 +1,16 @@
-//! Checkpoints by their name on a hub, `org/name` or `org/name@revision`: downloaded once into the cache that Hugging Face's own tools use, and
-//! found there again.
+//! Checkpoints by name from a hub, `org/name` or `org/name@revision`: downloaded once into the cache that Hugging Face's tools use, and
+//! found there afterwards.
 //!
-//! What is where, under the cache folder (`HF_HUB_CACHE`, or else `hub` in `HF_HOME`):
+//! Layout of the cache folder (`HF_HUB_CACHE`, or `hub` in `HF_HOME`):
 //!
-//! | path in `models--org--name` | what |
+//! | path in `models--org--name` | content |
 //! |---|---|
-//! | `refs/REVISION` | the commit that a branch or tag was, when it was last asked for |
+//! | `refs/REVISION` | the commit of a branch or tag at the last request |
 //! | `snapshots/COMMIT/FILE` | a link to the file's content |
-//! | `blobs/ETAG` | content, whole: it is written beside, measured, then renamed |
+//! | `blobs/ETAG` | the content; downloaded to a temporary file, checked for size, then renamed |
 //!
-//! Only what loading reads is downloaded: configuration, tokenizer, and safetensors. The hub is asked for the list of files first; where it can't
-//! be reached, what was downloaded before is used.
+//! Only files needed for loading are downloaded: configuration, tokenizer, and safetensors. The hub is first asked for its list of files;
+//! if it can't be reached, earlier downloads are used.
 
 mod client;
 #[cfg(test)]
@@ -29,7 +29,7 @@ use crate::ModelError;
 use crate::checkpoint::shards;
 use client::{Client, Failure};
 
-/// What is read beside the weights. None of these has to be there, but for the first.
+/// The files needed besides the weights. All are optional except the first.
 const SMALL_FILES: [&str; 8] = [
     CONFIG,
     "generation_config.json",
@@ -61,12 +61,12 @@ pub struct HubName {
 }
 
 impl HubName {
-    /// `org/name`, or `name` alone for the oldest of them.
+    /// `org/name`, or just `name` for some of the oldest models.
     pub fn repository(&self) -> &str {
         &self.repository
     }
 
-    /// A branch, a tag or a commit; `main` unless it was named.
+    /// A branch, a tag or a commit; `main` by default.
     pub fn revision(&self) -> &str {
         &self.revision
     }
@@ -95,7 +95,7 @@ impl FromStr for HubName {
 
     fn from_str(text: &str) -> Result<Self, ModelError> {
         let (repository, revision) = text.split_once('@').unwrap_or((text, "main"));
-        // Parts become parts of paths and addresses, so only what the hub itself allows.
+        // Parts end up in paths and URLs, so only characters that the hub allows are accepted.
         let is_part = |part: &str| {
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
             !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('.') && !part.contains("..")
@@ -104,29 +104,30 @@ impl FromStr for HubName {
         if !repository_fits || !revision.split('/').all(is_part) {
             return Err(ModelError::Hub {
                 name: text.to_owned(),
-                message: "neither a folder that exists nor a name like `org/name` or `org/name@revision`".to_owned(),
+                message: "neither an existing folder nor a name like `org/name` or `org/name@revision`".to_owned(),
             });
         }
         Ok(Self { repository: repository.to_owned(), revision: revision.to_owned() })
     }
 }
 
-/// A hub and the cache for what comes from it.
+/// A hub and its download cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hub {
-    /// The folder that has `models--org--name`.
+    /// The folder that contains `models--org--name`.
     pub cache: PathBuf,
-    /// Address of the hub.
+    /// The hub's URL.
     pub endpoint: String,
-    /// Sent to the hub, and to no one else.
+    /// Access token; sent only to the hub.
     pub token: Option<String>,
-    /// Whether only the cache is used.
+    /// Whether to use only the cache.
     pub offline: bool,
 }
 
 impl Hub {
-    /// As Hugging Face's tools are told by the environment: `HF_HUB_CACHE`, or `HF_HOME`, or `XDG_CACHE_HOME`, or `HOME` for the cache;
-    /// `HF_ENDPOINT`; `HF_TOKEN`, or the file `HF_TOKEN_PATH` or `token` in `HF_HOME`; `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`).
+    /// Reads the environment variables of Hugging Face's tools. The cache: `HF_HUB_CACHE`, `HF_HOME`, `XDG_CACHE_HOME` or `HOME`, in this
+    /// order. The endpoint: `HF_ENDPOINT`. The token: `HF_TOKEN`, the file `HF_TOKEN_PATH`, or the file `token` in `HF_HOME`. Offline mode:
+    /// `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`.
     pub fn from_env() -> Self {
         Self::from_variables(|name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -147,10 +148,10 @@ impl Hub {
         }
     }
 
-    /// The folder of a checkpoint: `name` itself if there is such a file or folder, or else where [`fetch`](Self::fetch) puts it.
+    /// The folder of a checkpoint: `name` itself if it is an existing file or folder, otherwise where [`fetch`](Self::fetch) puts it.
     ///
     /// # Errors
-    /// As [`fetch`](Self::fetch), or [`ModelError::Hub`] if it is no name.
+    /// As for [`fetch`](Self::fetch), or [`ModelError::Hub`] if `name` is not a valid name.
     pub fn locate(&self, name: &str) -> Result<PathBuf, ModelError> {
         if Path::new(name).exists() {
             return Ok(PathBuf::from(name));
@@ -158,10 +159,10 @@ impl Hub {
         self.fetch(&name.parse()?)
     }
 
-    /// The folder of a checkpoint with all that loading reads, from the cache or the hub.
+    /// The folder of a checkpoint with all files needed for loading, from the cache or the hub.
     ///
     /// # Errors
-    /// [`ModelError::Hub`], saying what to do: the hub has no such model or won't give it to this token, a download ended early, there is no
+    /// [`ModelError::Hub`], with what to do: the hub has no such model or denies this token access, a download ended early, or there is no
     /// network and nothing in the cache.
     pub fn fetch(&self, name: &HubName) -> Result<PathBuf, ModelError> {
         let folder = self.cache.join(format!("models--{}", name.repository.replace('/', "--")));
@@ -169,7 +170,9 @@ impl Hub {
         if self.offline {
             return cached().ok_or_else(|| {
                 let cache = self.cache.display();
-                name.error(format!("not whole in {cache}, and offline: unset HF_HUB_OFFLINE, or copy the files there"))
+                name.error(format!(
+                    "not complete in {cache}, and downloads are off; unset HF_HUB_OFFLINE, or copy the files there"
+                ))
             });
         }
         // A commit never changes.
@@ -181,10 +184,10 @@ impl Hub {
         let client = Client::new(&self.endpoint, self.token.as_deref());
         let listing = match client.listing(name) {
             Ok(listing) => listing,
-            // The hub's own word is final, but a lost connection is no reason to stop.
+            // A refusal by the hub is final, but a lost connection is not.
             Err(Failure::Unreachable(reason)) => {
                 return cached().ok_or_else(|| {
-                    name.error(format!("{reason}; check the network and HF_ENDPOINT, or give a folder's path"))
+                    name.error(format!("{reason}; check the network and HF_ENDPOINT, or pass the path of a folder"))
                 });
             }
             Err(failure) => return Err(name.error(failure)),
@@ -194,7 +197,7 @@ impl Hub {
         Ok(snapshot)
     }
 
-    /// The snapshot that the cache has for a revision, if it is whole.
+    /// The cached snapshot of a revision, if it is complete.
     fn cached(&self, name: &HubName, folder: &Path) -> Option<PathBuf> {
         let commit = match name.is_commit() {
             true => name.revision.clone(),
@@ -230,7 +233,7 @@ impl Hub {
             return Err(name.error(format!("has no {CONFIG}; it has {}", listing.shown())));
         }
         if !has(WEIGHTS) && !has(INDEX) {
-            let advice = "has no model.safetensors: load it with transformers, `save_pretrained` it, and give that folder's path";
+            let advice = "has no model.safetensors; load it in transformers, call `save_pretrained`, and pass the path of that folder";
             return Err(name.error(format!("{advice}; it has {}", listing.shown())));
         }
         SMALL_FILES.into_iter().filter(|file| has(file)).try_for_each(fetch)?;
@@ -244,18 +247,18 @@ impl Hub {
     }
 }
 
-/// What a repository has at a revision.
+/// The files of a repository at a revision.
 #[derive(Debug)]
 struct Listing {
     commit: String,
-    /// Paths within it.
+    /// Paths in the repository.
     files: BTreeSet<String>,
 }
 
 impl Listing {
     fn parse(json: &Value) -> Option<Self> {
         let commit = json.get("sha")?.as_str()?;
-        // It becomes part of a path.
+        // The commit becomes part of a path.
         if commit.is_empty() || !commit.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
             return None;
         }
@@ -264,7 +267,7 @@ impl Listing {
         Some(Self { commit: commit.to_owned(), files })
     }
 
-    /// The first of the files, for a message.
+    /// The first few files, for an error message.
     fn shown(&self) -> String {
         const MOST: usize = 8;
         let shown: Vec<&str> = self.files.iter().take(MOST).map(String::as_str).collect();
@@ -273,12 +276,12 @@ impl Listing {
     }
 }
 
-/// Writes a small file whole.
+/// Writes a small file atomically.
 fn record(path: &Path, content: &str) -> std::io::Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)?;
     }
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    fs::write(&beside, content)?;
-    fs::rename(beside, path)
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(temporary, path)
 }

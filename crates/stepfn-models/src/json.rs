@@ -1,6 +1,6 @@
-//! A checked reader of `config.json`: what is missing, of the wrong type or out of range is an error that names the field.
+//! Reads `config.json` with checks: a missing value, a wrong type or a value out of range is an error that names the field.
 //!
-//! `null` means absent, as transformers writes it, except where [`Fields::is_absent`] asks.
+//! `null` counts as absent, as transformers writes it, except in [`Fields::is_absent`].
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use crate::config::{MOST_LAYERS, SpecialTokens};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
-    /// The object's own field, for errors; empty at the top.
+    /// Name of the enclosing field, for errors; empty at the top level.
     within: &'static str,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The first of these names that has a value, or the first: for fields with several spellings.
+    /// The first of these names that has a value, or simply the first: for fields with several names.
     pub(crate) fn any_of(&self, names: &[&'static str]) -> &'static str {
         names.iter().copied().find(|name| self.get(name).is_some()).unwrap_or(names[0])
     }
@@ -43,7 +43,7 @@ impl<'a> Fields<'a> {
         self.get(name).is_some()
     }
 
-    /// Whether the field is not even `null`.
+    /// Whether the field is missing altogether, not even `null`.
     pub(crate) fn is_absent(&self, name: &str) -> bool {
         !self.map.contains_key(name)
     }
@@ -53,7 +53,7 @@ impl<'a> Fields<'a> {
         self.map.is_empty()
     }
 
-    /// Name of the first field that holds an object itself.
+    /// Name of the first field that contains an object.
     pub(crate) fn nested(&self) -> Option<&'a str> {
         self.map.iter().find(|(_, value)| value.is_object()).map(|(name, _)| name.as_str())
     }
@@ -82,7 +82,7 @@ impl<'a> Fields<'a> {
         Ok(layers)
     }
 
-    /// A number of heads, and the width of each if together they are as wide as the residual stream.
+    /// The number of heads, and the width of each if they divide the residual stream.
     pub(crate) fn heads(&self, name: &str, hidden_size: usize) -> Result<(usize, usize), ModelError> {
         let heads = self.usize(name)?;
         let divides = heads > 0 && hidden_size.is_multiple_of(heads);
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
     /// A dropout rate.
     pub(crate) fn rate_or(&self, name: &str, default: f64) -> Result<f64, ModelError> {
         let rate = self.optional_f64(name)?.unwrap_or(default);
-        self.check((0.0..1.0).contains(&rate), name, "a rate from 0 to below 1")?;
+        self.check((0.0..1.0).contains(&rate), name, "a rate of at least 0 and below 1")?;
         Ok(rate)
     }
 
@@ -149,7 +149,7 @@ impl<'a> Fields<'a> {
         strings.map(Some).ok_or_else(|| self.error(name, "a list of strings"))
     }
 
-    /// The special tokens; `defaults` are for those that are absent, not for those that are `null`.
+    /// The special tokens; `defaults` apply if a field is absent, but not if it is `null`.
     pub(crate) fn special_tokens(&self, defaults: SpecialTokens) -> Result<SpecialTokens, ModelError> {
         let token = |name, default| if self.is_absent(name) { Ok(default) } else { self.optional_token(name) };
         Ok(SpecialTokens {
@@ -177,23 +177,23 @@ impl<'a> Fields<'a> {
         token.ok_or_else(|| self.error(name, "a token's number"))
     }
 
-    /// A field that may only be absent or have this value; otherwise `why` says what it would ask for.
+    /// Checks that a field is absent or has the only supported value; `why` explains what is not supported.
     pub(crate) fn only_bool(&self, name: &str, only: bool, why: &str) -> Result<(), ModelError> {
         let value = self.bool_or(name, only)?;
         self.check(value == only, name, format!("{only}: {why}"))
     }
 
-    /// A field that must be absent; `why` says what it would ask for.
+    /// Checks that a field is absent; `why` explains what is not supported.
     pub(crate) fn refuse(&self, name: &str, why: &str) -> Result<(), ModelError> {
         self.check(!self.has(name), name, format!("no such field: {why}"))
     }
 
-    /// An error with the field's value unless it is as it should be.
+    /// An error with the field's value unless the condition holds.
     pub(crate) fn check(&self, holds: bool, name: &str, expected: impl Into<String>) -> Result<(), ModelError> {
         if holds { Ok(()) } else { Err(self.error(name, expected)) }
     }
 
-    /// What was expected of a field, and what it is.
+    /// An error with the expected value of a field and its actual value.
     pub(crate) fn error(&self, name: &str, expected: impl Into<String>) -> ModelError {
         let field = if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) };
         ModelError::config(field, expected, self.map.get(name).map_or_else(|| "nothing".to_owned(), shortened))
@@ -204,7 +204,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value as JSON, cut where a message would drown in it.
+/// A value as JSON, shortened for messages.
 fn shortened(value: &Value) -> String {
     const MOST: usize = 100;
     let text = value.to_string();

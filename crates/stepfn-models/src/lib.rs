@@ -1,4 +1,4 @@
-//! One transformer, causal and encoder–decoder, driven by configuration; the published families that it reads; their checkpoints.
+//! One transformer, causal and encoder–decoder, driven by configuration; the published model families that it supports; their checkpoints.
 
 pub mod checkpoint;
 pub mod config;

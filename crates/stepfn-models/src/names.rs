@@ -1,6 +1,7 @@
-//! From the names of our parameters to those in a family's checkpoint, as tables.
+//! Tables that map our parameter names to the names in a family's checkpoint.
 //!
-//! Our parameters, each with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a layer:
+//! Our parameters, each with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a
+//! layer:
 //!
 //! | name | shape of the weight |
 //! |---|---|
@@ -12,38 +13,39 @@
 //! | `S.layers.N.self_attention.query`, `.key`, `.value` | `[heads · head_dim, hidden]` |
 //! | `S.layers.N.self_attention.output` | `[hidden, heads · head_dim]` |
 //! | `S.layers.N.self_attention.query_norm`, `.key_norm` | `[head_dim]` |
-//! | `S.layers.N.cross_attention.…` | as self-attention |
+//! | `S.layers.N.cross_attention.…` | like self-attention |
 //! | `S.layers.N.self_attention_norm`, `.cross_attention_norm`, `.feed_forward_norm` | `[hidden]` |
 //! | `S.layers.N.self_attention_post_norm`, `.feed_forward_post_norm` | `[hidden]` |
 //! | `S.layers.N.feed_forward.gate`, `.up` | `[size, hidden]` |
 //! | `S.layers.N.feed_forward.down` | `[hidden, size]` |
 //! | `head` | `[vocab, embedding]` |
 
-/// One row of a family's table: our parameter, theirs, and how ours lies in theirs. `{}` stands for the layer's number.
+/// One row of a family's table: our parameter name, their tensor name, and how the tensor stores the parameter. `{}` stands for the layer
+/// number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Name {
-    /// Ours, without `.weight` or `.bias`; with it if the row is for one of the two alone (`head.bias`), which [`exact`](Name::exact)
-    /// rows are. Of several rows with the same `ours`, the first whose tensor is in the checkpoint is meant.
+    /// Our name, without `.weight` or `.bias`. Rows for only one of the two (`head.bias`) include the suffix and are
+    /// [`exact`](Name::exact). If several rows have the same `ours`, the first whose tensor is in the checkpoint counts.
     pub ours: &'static str,
-    /// Theirs, without `.weight` or `.bias`, unless [`exact`](Name::exact).
+    /// Their name, without `.weight` or `.bias` unless [`exact`](Name::exact).
     pub theirs: &'static str,
-    /// How ours lies in theirs.
+    /// How the tensor stores the parameter.
     pub layout: Layout,
-    /// Whether `theirs` is the whole name, to which no `.weight` or `.bias` is added.
+    /// Whether `theirs` is the full name, with no `.weight` or `.bias` to add.
     pub exact: bool,
 }
 
-/// How a parameter lies in a stored tensor.
+/// How a stored tensor contains a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Layout {
-    /// It is the tensor.
+    /// The parameter is the tensor.
     Whole,
-    /// Its weight is stored as `[in, out]`.
+    /// The weight is stored as `[in, out]`.
     Transposed,
-    /// One block of rows of several: query, key and value, or gate and up, one after the other.
+    /// One of several stacked blocks of rows: query, key and value, or gate and up.
     Rows(Block),
-    /// The same of a weight stored as `[in, out]`.
+    /// The same for a weight stored as `[in, out]`.
     Columns(Block),
     /// Query, key and value of the first head, then of the second, and so on.
     PerHead(Block),
@@ -51,7 +53,7 @@ pub enum Layout {
     RowVector,
 }
 
-/// One of several parameters stored as one.
+/// One of several parameters stored in one tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Block {
@@ -63,21 +65,21 @@ pub enum Block {
     Value,
     /// The first of two: the gate.
     Gate,
-    /// The second of two: what is gated.
+    /// The second of two: the gated values.
     Up,
 }
 
-/// A parameter that is a stored tensor.
+/// A parameter that is a whole stored tensor.
 pub const fn whole(ours: &'static str, theirs: &'static str) -> Name {
     Name { ours, theirs, layout: Layout::Whole, exact: false }
 }
 
-/// A parameter, named with its `.weight` or `.bias`, that lies in a stored tensor of this very name.
+/// A parameter stored under exactly this name, including `.weight` or `.bias`.
 pub const fn exact(ours: &'static str, theirs: &'static str, layout: Layout) -> Name {
     Name { ours, theirs, layout, exact: true }
 }
 
-/// A parameter that lies in a stored tensor in some other way.
+/// A parameter with another layout in a stored tensor.
 pub const fn laid_out(ours: &'static str, theirs: &'static str, layout: Layout) -> Name {
     Name { ours, theirs, layout, exact: false }
 }

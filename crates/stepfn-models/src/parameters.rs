@@ -1,4 +1,4 @@
-//! Parameters by our names, taken from where a family's checkpoint has them.
+//! Looks up parameters by our names in a family's checkpoint.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -10,7 +10,7 @@ use crate::families::Family;
 use crate::names::{Block, Layout, Name};
 use crate::source::TensorSource;
 
-/// Takes the parameters of one model from their source. A stored tensor that several parameters share is read once.
+/// Reads the parameters of one model from their source. A stored tensor that contains several parameters is read once.
 pub(crate) struct Parameters<'a, B: Backend> {
     source: &'a dyn TensorSource<B>,
     family: &'static Family,
@@ -21,10 +21,10 @@ pub(crate) struct Parameters<'a, B: Backend> {
     used: RefCell<HashSet<String>>,
 }
 
-/// Rows of the three parameters that a family may store as one.
+/// Row counts of the three parameters that a family may store in one tensor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Blocks {
-    /// Rows of each, in their order.
+    /// Rows of query, key and value.
     pub(crate) rows: [usize; 3],
     /// Width of a head.
     pub(crate) head_dim: usize,
@@ -42,7 +42,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         Self { source, family, names, dtype, device, matrices, used }
     }
 
-    /// A weight `[rows, columns]`, without `.weight` in its name.
+    /// A weight `[rows, columns]`; `name` has no `.weight`.
     pub(crate) fn matrix(
         &self,
         name: &str,
@@ -74,7 +74,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         })
     }
 
-    /// A vector of `len` elements, with `.weight` or `.bias` in its name.
+    /// A vector of `len` elements; `name` includes `.weight` or `.bias`.
     pub(crate) fn vector(&self, name: &str, len: usize, blocks: Option<Blocks>) -> Result<Tensor<B, 1>, ModelError> {
         let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
         let (stored, layout) = self.find(base, suffix)?;
@@ -97,13 +97,13 @@ impl<'a, B: Backend> Parameters<'a, B> {
         })
     }
 
-    /// Whether the source has a parameter, `.weight` or `.bias` included in its name.
+    /// Whether the source has a parameter; `name` includes `.weight` or `.bias`.
     pub(crate) fn has(&self, name: &str) -> bool {
         let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
         self.find(base, suffix).is_ok()
     }
 
-    /// Whether everything in the source was used, or is known to mean nothing.
+    /// Checks that every tensor of the source was used or is ignored by the family.
     pub(crate) fn check_all_used(&self) -> Result<(), ModelError> {
         let used = self.used.borrow();
         let alternatives: HashSet<String> = self
@@ -127,7 +127,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         }
     }
 
-    /// The stored tensor that has a parameter, and how the parameter lies in it.
+    /// The stored tensor of a parameter, and its layout.
     fn find(&self, base: &str, suffix: &str) -> Result<(String, Layout), ModelError> {
         let ours = format!("{base}.{suffix}");
         let mut first = None;
@@ -145,7 +145,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         Err(ModelError::MissingTensor { path: self.source.location(&tensor).to_owned(), tensor })
     }
 
-    /// The name as it stands in the source, which may lack the family's prefix.
+    /// The tensor's name in the source, which may lack the family's prefix.
     fn in_source(&self, theirs: &str) -> Option<String> {
         let stripped = self.family.prefixes.iter().filter_map(|prefix| theirs.strip_prefix(prefix));
         core::iter::once(theirs).chain(stripped).find(|name| self.source.contains(name)).map(str::to_owned)
@@ -161,7 +161,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
     }
 }
 
-/// What stands for `{}` in `pattern` where it matches `name`; empty if it has none.
+/// What `{}` in `pattern` stands for if it matches `name`; empty if the pattern has no `{}`.
 fn matched(pattern: &str, name: &str) -> Option<String> {
     match pattern.split_once("{}") {
         None => (pattern == name).then(String::new),

@@ -1,5 +1,5 @@
-//! Random numbers on the host, for sampling: SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195), whose streams are
-//! functions of seed and number alone.
+//! Random numbers on the host, for sampling: SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195). A stream depends only on
+//! seed and number.
 
 /// A stream of random numbers.
 #[derive(Debug, Clone)]
@@ -26,18 +26,18 @@ impl SplitMix64 {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number in `[0, 1)`, of 53 random bits.
+    /// A random number in `[0, 1)`, with 53 random bits.
     pub fn uniform(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// A number of the standard normal distribution (Box and Muller 1958).
+    /// A standard normal random number (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (2.0 * core::f64::consts::PI * self.uniform()).cos()
     }
 
-    /// A whole number below `end`, which is not 0.
+    /// A random integer below `end`, which must not be 0.
     pub fn below(&mut self, end: usize) -> usize {
         ((self.uniform() * end as f64) as usize).min(end.saturating_sub(1))
     }
@@ -56,7 +56,7 @@ mod tests {
 
     /// Reference output for seed 0.
     #[test]
-    fn random_numbers_are_those_of_splitmix64() {
+    fn random_numbers_match_splitmix64() {
         assert_eq!(SplitMix64::from_state(0).bits(), 0xE220_A839_7B1D_CDAF);
     }
 

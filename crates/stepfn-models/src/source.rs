@@ -1,6 +1,6 @@
-//! Where a model's parameters come from: a file, tensors in memory, or nowhere yet.
+//! Sources of a model's parameters: a file, tensors in memory, or placeholders.
 //!
-//! Whatever the source, tensors have the names and shapes of the family's published checkpoints.
+//! In every source, tensors have the names and shapes of the family's published checkpoints.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,23 +10,23 @@ use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 
 use crate::ModelError;
 
-/// A place that has parameters by name.
+/// A source of parameters by name.
 pub trait TensorSource<B: Backend> {
     /// The names of all tensors.
     fn names(&self) -> Vec<String>;
 
-    /// Whether there is a tensor of that name.
+    /// Whether there is a tensor with that name.
     fn contains(&self, tensor: &str) -> bool;
 
-    /// What errors about a tensor name: the file that it is in, or the whole source's place if it is in none.
+    /// The path that errors about a tensor show: its file, or the path of the whole source if there is no such tensor.
     fn location(&self, tensor: &str) -> &Path;
 
-    /// A tensor of that name and shape. `dtype` and `device` are where a source that reads puts it; tensors that are on a device already stay
-    /// as they are.
+    /// The tensor with that name and shape. A source that reads files puts it on `device` with type `dtype`; tensors already on a device
+    /// stay as they are.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`] if there is none of that name, [`ModelError::Tensor`] if it has another shape, or an element type that
-    /// can't be read.
+    /// [`ModelError::MissingTensor`] if there is no such tensor, [`ModelError::Tensor`] if it has a different shape or an unreadable
+    /// element type.
     fn tensor(
         &self,
         tensor: &str,
@@ -36,7 +36,7 @@ pub trait TensorSource<B: Backend> {
     ) -> Result<StoredTensor<B>, ModelError>;
 }
 
-/// A tensor as checkpoints have it: they know no others.
+/// A tensor of a checkpoint; other ranks don't occur.
 #[derive(Debug, Clone)]
 pub enum StoredTensor<B: Backend> {
     /// A bias, or the weight of a normalization.
@@ -46,7 +46,7 @@ pub enum StoredTensor<B: Backend> {
 }
 
 impl<B: Backend> StoredTensor<B> {
-    /// Values on a device. More than two dimensions become `[first, all others]`.
+    /// Moves values to a device. More than two dimensions become `[first, all others]`.
     pub fn from_data(data: TensorData, dtype: DType, device: &B::Device) -> Self {
         match *data.shape.as_slice() {
             [_] => Self::Vector(Tensor::from_data(data.convert_dtype(dtype), (device, dtype))),
@@ -95,7 +95,7 @@ impl<B: Backend> From<Tensor<B, 2>> for StoredTensor<B> {
     }
 }
 
-/// Whether a tensor has the shape that the configuration calls for.
+/// Checks that a tensor has the shape that the configuration needs.
 pub(crate) fn check_shape(
     location: &Path,
     tensor: &str,
@@ -113,10 +113,10 @@ pub(crate) fn check_shape(
     })
 }
 
-/// Tensors in memory: a model that is being trained, for instance. Models share them; nothing is copied.
+/// Tensors in memory, for example of a model in training. Models share them without copying.
 pub type Tensors<B> = BTreeMap<String, StoredTensor<B>>;
 
-/// What errors call the place of tensors in memory.
+/// The path that errors show for tensors in memory.
 const IN_MEMORY: &str = "(tensors in memory)";
 
 impl<B: Backend> TensorSource<B> for Tensors<B> {
@@ -147,9 +147,9 @@ impl<B: Backend> TensorSource<B> for Tensors<B> {
     }
 }
 
-/// A source that has whatever it is asked for, all zeros, and writes down what that was.
+/// A source that returns zeros for any tensor and records the requests.
 pub(crate) struct Outline<F> {
-    /// Which of the names that a tensor may have it has.
+    /// Whether a tensor counts as stored, by name.
     pub(crate) is_stored: F,
     pub(crate) shapes: RefCell<BTreeMap<String, Vec<usize>>>,
 }

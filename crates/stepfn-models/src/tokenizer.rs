@@ -1,8 +1,8 @@
-//! Text to token ids and back: `tokenizer.json` as published, through the `tokenizers` crate.
+//! Converts text to token ids and back with a published `tokenizer.json`, through the `tokenizers` crate.
 //!
-//! What attribution needs beyond ids is added here: every token knows its span in the text (in bytes), has a surface that a reader
-//! can read, and says whether it is special. Truncation, padding and merge dropout that a `tokenizer.json` may ask for are switched
-//! off, because a text must give the same, whole sequence of tokens each time.
+//! This adds what attribution needs besides ids: every token has a span in the text (in bytes), a readable surface, and a flag for special
+//! tokens. Truncation, padding and merge dropout are switched off even if a `tokenizer.json` enables them, because a text must always give
+//! the same complete token sequence.
 
 use core::ops::Range;
 use std::collections::BTreeSet;
@@ -17,20 +17,20 @@ use tokenizers::ModelWrapper;
 
 use crate::ModelError;
 
-/// A piece of a text, as the model sees it.
+/// A token of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Token {
-    /// Number of the token in the vocabulary.
+    /// The token's id in the vocabulary.
     pub id: u32,
-    /// The token for a reader. Where it alone covers its span, the span's text; where several tokens share a character, the
-    /// token's own text, with spaces for the vocabulary's space markers and `\xF0\x9F` for bytes that are no whole character.
-    /// Where a tokenizer cuts the space before a word from its span, the surface still has it; the marker that some put before a
-    /// text shows as a space if it is a token of its own, and not at all otherwise. Special tokens: the name, such as `</s>`.
+    /// The token in readable form. If it alone covers its span, this is the span's text. If several tokens share a character, it is the
+    /// token's own text, with spaces for the vocabulary's space markers and `\xF0\x9F` for bytes that are not a complete character. If the
+    /// tokenizer's span leaves out the space before a word, the surface still includes it. The marker that some tokenizers put before a
+    /// text shows as a space if it is a token of its own, and otherwise not at all. For special tokens: the name, such as `</s>`.
     pub surface: String,
-    /// Where it stands, in bytes of the text, always on character boundaries. Tokens that share a character have spans that
-    /// overlap; tokens that the tokenizer added have an empty span.
+    /// Its position as a byte range of the text, always on character boundaries. Tokens that share a character have overlapping spans;
+    /// tokens added by the tokenizer have an empty span.
     pub span: Range<usize>,
-    /// Whether it is one of the tokenizer's special tokens, added by it or written in the text.
+    /// Whether it is a special token, either added by the tokenizer or written in the text.
     pub special: bool,
 }
 
@@ -62,24 +62,26 @@ pub struct Tokenizer {
 const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
 impl Tokenizer {
-    /// Reads the tokenizer of a checkpoint: of a folder, as [`from_folder`](Self::from_folder) does, or of a GGUF file (feature `gguf`).
+    /// Reads a checkpoint's tokenizer, from a folder (as [`from_folder`](Self::from_folder)) or from a GGUF file (feature `gguf`).
+    ///
+    /// A GGUF file is memory-mapped during the call; it must not be changed or truncated in that time.
     ///
     /// # Errors
-    /// [`ModelError::File`] naming the file that is missing, unreadable or not what its name says.
+    /// [`ModelError::File`], which names the file that is missing, unreadable or malformed.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let path = path.as_ref();
         #[cfg(feature = "gguf")]
         if path.is_file() {
-            // Mapped, for the weights are in it too.
+            // Mapped, because the file also contains the weights.
             return Self::from_gguf_bytes(path, crate::checkpoint::map(path)?.bytes());
         }
         Self::from_folder(path)
     }
 
-    /// Reads the tokenizer in a GGUF file. `path` is what errors call it.
+    /// Reads the tokenizer of a GGUF file in memory. `path` identifies it in error messages.
     ///
     /// # Errors
-    /// [`ModelError::File`] if it is no such file, or has no tokenizer that can be read.
+    /// [`ModelError::File`] if it is not a GGUF file, or has no supported tokenizer.
     #[cfg(feature = "gguf")]
     pub fn from_gguf_bytes(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         let crate::gguf::GgufTokenizer { json, named, chat_template } = crate::gguf::GgufTokenizer::parse(path, bytes)?;
@@ -87,11 +89,11 @@ impl Tokenizer {
         Ok(Self { named, chat_template, ..tokenizer })
     }
 
-    /// Reads `tokenizer.json` of a folder; where they exist, also `tokenizer_config.json` and `special_tokens_map.json` (names of
-    /// special tokens; the former wins) and `chat_template.jinja`.
+    /// Reads `tokenizer.json` from a folder. If they exist, also reads `tokenizer_config.json` and `special_tokens_map.json` (for names of
+    /// special tokens; the former takes precedence) and `chat_template.jinja`.
     ///
     /// # Errors
-    /// [`ModelError::File`] naming the file that is missing, unreadable or not what its name says.
+    /// [`ModelError::File`], which names the file that is missing, unreadable or malformed.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, ModelError> {
         let folder = folder.as_ref();
         let path = folder.join("tokenizer.json");
@@ -124,10 +126,10 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
-    /// Reads the content of a `tokenizer.json`.
+    /// Reads the contents of a `tokenizer.json`.
     ///
     /// # Errors
-    /// [`ModelError::File`] if it is not one.
+    /// [`ModelError::File`] if they are malformed.
     pub fn from_bytes(json: &[u8]) -> Result<Self, ModelError> {
         Self::parse(json, PathBuf::from("tokenizer.json"))
     }
@@ -153,13 +155,13 @@ impl Tokenizer {
         Ok(Self { inner, path, spelling, added, special, named: Default::default(), chat_template: None })
     }
 
-    /// Checks that a model with that many embeddings has one for each token. It may have more.
+    /// Checks that a model with `vocab_size` embeddings has one for each token. It may have more.
     ///
     /// # Errors
-    /// [`ModelError::TokenId`] naming the token with the highest id, if that is too high.
+    /// [`ModelError::TokenId`], which names the token with the highest id, if that is too high.
     pub fn check_vocab(&self, vocab_size: usize) -> Result<(), ModelError> {
         let mut highest = self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).max();
-        // A post-processor may hold ids of its own.
+        // A post-processor may add ids that are not in the vocabulary.
         for token in self.encode("", true)? {
             highest = highest.max(Some((token.id, token.surface)));
         }
@@ -168,19 +170,21 @@ impl Tokenizer {
                 path: self.path.clone(),
                 id,
                 token: Some(token),
-                expected: format!("ids below {vocab_size}, the model's vocabulary size: do the files belong together?"),
+                expected: format!(
+                    "ids below {vocab_size}, the model's vocabulary size; does the tokenizer belong to this model?"
+                ),
             }),
             _ => Ok(()),
         }
     }
 
-    /// Splits a text into tokens, with those that the model's inputs begin or end with if `add_special_tokens`. Special tokens
-    /// that are written in the text are recognized either way.
+    /// Splits a text into tokens. With `add_special_tokens`, also adds the special tokens at the start and end of the model's inputs.
+    /// Special tokens written in the text are always recognized.
     ///
     /// # Errors
-    /// [`ModelError::File`] naming the tokenizer, if it can't encode the text.
+    /// [`ModelError::File`], which names the tokenizer, if it can't encode the text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, ModelError> {
-        // Offsets of `encode` are in bytes.
+        // `encode` returns offsets in bytes.
         let encoding = guarded(&self.path, || self.inner.encode(text, add_special_tokens))?;
         let from_text: Vec<bool> = encoding.get_special_tokens_mask().iter().map(|added| *added == 0).collect();
         let last = from_text.iter().rposition(|from_text| *from_text);
@@ -225,31 +229,31 @@ impl Tokenizer {
         if space_cut { format!(" {covered}") } else { covered.to_owned() }
     }
 
-    /// The text that ids stand for, without special tokens if `skip_special_tokens`.
+    /// The text of the given ids, without special tokens if `skip_special_tokens`.
     ///
     /// # Errors
-    /// [`ModelError::TokenId`] for an id that is none of the tokenizer's.
+    /// [`ModelError::TokenId`] for an id that the tokenizer doesn't have.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, ModelError> {
         if let Some(&id) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
             return Err(ModelError::TokenId {
                 path: self.path.clone(),
                 id,
                 token: None,
-                expected: format!("the id of one of its {} tokens", self.vocab_size()),
+                expected: format!("an id of one of its {} tokens", self.vocab_size()),
             });
         }
         guarded(&self.path, || self.inner.decode(ids, skip_special_tokens))
     }
 
-    /// The text that ids stand for, without special tokens, and what each id is in it: what [`encode`](Self::encode) says of a text's own
-    /// tokens, for ids that a model wrote.
+    /// The text of ids that a model generated, without special tokens, and a token for each id, as [`encode`](Self::encode) returns for a
+    /// given text.
     ///
     /// # Errors
-    /// As [`decode`](Self::decode).
+    /// As for [`decode`](Self::decode).
     pub fn describe(&self, ids: &[u32]) -> Result<(String, Vec<Token>), ModelError> {
         let text = self.decode(ids, true)?;
         let mut tokens: Vec<Token> = Vec::with_capacity(ids.len());
-        // What the tokens so far cover, and the first token whose last character is not complete.
+        // How much text the tokens so far cover, and the first token whose last character is still incomplete.
         let (mut covered, mut waiting) = (0, None);
         for (i, &id) in ids.iter().enumerate() {
             let special = self.special.contains(&id);
@@ -258,7 +262,7 @@ impl Tokenizer {
                 continue;
             }
             let so_far = self.decode(&ids[..=i], true)?;
-            // Bytes that are no whole character yet are decoded as replacement characters.
+            // Incomplete characters decode to replacement characters.
             let whole = so_far.trim_end_matches(char::REPLACEMENT_CHARACTER);
             let end = if i + 1 == ids.len() { text.len() } else { common(whole, &text) };
             let first = *waiting.get_or_insert(i);
@@ -277,37 +281,37 @@ impl Tokenizer {
         Ok((text, tokens))
     }
 
-    /// The id of a token, as the vocabulary spells it (`Ġof`, `▁of`, `</s>`).
+    /// The id of a token as the vocabulary writes it (`Ġof`, `▁of`, `</s>`).
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
     }
 
-    /// A token as the vocabulary spells it.
+    /// A token as the vocabulary writes it.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// Number of tokens, added ones included.
+    /// Number of tokens, including added ones.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Name and id of the token that begins a text, if the checkpoint names one that the vocabulary has.
+    /// Name and id of the BOS token, if the checkpoint names one that is in the vocabulary.
     pub fn bos(&self) -> Option<(&str, u32)> {
         self.named(0)
     }
 
-    /// Name and id of the token that ends a text, if the checkpoint names one that the vocabulary has.
+    /// Name and id of the EOS token, if the checkpoint names one that is in the vocabulary.
     pub fn eos(&self) -> Option<(&str, u32)> {
         self.named(1)
     }
 
-    /// Name and id of the token that fills up a batch, if the checkpoint names one that the vocabulary has.
+    /// Name and id of the padding token, if the checkpoint names one that is in the vocabulary.
     pub fn pad(&self) -> Option<(&str, u32)> {
         self.named(2)
     }
 
-    /// Name and id of the token for what the vocabulary lacks, if the checkpoint names one that the vocabulary has.
+    /// Name and id of the unknown token, if the checkpoint names one that is in the vocabulary.
     pub fn unk(&self) -> Option<(&str, u32)> {
         self.named(3)
     }
@@ -317,13 +321,13 @@ impl Tokenizer {
         Some((name, self.token_to_id(name)?))
     }
 
-    /// The chat template (Jinja), as the checkpoint has it; where it has several, the default one. Not interpreted here.
+    /// The checkpoint's chat template (Jinja); the default one if there are several. It is not interpreted here.
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
     }
 }
 
-/// The parts of a `tokenizer.json` that say how its vocabulary is spelt.
+/// The parts of a `tokenizer.json` that determine how its vocabulary is written.
 #[derive(Deserialize)]
 struct Parts {
     #[serde(default)]
@@ -332,14 +336,14 @@ struct Parts {
     decoder: Value,
 }
 
-/// How the tokens of a vocabulary stand for text.
+/// How the vocabulary's tokens are written.
 #[derive(Debug, Clone, Default)]
 struct Spelling {
-    /// A character for each byte, as GPT-2 does.
+    /// One character per byte, as in GPT-2.
     byte_level: bool,
-    /// `<0x0A>` for a byte, as Llama does.
+    /// `<0x0A>` for a byte, as in Llama.
     byte_fallback: bool,
-    /// What stands for a space.
+    /// Strings that stand for a space.
     markers: Vec<String>,
 }
 
@@ -367,7 +371,7 @@ impl Spelling {
         }
     }
 
-    /// The token for a reader, and whether it is made of whole characters.
+    /// The readable form of a token, and whether it consists of complete characters.
     fn read(&self, token: &str) -> (String, bool) {
         if self.byte_level
             && let Some(bytes) = token.chars().map(byte_of).collect::<Option<Vec<u8>>>()
@@ -384,8 +388,8 @@ impl Spelling {
     }
 }
 
-/// The byte that a character of a byte-level vocabulary stands for: printable Latin-1 stands for itself, and the characters from
-/// U+0100 on for the other 68 bytes in order (Radford et al. 2019, `bytes_to_unicode`).
+/// The byte for a character of a byte-level vocabulary. Printable Latin-1 characters stand for themselves, and characters from U+0100 on
+/// for the other 68 bytes in order (Radford et al. 2019, `bytes_to_unicode`).
 fn byte_of(character: char) -> Option<u8> {
     let code = u32::from(character);
     let byte = match code {
@@ -407,7 +411,7 @@ fn readable(bytes: &[u8]) -> (String, bool) {
     (text, core::str::from_utf8(bytes).is_ok())
 }
 
-/// Bytes that two texts start with alike, in whole characters.
+/// Length in bytes of the common prefix of two texts, in complete characters.
 fn common(a: &str, b: &str) -> usize {
     let differs = a.char_indices().zip(b.chars()).find(|((_, ours), theirs)| ours != theirs);
     differs.map_or(a.len().min(b.len()), |((at, _), _)| at)
@@ -418,11 +422,11 @@ fn default_template(template: &Value) -> Option<String> {
     template.as_str().or_else(|| named("default")).map(str::to_owned)
 }
 
-/// Runs a part of `tokenizers`. It panics on some malformed files (such as a `precompiled_charsmap` cut short), which are input.
+/// Calls into `tokenizers`, which panics on some malformed files (such as a truncated `precompiled_charsmap`).
 fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, ModelError> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| file_error(path, error)),
-        Err(_) => Err(file_error(path, "malformed: the `tokenizers` library can't make use of it")),
+        Err(_) => Err(file_error(path, "malformed; the `tokenizers` library failed on it")),
     }
 }
 

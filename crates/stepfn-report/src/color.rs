@@ -1,6 +1,6 @@
-//! The colour of a score, and of a text upon it.
+//! The colour of a score, and of text on top of it.
 
-/// A colour, sRGB.
+/// An sRGB colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rgb(pub(crate) u8, pub(crate) u8, pub(crate) u8);
 
@@ -9,17 +9,17 @@ pub(crate) const WHITE: Rgb = Rgb(255, 255, 255);
 const RED: Rgb = Rgb(178, 24, 43);
 const BLUE: Rgb = Rgb(33, 102, 172);
 
-/// From scores to colours: the largest absolute value is the full colour.
+/// Maps scores to colours: the largest absolute value gets the full colour.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scale {
     /// The largest absolute value.
     pub(crate) max: f32,
-    /// Whether there are scores below zero.
+    /// Whether any score is below zero.
     pub(crate) signed: bool,
 }
 
 impl Scale {
-    /// The scale of some scores.
+    /// The scale for the given scores.
     pub(crate) fn of(values: impl IntoIterator<Item = f32>) -> Self {
         values.into_iter().filter(|value| value.is_finite()).fold(Self { max: 0.0, signed: false }, |scale, value| {
             Self { max: scale.max.max(value.abs()), signed: scale.signed || value < 0.0 }
@@ -36,13 +36,13 @@ impl Scale {
     }
 }
 
-/// `share` of `to`, the rest of `from`.
+/// Mixes `share` of `to` with the rest of `from`.
 fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
     let channel = |from: u8, to: u8| (f32::from(from) + (f32::from(to) - f32::from(from)) * share).round() as u8;
     Rgb(channel(from.0, to.0), channel(from.1, to.1), channel(from.2, to.2))
 }
 
-/// Black or white, whichever reads better: a contrast of at least 4.58 on any colour.
+/// Black or white text, whichever is easier to read; contrast is at least 4.58 on any colour.
 pub(crate) fn ink(background: Rgb) -> Rgb {
     if contrast(background, BLACK) >= contrast(background, WHITE) { BLACK } else { WHITE }
 }
@@ -61,7 +61,7 @@ fn luminance(Rgb(red, green, blue): Rgb) -> f64 {
     0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
 }
 
-/// The nearest of the 256 colours that are the same on all terminals: the 6×6×6 cube and the grays.
+/// The nearest of the 256-colour palette entries that look the same on all terminals: the 6×6×6 cube and the grays.
 pub(crate) fn nearest_256(color: Rgb) -> (u8, Rgb) {
     const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
     let cube = (0..216u8).map(|at| {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn black_on_white_is_twenty_one() {
+    fn black_on_white_has_a_contrast_of_21() {
         assert!((contrast(BLACK, WHITE) - 21.0).abs() < 1e-9);
     }
 }

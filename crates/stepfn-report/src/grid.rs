@@ -1,4 +1,4 @@
-//! The table that every view draws: input tokens down, predicted tokens across.
+//! The table behind every view: input tokens as rows, predicted tokens as columns.
 
 use stepfn_attribution::aggregation::{Pipeline, Stage};
 use stepfn_attribution::{Attribution, Scores};
@@ -12,11 +12,11 @@ use crate::label::{label, label_of_step};
 pub(crate) struct Grid {
     /// Predicted tokens.
     pub(crate) columns: Vec<Label>,
-    /// Source, then target; those that have scores.
+    /// Source, then target; only those with scores.
     pub(crate) sections: Vec<Section>,
     /// Values of step functions, and convergence deltas.
     pub(crate) step_scores: Vec<(String, Vec<f32>)>,
-    /// The colours of the scores.
+    /// The colour scale of the scores.
     pub(crate) scale: Scale,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Label {
     pub(crate) special: bool,
 }
 
-/// The rows of one side.
+/// The rows of the source or the target.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Section {
     pub(crate) name: &'static str,
@@ -35,12 +35,12 @@ pub(crate) struct Section {
 }
 
 impl Grid {
-    /// The table of an output, with each step's scores as shares of their sum if asked for; not of those that were left after shares were
-    /// taken. Tokens that no step sees have no row.
+    /// The table of an attribution. With `normalize`, each step's scores become shares of their sum, unless they are shares already. Tokens
+    /// that no step sees get no row.
     pub(crate) fn new(attribution: &Attribution, normalize: bool) -> Self {
         let mut attribution = attribution.per_token();
         if normalize && !attribution.about.aggregation.contains(&Stage::Normalize.to_string()) {
-            // Both sides have no axes left that could differ.
+            // Aggregated scores have no axes that could differ between the two sides.
             attribution = Pipeline(vec![Stage::Normalize]).apply(&attribution).unwrap_or(attribution);
         }
         let section = |name, tokens: &[Token], scores: &Option<Scores>| {
@@ -79,7 +79,7 @@ impl Grid {
     }
 }
 
-/// What was asked, in a line: `saliency of probability, gpt2`.
+/// The title line, such as `saliency of probability, gpt2`.
 pub(crate) fn title(attribution: &Attribution) -> String {
     let about = &attribution.about;
     let method = if about.method.is_empty() { "attribution" } else { &about.method };
@@ -105,13 +105,13 @@ mod tests {
         let section = &grid.sections[0];
         assert_eq!(section.name, "target");
         let last = section.rows.last().unwrap();
-        assert_ne!(last.0.text, grid.columns.last().unwrap().text, "the last token is seen by nothing");
+        assert_ne!(last.0.text, grid.columns.last().unwrap().text, "no step sees the last token");
         let sum: f32 = section.rows.iter().map(|(_, values)| values[0].abs()).filter(|value| !value.is_nan()).sum();
         assert!((sum - 1.0).abs() < 1e-5);
     }
 
     #[test]
-    fn shares_are_taken_once() {
+    fn shares_are_not_normalized_again() {
         let pipeline: Pipeline = "normalize,slices(source=0:2)".parse().unwrap();
         let sliced = pipeline.apply(&samples::translation()).unwrap();
         let whole = Grid::new(&samples::translation(), true);
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn titles_say_what_was_asked() {
+    fn titles_name_method_function_and_model() {
         assert_eq!(title(&samples::translation()), "integrated_gradients of probability, opus-mt-en-de");
     }
 }

@@ -1,9 +1,9 @@
-//! A token as a label: short, without spaces at its ends, and with everything that can't be seen made visible.
+//! Tokens as labels: short, without surrounding spaces, and with invisible characters made visible.
 
 use stepfn_models::tokenizer::Token;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// A token as a label. Special tokens that don't look like it are put in `⟨⟩`.
+/// A token as a label. Special tokens that don't look special are wrapped in `⟨⟩`.
 pub(crate) fn label(token: &Token) -> String {
     let text = visible(&token.surface);
     let looks_special = [('<', '>'), ('[', ']'), ('⟨', '⟩')]
@@ -12,7 +12,7 @@ pub(crate) fn label(token: &Token) -> String {
     if token.special && !looks_special { format!("⟨{text}⟩") } else { text }
 }
 
-/// The label of a predicted token, and of the one that it was compared with if that is another.
+/// The label of a predicted token, plus its contrast if that differs.
 pub(crate) fn label_of_step(token: &Token, contrast: Option<&Token>) -> String {
     match contrast {
         Some(other) if other.surface.trim() != token.surface.trim() => format!("{} vs {}", label(token), label(other)),
@@ -20,7 +20,7 @@ pub(crate) fn label_of_step(token: &Token, contrast: Option<&Token>) -> String {
     }
 }
 
-/// A text in which line breaks, lone spaces and control characters are seen, and none of them reaches a terminal.
+/// Makes line breaks, lone spaces and control characters visible, so that none of them reaches a terminal.
 fn visible(surface: &str) -> String {
     let trimmed = surface.trim_matches(' ');
     if trimmed.is_empty() {
@@ -38,22 +38,22 @@ fn visible(surface: &str) -> String {
     text
 }
 
-/// A name or title on one line, safe for a terminal.
+/// A name or title on one line, without control characters.
 pub(crate) fn plain(text: &str) -> String {
     visible(text)
 }
 
-/// Characters that change the direction of text, or have no width and no business between letters.
+/// Characters that change the direction of text, or that have no width and don't belong between letters.
 fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
-/// How many columns of a terminal a text takes.
+/// The width of a text in terminal columns.
 pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// A text cut to a number of columns, `…` at its end if anything is missing.
+/// A text cut to a number of columns, ending in `…` if it was cut.
 pub(crate) fn clip(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -73,7 +73,7 @@ pub(crate) fn clip(text: &str, columns: usize) -> String {
     clipped
 }
 
-/// A number of a row or table as text: two decimals, more if the largest is below 0.1 and fewer if it is above 10; nothing for NaN.
+/// A number of a row or table as text: two decimals, more if the largest is below 0.1, fewer if it is above 10; empty for NaN.
 pub(crate) fn number(value: f32, max: f32) -> String {
     if value.is_nan() {
         return String::new();
@@ -85,7 +85,7 @@ pub(crate) fn number(value: f32, max: f32) -> String {
     let decimals = if magnitude < 0 { 1 - magnitude } else { 2 - magnitude };
     let decimals = usize::try_from(decimals.clamp(0, 7)).unwrap_or(0);
     let text = format!("{value:.decimals$}");
-    // Zero has no sign, and neither has what is rounded to it.
+    // Zero has no sign, nor do numbers that round to zero.
     match text.strip_prefix('-') {
         Some(digits) if digits.chars().all(|digit| matches!(digit, '0' | '.')) => digits.to_owned(),
         _ => text,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_shown() {
+    fn invisible_characters_are_shown() {
         for (surface, special, expected) in [
             (" cat", false, "cat"),
             ("  ", false, "␣␣"),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn contrasts_are_named_where_they_differ() {
+    fn labels_name_a_contrast_that_differs() {
         assert_eq!(label_of_step(&token(" he", false), Some(&token(" she", false))), "he vs she");
         assert_eq!(label_of_step(&token(" he", false), Some(&token("he", false))), "he");
         assert_eq!(label_of_step(&token(" he", false), None), "he");
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_the_decimals_that_their_table_needs() {
+    fn the_largest_number_sets_the_decimals() {
         for (value, max, expected) in [
             (0.123_456, 1.0, "0.12"),
             (0.123_456, 0.5, "0.12"),

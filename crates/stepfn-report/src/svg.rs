@@ -1,4 +1,4 @@
-//! The heat map as SVG, for papers: scales to any size, text stays text.
+//! The heat map as SVG, for papers: scalable, with real text.
 
 use core::fmt::Write;
 
@@ -8,14 +8,14 @@ use crate::color::{Rgb, Scale, ink};
 use crate::grid::{Grid, Label, Section, title};
 use crate::label::{clip, number, plain, width};
 
-/// How to draw.
+/// Drawing options.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SvgOptions {
-    /// Whether each step's scores are shown as shares of their sum over source and target.
+    /// Whether to show each step's scores as shares of their sum over source and target.
     pub normalize: bool,
-    /// Whether numbers stand in the cells.
+    /// Whether to print numbers in the cells.
     pub numbers: bool,
-    /// Whether values of step functions stand below.
+    /// Whether to show the values of step functions below the table.
     pub step_scores: bool,
     /// The font, a CSS `font-family`.
     pub font: String,
@@ -27,21 +27,21 @@ impl Default for SvgOptions {
     }
 }
 
-/// Sizes in the units of the drawing, which are pixels where it isn't scaled. A cell is wider if its numbers are.
+/// Sizes in drawing units, which are pixels at scale 1. Cells get wider if their numbers need it.
 const CELL: (f64, f64) = (38.0, 22.0);
-/// What a digit is wide in the small font.
+/// Width of a digit in the small font.
 const DIGIT: f64 = 6.0;
 const FONT: f64 = 12.0;
 const SMALL: f64 = 10.0;
 const MARGIN: f64 = 10.0;
-/// What a column of a terminal is wide in the font above, for the room that labels need: fonts differ, so rather too much.
+/// Width of a terminal column in the font above, used to estimate the space for labels. Fonts differ, so it errs on the large side.
 const COLUMN: f64 = 7.0;
-/// The longest label, in columns.
+/// The longest label, in terminal columns.
 const LABEL: usize = 24;
-/// Column labels lean to the right by this angle, so that they need less room and can still be read.
+/// Column labels are rotated by this angle, which saves space and keeps them readable.
 const LEAN: f64 = 50.0;
 
-/// Draws one text's output.
+/// Draws the attribution of one text.
 pub fn render(attribution: &Attribution, options: &SvgOptions) -> String {
     let grid = Grid::new(attribution, options.normalize);
     let steps = if options.step_scores { grid.step_scores.as_slice() } else { &[] };
@@ -64,7 +64,7 @@ pub fn render(attribution: &Attribution, options: &SvgOptions) -> String {
     if !grid.sections.is_empty() {
         drawing.legend(grid.scale);
     }
-    // The last label leans out of the table.
+    // The last label extends past the table.
     let (wide, high) = ((right + leaning * cosine).max(left + 120.0) + MARGIN, drawing.y + MARGIN);
     let name = escaped(&plain(&title(attribution)));
     format!(
@@ -76,12 +76,12 @@ pub fn render(attribution: &Attribution, options: &SvgOptions) -> String {
     )
 }
 
-/// What the widest of some labels takes.
+/// The width of the widest label.
 fn room<'a>(labels: impl Iterator<Item = &'a str>) -> f64 {
     labels.map(|label| width(label).min(LABEL)).max().unwrap_or(0) as f64 * COLUMN
 }
 
-/// Room for the widest number.
+/// A cell width that fits the widest number.
 fn cell_width(grid: &Grid, steps: &[(String, Vec<f32>)], numbers: bool) -> f64 {
     let cells = grid.sections.iter().flat_map(|section| &section.rows).filter(|_| numbers);
     let cells = cells.map(|(_, values)| (values, grid.scale.max));
@@ -92,20 +92,20 @@ fn cell_width(grid: &Grid, steps: &[(String, Vec<f32>)], numbers: bool) -> f64 {
 
 struct Drawing {
     text: String,
-    /// Where the cells begin.
+    /// Left edge of the cells.
     left: f64,
-    /// How wide a cell is.
+    /// Width of a cell.
     cell: f64,
-    /// The top of what comes next.
+    /// Top edge of the next element.
     y: f64,
 }
 
 impl Drawing {
     fn element(&mut self, element: core::fmt::Arguments<'_>) {
-        writeln!(self.text, "{element}").expect("a string takes all that is written to it");
+        writeln!(self.text, "{element}").expect("writing to a string can't fail");
     }
 
-    /// The middle of a column.
+    /// The centre of a column.
     fn column(&self, at: usize) -> f64 {
         self.left + self.cell * (at as f64 + 0.5)
     }
@@ -196,7 +196,7 @@ fn hex(Rgb(red, green, blue): Rgb) -> String {
     format!("#{red:02x}{green:02x}{blue:02x}")
 }
 
-/// Text as XML wants it. Labels hold no control characters, which XML could not say at all.
+/// Escapes text for XML. Labels contain no control characters, which XML can't express.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -217,11 +217,11 @@ mod tests {
     use super::*;
     use crate::samples;
 
-    /// The names of elements, after checking that every tag is closed.
+    /// The names of all elements, after checking that every tag is closed.
     fn elements(svg: &str) -> Vec<String> {
         let (mut open, mut seen) = (Vec::new(), Vec::new());
         for tag in svg.split('<').skip(1) {
-            let (inside, _) = tag.split_once('>').unwrap_or_else(|| panic!("a tag without end: {tag}"));
+            let (inside, _) = tag.split_once('>').unwrap_or_else(|| panic!("unclosed tag: {tag}"));
             assert_eq!(inside.matches('"').count() % 2, 0, "{inside}");
             let name = inside.split([' ', '/']).find(|name| !name.is_empty()).unwrap_or_default();
             if inside.starts_with('/') {
@@ -241,7 +241,7 @@ mod tests {
     fn a_cell_for_every_score() {
         let svg = render(&samples::translation(), &SvgOptions::default());
         let rects = elements(&svg).iter().filter(|name| *name == "rect").count();
-        // 8 source tokens at 10 steps; 1 to 10 target tokens; the ground and the legend.
+        // 8 source tokens at 10 steps; 1 to 10 target tokens; the background and the legend.
         assert_eq!(rects, 80 + 55 + 2);
         assert!(svg.contains(">eröffnet</text>") && svg.contains(">0.97</text>"), "{svg}");
         let bare = SvgOptions { numbers: false, step_scores: false, ..SvgOptions::default() };
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_draw_is_still_a_drawing() {
+    fn an_empty_attribution_is_a_valid_drawing() {
         let mut empty = samples::prompt();
         empty.target_scores = None;
         empty.step_scores.clear();

@@ -1,4 +1,4 @@
-//! A heat map for a terminal: input tokens down, predicted tokens across, step scores below.
+//! A heat map for a terminal: input tokens as rows, predicted tokens as columns, step scores below.
 //!
 //! ```
 //! use stepfn_attribution::{Attribution, Scores};
@@ -25,11 +25,11 @@ use crate::color::{Rgb, Scale, ink, nearest_256};
 use crate::grid::{Grid, Label, title};
 use crate::label::{clip, number, width};
 
-/// How a terminal shows colours.
+/// The colours that a terminal supports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Colors {
-    /// Not at all: plain text, no escape sequences.
+    /// None: plain text without escape sequences.
     None,
     /// 256 colours.
     Indexed,
@@ -38,14 +38,14 @@ pub enum Colors {
     Full,
 }
 
-/// How to draw.
+/// Drawing options.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TerminalOptions {
-    /// Columns of the terminal; wider tables are broken into blocks.
+    /// Columns of the terminal; wider tables are split into blocks.
     pub width: usize,
-    /// What the terminal can show.
+    /// The colours to use.
     pub colors: Colors,
-    /// Whether each step's scores are shown as shares of their sum over source and target.
+    /// Whether to show each step's scores as shares of their sum over source and target.
     pub normalize: bool,
 }
 
@@ -55,11 +55,11 @@ impl Default for TerminalOptions {
     }
 }
 
-/// The widest label of a row, and of a column.
+/// The maximum width of row labels and of column labels.
 const LABELS: [usize; 2] = [24, 14];
 
-/// Draws one text's output, ended by a line break. Special tokens are dimmed; a space stands for what a step can't see. Where there is no
-/// room for even one column, lines are longer than asked for.
+/// Draws the attribution of one text, ending in a line break. Special tokens are dimmed, and cells that a step can't see are blank. If not
+/// even one column fits, lines are longer than `width`.
 pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
     let grid = Grid::new(attribution, options.normalize);
     let pen = Pen(options.colors);
@@ -74,7 +74,7 @@ pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
     };
     let shares = if options.normalize && !grid.sections.is_empty() { "; shares of each step" } else { "" };
     let mut text =
-        format!("{}\n→ predicted, ↓ looked at{shares}\n", pen.bold(&crate::label::plain(&title(attribution))));
+        format!("{}\n→ predicted token, ↓ input token{shares}\n", pen.bold(&crate::label::plain(&title(attribution))));
     for block in table.blocks(options.width) {
         text.push('\n');
         table.block(&mut text, block);
@@ -85,7 +85,7 @@ pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
     text
 }
 
-/// Room for the widest number of a column, and for its label as far as that goes.
+/// Wide enough for the widest number of a column, and for its label up to the maximum.
 fn column_width(grid: &Grid, at: usize) -> usize {
     let scores =
         grid.sections.iter().flat_map(|section| &section.rows).map(|(_, values)| number(values[at], grid.scale.max));
@@ -106,7 +106,7 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// Runs of columns that fit a line; at least one each.
+    /// Ranges of columns that fit on a line; at least one column each.
     fn blocks(&self, width: usize) -> Vec<Range<usize>> {
         let room = width.saturating_sub(self.label_width);
         let (mut blocks, mut start, mut used) = (Vec::new(), 0, 0);
@@ -123,7 +123,7 @@ impl Table<'_> {
         blocks
     }
 
-    /// Header, scores and step scores of some columns.
+    /// Draws the header, scores and step scores of some columns.
     fn block(&self, text: &mut String, columns: Range<usize>) {
         let mut header = " ".repeat(self.label_width);
         for at in columns.clone() {
@@ -165,7 +165,7 @@ impl Table<'_> {
         if label.special { self.pen.dim(text) } else { text.to_owned() }
     }
 
-    /// A score, a space on both sides of it coloured too.
+    /// A score, with the spaces on both sides coloured too.
     fn cell(&self, value: f32, width: usize) -> String {
         let text = number(value, self.grid.scale.max);
         match self.grid.scale.color(value) {
@@ -175,18 +175,18 @@ impl Table<'_> {
     }
 }
 
-/// `text` right-aligned in a column with a space on both sides, shown as `styled`.
+/// `text` right-aligned in a column with a space on both sides, printed as `styled`.
 fn cell(text: &str, columns: usize, styled: &str) -> String {
     format!("{}{styled} ", " ".repeat((columns + 1).saturating_sub(width(text))))
 }
 
-/// A line without spaces at its end.
+/// Adds a line without trailing spaces.
 fn line(text: &mut String, line: &str) {
     text.push_str(line.trim_end());
     text.push('\n');
 }
 
-/// The colours and what they stand for.
+/// The colours and their values.
 fn legend(scale: Scale, pen: Pen) -> String {
     let from = if scale.signed { -12i8 } else { 0 };
     let bar = (from..=12).map(|step| {
@@ -196,7 +196,7 @@ fn legend(scale: Scale, pen: Pen) -> String {
     format!("\n{low} {} {}\n", bar.collect::<String>(), number(scale.max, scale.max))
 }
 
-/// Writes escape sequences, or doesn't.
+/// Writes escape sequences if colours are on.
 #[derive(Clone, Copy)]
 struct Pen(Colors);
 
@@ -266,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn colors_come_with_readable_text() {
+    fn every_style_is_reset_on_its_line() {
         let full = render(&samples::translation(), &TerminalOptions { width: 100, ..TerminalOptions::default() });
         assert!(full.contains("\x1b[48;2;"));
         let indexed =
             render(&samples::translation(), &TerminalOptions { colors: Colors::Indexed, ..TerminalOptions::default() });
         assert!(indexed.contains("\x1b[48;5;") && !indexed.contains("48;2;"));
-        // Every style that is switched on is switched off on its line.
+        // Every style is reset on the line that set it.
         for line in full.lines().chain(indexed.lines()) {
             assert_eq!(line.matches("\x1b[").count(), 2 * line.matches("\x1b[0m").count(), "{line:?}");
         }
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn no_escape_sequence_of_a_token_gets_through() {
+    fn escape_sequences_in_tokens_are_made_visible() {
         let text = render(&samples::hostile(), &plain(80));
         assert!(!text.contains('\x1b') && text.contains("\\u{1b}[31m"), "{text}");
         assert!(text.contains("日本語") && text.contains('⏎'), "{text}");

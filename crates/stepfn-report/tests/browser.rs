@@ -1,6 +1,6 @@
-//! The HTML page in a headless Chromium. `STEPFN_SCREENSHOTS=folder` saves what it looks like.
+//! The HTML page in headless Chromium. `STEPFN_SCREENSHOTS=folder` saves screenshots.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't go on says so and fails")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't continue should fail")]
 
 mod chromium;
 mod samples;
@@ -41,7 +41,7 @@ fn the_page_in_a_browser() {
 const PRESSED: &str = "[...document.querySelectorAll('#text-0 [aria-pressed=true]')].map(e => e.textContent).join()";
 const STATUS: &str = "document.querySelector('#text-0 [role=status]').textContent";
 
-/// The button of a token of the first text.
+/// The selector of a token button of the first text.
 fn token(side: usize, at: usize) -> String {
     format!("#text-0 .flow:nth-of-type({}) .token:nth-of-type({})", side + 1, at + 1)
 }
@@ -51,10 +51,10 @@ fn loads(browser: &mut Browser, url: &str) {
     assert_eq!(browser.evaluate("document.title"), "Three texts");
     assert_eq!(browser.evaluate("document.querySelectorAll('section.text').length"), 3);
     assert_eq!(browser.evaluate("document.querySelectorAll('#text-0 .chart').length"), 3, "two scores and deltas");
-    // 8 source tokens and 10 target tokens that a step sees; headers of two sides and of the columns.
+    // 8 source tokens, 10 target tokens that a step sees, and 2 section headers.
     assert_eq!(browser.evaluate("document.querySelectorAll('#text-0 tbody tr').length"), 8 + 10 + 2);
     assert_eq!(browser.evaluate("document.querySelectorAll('#text-0 thead th').length"), 10);
-    assert_eq!(browser.evaluate(PRESSED), "Der", "the first step is chosen");
+    assert_eq!(browser.evaluate(PRESSED), "Der", "the first step is selected");
     browser.screenshot("light.png");
 }
 
@@ -71,16 +71,16 @@ fn chooses(browser: &mut Browser, url: &str) {
     assert_eq!(browser.evaluate("document.querySelector('#text-0 .detail li').textContent"), "chair0.44");
     assert_eq!(browser.evaluate("location.hash"), "#select=0.1");
 
-    // Hovering shows another token for as long as it lasts.
+    // Hovering previews another token until the mouse leaves.
     browser.hover(&token(1, 5));
     assert_eq!(browser.evaluate(PRESSED), "eröffnet");
     assert_ne!(browser.evaluate(shading), chosen);
     browser.hover("h1");
     assert_eq!(browser.evaluate(PRESSED), "Vor");
 
-    // A source token shows what it was looked at for.
+    // A source token shows the steps that it was used for.
     browser.click(&token(0, 1));
-    assert_eq!(browser.evaluate(STATUS), "“chair” was looked at for:");
+    assert_eq!(browser.evaluate(STATUS), "“chair” was used to predict:");
     assert_eq!(browser.evaluate("document.querySelector('#text-0 .detail li').textContent"), "Vor0.44");
 
     browser.click("#text-0 tbody tr:nth-child(3) td:nth-of-type(4)");
@@ -102,7 +102,7 @@ fn goes_by_keys(browser: &mut Browser, url: &str) {
     assert_eq!(browser.evaluate(PRESSED), "");
     assert_eq!(browser.evaluate(STATUS), "Choose a token to see what it was predicted from.");
     let tabbed = "[...document.querySelectorAll('#text-0 .flow')].map(f => f.querySelectorAll('.token[tabindex=\"0\"]').length).join()";
-    assert_eq!(browser.evaluate(tabbed), "1,1", "one stop of the tab key in each text");
+    assert_eq!(browser.evaluate(tabbed), "1,1", "one tab stop in each text");
 }
 
 fn links(browser: &mut Browser, url: &str) {
@@ -127,7 +127,7 @@ fn rescales(browser: &mut Browser, url: &str) {
         ));
         assert_eq!(browser.evaluate(cell), expected, "{scale}");
     }
-    // Raw scores: another head is another picture.
+    // Raw scores: another head gives another picture.
     let row = "document.querySelector('#text-2 tbody tr').textContent";
     let mean = browser.evaluate(row);
     browser.evaluate(
@@ -147,14 +147,14 @@ fn shows_markup_as_text(browser: &mut Browser, url: &str) {
     assert_eq!(tokens[2], "\\u{1b}[31m");
     assert_eq!(tokens[3], "日本語");
     assert_eq!(tokens[6], "</script><!--");
-    // What would run or load something is stopped by the page's policy, and says so.
+    // The page's policy blocks anything that would run or load, and reports it.
     browser.evaluate("(() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s); })()");
     assert_eq!(browser.evaluate("window.ran === undefined"), true);
     assert!(browser.complaints.iter().any(|complaint| complaint.contains("Content Security Policy")));
     browser.complaints.clear();
 }
 
-/// The least contrast of all text on shaded ground.
+/// The lowest contrast of all text on a shaded background.
 const CONTRAST: &str = "(() => {
     const parse = (color) => {
         const numbers = color.match(/[\\d.]+(e-?\\d+)?/g).map(Number);
@@ -180,7 +180,7 @@ fn reads_well(browser: &mut Browser, url: &str) {
         assert!(found[0].as_u64().unwrap() > 200, "{found}");
         assert!(found[1].as_f64().unwrap() >= 4.5, "{scheme}: {found}");
         let ground = browser.evaluate("getComputedStyle(document.body).backgroundColor");
-        // The button turns the page over, against the system.
+        // The button overrides the system's theme.
         let other = if scheme == "light" { 2 } else { 1 };
         (0..other).for_each(|_| browser.click("#theme"));
         assert_ne!(browser.evaluate("getComputedStyle(document.body).backgroundColor"), ground, "{scheme}");
@@ -201,21 +201,21 @@ fn fits_a_phone(browser: &mut Browser, url: &str) {
     browser.look(1280, 900, "light");
 }
 
-/// The browser's XML parser is strict: what it takes is a drawing.
+/// The browser's XML parser is strict, so a file that it accepts is valid.
 fn draws_svg(browser: &mut Browser, folder: &Path, number: usize, svg: &str) {
     let file = folder.join(format!("{number}.svg"));
     fs::write(&file, svg).unwrap();
     browser.open(&format!("file://{}", file.display()));
     assert_eq!(browser.evaluate("document.documentElement.nodeName"), "svg");
     assert_eq!(browser.evaluate("document.querySelector('parsererror') === null"), true);
-    // No label is cut off at the border.
+    // No label is cut off at the edge.
     let cut = "(() => { const e = document.documentElement; const all = e.getBBox(); const [, , w, h] = e.getAttribute('viewBox').split(' ').map(Number);
         return all.x < -0.5 || all.y < -0.5 || all.x + all.width > w + 0.5 || all.y + all.height > h + 0.5; })()";
     assert_eq!(browser.evaluate(cut), false, "text {number}");
     browser.screenshot(&format!("{number}.svg.png"));
 }
 
-/// Two hundred steps of a text of four hundred tokens.
+/// 200 steps of a text of 400 tokens.
 fn opens_large_tables_on_demand(browser: &mut Browser, folder: &Path) {
     let token = |at: usize| Token { id: 0, surface: format!(" word{at}"), span: 0..0, special: false };
     let mut large = Attribution::new(Vec::new(), (0..400).map(token).collect(), 200..400);

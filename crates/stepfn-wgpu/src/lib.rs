@@ -1,6 +1,6 @@
-//! stepfn on any GPU that [wgpu] reaches: Vulkan, Metal, DirectX 12, and software Vulkan for tests.
+//! stepfn on any GPU that [wgpu] supports: Vulkan, Metal, DirectX 12, and software Vulkan for tests.
 //!
-//! Devices are numbered from the one that promises most: discrete GPUs, then integrated, virtual and software ones.
+//! Devices are numbered by expected speed: discrete GPUs first, then integrated, virtual and software ones.
 //!
 //! [wgpu]: https://wgpu.rs
 
@@ -8,7 +8,7 @@ use burn::tensor::{DType, read_sync};
 use burn_wgpu::graphics::{AutoGraphicsApi, GraphicsApi};
 use stepfn_core::device::{DeviceError, DeviceInfo, Devices};
 
-/// The backend; its default float type, where tensors are made without saying one, is `F`.
+/// The backend. `F` is the default float type of tensors created without one.
 pub type Backend<F = f32> = burn_wgpu::Wgpu<F, i32>;
 /// Its device.
 pub type Device = burn_wgpu::WgpuDevice;
@@ -30,15 +30,15 @@ impl Devices for Wgpu {
     }
 }
 
-/// The device of that number.
+/// The device with the given index.
 ///
 /// # Errors
-/// If there is none, with a list of what there is.
+/// If there is no such device; the error lists those that exist.
 pub fn device(index: &str) -> Result<Device, DeviceError> {
     let adapters = adapters();
     if adapters.is_empty() {
-        let reason = "no graphics driver was found (on Linux, install a Vulkan driver; Debian's mesa-vulkan-drivers has one \
-                      in software)";
+        let reason = "no graphics driver was found (on Linux, install a Vulkan driver; Debian's mesa-vulkan-drivers includes \
+                      a software one)";
         return Err(DeviceError::NoDevice { backend: "wgpu", reason: reason.to_owned() });
     }
     let chosen = index.trim().parse().ok().and_then(|index: usize| adapters.get(index));
@@ -51,12 +51,12 @@ pub fn device(index: &str) -> Result<Device, DeviceError> {
     }
 }
 
-/// What a device can do.
+/// Describes a device.
 pub fn describe(device: &Device) -> DeviceInfo {
     let known = adapters().into_iter().find_map(|(adapter, info)| (adapter == *device).then_some(info));
     known.unwrap_or_else(|| DeviceInfo {
         index: format!("{device:?}"),
-        name: "a device that this process was given".to_owned(),
+        name: "a device that was set up elsewhere in this process".to_owned(),
         memory: None,
         element_types: vec![DType::F32],
     })
@@ -80,7 +80,7 @@ fn adapters() -> Vec<(Device, DeviceInfo)> {
     let mut devices = Vec::new();
     for adapter in &adapters {
         let info = adapter.get_info();
-        // burn counts the adapters of each kind by themselves, and knows only one in software.
+        // burn counts the adapters of each kind separately, and supports only one software adapter.
         let of_this_kind = adapters[..].iter().filter(|other| other.get_info().device_type == info.device_type);
         let before = of_this_kind.take_while(|other| !std::ptr::eq(*other, adapter)).count();
         let device = match info.device_type {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_unknown_device_is_an_error_that_lists_what_there_is() {
+    fn an_unknown_device_is_an_error_that_lists_devices() {
         let error = device("99").unwrap_err();
         match &error {
             DeviceError::Unknown { available, .. } => assert!(available[0].starts_with("0: "), "{error}"),

@@ -1,14 +1,15 @@
-//! Measures the models on what was held out of their training: the figures of their cards.
+//! Evaluates the models on held-out data. The model cards quote these numbers.
 //!
 //! ```sh
 //! crates/stepfn-zoo/fetch.sh
 //! cargo run --release -p stepfn-zoo --example measure
 //! ```
 //!
-//! Arguments, all optional: `g2p=FOLDER verse=FOLDER` (checkpoints to measure instead of those compiled in), `dictionary=target/g2p/cmudict.dict`,
-//! `bible=target/verse/bible.txt`, `samples=FOLDER` (write a sample of what is held out there, for the crate's tests).
+//! Arguments, all optional: `g2p=FOLDER verse=FOLDER` (evaluate these checkpoints instead of the compiled-in ones),
+//! `dictionary=target/g2p/cmudict.dict`, `bible=target/verse/bible.txt`, `samples=FOLDER` (write a sample of the held-out data there, for
+//! the crate's tests).
 
-#![allow(clippy::print_stdout, reason = "a program that reports what it finds")]
+#![allow(clippy::print_stdout, reason = "the program prints its results")]
 
 mod pronunciation;
 mod training;
@@ -37,7 +38,7 @@ fn main() -> Outcome<()> {
     measure_verse(&arguments)
 }
 
-/// The checkpoint in the folder that an argument names, or the one compiled in.
+/// The checkpoint in the folder given as argument, or the compiled-in one.
 fn load(arguments: &Arguments, embedded: &EmbeddedModel) -> Outcome<(Model<Backend>, Tokenizer)> {
     let folder: String = arguments.get(embedded.name, String::new())?;
     if folder.is_empty() {

@@ -5,14 +5,14 @@
 //! RAYON_NUM_THREADS=1 cargo run --release -p stepfn-zoo --example train_g2p
 //! ```
 //!
-//! The model's card has the commands that made the published weights, and how long they took.
+//! The model card lists the commands that trained the published weights, and how long they took.
 //!
-//! Arguments, all optional: `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state
-//! init=FOLDER` (the `state` of another run, whose weights to begin with).
-//! After every epoch the model stands in `out`, ready to use, and all that going on needs in `state`: the same command goes on from there.
-//! The number of epochs shapes the learning rate, so don't change it half-way.
+//! Arguments, all optional:
+//! `epochs=8 seed=1 batch=256 peak=0.001 data=target/g2p/cmudict.dict out=target/g2p/model state=target/g2p/state init=FOLDER` (the `state`
+//! of another run, to start from its weights). After every epoch, `out` holds the current model, ready to use, and `state` everything
+//! needed to resume: run the same command again to continue. The learning rate depends on the number of epochs, so don't change it halfway.
 
-#![allow(clippy::print_stdout, reason = "a program that reports what it does")]
+#![allow(clippy::print_stdout, reason = "the program prints its progress")]
 
 mod pronunciation;
 mod training;
@@ -29,7 +29,7 @@ use stepfn_models::tokenizer::Tokenizer;
 use stepfn_models::transformer::{Dropout, PaddingSide, Pass, TokenBatch};
 use training::{Arguments, Outcome, Progress, Schedule, Shuffle, Task, Trainer, cross_entropy, pretty};
 
-/// Words on which progress is measured after every epoch, all of them held out.
+/// Held-out words that are evaluated after every epoch.
 const PROBED: usize = 1000;
 
 fn main() -> Outcome<()> {
@@ -57,9 +57,9 @@ struct Settings {
     data: PathBuf,
     out: PathBuf,
     state: PathBuf,
-    /// Where another run kept weights to begin with; empty: new ones.
+    /// State folder of another run whose weights to start from; empty to start from random weights.
     init: PathBuf,
-    /// Steps after which to stop, to see how fast it goes.
+    /// Stop after this many steps, to measure speed.
     stop_after: usize,
 }
 
@@ -105,7 +105,7 @@ fn generation_config() -> Value {
     })
 }
 
-/// Letters and phonemes of one word, each with the end token.
+/// Letters and phonemes of one word, each including the end token.
 struct Pair {
     source: Vec<u32>,
     target: Vec<u32>,
@@ -154,7 +154,7 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let probed: Vec<_> = held_out.iter().step_by(held_out.len().div_ceil(PROBED)).copied().collect();
     let steps = batches(&pairs, settings, 0).len();
     let schedule = Schedule { peak: settings.peak, warmup: 500, steps: steps * settings.epochs };
-    // One table of embeddings, which is the head too; the head's bias under the name that the family's files have.
+    // One embedding table, shared with the head. The head's bias has the name that files of this family use.
     let is_stored = |name: &str| !name.contains("embed_tokens.") && !name.starts_with("lm_head.");
     let config = config_json(tokenizer.vocab_size());
     let mut trainer = Trainer::<B>::new(config, is_stored, schedule, None, settings.seed, device)?;
@@ -194,7 +194,7 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     Ok(())
 }
 
-/// What may be learned.
+/// The training pairs.
 fn pairs(tokenizer: &Tokenizer, dictionary: &Dictionary) -> Outcome<Vec<Pair>> {
     let mut pairs = vec![];
     for (word, pronunciations) in dictionary.iter().filter(|(word, _)| !pronunciation::is_held_out(word)) {
@@ -206,7 +206,7 @@ fn pairs(tokenizer: &Tokenizer, dictionary: &Dictionary) -> Outcome<Vec<Pair>> {
     Ok(pairs)
 }
 
-/// The batches of an epoch: spellings of one length, and pronunciations of nearly one, so that hardly anything is padding.
+/// The batches of an epoch: spellings of equal length, with pronunciations of similar length, so that little is padding.
 fn batches<'a>(pairs: &'a [Pair], settings: &Settings, epoch: usize) -> Vec<Vec<&'a Pair>> {
     let mut random = Shuffle::new(settings.seed, epoch);
     let mut order: Vec<&Pair> = pairs.iter().collect();

@@ -5,11 +5,12 @@
 //! RAYON_NUM_THREADS=1 cargo run --release -p stepfn-zoo --example train_verse
 //! ```
 //!
-//! Arguments, all optional: `epochs=8 seed=1 batch=16 peak=0.003 data=target/verse/bible.txt out=target/verse/model state=target/verse/state`.
-//! After every epoch the model stands in `out`, ready to use, and all that going on needs in `state`: the same command goes on from there.
-//! The number of epochs shapes the learning rate, so don't change it half-way.
+//! Arguments, all optional:
+//! `epochs=8 seed=1 batch=16 peak=0.003 data=target/verse/bible.txt out=target/verse/model state=target/verse/state`. After every epoch,
+//! `out` holds the current model, ready to use, and `state` everything needed to resume: run the same command again to continue. The
+//! learning rate depends on the number of epochs, so don't change it halfway.
 
-#![allow(clippy::print_stdout, reason = "a program that reports what it does")]
+#![allow(clippy::print_stdout, reason = "the program prints its progress")]
 
 mod training;
 mod verses;
@@ -53,7 +54,7 @@ struct Settings {
     data: PathBuf,
     out: PathBuf,
     state: PathBuf,
-    /// Steps after which to stop, to see how fast it goes.
+    /// Stop after this many steps, to measure speed.
     stop_after: usize,
 }
 
@@ -119,7 +120,7 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let steps = learned.iter().flatten().map(Vec::len).sum::<usize>().div_ceil(settings.batch * (WINDOW - WINDOW / 8));
     let schedule = Schedule { peak: settings.peak, warmup: 200, steps: steps * settings.epochs };
     let is_stored = |name: &str| name != "lm_head.weight";
-    // Not on attention: masks for all pairs of places would take a third of the time.
+    // No dropout on attention: masks for all pairs of positions would take a third of the time.
     let rates = DropoutRates { embedding: 0.05, residual: 0.05, ..DropoutRates::default() };
     let mut trainer = Trainer::<B>::new(config_json(), is_stored, schedule, Some(rates), settings.seed, device)?;
     println!(
@@ -159,7 +160,7 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     Ok(())
 }
 
-/// Windows of nearly one length together, so that little is padding.
+/// Groups windows of similar length, so that little is padding.
 fn batches<'a>(windows: &'a [Vec<u32>], size: usize, random: &mut Shuffle) -> Vec<Vec<&'a Vec<u32>>> {
     let mut order: Vec<&Vec<u32>> = windows.iter().collect();
     order.sort_by_key(|window| window.len());

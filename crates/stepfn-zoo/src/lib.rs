@@ -1,13 +1,13 @@
-//! Two small models of our own, compiled into the program, so that there is something to look at without a download:
+//! Two small models that are compiled into the program, so that you can try things without a download:
 //!
-//! - [`g2p`] reads a spelling and writes a pronunciation in ARPAbet: an encoder–decoder of the family `marian`, trained on CMUdict;
-//! - [`verse`] writes on in the style of the King James Bible: a causal model of the family `llama`.
+//! - [`g2p`] reads a spelling and writes its pronunciation in ARPAbet: an encoder–decoder of the family `marian`, trained on CMUdict;
+//! - [`verse`] continues a text in the style of the King James Bible: a causal model of the family `llama`.
 //!
-//! Both are ordinary checkpoints (`models/` in this crate), each with a card that says what it was trained on and how good it is. `examples/` has the
-//! programs that made them.
+//! Both are ordinary checkpoints (`models/` in this crate), each with a card that documents its training data and quality. The programs
+//! that trained them are in `examples/`.
 //!
-//! CMUdict is © 1993–2015 Carnegie Mellon University; its notice stands in [`EmbeddedModel::card`] of [`g2p`], and goes with whatever is built
-//! from this crate.
+//! CMUdict is © 1993–2015 Carnegie Mellon University. Its notice is in the [`EmbeddedModel::card`] of [`g2p`] and must accompany anything
+//! built from this crate.
 
 use burn::tensor::{DType, backend::Backend};
 use stepfn_models::checkpoint::Checkpoint;
@@ -15,12 +15,12 @@ use stepfn_models::generation::GenerationSettings;
 use stepfn_models::tokenizer::Tokenizer;
 use stepfn_models::{Model, ModelError};
 
-/// A checkpoint that is part of the program.
+/// A checkpoint that is compiled into the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EmbeddedModel {
-    /// What it is called.
+    /// Its name.
     pub name: &'static str,
-    /// What it does, in a few words.
+    /// A short description.
     pub summary: &'static str,
     /// `config.json`.
     pub config: &'static str,
@@ -30,7 +30,7 @@ pub struct EmbeddedModel {
     pub tokenizer: &'static str,
     /// `generation_config.json`.
     pub generation_config: &'static str,
-    /// The model card, with the notices of what the model was trained on (Markdown).
+    /// The model card (Markdown), with the notices of its training data.
     pub card: &'static str,
 }
 
@@ -51,7 +51,7 @@ macro_rules! embedded {
 
 static MODELS: [EmbeddedModel; 2] = [
     embedded!("g2p", "spelling to pronunciation (English, ARPAbet)"),
-    embedded!("verse", "goes on in the style of the King James Bible"),
+    embedded!("verse", "continues a text in the style of the King James Bible"),
 ];
 
 /// Spelling to pronunciation: `banana` gives `B AH0 N AE1 N AH0`.
@@ -64,18 +64,18 @@ pub fn verse() -> &'static EmbeddedModel {
     &MODELS[1]
 }
 
-/// All of them.
+/// All models.
 pub fn all() -> &'static [EmbeddedModel] {
     &MODELS
 }
 
-/// The one of that name.
+/// The model with that name.
 pub fn find(name: &str) -> Option<&'static EmbeddedModel> {
     MODELS.iter().find(|model| model.name == name)
 }
 
 impl EmbeddedModel {
-    /// The checkpoint, as if it were opened from disk.
+    /// The checkpoint, as if opened from disk.
     ///
     /// # Errors
     /// Never, unless the crate was built from damaged files.
@@ -83,10 +83,10 @@ impl EmbeddedModel {
         Checkpoint::from_bytes(self.name, self.config, self.weights)
     }
 
-    /// The model, its parameters in `dtype`.
+    /// The model, with parameters in `dtype`.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint).
+    /// Same as [`checkpoint`](Self::checkpoint).
     pub fn model<B: Backend>(&self, dtype: DType, device: &B::Device) -> Result<Model<B>, ModelError> {
         Model::from_checkpoint(&self.checkpoint()?, dtype, device)
     }
@@ -94,15 +94,15 @@ impl EmbeddedModel {
     /// Its tokenizer.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint).
+    /// Same as [`checkpoint`](Self::checkpoint).
     pub fn tokenizer(&self) -> Result<Tokenizer, ModelError> {
         Tokenizer::from_bytes(self.tokenizer.as_bytes())
     }
 
-    /// How it generates unless told otherwise.
+    /// Its default generation settings.
     ///
     /// # Errors
-    /// As [`checkpoint`](Self::checkpoint).
+    /// Same as [`checkpoint`](Self::checkpoint).
     pub fn generation_settings(&self) -> Result<GenerationSettings, ModelError> {
         let json = serde_json::from_str(self.generation_config).map_err(|error| ModelError::File {
             path: [self.name, "generation_config.json"].iter().collect(),

@@ -1,6 +1,6 @@
-//! The models that are compiled in: they load, are as small as promised, and as good as their cards say on a sample of what was held out.
+//! The compiled-in models load, are as small as promised, and are as good as their cards say on a held-out sample.
 
-#![allow(clippy::unwrap_used, reason = "a test that can't go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 #[path = "../examples/pronunciation/mod.rs"]
 mod pronunciation;
@@ -25,7 +25,7 @@ fn sample(name: &str) -> std::path::PathBuf {
 }
 
 #[test]
-fn models_are_small_and_whole() {
+fn models_are_small_and_complete() {
     for embedded in stepfn_zoo::all() {
         let (model, tokenizer) = load(embedded);
         tokenizer.check_vocab(model.config().vocab_size).unwrap();
@@ -33,21 +33,21 @@ fn models_are_small_and_whole() {
         let checkpoint = embedded.checkpoint().unwrap();
         let size = |tensor: &str| checkpoint.shape(tensor).unwrap().iter().product::<usize>();
         assert!(checkpoint.names().map(size).sum::<usize>() <= 2_000_000, "{} has too many parameters", embedded.name);
-        assert!(embedded.weights.len() <= 4 << 20, "{} is too large a file", embedded.name);
+        assert!(embedded.weights.len() <= 4 << 20, "{}: the file is too large", embedded.name);
         assert_eq!(stepfn_zoo::find(embedded.name), Some(embedded));
     }
     assert!(stepfn_zoo::g2p().card.contains("Carnegie Mellon University"), "the notice of CMUdict is missing");
-    // Under this name transformers reads it too.
+    // transformers uses this name too.
     assert_eq!(stepfn_zoo::g2p().checkpoint().unwrap().shape("final_logits_bias"), Some(&[1, 101][..]));
     assert_eq!(stepfn_zoo::find("gpt2"), None);
 }
 
-/// What the model writes for a spelling, as a user would ask for it.
+/// The model's output for a spelling, decoded as a user would.
 fn pronounced(model: &Model<Backend>, tokenizer: &Tokenizer, spelling: &str) -> String {
     let settings = stepfn_zoo::g2p().generation_settings().unwrap();
     let source = pronunciation::ids(tokenizer, spelling).unwrap();
     let best = model.generate(Some(&source), &[pronunciation::PAD], &settings).unwrap().remove(0);
-    assert!(best.finished, "{spelling} goes on for ever");
+    assert!(best.finished, "{spelling}: the output has no end");
     tokenizer.decode(&best.ids, true).unwrap()
 }
 
@@ -55,15 +55,15 @@ fn pronounced(model: &Model<Backend>, tokenizer: &Tokenizer, spelling: &str) -> 
 fn spellings_are_pronounced() {
     let (model, tokenizer) = load(stepfn_zoo::g2p());
     assert_eq!(pronounced(&model, &tokenizer, "banana"), "B AH0 N AE1 N AH0");
-    // Capitals and accents are nothing of their own.
+    // Capitals and accents make no difference.
     assert_eq!(pronounced(&model, &tokenizer, "Banána"), "B AH0 N AE1 N AH0");
     for (spelling, right) in HELD_OUT_WORDS {
-        assert!(pronunciation::is_held_out(spelling), "{spelling} was learned");
+        assert!(pronunciation::is_held_out(spelling), "{spelling} was in the training data");
         assert_eq!(pronounced(&model, &tokenizer, spelling), right, "{spelling}");
     }
 }
 
-/// Words that were not learned.
+/// Words that were held out.
 const HELD_OUT_WORDS: [(&str, &str); 3] =
     [("norberto", "N AO0 R B EH1 R T OW0"), ("ridgefield", "R IH1 JH F IY2 L D"), ("shucks", "SH AH1 K S")];
 
@@ -85,20 +85,23 @@ fn pronunciations_of_held_out_words_are_as_good_as_the_card_says() {
     let (model, tokenizer) = load(stepfn_zoo::g2p());
     let words = pronunciation::dictionary(&sample("held_out.dict")).unwrap();
     assert_eq!(words.len(), 200);
-    assert!(words.keys().all(|word| pronunciation::is_held_out(word)), "a word of the sample was learned");
+    assert!(words.keys().all(|word| pronunciation::is_held_out(word)), "a word of the sample was in the training data");
     let [stressed, bare] = pronunciation::error_rates(&model, &tokenizer, &words.iter().collect::<Vec<_>>()).unwrap();
-    // The card's figures, with room for a sample of 200 words: two standard errors.
+    // The card's figures, plus two standard errors for a sample of 200 words.
     assert!(bare.phonemes <= 0.10 && bare.words <= 0.38, "without stress: {bare:?}");
     assert!(stressed.phonemes <= 0.13 && stressed.words <= 0.44, "with stress: {stressed:?}");
 }
 
 #[test]
 fn held_out_chapters_are_less_surprising_than_to_a_trigram() {
-    /// Of the trigram model, on these chapters, as `--example measure` says.
+    /// Perplexity of the trigram model on these chapters, from `--example measure`.
     const TRIGRAM: f64 = 32.38;
     let (model, tokenizer) = load(stepfn_zoo::verse());
     let chapters = verses::chapters(&sample("held_out.txt")).unwrap();
-    assert!(chapters.len() >= 6 && chapters.iter().all(verses::is_held_out), "a chapter of the sample was learned");
+    assert!(
+        chapters.len() >= 6 && chapters.iter().all(verses::is_held_out),
+        "a chapter of the sample was in the training data"
+    );
     let tokens = chapters.iter().map(|chapter| verses::tokens(&tokenizer, chapter).unwrap());
     let windows: Vec<_> = tokens.flat_map(|verses| verses::windows(&verses, 0)).collect();
     let (surprisal, _) = verses::mean_surprisal(&model, &windows).unwrap();
@@ -106,7 +109,7 @@ fn held_out_chapters_are_less_surprising_than_to_a_trigram() {
 }
 
 #[test]
-fn trigram_probabilities_sum_to_1_and_know_what_they_saw() {
+fn trigram_probabilities_sum_to_1_and_favour_seen_tokens() {
     let texts: [&[u32]; 3] = [&[0, 1, 2, 3, 1, 2], &[4, 1, 2, 3], &[2, 2, 0]];
     let trigram = verses::trigram::Trigram::new(texts.into_iter(), 6);
     for before in [&[][..], &[1], &[1, 2], &[0, 1, 2], &[5, 5], &[3, 0]] {
@@ -128,7 +131,7 @@ fn distances_count_edits() {
 }
 
 #[test]
-fn verses_go_on() {
+fn the_verse_model_continues_a_text() {
     let (model, tokenizer) = load(stepfn_zoo::verse());
     let prompt: Vec<u32> = tokenizer.encode("In the beginning", true).unwrap().iter().map(|token| token.id).collect();
     assert_eq!(prompt[0], verses::BEGIN);
@@ -138,5 +141,8 @@ fn verses_go_on() {
     };
     let best = model.generate(None, &prompt, &settings).unwrap().remove(0);
     let text = tokenizer.decode(&best.ids, true).unwrap();
-    assert!(text.starts_with(' ') && text.split_whitespace().count() >= 2, "`In the beginning` goes on with `{text}`");
+    assert!(
+        text.starts_with(' ') && text.split_whitespace().count() >= 2,
+        "`In the beginning` was continued with `{text}`"
+    );
 }

@@ -5,11 +5,11 @@
 //! | value | `z'_y'`; without a contrast, `z_y` |
 //! | unit | logits (nats up to a constant of the step) |
 //! | range | (−∞, ∞) |
-//! | passes | the contrastive one, where given |
+//! | passes | the contrastive one, if given |
 //! | gradient | yes |
 //!
-//! **When to use it.** What else the model could have said, and how strongly it was inclined to: as an attribution target, which
-//! input tokens speak for the alternative.
+//! **When to use it.** What else the model could have said, and how strongly it leaned towards it. As an attribution target, it shows which
+//! input tokens support the alternative.
 //!
 //! **Source.** Yin & Neubig 2022, *Interpreting language models with contrastive explanations*.
 

@@ -1,4 +1,4 @@
-//! `contrast_logits_diff`: by how many logits the target beats the contrastive one.
+//! `contrast_logits_diff`: by how many logits the target beats the contrastive target.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | passes | the contrastive one |
 //! | gradient | yes |
 //!
-//! **When to use it.** The usual target of contrastive attribution: why *she* rather than *he*? What speaks for both tokens alike
-//! cancels, and the gradient does not vanish where the model is sure.
+//! **When to use it.** The usual target of contrastive attribution: why *she* rather than *he*? Whatever supports both tokens equally
+//! cancels, and the gradient does not vanish when the model is certain.
 //!
 //! **Source.** Yin & Neubig 2022, *Interpreting language models with contrastive explanations*.
 

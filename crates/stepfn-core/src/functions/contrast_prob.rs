@@ -2,14 +2,14 @@
 //!
 //! | | |
 //! |---|---|
-//! | value | `p'_y'`, with `logprob` its logarithm; without a contrast, `p_y` |
+//! | value | `p'_y'`, or its logarithm with `logprob`; without a contrast, `p_y` |
 //! | unit | probability; nats with `logprob` |
 //! | range | [0, 1]; (−∞, 0] with `logprob` |
-//! | passes | the contrastive one, where given |
+//! | passes | the contrastive one, if given |
 //! | gradient | yes |
 //!
-//! **When to use it.** The same text in another context: with the contrast a document-level translation, its probability as the
-//! document-level model sees it.
+//! **When to use it.** Scoring the same text in another context. If the contrast is a document-level translation, this is its probability
+//! under the document-level model.
 //!
 //! **Source.** Yin & Neubig 2022, *Interpreting language models with contrastive explanations*.
 

@@ -1,4 +1,4 @@
-//! `contrast_prob_diff`: by how much the target is more likely than the contrastive one.
+//! `contrast_prob_diff`: how much more likely the target is than the contrastive target.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | passes | the contrastive one |
 //! | gradient | yes |
 //!
-//! **When to use it.** How much a choice mattered: between two words in one context, or for one word between two contexts. Weighs
-//! steps by how likely either was, which `contrast_logits_diff` does not.
+//! **When to use it.** How much a choice mattered: between two words in one context, or for one word in two contexts. Unlike
+//! `contrast_logits_diff`, it gives less weight to steps where both were unlikely.
 //!
 //! **Source.** Yin & Neubig 2022, *Interpreting language models with contrastive explanations*.
 

@@ -1,4 +1,4 @@
-//! `crossentropy`: how badly the model predicted the target; the loss that it was trained on.
+//! `crossentropy`: how badly the model predicted the target; its training loss.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,7 @@
 //! | passes | the scored one |
 //! | gradient | yes |
 //!
-//! **When to use it.** Summed over a text it is its negative log-likelihood; averaged, the loss. `surprisal` is the same number in
-//! bits.
+//! **When to use it.** Its sum over a text is the negative log-likelihood, its mean is the loss. `surprisal` is the same number in bits.
 //!
 //! **Source.** Good 1952, *Rational decisions*; as a loss of softmax outputs, Bridle 1990.
 

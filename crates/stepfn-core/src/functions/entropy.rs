@@ -1,15 +1,15 @@
-//! `entropy`: how unsure the model was, whatever the target.
+//! `entropy`: how uncertain the model was, whatever the target.
 //!
 //! | | |
 //! |---|---|
 //! | value | `H = −Σ p_i ln p_i` (0 · ln 0 = 0) |
 //! | unit | nats |
-//! | range | [0, ln V]; 0 where one token is certain, ln V where all are equally likely |
+//! | range | [0, ln V]; 0 if one token is certain, ln V if all are equally likely |
 //! | passes | the scored one |
 //! | gradient | yes |
 //!
-//! **When to use it.** Uncertainty of a step before knowing what follows: where a translation could have gone elsewhere, where a
-//! generator hallucinates, which steps deserve a human's look.
+//! **When to use it.** Uncertainty at a step before the next token is known: where a translation could have gone another way, where a
+//! generator may hallucinate, which steps a person should review.
 //!
 //! **Source.** Shannon 1948, *A mathematical theory of communication*.
 

@@ -1,15 +1,15 @@
-//! `in_context_pvi`: in-context point-wise V-usable information, how many nats the contrastive context adds to the prediction.
+//! `in_context_pvi`: in-context pointwise V-usable information, the nats that the contrastive context adds to the prediction.
 //!
 //! | | |
 //! |---|---|
 //! | value | `−ln p_y + ln p'_y'` |
 //! | unit | nats |
-//! | range | (−∞, ∞); positive where the contrastive context makes its target likelier |
+//! | range | (−∞, ∞); positive if the contrastive context makes its target more likely |
 //! | passes | the contrastive one |
 //! | gradient | yes |
 //!
-//! **When to use it.** How much a prompt's examples help with one instance: score it without them, with the contrast holding them.
-//! Hard instances gain little. It is `pcxmi` in nats.
+//! **When to use it.** How much the examples in a prompt help with one instance: score it without them, with a contrast that has them. Hard
+//! instances gain little. It is `pcxmi` in nats.
 //!
 //! **Source.** Lu et al. 2023, *Measuring pointwise V-usable information in-context-ly*; Ethayarajh et al. 2022, *Understanding dataset
 //! difficulty with V-usable information*.
@@ -46,7 +46,7 @@ pub struct InContextPvi {}
 
 impl Named for InContextPvi {
     const NAME: &'static str = "in_context_pvi";
-    const SUMMARY: &'static str = "in-context point-wise V-usable information, -ln p_y + ln p'_y'";
+    const SUMMARY: &'static str = "in-context pointwise V-usable information, -ln p_y + ln p'_y'";
     const UNIT: &'static str = "nats";
 }
 

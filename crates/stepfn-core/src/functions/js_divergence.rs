@@ -1,15 +1,15 @@
-//! `js_divergence`: how much the prediction differs from the contrastive one, symmetric and bounded.
+//! `js_divergence`: how much the prediction differs from the contrastive one; symmetric and bounded.
 //!
 //! | | |
 //! |---|---|
 //! | value | `½ Σ p_i ln(p_i / m_i) + ½ Σ p'_i ln(p'_i / m_i)` with `m = ½ (p + p')` |
 //! | unit | nats |
-//! | range | [0, ln 2]; 0 where both predictions are equal, ln 2 where they share no token |
+//! | range | [0, ln 2]; 0 if both predictions are equal, ln 2 if they share no token |
 //! | passes | the contrastive one |
 //! | gradient | yes |
 //!
-//! **When to use it.** As `kl_divergence`, where one bounded number per step is wanted, one that does not change with which of the two
-//! contexts is called the contrast. Its square root is a metric.
+//! **When to use it.** Like `kl_divergence`, but bounded, and the same whichever of the two contexts is called the contrast. Its square
+//! root is a metric.
 //!
 //! **Source.** Lin 1991, *Divergence measures based on the Shannon entropy*.
 

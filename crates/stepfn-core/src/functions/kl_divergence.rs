@@ -4,16 +4,16 @@
 //! |---|---|
 //! | value | `Σ p_i (ln p_i − ln p'_i)` |
 //! | unit | nats |
-//! | range | [0, ∞); 0 where both predictions are equal |
+//! | range | [0, ∞); 0 if both predictions are equal |
 //! | passes | the contrastive one |
-//! | gradient | yes (the set of kept tokens is a constant to it) |
+//! | gradient | yes (the set of kept tokens is treated as constant) |
 //!
-//! With `top_p < 1` or `top_k > 0` only the tokens that the original prediction finds likely are compared: the smallest set that holds
-//! `top_p` of its probability, at most `top_k` of them (0 sets no limit), at least `min_tokens_to_keep`. Both predictions are
-//! renormalized over that set. Tokens that tie with the last one kept are kept too.
+//! With `top_p < 1` or `top_k > 0`, only tokens that are likely under the original prediction are compared: the smallest set that holds
+//! `top_p` of its probability, at most `top_k` tokens (0 for no limit) and at least `min_tokens_to_keep`. Both predictions are renormalized
+//! over that set. Tokens that tie with the last one are kept too.
 //!
-//! **When to use it.** Finding the steps that depend on context, whatever the target: any shift of the prediction counts. Filter where
-//! the tail of the vocabulary is noise.
+//! **When to use it.** Finding steps that depend on context, whatever the target: any shift of the prediction counts. Use the filter if the
+//! tail of the vocabulary is noise.
 //!
 //! **Source.** Kullback & Leibler 1951, *On information and sufficiency*; as a measure of context use, Sarti et al. 2024, *Quantifying
 //! the plausibility of context reliance in neural machine translation*.
@@ -31,7 +31,7 @@ use crate::{Join, Named, ParameterError, Passes, Prediction, StepBatch, StepErro
 ///
 /// # Shapes
 /// - `logits`, `contrast_logits`: `[rows, vocab]`
-/// - `filter`: parameters in their ranges
+/// - `filter`: parameters within their ranges
 /// - result: `[rows]`, nats
 pub fn kl_divergence<B: Backend>(
     logits: Tensor<B, 2>,
@@ -45,7 +45,7 @@ pub fn kl_divergence<B: Backend>(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct KlDivergence {
-    /// Compare at most this many tokens; 0 sets no limit.
+    /// Compare at most this many tokens; 0 for no limit.
     pub top_k: usize,
     /// Compare the tokens that hold this share of the probability, in `(0, 1]`.
     pub top_p: f64,

@@ -1,4 +1,4 @@
-//! `logit`: the raw score of the target, before any normalization.
+//! `logit`: the raw score of the target, before normalization.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | passes | the scored one |
 //! | gradient | yes |
 //!
-//! **When to use it.** As an attribution target whose gradient does not vanish where the model is sure: a softmax that saturates
-//! at 1 has no slope, its logit has. Not for comparing steps, for every step has its own arbitrary zero.
+//! **When to use it.** As an attribution target whose gradient does not vanish when the model is certain: a softmax saturated at 1 has no
+//! slope, but its logit does. Not for comparing steps, because each step has its own arbitrary zero.
 //!
 //! **Source.** The output layer itself; as an attribution target, Simonyan et al. 2014, *Deep inside convolutional networks*.
 

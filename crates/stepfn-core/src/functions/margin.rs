@@ -6,10 +6,10 @@
 //! | unit | probability |
 //! | range | [−1, 1]; negative where another token was more likely |
 //! | passes | the scored one |
-//! | gradient | yes (of the best other token, wherever that is) |
+//! | gradient | yes (it flows to whichever other token is best) |
 //!
-//! **When to use it.** Finding close calls: steps where little would have changed the output, the ones to look at first, to
-//! annotate or to explain.
+//! **When to use it.** Finding close calls, where a small change would have flipped the output: the steps to review, annotate or explain
+//! first.
 //!
 //! **Source.** Scheffer et al. 2001, *Active hidden Markov models for information extraction*.
 

@@ -1,4 +1,4 @@
-//! `mc_dropout_entropy`: how unsure the model is when what it does not know is taken into account.
+//! `mc_dropout_entropy`: how uncertain the model is, including uncertainty about its own weights.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | passes | `n_mcd_steps` with dropout on |
 //! | gradient | yes |
 //!
-//! **When to use it.** Total uncertainty: that of the text (several continuations are right) and that of the model (it has not seen
-//! enough). Subtract `mc_dropout_mutual_information` for the first alone.
+//! **When to use it.** Total uncertainty: from the text (several continuations are right) plus from the model (it has not seen enough
+//! data). Subtract `mc_dropout_mutual_information` to get the first alone.
 //!
 //! **Source.** Gal 2016, *Uncertainty in deep learning*; for sequences, Malinin & Gales 2021, *Uncertainty estimation in autoregressive
 //! structured prediction*.

@@ -4,12 +4,12 @@
 //! |---|---|
 //! | value | entropy of the mean noisy prediction − mean of the entropies of the noisy predictions |
 //! | unit | nats |
-//! | range | [0, ln n]; 0 where all passes say the same |
+//! | range | [0, ln n]; 0 if all passes agree |
 //! | passes | `n_mcd_steps` with dropout on |
 //! | gradient | yes |
 //!
-//! **When to use it.** What the model does not know, apart from what can't be known: large on text unlike its training data, small where
-//! several continuations are simply all right. Choosing what to label next, and detecting out-of-domain input.
+//! **When to use it.** What the model does not know, separate from what can't be known: large on text unlike its training data, small if
+//! several continuations are simply all right. Use it to choose what to label next, and to detect out-of-domain input.
 //!
 //! **Source.** Houlsby et al. 2011, *Bayesian active learning for classification and preference learning*; for sequences, Malinin &
 //! Gales 2021, *Uncertainty estimation in autoregressive structured prediction*.

@@ -10,10 +10,10 @@
 //!
 //! `statistic` is one of `mean`; `zscore`, `(p_y − mean q) / std q`; `std` and `var`, with Bessel's n − 1.
 //!
-//! **When to use it.** A probability that knows what the model does not know: averaging over dropout masks approximates averaging over
-//! the models that the training data allow. `zscore` says how unusual the noise-free probability is among the noisy ones.
+//! **When to use it.** A probability that accounts for model uncertainty: averaging over dropout masks approximates averaging over the
+//! models that fit the training data. `zscore` shows how unusual the noise-free probability is among the noisy ones.
 //!
-//! **Compatibility.** What inseq 0.7.1 returns under this name is `statistic = "zscore"`.
+//! **Compatibility.** inseq 0.7.1 returns `statistic = "zscore"` under this name.
 //!
 //! **Source.** Gal & Ghahramani 2016, *Dropout as a Bayesian approximation*; for translation, Fomicheva et al. 2020, *Unsupervised
 //! quality estimation for neural machine translation*.
@@ -34,7 +34,7 @@ pub enum NoisyStatistic {
     /// The mean of the noisy values.
     #[default]
     Mean,
-    /// How many of their standard deviations the noise-free value lies above their mean.
+    /// How many standard deviations the noise-free value lies above the mean.
     Zscore,
     /// Their standard deviation, with n − 1.
     Std,
@@ -46,7 +46,7 @@ pub enum NoisyStatistic {
 ///
 /// # Shapes
 /// - `value`: `[rows]`, `p_y` or `ln p_y`
-/// - `noisy_values`: `[n, rows]`, the same of every noisy pass; `n ≥ 2` for a spread
+/// - `noisy_values`: `[n, rows]`, the same for every noisy pass; `n ≥ 2` unless `statistic` is the mean
 /// - result: `[rows]`
 pub fn mc_dropout_prob_avg<B: Backend>(
     value: Tensor<B, 1>,
@@ -55,7 +55,7 @@ pub fn mc_dropout_prob_avg<B: Backend>(
 ) -> Tensor<B, 1> {
     let mean = |noisy: Tensor<B, 2>| noisy.mean_dim(0).squeeze_dim::<1>(0);
     let variance = |noisy: Tensor<B, 2>| noisy.var(0).squeeze_dim::<1>(0);
-    // A root has no slope at 0, where all passes agree: from just above it, the slope is 0.
+    // The square root has no slope at 0, where all passes agree. Clamping just above 0 makes the slope 0.
     let std = |noisy: Tensor<B, 2>| variance(noisy).clamp_min(1e-30).sqrt();
     match statistic {
         NoisyStatistic::Mean => mean(noisy_values),
@@ -69,9 +69,9 @@ pub fn mc_dropout_prob_avg<B: Backend>(
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct McDropoutProbAvg {
-    /// Number of noisy passes: 1 or more for `mean`, 2 or more for a spread.
+    /// Number of noisy passes: 1 or more for `mean`, 2 or more otherwise.
     pub n_mcd_steps: usize,
-    /// Use logarithms of probabilities.
+    /// Use log-probabilities.
     pub logprob: bool,
     /// What to return.
     pub statistic: NoisyStatistic,
@@ -92,8 +92,8 @@ impl McDropoutProbAvg {
         let (value, noisy_values) = if self.logprob {
             (log_prob, noisy_log_prob)
         } else {
-            // A z-score does not change with the scale; the likeliest noisy pass sets it, or the square of a small probability
-            // would be 0.
+            // A z-score does not depend on the scale. Scaling by the largest noisy probability keeps squares of small ones from
+            // underflowing.
             let scale = noisy_log_prob.clone().detach().max_dim(0);
             ((log_prob - scale.clone().squeeze_dim(0)).exp(), (noisy_log_prob - scale).exp())
         };

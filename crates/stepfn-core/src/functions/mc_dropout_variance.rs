@@ -1,4 +1,4 @@
-//! `mc_dropout_variance`: how much the probability of the target changes from one dropout mask to the next.
+//! `mc_dropout_variance`: how much the probability of the target varies between dropout masks.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | passes | `n_mcd_steps` with dropout on |
 //! | gradient | yes |
 //!
-//! **When to use it.** The plainest measure of what the model does not know of this token; `mc_dropout_mutual_information` says it of
-//! the whole prediction.
+//! **When to use it.** The simplest measure of model uncertainty about this token; `mc_dropout_mutual_information` covers the whole
+//! prediction.
 //!
 //! **Source.** Gal & Ghahramani 2016, *Dropout as a Bayesian approximation*.
 

@@ -1,4 +1,4 @@
-//! The step functions, one module each: the formula, its unit, its range, when to use it, and where it comes from.
+//! The step functions, one module each: formula, unit, range, when to use it, and source.
 
 pub mod contrast_logits;
 pub mod contrast_logits_diff;
@@ -53,7 +53,7 @@ use serde_json::{Map, Value};
 use crate::catalog::{Named, ParameterError};
 use crate::{Join, StepScore};
 
-/// Hands the types of all step functions of this crate to a macro.
+/// Passes the types of all step functions of this crate to a macro.
 macro_rules! for_each_builtin {
     ($macro:ident) => {
         $macro!(

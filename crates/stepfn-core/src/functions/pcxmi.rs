@@ -1,15 +1,15 @@
-//! `pcxmi`: point-wise conditional cross-mutual information, how many bits the contrastive context adds to the prediction.
+//! `pcxmi`: pointwise conditional cross-mutual information, the bits that the contrastive context adds to the prediction.
 //!
 //! | | |
 //! |---|---|
 //! | value | `−log2(p_y / p'_y')` |
 //! | unit | bits |
-//! | range | (−∞, ∞); positive where the contrastive context makes its target likelier |
+//! | range | (−∞, ∞); positive if the contrastive context makes its target more likely |
 //! | passes | the contrastive one |
 //! | gradient | yes |
 //!
-//! **When to use it.** Finding the words that depend on context: score a sentence without its document, with the contrast in its
-//! document, and look where this is large. It is `in_context_pvi` in bits.
+//! **When to use it.** Finding words that depend on context: score a sentence without its document, with a contrast inside its document,
+//! and look for large values. It is `in_context_pvi` in bits.
 //!
 //! **Source.** Yin et al. 2021, *Do context-aware translation models pay the right attention?*; Fernandes et al. 2021, *Measuring and
 //! increasing context usage in context-aware machine translation*.
@@ -49,7 +49,7 @@ pub struct Pcxmi {}
 
 impl Named for Pcxmi {
     const NAME: &'static str = "pcxmi";
-    const SUMMARY: &'static str = "point-wise conditional cross-mutual information, -log2(p_y / p'_y')";
+    const SUMMARY: &'static str = "pointwise conditional cross-mutual information, -log2(p_y / p'_y')";
     const UNIT: &'static str = "bits";
 }
 

@@ -1,4 +1,4 @@
-//! `perplexity`: among how many equally likely tokens the model would have been as unsure of the target.
+//! `perplexity`: how many equally likely tokens would be as hard to choose from.
 //!
 //! | | |
 //! |---|---|
@@ -8,11 +8,10 @@
 //! | passes | the scored one |
 //! | gradient | yes |
 //!
-//! **When to use it.** Telling people: 100 means "as confused as if it had to pick between 100 words". The perplexity of a text is
-//! `exp` of its mean cross-entropy, not the mean of these.
+//! **When to use it.** Reporting to people: 100 means "as confused as if it had to pick between 100 words". The perplexity of a text is
+//! `exp` of its mean cross-entropy, not the mean of these values.
 //!
-//! **Compatibility.** inseq 0.7.1 raises 2 to a cross-entropy in nats, which is the perplexity of no base; `compat = "inseq"` gives
-//! that number.
+//! **Compatibility.** inseq 0.7.1 raises 2 to a cross-entropy in nats, which mixes two bases; `compat = "inseq"` reproduces that number.
 //!
 //! **Source.** Jelinek et al. 1977, *Perplexity—a measure of the difficulty of speech recognition tasks*.
 
@@ -30,7 +29,7 @@ use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepSco
 /// # Shapes
 /// - `logits`: `[rows, vocab]`
 /// - `target_ids`: `[rows]`
-/// - result: `[rows]`, tokens; ∞ where `1 / p_y` exceeds the element type
+/// - result: `[rows]`, tokens; ∞ if `1 / p_y` overflows the element type
 pub fn perplexity<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     Prediction::unchecked(logits).log_prob(target_ids).neg().exp()
 }
@@ -39,11 +38,11 @@ pub fn perplexity<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Perplexity {
-    /// Whose perplexity.
+    /// Which definition to follow.
     pub compat: PerplexityCompat,
 }
 
-/// Which definition of perplexity to follow.
+/// The definition of perplexity to follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! `probability`: how likely the model found the target.
+//! `probability`: how likely the target was under the model.
 //!
 //! | | |
 //! |---|---|

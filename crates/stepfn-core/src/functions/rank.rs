@@ -8,8 +8,8 @@
 //! | passes | the scored one |
 //! | gradient | no |
 //!
-//! **When to use it.** Telling text that a model wrote from text that people wrote, whose tokens lie further down the list; and
-//! evaluation that should not depend on how well probabilities are calibrated.
+//! **When to use it.** Distinguishing text written by a model from text written by people, whose tokens rank lower; and evaluation that
+//! should not depend on calibration.
 //!
 //! **Source.** Gehrmann et al. 2019, *GLTR: statistical detection and visualization of generated text*.
 
@@ -19,7 +19,7 @@ use stepfn_kernels::competitors::better_tokens;
 
 use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
-/// The rank of the target in every row, 1 for the most likely token, ties in its favour. Has no gradient.
+/// The rank of the target in every row: 1 for the most likely token, ties in its favour. Not differentiable.
 ///
 /// # Shapes
 /// - `logits`: `[rows, vocab]`

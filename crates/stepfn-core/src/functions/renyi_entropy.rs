@@ -1,14 +1,14 @@
-//! `renyi_entropy`: uncertainty that weighs likely tokens more (α > 1) or less (α < 1) than entropy does.
+//! `renyi_entropy`: uncertainty that gives likely tokens more weight (α > 1) or less (α < 1) than entropy does.
 //!
 //! | | |
 //! |---|---|
 //! | value | `ln(Σ p_i^α) / (1 − α)`; at α = 1 the (Shannon) entropy |
 //! | unit | nats |
-//! | range | [0, ln V], falling in α; ln V at α = 0, `−ln max p` as α → ∞ |
+//! | range | [0, ln V], decreasing in α; ln V at α = 0, `−ln max p` as α → ∞ |
 //! | passes | the scored one |
 //! | gradient | yes |
 //!
-//! **When to use it.** Where the long tail of a vocabulary drowns what matters: at α = 2 (collision entropy) a thousand tokens of
+//! **When to use it.** When the long tail of the vocabulary drowns out what matters: at α = 2 (collision entropy) a thousand tokens of
 //! probability 1e-6 count for nothing; below 1 they count more.
 //!
 //! **Source.** Rényi 1961, *On measures of entropy and information*.
@@ -21,10 +21,10 @@ use stepfn_kernels::power_sum::log_power_sum;
 use crate::catalog::parameters;
 use crate::{Join, Named, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
-/// Within this distance of 1, `ln Σ pᵅ / (1 − α)` is 0 / 0 in single precision, and its limit is closer to the truth.
+/// Within this distance of 1, `ln Σ pᵅ / (1 − α)` is 0 / 0 in single precision, and its limit is more accurate.
 const SHANNON: f64 = 1e-4;
 
-/// Beyond this order nothing but the most likely token counts.
+/// Beyond this order only the most likely token counts.
 const LARGEST: f64 = 1e6;
 
 /// `ln(Σ pᵢᵅ) / (1 − α)` of every row.

@@ -8,8 +8,8 @@
 //! | passes | the scored one |
 //! | gradient | yes |
 //!
-//! **When to use it.** Predicting reading times and other measures of human processing effort, for which it is the standard
-//! predictor. Surprisals of tokens add up to the surprisal of a word.
+//! **When to use it.** Predicting reading times and other measures of human processing effort; it is the standard predictor for these. The
+//! surprisals of a word's tokens add up to the surprisal of the word.
 //!
 //! **Source.** Hale 2001, *A probabilistic Earley parser as a psycholinguistic model*; Levy 2008, *Expectation-based syntactic
 //! comprehension*.

@@ -1,4 +1,4 @@
-//! `top_p_size`: how many tokens the model thought worth considering.
+//! `top_p_size`: how many tokens the model considered likely.
 //!
 //! | | |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | passes | the scored one |
 //! | gradient | no |
 //!
-//! **When to use it.** Uncertainty that reads without a logarithm: the number of open continuations. It is the size of the set that
-//! nucleus sampling draws from.
+//! **When to use it.** Uncertainty as a plain count: the number of open continuations. It is the size of the set that nucleus sampling
+//! draws from.
 //!
 //! **Source.** Holtzman et al. 2020, *The curious case of neural text degeneration*.
 
@@ -21,7 +21,7 @@ use stepfn_kernels::nucleus::{Likely, nucleus};
 use crate::catalog::parameters;
 use crate::{Join, Named, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
-/// The size of the nucleus of every row. Has no gradient.
+/// The size of the nucleus of every row. Not differentiable.
 ///
 /// # Shapes
 /// - `logits`: `[rows, vocab]`

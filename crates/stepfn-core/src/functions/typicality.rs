@@ -6,10 +6,10 @@
 //! | unit | nats |
 //! | range | [0, ∞); 0 is perfectly typical |
 //! | passes | the scored one |
-//! | gradient | yes, except where it is 0 |
+//! | gradient | yes, except at 0 |
 //!
-//! **When to use it.** Judging text as a reader would: people tend to choose words whose information is close to the expected one,
-//! neither dull nor startling. Locally typical sampling keeps the tokens for which this is least.
+//! **When to use it.** Judging text as a reader would: people tend to choose words whose information is close to what is expected, neither
+//! dull nor startling. Locally typical sampling keeps the tokens with the lowest value.
 //!
 //! **Source.** Meister et al. 2023, *Locally typical sampling*.
 
@@ -26,7 +26,7 @@ use crate::{Join, Named, Prediction, StepBatch, StepError, StepFunction, StepSco
 /// - result: `[rows]`, nats
 pub fn typicality<B: Backend>(logits: Tensor<B, 2>, target_ids: Tensor<B, 1, Int>) -> Tensor<B, 1> {
     let prediction = Prediction::unchecked(logits);
-    // The entropy first: its pass yields what the log-probability needs.
+    // The entropy first: its pass also yields what the log-probability needs.
     (prediction.entropy() + prediction.log_prob(target_ids)).abs()
 }
 

@@ -1,5 +1,5 @@
-//! Attention from burn's own operations, on any backend. Query heads that share keys are stacked as more rows of one product, so that
-//! nothing is repeated and sums over the group are part of the products.
+//! Attention composed of burn's own operations, for any backend. Query heads that share keys are stacked as extra rows of one matrix
+//! product: keys and values are never repeated, and the product itself sums over the group.
 
 use burn::tensor::{Tensor, activation, backend::Backend};
 
@@ -33,18 +33,18 @@ pub(super) fn backward<B: Backend>(
     let heads_together = |x: Tensor<B, 4>| x.reshape([texts, n_kv_heads, group * queries, keys]);
     let probabilities = probabilities(inputs);
 
-    // dV = (A ⊙ D)ᵀ G: all cotangents of a text side by side.
+    // dV = (A ⊙ D)ᵀ G: the cotangents of a text are laid out as extra columns.
     let grad = grad.reshape([texts, per_text, queries, n_heads, head_dim]);
-    let beside = grad.clone().permute([0, 3, 2, 1, 4]); // [texts, n_heads, queries, per_text, head_dim]
-    let beside = beside.reshape([texts, n_kv_heads, group * queries, per_text * head_dim]);
+    let side_by_side = grad.clone().permute([0, 3, 2, 1, 4]); // [texts, n_heads, queries, per_text, head_dim]
+    let side_by_side = side_by_side.reshape([texts, n_kv_heads, group * queries, per_text * head_dim]);
     let kept = heads_together(dropped(probabilities.clone(), inputs));
-    let value = kept.swap_dims(2, 3).matmul(beside).reshape([texts, n_kv_heads, keys, per_text, head_dim]);
+    let value = kept.swap_dims(2, 3).matmul(side_by_side).reshape([texts, n_kv_heads, keys, per_text, head_dim]);
     let value = value.permute([0, 3, 2, 1, 4]).reshape([texts * per_text * keys, n_kv_heads * head_dim]);
 
-    // dA = G Vᵀ ⊙ D, then dS: all cotangents of a text below each other.
-    let below = grad.permute([0, 3, 1, 2, 4]); // [texts, n_heads, per_text, queries, head_dim]
-    let below = below.reshape([texts, n_kv_heads, group * per_text * queries, head_dim]);
-    let scores = below.matmul(heads(inputs.value, texts, n_kv_heads).swap_dims(2, 3));
+    // dA = G Vᵀ ⊙ D, then dS: the cotangents of a text are laid out as extra rows.
+    let stacked = grad.permute([0, 3, 1, 2, 4]); // [texts, n_heads, per_text, queries, head_dim]
+    let stacked = stacked.reshape([texts, n_kv_heads, group * per_text * queries, head_dim]);
+    let scores = stacked.matmul(heads(inputs.value, texts, n_kv_heads).swap_dims(2, 3));
     let scores = scores.reshape([texts, n_heads, per_text, queries, keys]);
     let scores = match inputs.dropout {
         Some(dropout) => scores * dropout.clone().unsqueeze_dim::<5>(2),
@@ -61,8 +61,8 @@ pub(super) fn backward<B: Backend>(
     };
     let scores = scores.mul_scalar(shape.scale);
 
-    let below = scores.clone().reshape([texts, n_kv_heads, group * per_text * queries, keys]);
-    let query = below.matmul(heads(inputs.key, texts, n_kv_heads)); // [texts, n_kv_heads, group · per_text · queries, head_dim]
+    let stacked = scores.clone().reshape([texts, n_kv_heads, group * per_text * queries, keys]);
+    let query = stacked.matmul(heads(inputs.key, texts, n_kv_heads)); // [texts, n_kv_heads, group · per_text · queries, head_dim]
     let query = query.reshape([texts, n_heads, per_text, queries, head_dim]).permute([0, 2, 3, 1, 4]);
 
     // dK = dSᵀ Q, summed over the heads that share keys.
@@ -89,7 +89,7 @@ fn capped_scores<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 4> {
     }
 }
 
-/// `[texts, n_kv_heads, group · queries, head_dim]`: queries that read the same keys below each other.
+/// `[texts, n_kv_heads, group · queries, head_dim]`: query heads that share keys, stacked as rows.
 fn stacked_queries<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 4> {
     let shape = inputs.shape;
     let [texts, _, queries, _] = sizes(inputs);
@@ -104,7 +104,7 @@ fn dropped<B: Backend>(probabilities: Tensor<B, 4>, inputs: &AttentionInputs<B>)
     }
 }
 
-/// Texts, heads, queries and keys.
+/// Numbers of texts, heads, queries and keys.
 fn sizes<B: Backend>(inputs: &AttentionInputs<B>) -> [usize; 4] {
     let texts = inputs.shape.texts;
     let [queries, keys] = [inputs.query, inputs.key].map(|x| x.dims()[0] / texts.max(1));

@@ -1,8 +1,8 @@
-//! Attention in host memory: blocks of queries of one head at a time, so that scores stay in a core's cache, and only over the run of keys
-//! that a block sees. Blocks of heads are multiplied where they lie in the packed projections.
+//! Attention in host memory. It works on one head and one block of queries at a time, so that the scores stay in a core's cache, and only
+//! on the range of keys that the block sees. Heads are read and written in place in the packed projections.
 //!
-//! Forward, tasks are (text, head, block of queries). Backward, they are (text, key head, some cotangents), for the heads that share
-//! keys add up; texts of at most [`BLOCK`] queries take all cotangents of a task in one product.
+//! Forward, a task is one (text, head, block of queries). Backward, it is one (text, key head, some cotangents), because query heads that
+//! share keys add to the same gradient. If a text has at most [`BLOCK`] queries, one product covers all cotangents of a task.
 
 use core::ops::Range;
 
@@ -14,11 +14,11 @@ use crate::host::flex::{self, Strided};
 use crate::lanes::{self, LANES};
 use crate::product::{Before, Blocks, Matrix, MatrixMut, product};
 
-/// Queries of a block: scores of 128 queries and 1,024 keys are half of a common second-level cache.
+/// Queries per block: the scores of 128 queries and 1,024 keys fill half of a typical L2 cache.
 const BLOCK: usize = 128;
-/// Rows of gradients that are taken in one product.
+/// Rows of gradients per product.
 const GRADIENT_ROWS: usize = 512;
-/// Multiplications under which handing tasks to other threads costs more than it saves.
+/// With fewer multiplications than this, starting other threads costs more than it saves.
 const PARALLEL_MIN: usize = 1 << 20;
 
 pub(super) fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Option<Tensor<B, 2>> {
@@ -30,7 +30,7 @@ pub(super) fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Option<Tenso
         host.probabilities(block, scratch);
         host.drop_out(block, scratch);
         let value = host.value.matrix().block(host.key_rows(block), host.key_columns(block.head));
-        // SAFETY: no other task has this head of these queries.
+        // SAFETY: each task writes a different (text, head, block of queries), so no two tasks hold overlapping blocks.
         #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
         let mut mixed = unsafe { target.block(host.query_rows(block), columns_of(block.head, head_dim)) };
         product(&mut mixed, Before::Dropped, 1.0, scratch.probabilities.matrix(), value);
@@ -78,7 +78,7 @@ pub(super) fn backward<B: Backend>(
         value: Blocks::new(&mut value, key_columns),
     };
     let pairs = host.shape.texts * host.shape.n_kv_heads;
-    // A few tasks for each thread, but none without cotangents.
+    // A few tasks per thread, but no empty ones.
     let parts = (4 * rayon::current_num_threads()).div_ceil(pairs.max(1)).clamp(1, per_text.max(1));
     let each = per_text.div_ceil(parts).max(1);
     let tasks: Vec<Task> = (0..pairs)
@@ -112,11 +112,11 @@ struct Host<'a, B: Backend> {
     dropout: Option<Strided<4>>,
     shape: AttentionShape,
     visible: &'a Visible<B>,
-    /// Queries and keys of a text.
+    /// Queries and keys per text.
     width: [usize; 2],
 }
 
-/// Some queries of a text and the run of keys that they see, in one head.
+/// A block of one text's queries in one head, and the range of keys that they see.
 #[derive(Debug, Clone)]
 struct Block {
     text: usize,
@@ -125,7 +125,7 @@ struct Block {
     keys: Range<usize>,
 }
 
-/// Some cotangents of the keys of one head.
+/// Some cotangents of one text, for one key head.
 struct Task {
     text: usize,
     kv_head: usize,
@@ -138,20 +138,20 @@ struct Targets<'a> {
     value: Blocks<'a>,
 }
 
-/// What a thread computes on the way, in memory that it keeps.
+/// Intermediate results of one thread, in buffers that it reuses.
 #[derive(Default)]
 struct Scratch {
     /// `A`, and then `A ⊙ D`.
     probabilities: Rows,
-    /// `A ⊙ D`, where `A` is still needed.
+    /// `A ⊙ D`, when `A` is still needed.
     kept: Rows,
-    /// `s · cap'`, where scores are capped.
+    /// `s · cap'`, if scores are capped.
     slopes: Rows,
     /// `dA`, and then `dS`.
     grad: Rows,
 }
 
-/// Rows of a length that is a whole number of [`LANES`], of which the first `columns` elements mean something.
+/// Rows padded to a multiple of [`LANES`]; only the first `columns` elements of a row are meaningful.
 #[derive(Default)]
 struct Rows {
     values: Vec<f32>,
@@ -203,7 +203,7 @@ impl<'a, B: Backend> Host<'a, B> {
         let AttentionInputs { shape, visible, .. } = *inputs;
         let packed = |x: &Tensor<B, 2>, heads: usize, width: usize| {
             let fits = |x: &Strided<2>| x.size() == [shape.texts * width, heads * shape.head_dim];
-            // Heads lie side by side.
+            // The heads of a row are contiguous.
             Strided::of(x).filter(fits).filter(|x| x.size()[1] <= 1 || x.strides()[1] == 1)
         };
         let width = [visible.queries(), visible.keys()];
@@ -229,13 +229,13 @@ impl<'a, B: Backend> Host<'a, B> {
         })
     }
 
-    /// Multiplications of the scores.
+    /// Number of multiplications in the scores.
     fn work(&self) -> usize {
         let AttentionShape { texts, n_heads, head_dim, .. } = self.shape;
         texts * n_heads * head_dim * self.width[0] * self.width[1]
     }
 
-    /// The blocks of a text, in its first head; none of queries that see nothing.
+    /// The blocks of a text, for its first head; queries that see nothing are left out.
     fn blocks(&self, text: usize) -> impl Iterator<Item = Block> {
         let queries = self.width[0];
         let starts = (0..queries).step_by(BLOCK);
@@ -247,7 +247,7 @@ impl<'a, B: Backend> Host<'a, B> {
         })
     }
 
-    /// Runs `task` on all blocks of all heads, on all cores where that pays.
+    /// Runs `task` on all blocks of all heads, on several cores if that is faster.
     fn each_block(&self, task: impl Fn(&Block, &mut Scratch) + Sync) {
         let texts = (0..self.shape.texts).flat_map(|text| self.blocks(text));
         let heads = |block: Block| (0..self.shape.n_heads).map(move |head| Block { head, ..block.clone() });
@@ -270,7 +270,7 @@ impl<'a, B: Backend> Host<'a, B> {
         first + block.keys.start..first + block.keys.end
     }
 
-    /// Columns of the keys and values that a head reads.
+    /// The columns of the keys and values that a head reads.
     fn key_columns(&self, head: usize) -> Range<usize> {
         columns_of(head / self.shape.group(), self.shape.head_dim)
     }
@@ -289,7 +289,7 @@ impl<'a, B: Backend> Host<'a, B> {
         pulp::Arch::new().dispatch(SoftmaxRows { host: self, block, scratch });
     }
 
-    /// Multiplies the probabilities by dropout's multipliers.
+    /// Multiplies the probabilities by the dropout mask.
     fn drop_out(&self, block: &Block, scratch: &mut Scratch) {
         let Some(dropout) = &self.dropout else { return };
         for (index, query) in block.queries.clone().enumerate() {
@@ -299,7 +299,7 @@ impl<'a, B: Backend> Host<'a, B> {
         }
     }
 
-    /// All that a task adds to the gradients.
+    /// Adds a task's contribution to the gradients.
     fn backward(&self, task: &Task, grad: Matrix, per_text: usize, targets: &Targets, scratch: &mut Scratch) {
         let group = self.shape.group();
         for head in task.kv_head * group..(task.kv_head + 1) * group {
@@ -314,7 +314,7 @@ impl<'a, B: Backend> Host<'a, B> {
                     self.drop_out(block, scratch);
                     core::mem::swap(&mut scratch.probabilities, &mut scratch.kept);
                 }
-                // All queries of a text: those of the next cotangent follow them.
+                // The block is a whole text, so the next cotangent's queries follow directly.
                 let together = match block.queries.len() == self.width[0] {
                     true => (GRADIENT_ROWS / self.width[0]).max(1),
                     false => 1,
@@ -327,7 +327,7 @@ impl<'a, B: Backend> Host<'a, B> {
         }
     }
 
-    /// What some cotangents of a block add to the gradients.
+    /// Adds the contribution of some cotangents of a block to the gradients.
     fn backward_block(
         &self,
         block: &Block,
@@ -350,7 +350,7 @@ impl<'a, B: Backend> Host<'a, B> {
 
         let key = self.key.matrix().block(self.key_rows(block), key_columns.clone());
         let query = self.query.matrix().block(self.query_rows(block), head_columns.clone());
-        // SAFETY: no other task has these cotangents of these heads.
+        // SAFETY: each task owns its cotangents of its query heads, so no two tasks hold overlapping blocks.
         #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
         let mut target = unsafe { targets.query.block(rows, head_columns) };
         product(&mut target, Before::Dropped, 1.0, scratch.grad.matrix(), key);
@@ -360,7 +360,7 @@ impl<'a, B: Backend> Host<'a, B> {
             let first = (block.text * per_text + cotangent) * keys + block.keys.start;
             let key_rows = first..first + block.keys.len();
             let scores = scratch.grad.matrix().block(rows.clone(), all);
-            // SAFETY: no other task has these cotangents of this head's keys and values.
+            // SAFETY: each task owns its cotangents of its key head, so no two tasks hold overlapping blocks.
             #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
             let [mut of_key, mut of_value] = unsafe {
                 [&targets.key, &targets.value].map(|target| target.block(key_rows.clone(), key_columns.clone()))
@@ -372,7 +372,7 @@ impl<'a, B: Backend> Host<'a, B> {
     }
 }
 
-/// What a query's row of a broadcast tensor holds for the keys of a block.
+/// The row of a broadcast tensor for one query, over the keys of a block.
 #[inline(always)]
 fn row_of<'a>(tensor: &'a Strided<4>, block: &Block, query: usize) -> impl Iterator<Item = &'a f32> {
     let [text, head, row, column] = tensor.strides();
@@ -381,7 +381,7 @@ fn row_of<'a>(tensor: &'a Strided<4>, block: &Block, query: usize) -> impl Itera
     (0..block.keys.len()).map(move |key| &data[key * column])
 }
 
-/// From scores to probabilities, row by row.
+/// Scores to probabilities, row by row.
 struct SoftmaxRows<'a, 'b, B: Backend> {
     host: &'a Host<'b, B>,
     block: &'a Block,
@@ -408,7 +408,7 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxRows<'_, '_, B> {
             if let Some(cap) = host.shape.soft_cap {
                 let slopes = scratch.slopes.row_mut(index);
                 cap_scores(&mut row[seen.clone()], &mut slopes[seen.clone()], cap as f32);
-                // Left over from other blocks, whose numbers need not be finite.
+                // Stale values from other blocks, which may not be finite.
                 slopes[..seen.start].fill(0.0);
                 slopes[seen.end..].fill(0.0);
             }
@@ -421,7 +421,7 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxRows<'_, '_, B> {
     }
 }
 
-/// `c · tanh(z / c)`, and its slope `1 − tanh²`.
+/// `c · tanh(z / c)` and its slope `1 − tanh²`.
 #[inline(always)]
 fn cap_scores(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
     for (score, slope) in scores.iter_mut().zip(slopes) {
@@ -436,7 +436,7 @@ fn cap_scores(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
     }
 }
 
-/// The softmax of the elements in `seen`; the others become 0. Whole sets of lanes are faster than the exact range.
+/// The softmax over `seen`; all other elements become 0. It runs over whole sets of lanes, which is faster than the exact range.
 #[inline(always)]
 fn softmax(row: &mut [f32], seen: Range<usize>) {
     let (start, end) = (seen.start / LANES * LANES, seen.end.next_multiple_of(LANES));
@@ -451,7 +451,7 @@ fn softmax(row: &mut [f32], seen: Range<usize>) {
     row.iter_mut().for_each(|exp| *exp *= factor);
 }
 
-/// From `dA` to `dS`, row by row.
+/// `dA` to `dS`, row by row.
 struct SoftmaxBackwardRows<'a, 'b, B: Backend> {
     host: &'a Host<'b, B>,
     block: &'a Block,
@@ -469,7 +469,7 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxBackwardRows<'_, '_, B> {
         for index in 0..scratch.grad.size[0] {
             let query = index % queries;
             let (row, probabilities) = (scratch.grad.row_mut(index), scratch.probabilities.row(query));
-            // Left over from other products.
+            // Stale values from other products.
             row[keys..].fill(0.0);
             if let Some(dropout) = &host.dropout {
                 let multipliers = row_of(dropout, block, block.queries.start + query);

@@ -1,8 +1,8 @@
-//! Attention (Vaswani et al. 2017, arXiv:1706.03762), straight from packed projections: per head,
-//! `O = (A ⊙ D) V`, `A = softmax(cap(s · Q Kᵀ) + bias)` over the keys that a query sees, `cap(z) = c · tanh(z / c)`, `D` dropout's multipliers.
+//! Attention (Vaswani et al. 2017, arXiv:1706.03762) on packed projections. Per head, over the keys that a query sees:
+//! `O = (A ⊙ D) V`, `A = softmax(cap(s · Q Kᵀ) + bias)`, `cap(z) = c · tanh(z / c)`, with `D` the dropout mask.
 //!
-//! Backward, with the gradient `G` of `O`: `dV = (A ⊙ D)ᵀ G`, `dA = G Vᵀ ⊙ D`, `dS = A ⊙ (dA − rowsum(dA ⊙ A)) ⊙ cap'`, `dQ = s · dS K`,
-//! `dK = s · dSᵀ Q`. `A` is computed once for all cotangents of a text, and every product has one factor that they share.
+//! Backward, given the gradient `G` of `O`: `dV = (A ⊙ D)ᵀ G`, `dA = G Vᵀ ⊙ D`, `dS = A ⊙ (dA − rowsum(dA ⊙ A)) ⊙ cap'`, `dQ = s · dS K`,
+//! `dK = s · dSᵀ Q`. `A` is computed once for all cotangents of a text, and each product has one factor that they share.
 //!
 //! Heads may share keys and values (Ainslie et al. 2023, arXiv:2305.13245): query head h reads key head `h / (n_heads / n_kv_heads)`.
 
@@ -15,31 +15,31 @@ use burn::tensor::{Tensor, backend::Backend};
 
 pub use visible::Visible;
 
-/// The sizes of an attention.
+/// The dimensions of an attention layer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AttentionShape {
-    /// Texts in the batch.
+    /// Number of texts in the batch.
     pub texts: usize,
-    /// Query heads.
+    /// Number of query heads.
     pub n_heads: usize,
-    /// Key and value heads, a divisor of the query heads.
+    /// Number of key and value heads; divides `n_heads`.
     pub n_kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// What scores are multiplied by.
+    /// Scores are multiplied by this.
     pub scale: f64,
-    /// `c` in `c · tanh(score / c)`.
+    /// `c` in `c · tanh(score / c)`; `None` leaves scores uncapped.
     pub soft_cap: Option<f64>,
 }
 
 impl AttentionShape {
-    /// Query heads that read the same keys.
+    /// Query heads per key head.
     pub(crate) fn group(&self) -> usize {
         self.n_heads / self.n_kv_heads
     }
 }
 
-/// What attention is computed from.
+/// The inputs of attention.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionInputs<'a, B: Backend> {
     /// `[texts · queries, n_heads · head_dim]`
@@ -54,11 +54,11 @@ pub struct AttentionInputs<'a, B: Backend> {
     pub visible: &'a Visible<B>,
     /// Added to the scores, broadcast over `[texts, n_heads, queries, keys]`.
     pub bias: Option<&'a Tensor<B, 4>>,
-    /// What dropout multiplies the probabilities by, broadcast over `[texts, n_heads, queries, keys]`.
+    /// Dropout mask that the probabilities are multiplied by, broadcast over `[texts, n_heads, queries, keys]`.
     pub dropout: Option<&'a Tensor<B, 4>>,
 }
 
-/// Gradients of what attention is computed from.
+/// Gradients of the inputs of attention.
 #[derive(Debug, Clone)]
 pub struct AttentionGradients<B: Backend> {
     /// `[texts · per_text · queries, n_heads · head_dim]`
@@ -69,13 +69,13 @@ pub struct AttentionGradients<B: Backend> {
     pub value: Tensor<B, 2>,
 }
 
-/// What every query reads. A query that sees no key gets finite numbers without meaning.
+/// The attention output. For a query that sees no key, it is finite but meaningless.
 ///
 /// # Shapes
 /// - result: `[texts · queries, n_heads · head_dim]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 2> {
     #[cfg(feature = "flex")]
     if let Some(read) = fused::attention(inputs) {
@@ -84,13 +84,13 @@ pub fn attention<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 2> {
     composed::attention(inputs)
 }
 
-/// The probabilities with which queries read keys, before dropout; 0 for keys that a query does not see.
+/// The attention probabilities, before dropout; 0 for keys that a query does not see.
 ///
 /// # Shapes
 /// - result: `[texts, n_heads, queries, keys]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn attention_probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B, 4> {
     #[cfg(feature = "flex")]
     if let Some(probabilities) = fused::probabilities(inputs) {
@@ -99,13 +99,13 @@ pub fn attention_probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Tenso
     composed::probabilities(inputs)
 }
 
-/// The gradients of queries, keys and values for the gradients `grad` of [`attention`]'s result, `per_text` of them for each text.
+/// The gradients of queries, keys and values, given the gradients `grad` of [`attention`]'s result: `per_text` of them for each text.
 ///
 /// # Shapes
 /// - `grad`: `[texts · per_text · queries, n_heads · head_dim]`
 ///
 /// # Panics
-/// If shapes don't fit together.
+/// If the shapes don't match.
 pub fn attention_backward<B: Backend>(
     inputs: &AttentionInputs<B>,
     grad: Tensor<B, 2>,

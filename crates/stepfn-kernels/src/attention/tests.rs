@@ -1,4 +1,4 @@
-//! Both routes against each other, and gradients against those of automatic differentiation.
+//! The fused and the composed route must agree with each other, and gradients with automatic differentiation.
 
 use core::ops::Range;
 
@@ -9,7 +9,7 @@ use super::*;
 use crate::Cotangents;
 use crate::testing::{Flex, NdArray, assert_same, autodiff, noise, one_by_one};
 
-/// What an attention is made of, apart from its numbers.
+/// An attention layer without its numbers.
 #[derive(Debug, Clone)]
 struct Case {
     shape: AttentionShape,
@@ -54,7 +54,7 @@ impl Case {
         noise([texts * self.per_text * self.queries, n_heads * head_dim], 6).cast(dtype)
     }
 
-    /// Whether a query of a text sees anything.
+    /// For every query of every text, whether it sees any key.
     fn seeing(&self) -> impl Iterator<Item = (usize, usize, bool)> {
         let per_text = self.ranges.len() == self.shape.texts;
         (0..self.shape.texts).flat_map(move |text| {
@@ -80,7 +80,7 @@ impl<B: Backend> Tensors<B> {
     }
 }
 
-/// Sizes around those of blocks, and runs as causal order, windows, padding and none of them make them.
+/// Sizes around the block size, with key ranges like those of causal order, windows, padding, or none of these.
 fn cases() -> impl Strategy<Value = Case> {
     let width = || prop_oneof![Just(1usize), Just(3), Just(17), Just(33), Just(129), 1usize..80];
     let heads = (1usize..3, 1usize..4, prop_oneof![Just(1usize), Just(3), Just(8), Just(17)]);
@@ -91,7 +91,7 @@ fn cases() -> impl Strategy<Value = Case> {
             let (bias, dropout, soft_cap) = extras;
             let n_heads = n_kv_heads * group;
             let shape = AttentionShape { texts, n_heads, n_kv_heads, head_dim, scale: 0.8, soft_cap };
-            // Causal queries are the last places.
+            // Causal queries are the last positions.
             let queries = if kind > 1 { queries.min(keys) } else { queries };
             let pad = |text: usize| (padding * text).min(keys - 1);
             let causal = |text: usize, query: usize| {
@@ -109,7 +109,7 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
-/// Rows of what nobody reads are set to 0.
+/// Sets rows that nobody reads to 0.
 fn read<B: Backend>(rows: Tensor<B, 2>, case: &Case) -> Tensor<B, 2> {
     let read: Vec<f32> = case.seeing().map(|(_, _, sees)| f32::from(sees)).collect();
     let read = TensorData::new(read.clone(), [read.len(), 1]);
@@ -136,7 +136,7 @@ proptest! {
 
     #[test]
     fn both_routes_agree_backward(case in cases()) {
-        // Gradients of what nobody reads are 0.
+        // Gradients of keys that nobody reads are 0.
         let seen = |grad: Tensor<NdArray, 2>| {
             let cotangents = Cotangents { texts: case.shape.texts, per_text: case.per_text };
             one_by_one(&grad, cotangents, |grad| read(grad, &case))
@@ -155,7 +155,7 @@ proptest! {
 #[test]
 fn backward_is_the_gradient() {
     let ranges: Vec<Range<u32>> = vec![0..3, 0..4, 1..5, 2..6, 0..5, 0..5, 0..5, 1..5];
-    // Automatic differentiation rounds the inverse of the cap to `f32`: that of a power of two it leaves as it is.
+    // Automatic differentiation rounds the inverse of the cap to `f32`, which is exact for a power of two.
     let shape = AttentionShape { texts: 2, n_heads: 4, n_kv_heads: 2, head_dim: 3, scale: 0.75, soft_cap: Some(0.5) };
     for (bias, dropout) in [(None, false), (Some([false, false, true, false]), true)] {
         let case = Case { shape, queries: 4, keys: 6, per_text: 3, ranges: ranges.clone(), bias, dropout };
@@ -177,7 +177,7 @@ fn backward_is_the_gradient() {
 }
 
 #[test]
-fn one_place_is_all_that_it_sees() {
+fn a_query_that_sees_one_key_returns_its_value() {
     let case = Case {
         shape: AttentionShape { texts: 1, n_heads: 1, n_kv_heads: 1, head_dim: 2, scale: 1.0, soft_cap: None },
         queries: 3,
@@ -192,7 +192,7 @@ fn one_place_is_all_that_it_sees() {
 }
 
 #[test]
-fn texts_that_are_not_finite_leave_others_alone() {
+fn non_finite_texts_do_not_affect_others() {
     let shape = AttentionShape { texts: 2, n_heads: 1, n_kv_heads: 1, head_dim: 8, scale: 1.0, soft_cap: Some(2.0) };
     let ranges: Vec<Range<u32>> = (0..8).map(|query| 0..query % 4 + 1).collect();
     let case = Case { shape, queries: 4, keys: 4, per_text: 2, ranges, bias: None, dropout: false };

@@ -5,13 +5,13 @@ use std::sync::OnceLock;
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 
-/// Which keys each query sees: always one run of places, what is left of the bounds of the text by causal order and by the window.
+/// The keys that each query sees: always one contiguous range, the text's own bounds cut further by causal order and by the window.
 ///
-/// Fused loops read the runs and touch no other key. Everything else adds a [`mask`](Self::mask) to the scores, which is made when first
-/// asked for and kept: keep one `Visible` for all layers that see the same.
+/// Fused loops read these ranges and touch no other key. The composed route adds a [`mask`](Self::mask) to the scores. It is built on first
+/// use and cached, so share one `Visible` between all layers with the same ranges.
 #[derive(Debug, Clone)]
 pub struct Visible<B: Backend> {
-    /// `texts · queries` of them, or one per text.
+    /// One per query (`texts · queries`), or one per text.
     ranges: Vec<Range<u32>>,
     texts: usize,
     queries: usize,
@@ -20,36 +20,36 @@ pub struct Visible<B: Backend> {
     mask: OnceLock<Tensor<B, 4>>,
 }
 
-/// What masks add to a score: low enough that its exponential is 0, not so low that a row of nothing else overflows.
+/// The mask value: so low that its exponential is 0, but not so low that a fully masked row overflows.
 fn masked(dtype: DType) -> f32 {
     if dtype == DType::F16 { -3e4 } else { -1e30 }
 }
 
 impl<B: Backend> Visible<B> {
-    /// Query `q` of text `t` sees the keys `ranges[t · queries + q]`, or `ranges[t]` if there is one range per text. Ranges end at `keys`
-    /// at the latest; an empty one is a query that nobody will read.
+    /// Query `q` of text `t` sees the keys `ranges[t · queries + q]`, or `ranges[t]` if there is one range per text. No range goes past
+    /// `keys`. An empty range marks a query whose output is never read.
     ///
     /// # Panics
-    /// If there are neither `texts` nor `texts · queries` ranges, or one ends beyond `keys`.
+    /// If the number of ranges is neither `texts` nor `texts · queries`, or if a range goes past `keys`.
     pub fn new(ranges: Vec<Range<u32>>, texts: usize, queries: usize, keys: usize, device: &B::Device) -> Self {
         let expected = [texts, texts * queries];
-        assert!(expected.contains(&ranges.len()), "{} ranges of visible keys instead of {expected:?}", ranges.len());
+        assert!(expected.contains(&ranges.len()), "visible keys: expected {expected:?} ranges, found {}", ranges.len());
         let last = ranges.iter().map(|range| range.end).max().unwrap_or(0) as usize;
-        assert!(last <= keys, "a query that sees {last} of {keys} keys");
+        assert!(last <= keys, "a query sees keys up to {last}, but there are only {keys}");
         Self { ranges, texts, queries, keys, device: device.clone(), mask: OnceLock::new() }
     }
 
-    /// Texts in the batch.
+    /// Number of texts in the batch.
     pub fn texts(&self) -> usize {
         self.texts
     }
 
-    /// Queries of each text.
+    /// Queries per text.
     pub fn queries(&self) -> usize {
         self.queries
     }
 
-    /// Keys of each text.
+    /// Keys per text.
     pub fn keys(&self) -> usize {
         self.keys
     }
@@ -60,21 +60,21 @@ impl<B: Backend> Visible<B> {
         range.start as usize..range.end as usize
     }
 
-    /// Whether all queries see all keys, so that nothing needs to be added to the scores.
+    /// Whether all queries see all keys, so that no mask is needed.
     pub fn all(&self) -> bool {
         self.ranges.iter().all(|range| range.start == 0 && range.end as usize == self.keys)
     }
 
-    /// What is added to scores: 0 for what a query sees, for the rest a number whose exponential is 0.
+    /// The mask that is added to the scores: 0 for visible keys, elsewhere a number whose exponential is 0.
     ///
     /// # Shapes
-    /// - result: `[texts, 1, queries, keys]`, or one query for all of a text if they see the same
+    /// - result: `[texts, 1, queries, keys]`, or `[texts, 1, 1, keys]` if all queries of a text see the same keys
     pub fn mask(&self, dtype: DType) -> Tensor<B, 4> {
         let mask = self.mask.get_or_init(|| self.make_mask(dtype));
         if mask.dtype() == dtype { mask.clone() } else { self.make_mask(dtype) }
     }
 
-    /// Whether all queries of a text see the same.
+    /// Whether all queries of a text see the same keys.
     fn per_text(&self) -> bool {
         self.ranges.len() == self.texts
     }
@@ -83,7 +83,7 @@ impl<B: Backend> Visible<B> {
         let masked = masked(dtype);
         let mut values = vec![masked; self.ranges.len() * self.keys];
         for (row, range) in values.chunks_mut(self.keys.max(1)).zip(&self.ranges) {
-            // Empty runs may lie anywhere.
+            // An empty range may start anywhere.
             if let Some(seen) = row.get_mut(range.start as usize..range.end as usize) {
                 seen.fill(0.0);
             }
@@ -100,8 +100,8 @@ mod tests {
     use crate::testing::{NdArray, values};
 
     #[test]
-    #[allow(clippy::reversed_empty_ranges, reason = "what an empty run may look like")]
-    fn masks_hide_what_ranges_leave_out() {
+    #[allow(clippy::reversed_empty_ranges, reason = "an empty range may be reversed")]
+    fn masks_hide_keys_outside_the_ranges() {
         let visible = Visible::<NdArray>::new(vec![0..1, 1..3, 2..3, 3..0], 2, 2, 3, &Default::default());
         let mask = visible.mask(DType::F32);
         assert_eq!(mask.dims(), [2, 1, 2, 3]);
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn one_range_per_text_stands_for_all_its_queries() {
+    fn one_range_per_text_applies_to_all_its_queries() {
         let visible = Visible::<NdArray>::new(vec![0..2, 0..2], 2, 5, 2, &Default::default());
         assert_eq!(visible.mask(DType::F32).dims(), [2, 1, 1, 2]);
         assert_eq!(visible.range(1, 4), 0..2);
@@ -122,8 +122,8 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "a query that sees 4 of 3 keys")]
-    fn ranges_end_with_the_keys() {
+    #[should_panic(expected = "a query sees keys up to 4, but there are only 3")]
+    fn a_range_past_the_last_key_panics() {
         Visible::<NdArray>::new(vec![0..4, 0..1], 2, 1, 3, &Default::default());
     }
 }

@@ -1,4 +1,4 @@
-//! BART, and what was fine-tuned from it (bart-large-cnn, distilbart).
+//! BART, and models fine-tuned from it (bart-large-cnn, distilbart).
 //!
 //! Norms after the residual sums; embeddings are normalized with their positions; no final norm; a bias on the logits.
 

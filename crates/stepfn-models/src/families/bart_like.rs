@@ -1,8 +1,8 @@
-//! What BART and its descendants (mBART, Marian, M2M-100) share: an encoder–decoder with LayerNorm and biases everywhere, whose stacks
-//! may differ in depth, heads and feed-forward, and whose token embeddings and head are usually one tensor.
+//! The common structure of BART and its descendants (mBART, Marian, M2M-100): an encoder–decoder with LayerNorm and biases everywhere. The
+//! two stacks may differ in depth, heads and feed-forward; token embeddings and head are usually one tensor.
 //!
-//! Old files have `normalize_before`, `normalize_embedding`, `add_final_layer_norm`, `static_position_embeddings` and `add_bias_logits`;
-//! like transformers we don't read them: the family says it all.
+//! Old files have `normalize_before`, `normalize_embedding`, `add_final_layer_norm`, `static_position_embeddings` and `add_bias_logits`.
+//! Like transformers, we ignore these, because the family determines them.
 
 use super::activation::activation;
 use crate::ModelError;
@@ -13,14 +13,14 @@ use crate::config::{
 use crate::json::Fields;
 use crate::names::{Layout, Name, exact, whole};
 
-/// What distinguishes the family, and what it takes for absent fields.
+/// What distinguishes the family, and its defaults for absent fields.
 pub(super) struct Variant {
     pub(super) family: &'static str,
     pub(super) positions: fn(&Fields) -> Result<Positions, ModelError>,
     pub(super) norm_placement: NormPlacement,
     pub(super) embedding_norm: bool,
     pub(super) final_norm: bool,
-    /// Whether the file has `final_logits_bias`.
+    /// Whether the checkpoint has `final_logits_bias`.
     pub(super) head_bias: bool,
     pub(super) scale_embedding: bool,
     pub(super) activation: &'static str,
@@ -28,7 +28,7 @@ pub(super) struct Variant {
     pub(super) special: SpecialTokens,
 }
 
-/// The model.
+/// The configuration of a family.
 pub(super) fn configure(f: &Fields, variant: Variant) -> Result<TransformerConfig, ModelError> {
     f.only_bool("tie_encoder_decoder", false, "an encoder that is also the decoder is not implemented")?;
     let tied = f.bool_or("tie_word_embeddings", true)?;
@@ -77,19 +77,19 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
     })
 }
 
-/// A table whose first two rows belong to no position, a relic of fairseq.
+/// A position table whose first two rows belong to no position, a relic of fairseq.
 pub(super) fn learned_positions(f: &Fields) -> Result<Positions, ModelError> {
     const OFFSET: usize = 2;
     Ok(Positions::Learned { offset: OFFSET, rows: f.usize("max_position_embeddings")? + OFFSET })
 }
 
-/// Refuses widths that can't be halved into sines and cosines.
+/// Checks that the width can be split into sines and cosines.
 pub(super) fn check_sinusoidal_width(f: &Fields) -> Result<(), ModelError> {
     let hidden_size = f.usize("d_model")?;
-    f.check(hidden_size >= 4 && hidden_size.is_multiple_of(2), "d_model", "an even number from 4")
+    f.check(hidden_size >= 4 && hidden_size.is_multiple_of(2), "d_model", "an even number, 4 or greater")
 }
 
-/// Rows of a block without cross-attention.
+/// Table rows of a block without cross-attention.
 macro_rules! block {
     ($stack:literal) => {
         [
@@ -115,7 +115,7 @@ macro_rules! block {
             ),
             whole(concat!($stack, ".layers.{}.feed_forward.up"), concat!("model.", $stack, ".layers.{}.fc1")),
             whole(concat!($stack, ".layers.{}.feed_forward.down"), concat!("model.", $stack, ".layers.{}.fc2")),
-            // The feed-forward's; the stack's final norm is `layer_norm` in mBART and M2M-100, `final_layer_norm` in OPT.
+            // The norm of the feed-forward. The stack's final norm is `layer_norm` in mBART and M2M-100, `final_layer_norm` in OPT.
             whole(
                 concat!($stack, ".layers.{}.feed_forward_norm"),
                 concat!("model.", $stack, ".layers.{}.final_layer_norm"),
@@ -136,8 +136,8 @@ const CROSS_ATTENTION: [Name; 5] = [
     whole("decoder.layers.{}.cross_attention_norm", "model.decoder.layers.{}.encoder_attn_layer_norm"),
 ];
 
-/// Token embeddings and head, any of which may be the stored one where they are one tensor. A tensor's own name comes first:
-/// transformers keeps apart what a file has apart.
+/// Token embeddings and head. If they are one tensor, it may be stored under any of their names. A tensor's own name comes first: like
+/// transformers, we keep tensors separate if the file has them separate.
 pub(super) fn embedding_names(
     config: &TransformerConfig,
     shared: &'static str,
@@ -164,7 +164,7 @@ pub(super) fn embedding_names(
     names
 }
 
-/// The table.
+/// The name table.
 pub(super) fn names(config: &TransformerConfig) -> Vec<Name> {
     let mut names = embedding_names(config, "model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens");
     names.extend([&ENCODER_BLOCK[..], &DECODER_BLOCK, &CROSS_ATTENTION].concat());

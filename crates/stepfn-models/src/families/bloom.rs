@@ -1,7 +1,7 @@
 //! BLOOM and BLOOMZ.
 //!
-//! Positions enter as ALiBi; embeddings are normalized; query, key and value are stored head by head; the feed-forward is four times
-//! as wide as the model. `apply_residual_connection_post_layernorm` is another model, and refused.
+//! ALiBi positions; normalized embeddings; query, key and value stored head by head; a feed-forward four times as wide as the model.
+//! `apply_residual_connection_post_layernorm` would be a different model and is refused.
 
 use super::Family;
 use crate::config::{
@@ -13,7 +13,7 @@ use crate::names::{Block, Layout, laid_out, whole};
 pub(super) const BLOOM: Family = Family {
     name: "bloom",
     configure: |f| {
-        let why = "residual sums from behind the norms are not implemented";
+        let why = "residual connections that start after the norm are not implemented";
         f.only_bool("apply_residual_connection_post_layernorm", false, why)?;
         let hidden_size = f.usize(f.any_of(&["n_embed", "hidden_size"]))?;
         let size = 4 * hidden_size;

@@ -1,7 +1,7 @@
 //! Gemma 2.
 //!
-//! Llama with embeddings times √d, norms with weight 1 + w before and after both branches, a score scale of its own, soft caps on
-//! scores and logits, and a sliding window on even layers. The nonlinearity is `hidden_activation`; `hidden_act` is not read.
+//! Llama with embeddings times √d, norms with weight 1 + w before and after both branches, its own score scale, soft caps on scores and
+//! logits, and a sliding window on even layers. The nonlinearity is `hidden_activation`; `hidden_act` is ignored.
 
 use super::{Family, llama_like};
 use crate::config::{NormKind, NormPlacement, SpecialTokens};
@@ -36,7 +36,7 @@ pub(super) const GEMMA2: Family = Family {
         attention.scale = f.positive_or("query_pre_attn_scalar", 256.0)?.powf(-0.5);
         attention.soft_cap = soft_cap("attn_logit_softcapping", 50.0)?;
         let window = llama_like::window(f, Some(4096))?;
-        f.check(window.is_some(), "sliding_window", "a whole number from 1")?;
+        f.check(window.is_some(), "sliding_window", "a whole number, 1 or greater")?;
         attention.windows = llama_like::windows_by_layer(f, stack.n_layers, window, |layer| layer % 2 == 0)?;
         Ok(config)
     },

@@ -1,6 +1,6 @@
 //! GPT-2 and DistilGPT-2.
 //!
-//! Learned positions; projections stored as `[in, out]` (`Conv1D`), query, key and value side by side in one of them.
+//! Learned positions; projections stored as `[in, out]` (`Conv1D`), with query, key and value side by side in one tensor.
 
 use super::Family;
 use super::activation::activation;
@@ -14,7 +14,7 @@ pub(super) const GPT2: Family = Family {
     name: "gpt2",
     configure: |f| {
         f.only_bool("scale_attn_weights", true, "unscaled attention is not implemented")?;
-        f.only_bool("scale_attn_by_inverse_layer_idx", false, "scaling by layer is not implemented")?;
+        f.only_bool("scale_attn_by_inverse_layer_idx", false, "scaling scores by layer index is not implemented")?;
         let hidden_size = f.usize(f.any_of(&["n_embd", "hidden_size"]))?;
         let n_layers = f.layers(f.any_of(&["n_layer", "num_hidden_layers"]))?;
         let (n_heads, head_dim) = f.heads(f.any_of(&["n_head", "num_attention_heads"]), hidden_size)?;

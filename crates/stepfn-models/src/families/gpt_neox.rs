@@ -1,6 +1,6 @@
 //! GPT-NeoX-20B and Pythia.
 //!
-//! Attention and feed-forward see the same input (`use_parallel_residual`), each through its own norm; a leading part of each head is
+//! Attention and feed-forward see the same input (`use_parallel_residual`), each through its own norm; the first part of each head is
 //! rotated; query, key and value are stored head by head. The head is stored as `embed_out`.
 
 use super::Family;

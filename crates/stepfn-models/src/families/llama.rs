@@ -1,7 +1,7 @@
-//! Llama 1–3.x, and what was published in its form: TinyLlama, SmolLM, Vicuna, Yi.
+//! Llama 1–3.x, and models published in its format: TinyLlama, SmolLM, Vicuna, Yi.
 //!
-//! The plain one of its kind; `attention_bias` and `mlp_bias` cover all projections of attention and feed-forward. Rotary scaling is
-//! `linear` or `llama3`.
+//! The reference for Llama-like models. `attention_bias` and `mlp_bias` apply to all projections of attention and feed-forward. Rotary
+//! scaling is `linear` or `llama3`.
 
 use super::{Family, llama_like};
 

@@ -1,5 +1,5 @@
-//! What Llama and its descendants (Mistral, Qwen, Gemma, Phi-3) share: pre-norm blocks with RMSNorm, rotary positions, grouped
-//! key-value heads and a gated feed-forward, without biases. A family starts from [`configure`] and changes what is its own.
+//! The common structure of Llama and its descendants (Mistral, Qwen, Gemma, Phi-3): pre-norm blocks with RMSNorm, rotary positions, grouped
+//! key-value heads and a gated feed-forward, without biases. A family starts from [`configure`] and changes what differs.
 
 use super::activation::activation;
 use super::rotary::{RotaryFields, WHOLE_HEAD, rotary};
@@ -11,23 +11,23 @@ use crate::config::{
 use crate::json::Fields;
 use crate::names::{Name, whole};
 
-/// What a family takes for fields that are absent, and where it looks.
+/// A family's defaults for absent fields, and the names of its fields.
 pub(super) struct Defaults {
     pub(super) family: &'static str,
     pub(super) tied: bool,
-    /// As many as heads, if `None`. (`null` always means as many as heads.)
+    /// If `None`, as many as query heads. (`null` always means as many as query heads.)
     pub(super) n_kv_heads: Option<usize>,
-    /// The hidden size over the heads, if `None`.
+    /// If `None`, the hidden size divided by the number of heads.
     pub(super) head_dim: Option<usize>,
     pub(super) epsilon: f64,
-    /// Field and value of the nonlinearity.
+    /// Field name and default of the nonlinearity.
     pub(super) activation: (&'static str, &'static str),
     pub(super) rotary: RotaryFields,
     pub(super) special: SpecialTokens,
 }
 
 impl Defaults {
-    /// Those of Llama.
+    /// The defaults of Llama.
     pub(super) fn llama(family: &'static str) -> Self {
         Self {
             family,
@@ -42,7 +42,7 @@ impl Defaults {
     }
 }
 
-/// A model without biases, windows and soft caps.
+/// A configuration without biases, windows and soft caps.
 pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerConfig, ModelError> {
     let hidden_size = f.usize("hidden_size")?;
     let n_layers = f.layers("num_hidden_layers")?;
@@ -52,7 +52,7 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
         (None, Some(head_dim)) if f.is_absent("head_dim") => head_dim,
         _ => f.heads("num_attention_heads", hidden_size)?.1,
     };
-    f.check(head_dim > 0, "head_dim", "a whole number from 1")?;
+    f.check(head_dim > 0, "head_dim", "a whole number, 1 or greater")?;
     let absent_kv_heads = defaults.n_kv_heads.filter(|_| f.is_absent("num_key_value_heads")).unwrap_or(n_heads);
     Ok(TransformerConfig {
         family: defaults.family,
@@ -92,14 +92,14 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
     })
 }
 
-/// The window of `sliding_window`; `absent` if the field isn't there, none if it is `null`.
+/// The window in `sliding_window`: `absent` if there is no such field, none if it is `null`.
 pub(super) fn window(f: &Fields, absent: Option<usize>) -> Result<Option<usize>, ModelError> {
     let window = if f.is_absent("sliding_window") { absent } else { f.optional_usize("sliding_window")? };
-    f.check(window != Some(0), "sliding_window", "a whole number from 1, or null")?;
+    f.check(window != Some(0), "sliding_window", "a whole number, 1 or greater, or null")?;
     Ok(window)
 }
 
-/// The window of each layer: from `layer_types`, or else for those that `slides` picks.
+/// The window of each layer: from `layer_types` if present, else for the layers that `slides` selects.
 pub(super) fn windows_by_layer(
     f: &Fields,
     n_layers: usize,
@@ -109,17 +109,19 @@ pub(super) fn windows_by_layer(
     let Some(layer_types) = f.optional_strings("layer_types")? else {
         return Ok((0..n_layers).map(|layer| window.filter(|_| slides(layer))).collect());
     };
-    f.check(layer_types.len() == n_layers, "layer_types", format!("one for each of {n_layers} layers"))?;
+    f.check(layer_types.len() == n_layers, "layer_types", format!("{n_layers} entries, one per layer"))?;
     let of_layer = |layer_type: &str| match (layer_type, window) {
         ("full_attention", _) => Ok(None),
         ("sliding_attention", Some(window)) => Ok(Some(window)),
-        ("sliding_attention", None) => Err(f.error("sliding_window", "a window, as layer_types has sliding layers")),
-        _ => Err(f.error("layer_types", "full_attention and sliding_attention only")),
+        ("sliding_attention", None) => {
+            Err(f.error("sliding_window", "a window, because layer_types has sliding layers"))
+        }
+        _ => Err(f.error("layer_types", "only full_attention and sliding_attention")),
     };
     layer_types.into_iter().map(of_layer).collect()
 }
 
-/// Rows outside the blocks.
+/// Table rows outside the blocks.
 pub(super) fn outer_names(config: &TransformerConfig) -> Vec<Name> {
     let mut names = vec![
         whole("decoder.embedding", "model.embed_tokens"),
@@ -132,20 +134,20 @@ pub(super) fn outer_names(config: &TransformerConfig) -> Vec<Name> {
     names
 }
 
-/// Query, key and value, each its own tensor.
+/// Query, key and value as separate tensors.
 pub(super) const QUERY_KEY_VALUE: [Name; 3] = [
     whole("decoder.layers.{}.self_attention.query", "model.layers.{}.self_attn.q_proj"),
     whole("decoder.layers.{}.self_attention.key", "model.layers.{}.self_attn.k_proj"),
     whole("decoder.layers.{}.self_attention.value", "model.layers.{}.self_attn.v_proj"),
 ];
 
-/// Gate and up, each its own tensor.
+/// Gate and up as separate tensors.
 pub(super) const GATE_UP: [Name; 2] = [
     whole("decoder.layers.{}.feed_forward.gate", "model.layers.{}.mlp.gate_proj"),
     whole("decoder.layers.{}.feed_forward.up", "model.layers.{}.mlp.up_proj"),
 ];
 
-/// The projections back to the residual stream.
+/// The output projections of both branches.
 pub(super) const OUTPUT_DOWN: [Name; 2] = [
     whole("decoder.layers.{}.self_attention.output", "model.layers.{}.self_attn.o_proj"),
     whole("decoder.layers.{}.feed_forward.down", "model.layers.{}.mlp.down_proj"),
@@ -157,7 +159,7 @@ pub(super) const PRE_NORMS: [Name; 2] = [
     whole("decoder.layers.{}.feed_forward_norm", "model.layers.{}.post_attention_layernorm"),
 ];
 
-/// The table of Llama itself.
+/// The name table of Llama.
 pub(super) fn names(config: &TransformerConfig) -> Vec<Name> {
     [&outer_names(config)[..], &QUERY_KEY_VALUE, &GATE_UP, &OUTPUT_DOWN, &PRE_NORMS].concat()
 }

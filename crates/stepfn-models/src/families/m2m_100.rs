@@ -1,6 +1,6 @@
 //! M2M-100, and NLLB without experts.
 //!
-//! mBART with relu, computed positions instead of learned ones, and neither normalized embeddings nor a bias on the logits.
+//! mBART with relu, computed positions instead of learned ones, no embedding norm and no bias on the logits.
 
 use super::Family;
 use super::bart_like::{self, Variant, check_sinusoidal_width};
@@ -15,7 +15,7 @@ pub(super) const M2M_100: Family = Family {
                 family: "m2m_100",
                 positions: |f| {
                     check_sinusoidal_width(f)?;
-                    // Padding has the row of its own number, all zeros; texts start behind it.
+                    // Padding has the row of its id, all zeros; texts start after that row.
                     Ok(Positions::SinusoidalFairseq { offset: f.usize_or("pad_token_id", 1)? + 1 })
                 },
                 norm_placement: NormPlacement::Pre,

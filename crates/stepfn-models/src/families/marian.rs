@@ -1,7 +1,7 @@
 //! Marian: the OPUS-MT translation models.
 //!
-//! BART with computed positions and no norm on embeddings. The two languages may have embeddings of their own
-//! (`share_encoder_decoder_embeddings` false), but not vocabularies of different sizes.
+//! BART with computed positions and no embedding norm. The two languages may have separate embeddings (`share_encoder_decoder_embeddings`
+//! false), but not vocabularies of different sizes.
 
 use super::Family;
 use super::bart_like::{self, Variant, check_sinusoidal_width};
@@ -29,7 +29,7 @@ pub(super) const MARIAN: Family = Family {
             },
         )?;
         let decoder_vocab_size = f.usize_or("decoder_vocab_size", config.vocab_size)?;
-        let expected = format!("vocab_size, {}: two vocabularies are not implemented", config.vocab_size);
+        let expected = format!("{}, as in vocab_size: two vocabularies are not implemented", config.vocab_size);
         f.check(decoder_vocab_size == config.vocab_size, "decoder_vocab_size", expected)?;
         config.shared_embeddings = f.bool_or("share_encoder_decoder_embeddings", true)?;
         Ok(config)

@@ -1,6 +1,6 @@
 //! mBART-25 and mBART-50.
 //!
-//! BART with norms before the branches, and so final ones.
+//! BART with norms before the branches, and therefore final norms.
 
 use super::Family;
 use super::bart_like::{self, Variant, learned_positions};

@@ -1,6 +1,6 @@
 //! Mistral 7B and its descendants.
 //!
-//! Llama with one sliding window for all layers (absent: 4096; `null`: none) and without biases.
+//! Llama without biases, and with one sliding window for all layers (absent: 4096; `null`: none).
 
 use super::{Family, llama_like};
 

@@ -1,7 +1,7 @@
-//! The published families that are read, each as data: its `config.json` as a [`TransformerConfig`], its tensors' names as a table.
+//! The supported model families, as data: each translates its `config.json` into a [`TransformerConfig`] and its tensor names with a table.
 //!
-//! A new family is a new file here and a line in [`all`]. An option that changes the mathematics and that the configuration can't
-//! express is an error, never passed over.
+//! A new family is a new file here and a line in [`all`]. An option that changes the computation but that the configuration can't express
+//! is an error, never ignored.
 
 mod activation;
 mod bart;
@@ -30,16 +30,16 @@ use crate::config::TransformerConfig;
 use crate::json::Fields;
 use crate::names::Name;
 
-/// A published family of models, as data.
+/// A published model family, as data.
 #[derive(Debug)]
 pub struct Family {
     /// `model_type` in `config.json`.
     pub name: &'static str,
     configure: fn(&Fields) -> Result<TransformerConfig, ModelError>,
     names: fn(&TransformerConfig) -> Vec<Name>,
-    /// Prefixes that the table's names have, and that files saved without the head lack.
+    /// Prefixes of the table's names that files saved without the head lack.
     pub(crate) prefixes: &'static [&'static str],
-    /// Ends of the full names (`.weight` included) of tensors that mean nothing.
+    /// Suffixes of full tensor names (`.weight` included) that are ignored.
     ignored: &'static [&'static str],
 }
 
@@ -66,12 +66,12 @@ pub fn all() -> &'static [Family] {
     &FAMILIES
 }
 
-/// The family of a `model_type`.
+/// The family with a given `model_type`.
 ///
 /// # Errors
-/// [`ModelError::UnknownFamily`] with the nearest name and all of them.
+/// [`ModelError::UnknownFamily`], with the closest name and all names.
 pub fn find(model_type: &str) -> Result<&'static Family, ModelError> {
-    /// Less alike than this is no help to anyone.
+    /// Names less similar than this are not suggested.
     const ALIKE: f64 = 0.75;
     if let Some(family) = FAMILIES.iter().find(|family| family.name == model_type) {
         return Ok(family);
@@ -87,10 +87,10 @@ pub fn find(model_type: &str) -> Result<&'static Family, ModelError> {
     Err(ModelError::UnknownFamily { found: model_type.to_owned(), nearest, supported })
 }
 
-/// The family that `config.json` names.
+/// The family of a `config.json`.
 ///
 /// # Errors
-/// [`ModelError::Config`] if it names none, [`ModelError::UnknownFamily`] if it is not one of these.
+/// [`ModelError::Config`] if it has no `model_type`, [`ModelError::UnknownFamily`] if that is not supported.
 pub fn of(config_json: &serde_json::Value) -> Result<&'static Family, ModelError> {
     let f = Fields::new(config_json)?;
     let model_type = f.optional_str("model_type")?;
@@ -98,16 +98,16 @@ pub fn of(config_json: &serde_json::Value) -> Result<&'static Family, ModelError
 }
 
 impl Family {
-    /// Whether a tensor of this name means nothing.
+    /// Whether a tensor with this name is ignored.
     pub(crate) fn ignores(&self, tensor: &str) -> bool {
         self.ignored.iter().any(|end| tensor.ends_with(end))
     }
 
-    /// Reads `config.json`, as transformers 4 or 5 writes it.
+    /// Reads `config.json` as written by transformers 4 or 5.
     ///
     /// # Errors
-    /// [`ModelError::Config`] with field, expectation and value: for what is missing or impossible, and for every option that
-    /// is not implemented.
+    /// [`ModelError::Config`] with the field, what was expected and what was found: for missing and impossible values, and for every option
+    /// that is not implemented.
     pub fn configure(&self, config_json: &serde_json::Value) -> Result<TransformerConfig, ModelError> {
         let f = Fields::new(config_json)?;
         let model_type = f.str_or("model_type", self.name)?;
@@ -115,24 +115,28 @@ impl Family {
         refuse_unsupported(&f)?;
         let config = (self.configure)(&f)?;
         let is_encoder_decoder = config.is_encoder_decoder();
-        f.only_bool("is_encoder_decoder", is_encoder_decoder, "a lone half of this family is not implemented")?;
+        f.only_bool(
+            "is_encoder_decoder",
+            is_encoder_decoder,
+            "loading only the encoder or decoder of this family is not implemented",
+        )?;
         if is_encoder_decoder {
-            f.only_bool("is_decoder", false, "a lone decoder of this family is not implemented")?;
+            f.only_bool("is_decoder", false, "loading only the decoder of this family is not implemented")?;
         }
         config.validate()?;
         Ok(config)
     }
 
-    /// The table of names: rows of ours and theirs. Where a parameter has several rows, the first that the file has counts.
+    /// The name table. If a parameter has several rows, the first whose tensor is in the file counts.
     pub fn names(&self, config: &TransformerConfig) -> Vec<Name> {
         (self.names)(config)
     }
 }
 
-/// Options that any file may have, and that no family here implements.
+/// Options that any file may have and no family here implements.
 fn refuse_unsupported(f: &Fields) -> Result<(), ModelError> {
     for field in ["quantization_config", "compression_config"] {
-        f.refuse(field, "quantized weights are not read; load the original checkpoint")?;
+        f.refuse(field, "quantized weights are not supported; load the original checkpoint")?;
     }
     for field in ["num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size"] {
         f.refuse(field, "mixtures of experts are not implemented")?;

@@ -1,7 +1,7 @@
 //! OPT, 125M to 66B.
 //!
-//! Learned positions from row 2; blocks are those of BART's decoder without cross-attention. The 350M model normalizes after the residual
-//! sums (`do_layer_norm_before` false), has no final norm, and embeddings narrower than the model, projected in and out.
+//! Learned positions from row 2; blocks as in BART's decoder without cross-attention. The 350M model normalizes after the residual sums
+//! (`do_layer_norm_before` false), has no final norm, and has narrower embeddings that are projected in and out.
 
 use super::activation::activation;
 use super::{Family, bart_like};

@@ -1,7 +1,7 @@
-//! Phi-3, 3.5 and 4 with short contexts, without experts.
+//! Phi-3, 3.5 and 4 with short contexts and without experts.
 //!
-//! Llama with query, key and value stored as one, gate and up as one, dropout of what joins the residual stream, and possibly only part
-//! of each head rotated. Long contexts (`longrope`) are refused. `embd_pdrop` is in the files, and used by no one.
+//! Llama with query, key and value stored as one tensor, gate and up as one, dropout on both branches' outputs, and optionally only a part
+//! of each head rotated. Long contexts (`longrope`) are refused. Files contain `embd_pdrop`, but nothing uses it.
 
 use super::rotary::RotaryFields;
 use super::{Family, llama_like};

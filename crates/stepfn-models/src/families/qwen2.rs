@@ -1,7 +1,7 @@
 //! Qwen 1.5, 2 and 2.5 without experts.
 //!
-//! Llama with biases on queries, keys and values, always, and on no output. A sliding window counts only if `use_sliding_window` says
-//! so, and then from layer `max_window_layers` on: most published files have a window that is off.
+//! Llama with biases on queries, keys and values, but not on outputs. A sliding window applies only if `use_sliding_window` is true, and
+//! then from layer `max_window_layers` on; in most published files it is off.
 
 use super::{Family, llama_like};
 use crate::ModelError;
@@ -26,7 +26,7 @@ pub(super) const QWEN2: Family = Family {
     ignored: &["rotary_emb.inv_freq"],
 };
 
-/// The window of each layer of a Qwen.
+/// The window of each layer of a Qwen model.
 pub(super) fn windows(f: &Fields, n_layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
     let is_on = f.bool_or("use_sliding_window", false)?;
     let window = if is_on { llama_like::window(f, Some(4096))? } else { None };

@@ -1,7 +1,7 @@
 //! Qwen 3 without experts.
 //!
-//! Llama whose queries and keys are normalized per head, before the rotation; heads are 128 wide if the file doesn't say;
-//! `attention_bias` covers all four projections; windows as in Qwen 2.
+//! Llama with queries and keys normalized per head before the rotation. Heads are 128 wide by default; `attention_bias` applies to all four
+//! projections; windows as in Qwen 2.
 
 use super::{Family, llama_like, qwen2};
 use crate::config::SpecialTokens;

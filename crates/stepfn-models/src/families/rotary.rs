@@ -1,4 +1,4 @@
-//! Rotary positions in `config.json`: `rope_parameters` (transformers 5) and `rope_theta` with `rope_scaling` (before).
+//! Rotary positions in `config.json`: `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (earlier).
 
 use crate::ModelError;
 use crate::config::{RotaryConfig, RotaryScaling};
@@ -6,22 +6,22 @@ use crate::json::Fields;
 
 /// What differs between families.
 pub(super) struct RotaryFields {
-    /// Spelling of the base outside `rope_parameters`.
+    /// Names of the base outside `rope_parameters`.
     pub(super) theta: &'static [&'static str],
-    /// Spellings of the rotated share of a head outside `rope_parameters`, and what it is if absent; `None` where all is rotated.
+    /// Names of the rotated share of a head outside `rope_parameters`, and its default; `None` if whole heads are rotated.
     pub(super) share: Option<(&'static [&'static str], f64)>,
-    /// Kinds of scaling that the family has.
+    /// Kinds of scaling that the family supports.
     pub(super) scalings: &'static [&'static str],
 }
 
-/// All of a head is rotated, with the usual scalings.
+/// Whole heads are rotated, with the usual scalings.
 pub(super) const WHOLE_HEAD: RotaryFields =
     RotaryFields { theta: &["rope_theta"], share: None, scalings: &["default", "linear", "llama3"] };
 
-/// Reads the rotary configuration for heads of this width.
+/// Reads the rotary configuration for heads of the given width.
 pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Result<RotaryConfig, ModelError> {
     let max_positions = f.usize("max_position_embeddings")?;
-    // An old spelling wins over a new one, and the inner θ over the outer.
+    // An old name takes precedence over a new one, and the inner θ over the outer.
     let parameters = match f.optional_object("rope_scaling")? {
         Some(scaling) => Some(scaling),
         None => f.optional_object("rope_parameters")?,
@@ -29,7 +29,8 @@ pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Resu
     if let Some(parameters) = &parameters
         && let Some(layer_type) = parameters.nested()
     {
-        return Err(parameters.error(layer_type, "no object: one rotary embedding for all layers"));
+        return Err(parameters
+            .error(layer_type, "not an object: separate rotary embeddings per layer type are not implemented"));
     }
     let outer_theta = f.positive_or(f.any_of(fields.theta), 10_000.0)?;
     let theta = match &parameters {
@@ -43,7 +44,7 @@ pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Resu
         _ => (*f, f.any_of(names)),
     };
     let share = share_source.0.positive_or(share_source.1, default_share)?;
-    share_source.0.check(share <= 1.0, share_source.1, "a share from above 0 to 1")?;
+    share_source.0.check(share <= 1.0, share_source.1, "a number above 0, at most 1")?;
     let is_known = fields.share.is_some() || share == 1.0;
     share_source.0.check(is_known, share_source.1, "1: this family rotates whole heads")?;
 
@@ -51,7 +52,7 @@ pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Resu
         Some(parameters) => scaling(&parameters, fields.scalings, max_positions)?,
         None => RotaryScaling::None,
     };
-    // Truncated as by Python's `int`.
+    // Truncates like Python's `int`.
     Ok(RotaryConfig { dim: (head_dim as f64 * share) as usize, theta, scaling, max_positions })
 }
 

@@ -1,7 +1,7 @@
 //! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5.
 //!
-//! Scores are not scaled but biased by distance, with one table per stack, stored in its first block; no biases elsewhere; RMSNorm.
-//! Logits are scaled by d^-½ where `scale_decoder_outputs` (transformers 5) or, before it was written, a tied head says so.
+//! Scores are not scaled, but biased by distance, with one table per stack, stored in its first block; no other biases; RMSNorm. Logits are
+//! scaled by d^-½ if `scale_decoder_outputs` (transformers 5) is true or, in files without it, if the head is tied.
 
 use super::activation::named;
 use super::{Family, bart_like};
@@ -21,7 +21,7 @@ pub(super) const T5: Family = Family {
         let tied = f.bool_or("tie_word_embeddings", true)?;
         let is_scaled = f.bool_or("scale_decoder_outputs", tied)?;
         let mut special = f.special_tokens(SpecialTokens { eos: vec![1], pad: Some(0), ..SpecialTokens::default() })?;
-        // Version 5 leaves it to generation_config.json; T5 has always started from padding.
+        // transformers 5 moved this to generation_config.json; T5 has always started from padding.
         special.decoder_start = special.decoder_start.or(special.pad);
         Ok(TransformerConfig {
             family: "t5",
@@ -47,7 +47,7 @@ pub(super) const T5: Family = Family {
         names
     },
     prefixes: &[],
-    // In old files, where cross-attention had a table that was never used.
+    // Old files have this unused table in cross-attention.
     ignored: &["EncDecAttention.relative_attention_bias.weight"],
 };
 
@@ -55,8 +55,12 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
     let n_layers = f.layers(layers)?;
     let n_heads = f.usize("num_heads")?;
     let buckets = f.usize_or("relative_attention_num_buckets", 32)?;
-    // Half for each direction, of these half for single distances.
-    f.check(buckets >= 4 && buckets.is_multiple_of(2), "relative_attention_num_buckets", "an even number from 4")?;
+    // Half of the buckets are for each direction, and half of these for single distances.
+    f.check(
+        buckets >= 4 && buckets.is_multiple_of(2),
+        "relative_attention_num_buckets",
+        "an even number, 4 or greater",
+    )?;
     let max_distance = f.usize_or("relative_attention_max_distance", 128)?;
     let expected = format!("more than half of the {buckets} buckets");
     f.check(max_distance > buckets / 2, "relative_attention_max_distance", expected)?;
@@ -80,7 +84,8 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
     })
 }
 
-/// `relu`, or `gated-` and a nonlinearity, where `gelu` is its tanh approximation. Version 5 repeats both, and may not contradict itself.
+/// `relu`, or `gated-` and a nonlinearity; there `gelu` means its tanh approximation. transformers 5 repeats both in other fields, which
+/// must agree.
 fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
     let (gated, name) = match f.str_or("feed_forward_proj", "relu")? {
         "gated-gelu" => (true, "gelu_new"),

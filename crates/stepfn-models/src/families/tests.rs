@@ -1,4 +1,4 @@
-//! Families against the golden checkpoints: every configuration is read, every tensor has its place, every parameter its tensor.
+//! Families against the golden checkpoints: every configuration loads, every tensor is used, and every parameter has a tensor.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -35,7 +35,7 @@ fn configure(config_json: &Value) -> Result<TransformerConfig, ModelError> {
     of(config_json)?.configure(config_json)
 }
 
-/// The golden configuration of a folder with some fields changed.
+/// The golden configuration in a folder, with some fields changed.
 fn configure_with(folder: &str, changes: Value) -> Result<TransformerConfig, ModelError> {
     let mut config_json = golden(folder);
     config_json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -59,7 +59,7 @@ fn tensors(path: &Path) -> BTreeMap<String, Vec<usize>> {
     entries.map(|(name, value)| (name.clone(), shape(value))).collect()
 }
 
-/// Our parameters and their shapes, as `names.rs` lists them.
+/// Our parameters with their shapes, as in `names.rs`.
 fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
     let mut parameters = BTreeMap::new();
     let mut linear = |name: String, shape: [usize; 2], bias: bool| {
@@ -131,7 +131,7 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
     parameters
 }
 
-/// Candidates for a parameter, in order of preference.
+/// Stored names of a parameter, in order of preference.
 fn candidates(names: &[Name], parameter: &str) -> Vec<(String, Layout)> {
     let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
     let layer = parameter.split('.').find(number).unwrap_or("{}").to_owned();
@@ -161,7 +161,7 @@ fn fits(layout: Layout, ours: &[usize], theirs: &[usize], kv_rows: usize, q_rows
 }
 
 #[test]
-fn both_spellings_of_a_configuration_are_read_alike() {
+fn old_and_new_field_names_give_the_same_configuration() {
     let mut pairs = 0;
     for folder in folders() {
         let config = configure(&read(&folder.join("config.json"))).unwrap();
@@ -169,7 +169,7 @@ fn both_spellings_of_a_configuration_are_read_alike() {
         if old.exists() {
             let mut old = configure(&read(&old)).unwrap();
             if folder.ends_with("t5_gated") {
-                // Version 5 says `true` whatever the file has.
+                // transformers 5 says `true` whatever the file has.
                 assert!(!old.head.tied);
                 old.head.tied = true;
             }
@@ -181,7 +181,7 @@ fn both_spellings_of_a_configuration_are_read_alike() {
 }
 
 #[test]
-fn every_tensor_has_its_place_and_every_parameter_its_tensor() {
+fn every_tensor_is_used_and_every_parameter_has_a_tensor() {
     for folder in folders() {
         let config_json = read(&folder.join("config.json"));
         let family = of(&config_json).unwrap();
@@ -208,7 +208,7 @@ fn every_tensor_has_its_place_and_every_parameter_its_tensor() {
         let is_ignored = |name: &String| family.ignores(name);
         let unused: Vec<_> = tensors.keys().filter(|name| !used.contains(*name) && !is_ignored(name)).collect();
         assert!(unused.is_empty(), "{}: {unused:?}", folder.display());
-        assert!(!tensors.keys().any(is_ignored), "{}: an ignored tensor has a meaning", folder.display());
+        assert!(!tensors.keys().any(is_ignored), "{}: an ignored tensor is in the name table", folder.display());
     }
 }
 
@@ -220,7 +220,7 @@ fn every_family_has_a_golden_checkpoint() {
 }
 
 #[test]
-fn an_unknown_family_is_answered_with_the_nearest_and_all() {
+fn an_unknown_family_error_suggests_and_lists_names() {
     let text = find("mistrall").unwrap_err().to_string();
     assert!(text.contains("did you mean `mistral`?"), "{text}");
     assert!(all().iter().all(|family| text.contains(family.name)), "{text}");
@@ -228,7 +228,7 @@ fn an_unknown_family_is_answered_with_the_nearest_and_all() {
 }
 
 #[test]
-fn what_is_not_implemented_is_refused() {
+fn unimplemented_options_are_refused() {
     let cases = [
         ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), "scale_attn_by_inverse_layer_idx"),
         ("gpt2", json!({"scale_attn_weights": false}), "scale_attn_weights"),
@@ -278,7 +278,7 @@ fn every_number_is_checked() {
     for folder in folders() {
         let config_json = read(&folder.join("config.json"));
         for (field, value) in config_json.as_object().unwrap() {
-            // Not read, here or by transformers.
+            // Ignored here and by transformers.
             let unread = [
                 "initializer",
                 "init_std",
@@ -316,7 +316,7 @@ fn every_number_is_checked() {
 }
 
 #[test]
-fn the_peculiarities_arrive() {
+fn family_specific_fields_are_read() {
     let stack = |folder| configure(&golden(folder)).unwrap().decoder;
     assert_eq!(stack("gpt_neox").residual, Residual::Parallel);
     assert_eq!(stack("gpt_neox_sequential").residual, Residual::Sequential);

@@ -1,11 +1,10 @@
 //! Beam search, step by step as in transformers 5.
 //!
-//! Every step ranks all one-token continuations of the `num_beams` running hypotheses by their summed log-probabilities and
-//! looks at the first `max(2, 1 + end tokens) · num_beams`, so that enough are left to go on with however many end. Those that
-//! end (with an end token, or at the greatest length) and are among the first `num_beams` are finished, with the score
-//! `sum / generated^length_penalty`; the best `num_beams` that don't end run on. It stops when nothing runs on, and, once
-//! `num_beams` have finished, at once (`early_stopping`) or when the best running score, divided likewise, is no better than
-//! the worst finished one.
+//! Every step ranks all one-token continuations of the `num_beams` running hypotheses by their summed log-probabilities and takes the first
+//! `max(2, 1 + end tokens) · num_beams`, so that enough can continue however many end. Hypotheses that end (with an end token, or at the
+//! maximum length) and rank among the first `num_beams` are finished, with the score `sum / generated^length_penalty`. The best `num_beams`
+//! that don't end keep running. The search stops when none is running. Once `num_beams` have finished, it also stops at once
+//! (`early_stopping`), or when the best running score, divided by its length in the same way, is no better than the worst finished one.
 
 use std::cmp::Ordering;
 
@@ -13,7 +12,7 @@ use super::processors::Rules;
 use super::{Decoder, GenerationSettings, Hypothesis, checked_logits, log_normalizer, nothing_allowed};
 use crate::ModelError;
 
-/// A text being written.
+/// A hypothesis that is still growing.
 struct Running {
     /// Prompt and generated tokens.
     sequence: Vec<u32>,
@@ -96,9 +95,9 @@ pub(super) fn search(
     Ok(finished)
 }
 
-/// The `count` best continuations, best first, of several with one score that of the first row and lowest token.
+/// The `count` best continuations, best first; ties are broken by the lowest row, then the lowest token.
 ///
-/// One pass over the rows collects what beats the `count`th best so far; whenever too much has gathered, it is cut back.
+/// One pass over the rows collects everything better than the `count`th best so far, and trims the collection whenever it gets too large.
 fn best_continuations(running: &[Running], rows: &[Vec<f32>], count: usize) -> Vec<Continuation> {
     let most = count.saturating_mul(2).saturating_add(64);
     let mut best: Vec<Continuation> = Vec::new();
@@ -130,9 +129,9 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Few distinct scores make many ties.
+        /// With few distinct scores there are many ties.
         #[test]
-        fn continuations_are_those_of_a_full_sort(
+        fn best_continuations_match_a_full_sort(
             rows in prop::collection::vec(prop::collection::vec(0_u8..20, 150), 1..4),
             count in 1_usize..30,
         ) {

@@ -1,26 +1,26 @@
-//! One token after the other: the likeliest (greedy), or one drawn from the model's distribution (sampling).
+//! One token at a time: the most likely (greedy), or one drawn from the model's distribution (sampling).
 //!
-//! Sampling divides the logits by the temperature, keeps the `top_k` best, of these the fewest with a probability of `top_p`
-//! together (nucleus sampling; Holtzman et al. 2020, arXiv:1904.09751), and draws one. Random numbers come from SplitMix64
-//! (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195), a stream for each text: the same seed gives the same texts.
+//! Sampling divides the logits by the temperature, keeps the `top_k` best tokens, of these the smallest set with a total probability of
+//! `top_p` (nucleus sampling; Holtzman et al. 2020, arXiv:1904.09751), and draws one. Random numbers come from SplitMix64 (Steele, Lea and
+//! Flood 2014, doi:10.1145/2660193.2660195), with a stream for each text: the same seed gives the same texts.
 
 use super::processors::Rules;
 use super::{Decoder, GenerationSettings, Hypothesis, checked_logits, log_normalizer, nothing_allowed};
 use crate::ModelError;
 use crate::random::SplitMix64;
 
-/// A text being written.
+/// A text that is still growing.
 struct Running {
     /// Prompt and generated tokens.
     sequence: Vec<u32>,
     /// Sum of the model's log-probabilities.
     score: f64,
-    /// The decoder's hypothesis that it is.
+    /// Index of its hypothesis in the decoder.
     row: usize,
     random: SplitMix64,
 }
 
-/// Greedy generation, or sampling where the settings say so.
+/// Greedy generation, or sampling if the settings ask for it.
 pub(super) fn search(
     decoder: &mut impl Decoder,
     prompt: &[u32],
@@ -28,7 +28,7 @@ pub(super) fn search(
 ) -> Result<Vec<Hypothesis>, ModelError> {
     let rules = Rules::new(settings, prompt.len());
     let mut done = Vec::new();
-    // All start from the decoder's one hypothesis.
+    // All start from the decoder's single hypothesis.
     let mut running: Vec<Running> = (0..settings.num_return_sequences)
         .map(|text| Running {
             sequence: prompt.to_vec(),
@@ -47,7 +47,8 @@ pub(super) fn search(
             scores.clear();
             scores.extend_from_slice(logits);
             rules.apply(&text.sequence, &mut scores);
-            let token = if settings.do_sample { draw(&scores, settings, &mut text.random) } else { likeliest(&scores) };
+            let token =
+                if settings.do_sample { draw(&scores, settings, &mut text.random) } else { most_likely(&scores) };
             let token = token.ok_or_else(|| nothing_allowed(position, logits.len()))?;
             let (greatest, log_sum) = log_normalizer(logits);
             text.score += f64::from(logits[token as usize] - greatest - log_sum);
@@ -74,8 +75,8 @@ pub(super) fn search(
     Ok(done)
 }
 
-/// The token with the highest score, the lowest of several; `None` if none is above −∞.
-fn likeliest(scores: &[f32]) -> Option<u32> {
+/// The token with the highest score, the lowest id among ties; `None` if no score is above −∞.
+fn most_likely(scores: &[f32]) -> Option<u32> {
     let mut best = (None, f32::NEG_INFINITY);
     for (id, &score) in scores.iter().enumerate() {
         if score > best.1 {
@@ -85,7 +86,7 @@ fn likeliest(scores: &[f32]) -> Option<u32> {
     best.0
 }
 
-/// A token at random; `None` if none is above −∞.
+/// A random token; `None` if no score is above −∞.
 pub(super) fn draw(scores: &[f32], settings: &GenerationSettings, random: &mut SplitMix64) -> Option<u32> {
     let temperature = settings.temperature as f32;
     let mut allowed: Vec<(f32, u32)> = scores
@@ -117,6 +118,6 @@ pub(super) fn draw(scores: &[f32], settings: &GenerationSettings, random: &mut S
         left -= weight;
         left < 0.0
     });
-    // Rounding may leave a crumb after the last.
+    // Rounding may leave a small remainder after the last token.
     Some(allowed[chosen.unwrap_or(kept - 1)].1)
 }

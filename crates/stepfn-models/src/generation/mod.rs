@@ -1,8 +1,8 @@
-//! Writing text: greedy, sampling and beam search, as transformers does them (`generate`, version 5).
+//! Text generation: greedy, sampling and beam search, as in transformers' `generate` (version 5).
 //!
-//! Nothing here knows of tensors: a model under way is a [`Decoder`], which gives the logits of the next token and is told
-//! which tokens were taken. [`GenerationSettings`] say how to choose: the rules that change scores (`processors`) come
-//! first, then the choice (`greedy`, `beam`).
+//! This module does not know about tensors. A model is a [`Decoder`], which returns the logits of the next token and is told which tokens
+//! were chosen. [`GenerationSettings`] control the choice: rules change the scores (`processors`), then a search picks tokens (`greedy`,
+//! `beam`).
 
 mod beam;
 mod greedy;
@@ -15,40 +15,40 @@ pub use settings::GenerationSettings;
 
 use crate::ModelError;
 
-/// A model in the middle of writing: hypotheses side by side, of which it knows what may come next.
+/// A model during generation: a list of hypotheses, each with logits for its next token.
 pub trait Decoder {
-    /// Logits of the next token of every hypothesis, one row of `vocab` numbers each, in their order.
+    /// Logits of the next token for every hypothesis, in order; one row of `vocab` numbers each.
     fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError>;
-    /// Hypothesis `i` becomes hypothesis `parents[i]` of before, followed by `tokens[i]`. Their number may change.
+    /// Replaces hypothesis `i` by the previous hypothesis `parents[i]` followed by `tokens[i]`. Their number may change.
     fn advance(&mut self, parents: &[usize], tokens: &[u32]) -> Result<(), ModelError>;
 }
 
-/// A text that was written.
+/// A generated text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hypothesis {
-    /// What was generated: without the prompt, with the end token.
+    /// The generated ids: without the prompt, with the end token.
     pub ids: Vec<u32>,
-    /// How likely it is, in nats.
+    /// Its score, in nats.
     ///
-    /// Greedy and sampling: sum of the log-probabilities that the model itself gave to the tokens, before any rule,
-    /// temperature or truncation. Beam search: transformers' `sequences_scores`, the sum of the log-probabilities after the
-    /// rules (a forced BOS or EOS counts 0), divided by the number of generated tokens to the power of the length penalty.
+    /// Greedy and sampling: the sum of the log-probabilities that the model gave to the tokens, before any rule, temperature or truncation.
+    /// Beam search: `sequences_scores` of transformers, the sum of the log-probabilities after the rules (a forced BOS or EOS counts as 0),
+    /// divided by the number of generated tokens to the power of the length penalty.
     pub score: f64,
-    /// Whether it ended with an end token, rather than at the greatest length or where the model's positions end.
+    /// Whether it ended with an end token, and not at the maximum length or the end of the model's positions.
     pub finished: bool,
 }
 
-/// Continues `prompt`: the best hypotheses, best first.
+/// Continues `prompt` and returns the best hypotheses, best first.
 ///
-/// The decoder has one hypothesis, which ends in `prompt`: a causal model's text, or the start tokens of an
-/// encoder–decoder's target. There are [`num_return_sequences`](GenerationSettings::num_return_sequences) results, fewer only
-/// where the settings allow no more texts than that.
+/// The decoder must have one hypothesis, which ends in `prompt`: a causal model's text, or the start tokens of an encoder–decoder's target.
+/// Returns [`num_return_sequences`](GenerationSettings::num_return_sequences) results, or fewer if the settings do not allow that many
+/// texts.
 ///
 /// # Errors
-/// Settings [out of range](GenerationSettings::validate) or that leave no token to choose; whatever the decoder returns.
+/// If settings are [out of range](GenerationSettings::validate) or leave no token to choose, and any error of the decoder.
 ///
 /// # Panics
-/// If the decoder returns another number of rows than it has hypotheses.
+/// If the decoder returns a different number of rows than it has hypotheses.
 ///
 /// # Examples
 /// ```
@@ -89,25 +89,25 @@ pub fn generate(
     }
 }
 
-/// What is subtracted from each logit to make it a log-probability: the greatest, and the logarithm of the rest's sum.
+/// The two numbers to subtract from each logit to get a log-probability: the maximum, and the log of the sum of the shifted exponentials.
 fn log_normalizer(logits: &[f32]) -> (f32, f32) {
     let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|&logit| f64::from((logit - greatest).exp())).sum();
     (greatest, sum.ln() as f32)
 }
 
-/// The logits of all hypotheses, which must be as many as there are.
+/// The logits of all hypotheses, after checking their number.
 fn checked_logits(decoder: &mut impl Decoder, hypotheses: usize) -> Result<Vec<Vec<f32>>, ModelError> {
     let rows = decoder.logits()?;
     assert_eq!(rows.len(), hypotheses, "a decoder must return one row of logits for each of its hypotheses");
     Ok(rows)
 }
 
-/// No token is left to choose as the `position`th generated one, counted from 0.
+/// The error if no token can be chosen as generated token `position`, counted from 0.
 fn nothing_allowed(position: usize, vocabulary: usize) -> ModelError {
     ModelError::setting(
         "bad_words_ids, no_repeat_ngram_size, min_new_tokens, prefix, forced_bos, forced_eos",
-        format!("that together they leave a token of the vocabulary ({vocabulary} tokens) with a finite score"),
+        format!("settings that leave at least one of the {vocabulary} tokens allowed"),
         format!("none for generated token {}", position + 1),
     )
 }

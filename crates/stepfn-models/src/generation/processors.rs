@@ -1,11 +1,11 @@
-//! The rules that change the scores of the next token before one is chosen, in the order of transformers' `LogitsProcessor`s:
-//! repetition penalty, no repeated n-grams, bad words, least length, prefix, forced BOS, forced EOS.
+//! Rules that change the scores of the next token before the choice, in the order of transformers' `LogitsProcessor`s: repetition penalty,
+//! no repeated n-grams, bad words, minimum length, prefix, forced BOS, forced EOS.
 
 use std::collections::BTreeSet;
 
 use super::GenerationSettings;
 
-/// The rules of one generation.
+/// The rules for one generation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rules<'a> {
     settings: &'a GenerationSettings,
@@ -13,25 +13,25 @@ pub(super) struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// The rules of these settings after a prompt of `prompt_len` tokens.
+    /// The rules of these settings, after a prompt of `prompt_len` tokens.
     pub(super) fn new(settings: &'a GenerationSettings, prompt_len: usize) -> Self {
         Self { settings, prompt_len }
     }
 
-    /// Changes the scores (logits or log-probabilities, `vocab` of them) of what follows `sequence`, prompt included.
+    /// Changes the `vocab` scores (logits or log-probabilities) of the token after `sequence`, which includes the prompt.
     pub(super) fn apply(&self, sequence: &[u32], scores: &mut [f32]) {
         let settings = self.settings;
         let generated = sequence.len() - self.prompt_len;
         if settings.repetition_penalty != 1.0 {
             penalize_repetition(sequence, settings.repetition_penalty as f32, scores);
         }
-        // The prefix is the caller's explicit wish: no ban withholds a token of it.
+        // The caller asked for this prefix explicitly, so no ban applies to its tokens.
         if let Some(&token) = settings.prefix.get(generated) {
             keep_only(token, scores);
         } else {
             ban_repeated_ngrams(sequence, settings.no_repeat_ngram_size, scores);
             for word in &settings.bad_words_ids {
-                // As in transformers, a bad word that is an end token bans nothing: generation has to end.
+                // As in transformers, an end token as a bad word is ignored: generation has to end.
                 let ends = word.len() == 1 && settings.eos.contains(&word[0]);
                 if let (false, Some((&last, before))) = (ends, word.split_last())
                     && sequence.ends_with(before)
@@ -54,7 +54,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Makes each token of the sequence less likely, once (Keskar et al. 2019, arXiv:1909.05858, with a fix for negative scores).
+/// Makes each token that is in the sequence less likely, once (Keskar et al. 2019, arXiv:1909.05858, with a fix for negative scores).
 fn penalize_repetition(sequence: &[u32], penalty: f32, scores: &mut [f32]) {
     for token in sequence.iter().collect::<BTreeSet<_>>() {
         if let Some(score) = scores.get_mut(*token as usize) {
@@ -63,7 +63,7 @@ fn penalize_repetition(sequence: &[u32], penalty: f32, scores: &mut [f32]) {
     }
 }
 
-/// Bans what would complete an n-gram that the sequence already has; `size` 0 bans nothing.
+/// Bans tokens that would complete an n-gram already in the sequence; with `size` 0, bans nothing.
 fn ban_repeated_ngrams(sequence: &[u32], size: usize, scores: &mut [f32]) {
     if size == 0 || sequence.len() < size {
         return;

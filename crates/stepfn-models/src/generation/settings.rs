@@ -1,50 +1,50 @@
-//! How to write: what `generation_config.json` says, or a caller, with transformers' names and defaults.
+//! Generation settings, from `generation_config.json` or a caller, with the names and defaults of transformers.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::ModelError;
 
-/// How [`generate`](super::generate) chooses tokens. Defaults are those of transformers, but for `max_new_tokens`.
+/// How [`generate`](super::generate) chooses tokens. Defaults are those of transformers, except for `max_new_tokens`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GenerationSettings {
-    /// Most tokens to generate, the end token included: 1 or more.
+    /// Maximum number of tokens to generate, including the end token; 1 or more.
     pub max_new_tokens: usize,
-    /// No end token before this many tokens.
+    /// Minimum number of tokens before an end token.
     pub min_new_tokens: usize,
-    /// Beams of a beam search; 1: greedy, or sampling.
+    /// Number of beams; with 1, the search is greedy or samples.
     pub num_beams: usize,
-    /// Beam search ranks by the sum of log-probabilities divided by the length to this power: more favours longer texts.
+    /// Beam search divides the sum of log-probabilities by the length to this power; larger values favour longer texts.
     pub length_penalty: f64,
-    /// Whether beam search stops as soon as `num_beams` texts have ended, or only when running ones seem unable to do better.
+    /// Whether beam search stops as soon as `num_beams` texts have ended, or only when running ones seem unable to beat them.
     pub early_stopping: bool,
-    /// How many texts to return: 1 if greedy, no more than `num_beams` with a beam search.
+    /// Number of texts to return: 1 if greedy, at most `num_beams` for a beam search.
     pub num_return_sequences: usize,
     /// Whether to draw tokens at random.
     pub do_sample: bool,
-    /// What sampling divides the logits by: above 0; less than 1 favours likely tokens.
+    /// Sampling divides the logits by this; above 0. Values below 1 favour likely tokens.
     pub temperature: f64,
-    /// Sampling keeps this many of the likeliest tokens; 0: all.
+    /// Sampling keeps this many of the most likely tokens; 0 for all.
     pub top_k: usize,
-    /// Sampling keeps the fewest of the likeliest tokens that have this probability together: in (0, 1].
+    /// Sampling keeps the smallest set of most likely tokens with this total probability, in (0, 1].
     pub top_p: f64,
     /// Seed of the random numbers.
     pub seed: u64,
-    /// Logits of tokens that are in the text, prompt included, are divided by this, or multiplied if negative; above 0.
-    /// In a beam search it changes log-probabilities instead, as in transformers.
+    /// Positive logits of tokens that are already in the text (including the prompt) are divided by this, negative ones multiplied; above
+    /// 0. In a beam search this applies to log-probabilities instead, as in transformers.
     pub repetition_penalty: f64,
-    /// No sequence of so many tokens comes twice in the text, prompt included; 0: allowed.
+    /// No n-gram of this size occurs twice in the text, including the prompt; 0 for no such limit.
     pub no_repeat_ngram_size: usize,
-    /// Token sequences that must not be generated. Those that are just an end token are ignored.
+    /// Token sequences that must not be generated. A sequence that is just an end token is ignored.
     pub bad_words_ids: Vec<Vec<u32>>,
     /// Tokens that end the text.
     pub eos: Vec<u32>,
-    /// The token generated after a prompt of one token, whatever the model says: a translation's language, for instance.
+    /// The token generated after a prompt of one token, whatever the model predicts; for example a translation's language.
     pub forced_bos: Option<u32>,
-    /// The token generated as number `max_new_tokens`, whatever the model says.
+    /// The token generated at position `max_new_tokens`, whatever the model predicts.
     pub forced_eos: Option<u32>,
-    /// What the generated tokens must start with. Bans (n-grams, bad words, least length) don't hold within it.
+    /// The tokens that the generated text must start with. Bans (n-grams, bad words, minimum length) don't apply to them.
     pub prefix: Vec<u32>,
 }
 
@@ -73,7 +73,7 @@ impl Default for GenerationSettings {
     }
 }
 
-/// Fields that would change what is generated, the numeric value at which they don't, and what there is instead.
+/// Unsupported fields that would change the result: the numeric value that has no effect, and what is supported instead.
 const UNSUPPORTED: [(&str, Option<f64>, &str); 24] = [
     ("num_beam_groups", Some(1.0), "plain beam search"),
     ("diversity_penalty", Some(0.0), "plain beam search"),
@@ -87,7 +87,7 @@ const UNSUPPORTED: [(&str, Option<f64>, &str); 24] = [
     ("eta_cutoff", Some(0.0), "temperature, top_k and top_p"),
     ("min_p", Some(0.0), "temperature, top_k and top_p"),
     ("top_h", None, "temperature, top_k and top_p"),
-    ("renormalize_logits", None, "scores as the rules leave them"),
+    ("renormalize_logits", None, "scores as left by the rules"),
     ("watermarking_config", None, "text without a watermark"),
     ("suppress_tokens", None, "`bad_words_ids`"),
     ("begin_suppress_tokens", None, "`bad_words_ids`"),
@@ -102,14 +102,14 @@ const UNSUPPORTED: [(&str, Option<f64>, &str); 24] = [
 ];
 
 impl GenerationSettings {
-    /// Reads a `generation_config.json`. `null` means absent; absent means the default.
+    /// Reads a `generation_config.json`. `null` counts as absent, and an absent field gets its default.
     ///
-    /// `max_length` and `min_length` count the prompt, whose length isn't known here. Where `max_new_tokens` or
-    /// `min_new_tokens` don't stand beside them, they are read for a prompt of one token, which is what encoder–decoders have;
-    /// of a causal model, subtract the rest of the prompt. `prefix` and `seed` are no fields of that file.
+    /// `max_length` and `min_length` include the prompt, whose length is not known here. Without `max_new_tokens` or `min_new_tokens`, they
+    /// are read for a prompt of one token, which is right for encoder–decoders; for a causal model, subtract the rest of the prompt. The
+    /// file has no fields for `prefix` and `seed`.
     ///
     /// # Errors
-    /// A value of the wrong type, or a field that would change the result but isn't supported. Ranges are left to
+    /// If a value has the wrong type, or an unsupported field would change the result. Ranges are checked by
     /// [`validate`](Self::validate).
     pub fn from_json(generation_config: &Value) -> Result<Self, ModelError> {
         if !generation_config.is_object() {
@@ -163,10 +163,10 @@ impl GenerationSettings {
         })
     }
 
-    /// Checks that every setting is in its range and that they fit each other.
+    /// Checks that every setting is in range and that they are consistent.
     ///
     /// # Errors
-    /// The first setting that doesn't, with what it may be.
+    /// The first invalid setting, with the values that it may have.
     pub fn validate(&self) -> Result<(), ModelError> {
         let positive = |number: f64| number.is_finite() && number > 0.0;
         if self.max_new_tokens == 0 {
@@ -180,16 +180,16 @@ impl GenerationSettings {
             return Err(ModelError::setting("num_beams", "1 or more", 0));
         }
         if self.num_beams > 1 && self.do_sample {
-            let found = format!("true and {} beams", self.num_beams);
+            let found = format!("true with {} beams", self.num_beams);
             return Err(ModelError::setting(
                 "do_sample",
-                "false, or num_beams 1: beam search that samples is not supported",
+                "false, or num_beams 1: sampling in a beam search is not supported",
                 found,
             ));
         }
         let (most, why) = match (self.num_beams, self.do_sample) {
             (1, true) => (usize::MAX, "1 or more".to_owned()),
-            (1, false) => (1, "1: a greedy search finds one text (set num_beams or do_sample for more)".to_owned()),
+            (1, false) => (1, "1: greedy search returns one text (set num_beams or do_sample for more)".to_owned()),
             (beams, _) => (beams, format!("1 to num_beams, {beams}")),
         };
         if self.num_return_sequences == 0 || self.num_return_sequences > most {
@@ -199,7 +199,7 @@ impl GenerationSettings {
             return Err(ModelError::setting("length_penalty", "a finite number", self.length_penalty));
         }
         if self.do_sample && !positive(self.temperature) {
-            let expected = "a finite number above 0 (for the likeliest token, set do_sample to false)";
+            let expected = "a finite number above 0 (for the most likely token, set do_sample to false)";
             return Err(ModelError::setting("temperature", expected, self.temperature));
         }
         if self.do_sample && !(self.top_p > 0.0 && self.top_p <= 1.0) {
@@ -209,7 +209,7 @@ impl GenerationSettings {
             return Err(ModelError::setting("repetition_penalty", "a finite number above 0", self.repetition_penalty));
         }
         if self.bad_words_ids.iter().any(Vec::is_empty) {
-            return Err(ModelError::setting("bad_words_ids", "sequences of one token or more", "an empty one"));
+            return Err(ModelError::setting("bad_words_ids", "sequences of at least one token", "an empty one"));
         }
         if self.prefix.len() > self.max_new_tokens {
             let expected = format!("at most max_new_tokens, {}, tokens", self.max_new_tokens);
@@ -219,13 +219,14 @@ impl GenerationSettings {
             && let Some(&last) = self.prefix.get(self.max_new_tokens - 1)
             && last != eos
         {
-            let expected = format!("token {eos} (forced_eos) as the last of max_new_tokens, {}", self.max_new_tokens);
+            let expected = format!("token {eos} (forced_eos) at position max_new_tokens, {}", self.max_new_tokens);
             return Err(ModelError::setting("prefix", expected, format!("token {last}")));
         }
         Ok(())
     }
 
-    /// The same for a text that has room for so many new tokens at most. What would come later never does, a forced end token included.
+    /// The same settings for a text with room for at most `room` new tokens. What would come later is dropped, including a forced end
+    /// token.
     pub(crate) fn within(&self, room: usize) -> Self {
         let mut settings = self.clone();
         if room < settings.max_new_tokens {
@@ -241,14 +242,14 @@ impl GenerationSettings {
     pub(super) fn validate_start(&self, prompt_len: usize) -> Result<(), ModelError> {
         match (self.forced_bos_at(prompt_len), self.prefix.first()) {
             (Some(bos), Some(&first)) if bos != first => {
-                let expected = format!("token {bos} (forced_bos) first: the prefix is that of all generated tokens");
+                let expected = format!("token {bos} (forced_bos) first, because the prefix includes it");
                 Err(ModelError::setting("prefix", expected, format!("token {first}")))
             }
             _ => Ok(()),
         }
     }
 
-    /// What must follow `length` tokens, prompt included.
+    /// The forced token after `length` tokens, including the prompt.
     pub(super) fn forced_bos_at(&self, length: usize) -> Option<u32> {
         self.forced_bos.filter(|_| length == 1)
     }
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_change_the_result_is_refused_by_name() {
+    fn unsupported_fields_that_change_the_result_are_refused() {
         for (file, says) in [
             (
                 json!({"num_beam_groups": 2}),

@@ -1,4 +1,4 @@
-//! Properties of generation, on a model small enough to enumerate.
+//! Properties of generation, tested on a model small enough to enumerate.
 
 use proptest::prelude::*;
 
@@ -37,7 +37,7 @@ impl Toy {
         logits.into_iter().map(|logit| logit - log_sum).collect()
     }
 
-    /// The best of all texts that end with an end token or have the greatest length, and its score.
+    /// The best of all texts that end with an end token or reach the maximum length, with its score.
     fn best(&self, text: &mut Vec<u32>, sum: f64, settings: &GenerationSettings) -> (f64, Vec<u32>) {
         let length = text.len() - 1;
         if length == settings.max_new_tokens || length > 0 && settings.eos.contains(&text[length]) {
@@ -90,7 +90,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(128) })]
 
     #[test]
-    fn greedy_takes_the_likeliest_each_time(seed in 0_u64..1_000_000) {
+    fn greedy_takes_the_most_likely_token_each_time(seed in 0_u64..1_000_000) {
         let toy = Toy::new(seed, 12, &[3]);
         let settings = GenerationSettings { max_new_tokens: 10, eos: vec![1, 2], ..GenerationSettings::default() };
         let (mut text, mut score) = (vec![3], 0.0);
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn beams_enough_for_all_texts_find_the_best(seed in 0_u64..1_000_000, length_penalty in 0..2, eos in 0_usize..3) {
+    fn a_beam_search_over_all_texts_finds_the_best(seed in 0_u64..1_000_000, length_penalty in 0..2, eos in 0_usize..3) {
         let settings = GenerationSettings {
             max_new_tokens: 4,
             num_beams: 256,
@@ -151,7 +151,7 @@ proptest! {
     }
 
     #[test]
-    fn no_ngram_comes_twice(seed in 0_u64..1_000_000, settings in ways(), size in 1_usize..4) {
+    fn no_ngram_is_repeated(seed in 0_u64..1_000_000, settings in ways(), size in 1_usize..4) {
         let settings = GenerationSettings { no_repeat_ngram_size: size, max_new_tokens: 8, ..settings };
         for text in generated(seed, &[3, 4], &settings) {
             let text = [&[3, 4], &text.ids[..]].concat();
@@ -176,7 +176,7 @@ proptest! {
     }
 
     #[test]
-    fn forced_tokens_and_the_prefix_stand_where_they_must(
+    fn forced_tokens_and_the_prefix_are_in_place(
         seed in 0_u64..1_000_000,
         settings in ways(),
         mut prefix in prop::collection::vec(2_u32..12, 1..6),
@@ -219,7 +219,7 @@ proptest! {
     }
 
     #[test]
-    fn one_seed_gives_one_text(seed in any::<u64>()) {
+    fn the_same_seed_gives_the_same_text(seed in any::<u64>()) {
         let settings = GenerationSettings {
             do_sample: true, seed, max_new_tokens: 30, num_return_sequences: 3, ..GenerationSettings::default()
         };
@@ -231,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn sampling_of_one_is_greedy(seed in 0_u64..1_000_000, random in any::<u64>(), nucleus in any::<bool>()) {
+    fn sampling_from_one_token_is_greedy(seed in 0_u64..1_000_000, random in any::<u64>(), nucleus in any::<bool>()) {
         let greedy = GenerationSettings { eos: vec![1], ..GenerationSettings::default() };
         let (top_k, top_p) = if nucleus { (0, 1e-9) } else { (1, 1.0) };
         let sampling = GenerationSettings { do_sample: true, top_k, top_p, seed: random, ..greedy.clone() };
@@ -240,7 +240,7 @@ proptest! {
 }
 
 #[test]
-fn samples_have_their_probabilities() {
+fn samples_follow_the_distribution() {
     let probabilities: [f64; 5] = [0.4, 0.05, 0.3, 0.0, 0.25];
     let scores = probabilities.map(|probability| probability.ln() as f32);
     let draws = 40_000;
@@ -260,7 +260,7 @@ fn samples_have_their_probabilities() {
         }
         for (count, expected) in counts.into_iter().zip(expected) {
             let frequency = f64::from(count) / f64::from(draws);
-            // Five standard deviations; what has no probability is never drawn.
+            // Five standard deviations; a token with probability 0 is never drawn.
             let tolerance = 5.0 * (expected * (1.0 - expected) / f64::from(draws)).sqrt();
             assert!((frequency - expected).abs() <= tolerance, "{frequency} is not {expected}");
         }
@@ -268,7 +268,7 @@ fn samples_have_their_probabilities() {
 }
 
 #[test]
-fn nothing_left_to_choose_is_an_error() {
+fn banning_every_token_is_an_error() {
     for num_beams in [1, 3] {
         let bad_words_ids = (0..12).map(|id| vec![id]).collect();
         let settings = GenerationSettings { bad_words_ids, num_beams, ..GenerationSettings::default() };
@@ -280,7 +280,7 @@ fn nothing_left_to_choose_is_an_error() {
 }
 
 #[test]
-fn of_equal_tokens_the_lowest_comes_first() {
+fn ties_go_to_the_lowest_token() {
     struct Flat(usize);
     impl Decoder for Flat {
         fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {

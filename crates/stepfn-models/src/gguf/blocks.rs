@@ -1,16 +1,16 @@
-//! How GGUF stores elements: as floats, or in blocks that share a scale `d` (and an offset) of few-bit numbers `q`.
+//! GGUF element types: plain floats, or blocks of few-bit numbers `q` that share a scale `d` (and an offset).
 //!
-//! | type | elements a block | value |
+//! | type | elements per block | value |
 //! |---|---|---|
-//! | Q8_0 | 32 | `d q`, q of 8 bits |
+//! | Q8_0 | 32 | `d q`, with 8-bit q |
 //! | Q4_0 | 32 | `d (q − 8)` |
 //! | Q4_1 | 32 | `d q + m` |
-//! | Q4_K | 256 in 8 groups | `d s q − m o`, with 6 bits for each group's s and o |
-//! | Q6_K | 256 in 16 groups | `d s (q − 32)`, with 8 bits for each group's s |
+//! | Q4_K | 256 in 8 groups | `d s q − m o`, with 6-bit s and o per group |
+//! | Q6_K | 256 in 16 groups | `d s (q − 32)`, with 8-bit s per group |
 
 use burn::tensor::{DType, bf16, f16};
 
-/// A way of storing elements.
+/// An element type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Blocks {
     F32,
@@ -24,7 +24,7 @@ pub(super) enum Blocks {
 }
 
 impl Blocks {
-    /// By its number in the file.
+    /// The element type with the given number in the file.
     pub(super) fn numbered(number: u32) -> Option<Self> {
         Some(match number {
             0 => Self::F32,
@@ -39,10 +39,10 @@ impl Blocks {
         })
     }
 
-    /// What types there are, for a message.
+    /// The supported types, for error messages.
     pub(super) const READ: &str = "one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K";
 
-    /// Elements and bytes of a block.
+    /// Elements and bytes per block.
     pub(super) fn size(self) -> (usize, usize) {
         match self {
             Self::F32 => (1, 4),
@@ -55,7 +55,7 @@ impl Blocks {
         }
     }
 
-    /// The element type, if it is not quantized.
+    /// The float type, if it is not quantized.
     pub(super) fn float(self) -> Option<DType> {
         match self {
             Self::F32 => Some(DType::F32),
@@ -88,7 +88,7 @@ impl Blocks {
     }
 }
 
-/// The half-precision number at a place.
+/// The half-precision number at byte `at`.
 fn half(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
@@ -98,7 +98,7 @@ fn q8_0(block: &[u8; 34], values: &mut Vec<f32>) {
     values.extend(block[2..].iter().map(|&q| scale * f32::from(q as i8)));
 }
 
-/// `scale q + offset`: the low halves of all bytes, then the high ones.
+/// `scale q + offset`: the low nibbles of all bytes, then the high ones.
 fn nibbles(bytes: &[u8], values: &mut Vec<f32>, scale: f32, offset: f32) {
     values.extend(bytes.iter().map(|byte| scale * f32::from(byte & 15) + offset));
     values.extend(bytes.iter().map(|byte| scale * f32::from(byte >> 4) + offset));
@@ -107,7 +107,7 @@ fn nibbles(bytes: &[u8], values: &mut Vec<f32>, scale: f32, offset: f32) {
 fn q4_k(block: &[u8; 144], values: &mut Vec<f32>) {
     let (scale, offset) = (half(block, 0), half(block, 2));
     let (packed, quants) = (&block[4..16], &block[16..]);
-    // The 6 bits of groups 0 to 3 lie together; those of 4 to 7 are cut in 4 and 2, of which the 2 stand above the others.
+    // The 6 bits of groups 0 to 3 are contiguous. Those of groups 4 to 7 are split into 4 and 2, with the 2 stored above the others.
     let group = |j: usize| match j {
         0..4 => (packed[j] & 63, packed[j + 4] & 63),
         _ => (packed[j + 4] & 15 | packed[j - 4] >> 6 << 4, packed[j + 4] >> 4 | packed[j] >> 6 << 4),

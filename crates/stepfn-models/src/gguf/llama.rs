@@ -1,4 +1,4 @@
-//! The `llama` architecture of GGUF as `config.json` and tensor names of the `llama` family.
+//! Translates GGUF's `llama` architecture to `config.json` and tensor names of the `llama` family.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::reader::{Contents, Metadata, TensorRow};
 use super::{Gguf, GgufTensor, Stored};
 use crate::ModelError;
 
-/// Names of the tensors outside blocks, and of the parts of a block: theirs, ours.
+/// Names of the tensors outside blocks, and of the parts of a block: GGUF name, published name.
 const OUTER: [(&str, &str); 3] =
     [("token_embd", "model.embed_tokens"), ("output_norm", "model.norm"), ("output", "lm_head")];
 const INNER: [(&str, &str); 9] = [
@@ -24,7 +24,7 @@ const INNER: [(&str, &str); 9] = [
 ];
 const QUERY: &str = "attn_q";
 const KEY: &str = "attn_k";
-/// Factors of the rotary frequencies, as Llama 3.1 has them.
+/// Llama 3.1's factors of rotary frequencies.
 const FREQUENCIES: &str = "rope_freqs.weight";
 
 pub(super) fn describe(path: &Path, contents: Contents) -> Result<Gguf, ModelError> {
@@ -32,7 +32,7 @@ pub(super) fn describe(path: &Path, contents: Contents) -> Result<Gguf, ModelErr
     let architecture = reader.text("general.architecture")?;
     if architecture != Some("llama") {
         let found = architecture.unwrap_or("none");
-        return Err(reader.error("general.architecture", "llama, the only one read from GGUF", found));
+        return Err(reader.error("general.architecture", "llama, the only supported GGUF architecture", found));
     }
     let config = reader.config()?;
     let heads = |field: &str| config[field].as_u64().map_or(0, |heads| heads as usize);
@@ -44,7 +44,7 @@ pub(super) fn describe(path: &Path, contents: Contents) -> Result<Gguf, ModelErr
             Some(KEY) => Some(keys),
             _ => None,
         };
-        // Other shapes don't fit the configuration, which loading says better.
+        // Other shapes don't match the configuration; loading reports that better.
         let rows = row.shape.first().copied().unwrap_or(0);
         let interleaved_heads = interleaved_heads.filter(|&heads| heads > 0 && rows % (2 * heads) == 0);
         let stored = Stored { blocks: row.blocks, interleaved_heads };
@@ -68,7 +68,7 @@ fn published(name: &str) -> String {
     ours.unwrap_or_else(|| name.to_owned())
 }
 
-/// A checked reader of the metadata.
+/// Reads metadata fields with checks.
 struct Fields<'a> {
     path: &'a Path,
     contents: &'a Contents,
@@ -84,7 +84,7 @@ impl Fields<'_> {
         };
         for key in ["llama.rope.dimension_count", "llama.attention.value_length"] {
             if let Some(found) = self.number(key)?.filter(|&found| found != head_dim) {
-                return Err(self.error(key, format!("{head_dim}, the size of a head"), found));
+                return Err(self.error(key, format!("{head_dim}, the head size"), found));
             }
         }
         if let Some(experts) = self.number("llama.expert_count")?.filter(|&experts| experts > 0) {
@@ -94,7 +94,7 @@ impl Fields<'_> {
             Some(Metadata::Texts(tokens)) => tokens.len() as u64,
             _ => self.needed("llama.vocab_size")?,
         };
-        // Embeddings decide: there may be more of them than tokens.
+        // The embeddings decide the vocabulary size, because they may have more rows than there are tokens.
         let rows = self.row("token_embd.weight").and_then(|row| row.shape.first().copied());
         Ok(json!({
             "model_type": "llama",
@@ -124,7 +124,7 @@ impl Fields<'_> {
             return Err(ModelError::Tensor {
                 path: self.path.to_owned(),
                 tensor: FREQUENCIES.to_owned(),
-                expected: "no such tensor: Llama 3.1's rotary scaling is read from safetensors checkpoints only"
+                expected: "no such tensor: Llama 3.1's rotary scaling is only supported in safetensors checkpoints"
                     .to_owned(),
                 found: "one".to_owned(),
             });
@@ -168,7 +168,7 @@ impl Fields<'_> {
         match self.contents.metadata.get(key) {
             None => Ok(None),
             Some(Metadata::Text(text)) => Ok(Some(text)),
-            Some(_) => Err(self.error(key, "a text", "another value")),
+            Some(_) => Err(self.error(key, "a string", "another value")),
         }
     }
 

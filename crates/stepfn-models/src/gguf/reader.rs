@@ -1,6 +1,6 @@
-//! The structure of a GGUF file: a header, metadata by key, the table of tensors, then their bytes.
+//! The structure of a GGUF file: header, metadata, tensor table, tensor data.
 //!
-//! A count is checked against what is left of the file before anything is allocated for it.
+//! Every count is checked against the rest of the file before anything is allocated for it.
 
 use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::path::Path;
 use super::blocks::Blocks;
 use crate::ModelError;
 
-/// A value in the metadata.
+/// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Metadata {
     Integer(i128),
@@ -19,29 +19,29 @@ pub(super) enum Metadata {
     Integers(Vec<i64>),
     Floats(Vec<f32>),
     Texts(Vec<String>),
-    /// Whose like nothing here has a use for.
+    /// A type that nothing here needs.
     Other,
 }
 
-/// A row of the table of tensors.
+/// A row of the tensor table.
 #[derive(Debug)]
 pub(super) struct TensorRow {
     pub(super) name: String,
-    /// Rows first.
+    /// Rows first, unlike in the file.
     pub(super) shape: Vec<usize>,
     pub(super) blocks: Blocks,
-    /// In the file, as long as the shape asks for.
+    /// Byte range in the file; exactly as long as the shape needs.
     pub(super) bytes: Range<usize>,
 }
 
-/// All but the elements.
+/// Everything except the tensor data.
 #[derive(Debug)]
 pub(super) struct Contents {
     pub(super) metadata: BTreeMap<String, Metadata>,
     pub(super) tensors: Vec<TensorRow>,
 }
 
-/// The shortest encodings: a key's length and its type; a name's length, the number of dimensions, type and offset.
+/// Minimum encoded sizes: a key's length and type; a name's length, number of dimensions, type and offset.
 const SHORTEST_KEY: usize = 8 + 4;
 const SHORTEST_ROW: usize = 8 + 4 + 4 + 8;
 
@@ -49,13 +49,11 @@ impl Contents {
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         let mut reader = Reader { path, bytes, at: 0 };
         if reader.take(4)? != b"GGUF" {
-            return Err(reader.error("expected a GGUF file, which begins with `GGUF`"));
+            return Err(reader.error("expected a GGUF file, which starts with `GGUF`"));
         }
         let version = reader.u32()?;
         if !(2..=3).contains(&version) {
-            return Err(
-                reader.error(format!("expected GGUF of version 2 or 3 in little-endian order, found {version}"))
-            );
+            return Err(reader.error(format!("expected GGUF version 2 or 3 in little-endian order, found {version}")));
         }
         let tensors = reader.count("tensors", SHORTEST_ROW)?;
         let keys = reader.count("metadata keys", SHORTEST_KEY)?;
@@ -65,7 +63,7 @@ impl Contents {
             let kind = reader.u32()?;
             let value = reader.value(kind)?;
             if metadata.insert(key.clone(), value).is_some() {
-                return Err(reader.error(format!("metadata `{key}` stands there twice")));
+                return Err(reader.error(format!("metadata `{key}` appears twice")));
             }
         }
         let alignment = match metadata.get("general.alignment") {
@@ -82,7 +80,7 @@ impl Contents {
         let mut tensors = Vec::with_capacity(rows.len());
         for row in rows {
             if !names.insert(row.name.clone()) {
-                return Err(reader.error(format!("tensor `{}` stands there twice", row.name)));
+                return Err(reader.error(format!("tensor `{}` appears twice", row.name)));
             }
             tensors.push(row.placed(path, bytes.len(), start, alignment)?);
         }
@@ -90,10 +88,10 @@ impl Contents {
     }
 }
 
-/// A row as it stands there.
+/// A table row as stored.
 struct RawRow {
     name: String,
-    /// Columns first.
+    /// Columns first, as in the file.
     dims: Vec<u64>,
     kind: u32,
     offset: u64,
@@ -112,22 +110,23 @@ impl RawRow {
             .ok_or_else(|| error(format!("elements of type {}", Blocks::READ), format!("type {kind}")))?;
         let (elements, size) = blocks.size();
         if dims.is_empty() || dims[0] % elements as u64 != 0 {
-            return Err(error(format!("rows of a multiple of {elements} elements"), format!("sizes {dims:?}")));
+            return Err(error(format!("a row length that is a multiple of {elements}"), format!("sizes {dims:?}")));
         }
         let total = dims.iter().try_fold(1_u64, |total, &dim| total.checked_mul(dim));
         let len = total.and_then(|total| (total / elements as u64).checked_mul(size as u64));
         let begin = offset.checked_add(start as u64);
         let end = begin.zip(len).and_then(|(begin, len)| begin.checked_add(len));
         let (Some(begin), Some(end)) = (begin, end.filter(|&end| end <= file_len as u64)) else {
-            let found = format!("sizes {dims:?} at {offset} after {start}: was the download cut short?");
-            return Err(error(format!("a place within the {file_len} bytes of the file"), found));
+            let found = format!("sizes {dims:?} at offset {offset} from {start}; was the download interrupted?");
+            return Err(error(format!("a tensor within the file's {file_len} bytes"), found));
         };
         if !offset.is_multiple_of(alignment as u64) {
             return Err(error(format!("an offset that is a multiple of {alignment}"), offset.to_string()));
         }
-        // All are below the file's length, but for dimensions of a tensor without elements.
+        // All sizes are below the file's length, except for dimensions of an empty tensor.
         let shape: Option<Vec<usize>> = dims.iter().rev().map(|&dim| usize::try_from(dim).ok()).collect();
-        let shape = shape.ok_or_else(|| error("sizes that this machine can count".to_owned(), format!("{dims:?}")))?;
+        let shape = shape
+            .ok_or_else(|| error("sizes that fit this machine's address range".to_owned(), format!("{dims:?}")))?;
         Ok(TensorRow { shape, blocks, bytes: begin as usize..end as usize, name })
     }
 }
@@ -148,7 +147,7 @@ impl<'a> Reader<'a> {
         let end = end.ok_or_else(|| {
             let (len, at) = (self.bytes.len(), self.at);
             self.error(format!(
-                "not a whole GGUF file (it has {len} bytes, more are needed after {at}): was the download cut short?"
+                "incomplete GGUF file (it has {len} bytes, more are needed after {at}); was the download interrupted?"
             ))
         })?;
         let taken = &self.bytes[self.at..end];
@@ -170,14 +169,12 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A number of things, each of which takes at least so many bytes.
+    /// Reads the number of items, each of which takes at least `shortest` bytes.
     fn count(&mut self, what: &str, shortest: usize) -> Result<usize, ModelError> {
         let count = self.u64()?;
         let most = (self.bytes.len() - self.at) / shortest;
         if count > most as u64 {
-            return Err(
-                self.error(format!("expected at most {most} {what} in what is left of the file, found {count}"))
-            );
+            return Err(self.error(format!("expected at most {most} {what} in the rest of the file, found {count}")));
         }
         Ok(count as usize)
     }
@@ -237,7 +234,7 @@ impl<'a> Reader<'a> {
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            _ => return Err(self.error(format!("expected a list of numbers or texts, found one of type {kind}"))),
+            _ => return Err(self.error(format!("expected a list of numbers or strings, found a list of type {kind}"))),
         };
         let count = self.count("elements of a list", size)?;
         Ok(match kind {
@@ -255,7 +252,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The decimal number that was meant: 1e-5, not 9.999999747378752e-6.
+/// The shortest decimal for an f32: 1e-5, not 9.999999747378752e-6.
 fn decimal(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }

@@ -1,5 +1,5 @@
-//! The tokenizer of a GGUF file as a `tokenizer.json`: byte-level BPE (`gpt2`) as it is, SentencePiece's BPE (`llama`) with the merges that its
-//! scores imply.
+//! Converts a GGUF file's tokenizer to a `tokenizer.json`: byte-level BPE (`gpt2`) directly, SentencePiece BPE (`llama`) with merges
+//! reconstructed from its scores.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use super::reader::{Contents, Metadata};
 use crate::ModelError;
 
-/// A tokenizer in a GGUF file.
+/// The tokenizer of a GGUF file.
 #[derive(Debug)]
 pub(crate) struct GgufTokenizer {
-    /// What would stand in `tokenizer.json`.
+    /// The equivalent of `tokenizer.json`.
     pub(crate) json: Value,
-    /// Names of the tokens that begin a text, end it, fill up a batch, and stand for what is unknown.
+    /// Names of the BOS, EOS, padding and unknown tokens.
     pub(crate) named: [Option<String>; 4],
     pub(crate) chat_template: Option<String>,
 }
@@ -24,14 +24,14 @@ const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
-/// Words, numbers of up to three digits, punctuation and blanks of Llama 3.
+/// Llama 3's pattern: words, numbers of up to three digits, punctuation and whitespace.
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 impl GgufTokenizer {
     /// Reads the tokenizer of a file.
     ///
     /// # Errors
-    /// [`ModelError::File`] if it has none, or one of another kind.
+    /// [`ModelError::File`] if it has no tokenizer, or an unsupported one.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         let contents = Contents::parse(path, bytes)?;
         Vocabulary { path, metadata: &contents.metadata }.read()
@@ -46,7 +46,7 @@ struct Vocabulary<'a> {
 impl Vocabulary<'_> {
     fn read(&self) -> Result<GgufTokenizer, ModelError> {
         let Some(Metadata::Texts(tokens)) = self.get("tokens") else {
-            return Err(self.error("tokens", "a list of texts"));
+            return Err(self.error("tokens", "a list of strings"));
         };
         let types = match self.get("token_type") {
             None => vec![],
@@ -86,7 +86,7 @@ impl Vocabulary<'_> {
         Ok(GgufTokenizer { json, named, chat_template })
     }
 
-    /// With whether a text begins with the first special token where the file doesn't say.
+    /// Also returns whether a text starts with the BOS token by default.
     fn byte_level(&self, ids: &HashMap<&str, usize>) -> Result<(Value, bool), ModelError> {
         let bytes = |words: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": words});
         let both = |first: Value, then: Value| json!({"type": "Sequence", "pretokenizers": [first, then]});
@@ -103,7 +103,7 @@ impl Vocabulary<'_> {
             _ => return Err(self.error("pre", "gpt-2, smollm or llama-bpe")),
         };
         let Some(Metadata::Texts(merges)) = self.get("merges") else {
-            return Err(self.error("merges", "a list of texts"));
+            return Err(self.error("merges", "a list of strings"));
         };
         let json = json!({
             "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
@@ -118,7 +118,7 @@ impl Vocabulary<'_> {
         Ok((json, llama_3))
     }
 
-    /// SentencePiece merges the pair whose token has the best score, the leftmost of several.
+    /// SentencePiece merges the pair whose token has the best score, the leftmost among ties.
     fn sentence_piece(
         &self,
         tokens: &[String],
@@ -129,7 +129,7 @@ impl Vocabulary<'_> {
             Some(Metadata::Floats(scores)) if scores.len() == tokens.len() => scores,
             _ => return Err(self.error("scores", "one number for each token")),
         };
-        /// No vocabulary has longer words; splitting them takes time with the square of their length.
+        /// No vocabulary has longer words, and splitting takes time quadratic in their length.
         const LONGEST: usize = 4096;
         if tokens.iter().any(|token| token.len() > LONGEST) {
             return Err(self.error("tokens", "tokens of at most 4096 bytes"));
@@ -206,7 +206,7 @@ impl Vocabulary<'_> {
     }
 }
 
-/// What puts the first and the last special token around a text; nothing where there are none.
+/// The post-processor that adds BOS and EOS to a text; adds nothing if there are none.
 fn template(begin: Option<&str>, end: Option<&str>, ids: &HashMap<&str, usize>) -> Value {
     if begin.is_none() && end.is_none() {
         return Value::Null;

@@ -1,4 +1,4 @@
-//! The two requests that a hub answers: what a repository has, and one file of it.
+//! The two requests to a hub: a repository's list of files, and one file.
 
 use core::fmt;
 use core::time::Duration;
@@ -13,19 +13,19 @@ use ureq::{Agent, Body};
 
 use super::{HubName, Listing};
 
-/// A hub's address and what opens it.
+/// A hub's URL and the access token for it.
 pub(super) struct Client<'a> {
     agent: Agent,
     endpoint: &'a str,
     token: Option<&'a str>,
 }
 
-/// Why there is no answer, or none that helps.
+/// Why a request failed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// There may be one another time.
+    /// Trying again later may help.
     Unreachable(String),
-    /// What the hub, or the file system, says.
+    /// Final; the message comes from the hub or the file system.
     Refused(String),
 }
 
@@ -43,10 +43,10 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// An answer that was reached through redirections.
+/// A response, after following redirections.
 struct Answer {
     response: Response<Body>,
-    /// What the hub itself said of the content, before it sent us elsewhere for it.
+    /// The hub's own etag for the content, from before any redirection.
     etag: Option<String>,
     size: Option<u64>,
 }
@@ -54,10 +54,10 @@ struct Answer {
 impl<'a> Client<'a> {
     pub(super) fn new(endpoint: &'a str, token: Option<&'a str>) -> Self {
         const CONNECT: Duration = Duration::from_secs(20);
-        /// Without a byte for that long, a connection is lost. A whole download may take hours.
+        /// A connection without data for this long is lost. A whole download may take hours.
         const SILENCE: Duration = Duration::from_secs(60);
         let config = Agent::config_builder()
-            // Redirections are followed here: the token goes to the hub alone.
+            // Redirections are followed manually, so that the token goes only to the hub.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .http_status_as_error(false)
@@ -69,9 +69,9 @@ impl<'a> Client<'a> {
         Self { agent: config.new_agent(), endpoint: endpoint.trim_end_matches('/'), token }
     }
 
-    /// What the repository has at the revision.
+    /// The files of a repository at a revision.
     pub(super) fn listing(&self, name: &HubName) -> Result<Listing, Failure> {
-        /// Repositories with thousands of checkpoints have listings of some hundred kilobytes.
+        /// Repositories with thousands of checkpoints have listings of a few hundred kilobytes.
         const LONGEST: u64 = 64 << 20;
         let revision = name.revision().replace('/', "%2F");
         let mut answer =
@@ -81,10 +81,10 @@ impl<'a> Client<'a> {
         let json: Option<Value> = serde_json::from_slice(&body).ok();
         json.as_ref()
             .and_then(Listing::parse)
-            .ok_or_else(|| Failure::Refused(format!("{} answered with no list of files: is it a hub?", self.endpoint)))
+            .ok_or_else(|| Failure::Refused(format!("{} did not return a list of files; is it a hub?", self.endpoint)))
     }
 
-    /// Downloads a file to the repository's `blobs`, and links `target` to it.
+    /// Downloads a file to the repository's `blobs` and links `target` to it.
     pub(super) fn download(
         &self,
         name: &HubName,
@@ -100,16 +100,16 @@ impl<'a> Client<'a> {
             fs::create_dir_all(parent)?;
         }
         let etag = answer.etag.clone().filter(|etag| is_plain(etag));
-        let beside = Beside::new(&blobs);
-        let written = write(answer, &beside.0)?;
+        let temporary = Temporary::new(&blobs);
+        let written = write(answer, &temporary.0)?;
         match etag {
             Some(etag) => {
                 let blob = blobs.join(&etag);
-                fs::rename(&beside.0, blob)?;
+                fs::rename(&temporary.0, blob)?;
                 link(&etag, target)?;
             }
-            // Without a name for its content, it is the file itself.
-            None => fs::rename(&beside.0, target)?,
+            // Without an etag to name the content, the file is stored directly.
+            None => fs::rename(&temporary.0, target)?,
         }
         debug_assert!(target.metadata().is_ok_and(|found| found.len() == written));
         Ok(())
@@ -128,7 +128,7 @@ impl<'a> Client<'a> {
             let response =
                 request.call().map_err(|error| Failure::Unreachable(format!("can't reach {url}: {error}")))?;
             let headers = response.headers();
-            // The hub names the content by its hash, a store behind it in ways of its own; the first to say it is the hub.
+            // The hub's etag is a hash of the content, but a storage server behind it may use another; the first response is the hub's.
             etag = etag.or_else(|| header(headers, "x-linked-etag")).or_else(|| header(headers, "etag"));
             size = size.or_else(|| header(headers, "x-linked-size")?.parse().ok());
             let status = response.status();
@@ -141,21 +141,21 @@ impl<'a> Client<'a> {
             let location = header(headers, "location");
             url = location
                 .and_then(|location| target(&url, &location))
-                .ok_or_else(|| Failure::Refused(format!("{url} answered {status}, but not with where to go")))?;
+                .ok_or_else(|| Failure::Refused(format!("{url} answered {status} without a location")))?;
         }
         Err(Failure::Refused(format!("more than {MOST_REDIRECTIONS} redirections, the last to {url}")))
     }
 
-    /// Whether an address is the hub's own.
+    /// Whether a URL belongs to the hub.
     fn is_hub(&self, url: &str) -> bool {
-        let place = |url: &str| url.parse::<Uri>().ok().map(|url| (url.scheme().cloned(), url.authority().cloned()));
-        place(url).is_some_and(|url| place(self.endpoint) == Some(url))
+        let origin = |url: &str| url.parse::<Uri>().ok().map(|url| (url.scheme().cloned(), url.authority().cloned()));
+        origin(url).is_some_and(|url| origin(self.endpoint) == Some(url))
     }
 
     fn refused(&self, status: u16, url: &str) -> Failure {
         let token = match self.token {
-            Some(_) => "the token (HF_TOKEN) does not open it: has its owner granted access?",
-            None => "it may be private or gated: set HF_TOKEN",
+            Some(_) => "the token (HF_TOKEN) has no access; has the owner granted it?",
+            None => "it may be private or gated; set HF_TOKEN",
         };
         match status {
             401 | 403 => Failure::Refused(format!("{url} answered {status}: {token}")),
@@ -166,10 +166,10 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A file being written, which goes away if it does not become what it should.
-struct Beside(PathBuf);
+/// A temporary file that is deleted unless it is renamed.
+struct Temporary(PathBuf);
 
-impl Beside {
+impl Temporary {
     fn new(folder: &Path) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -177,23 +177,23 @@ impl Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for Temporary {
     fn drop(&mut self) {
-        // Gone already if it was renamed.
+        // Already gone if it was renamed.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Writes what comes, which must be as much as was announced.
+/// Writes the content, and checks its length if the server announced one.
 fn write(answer: Answer, path: &Path) -> Result<u64, Failure> {
     let announced = answer.size.or_else(|| answer.response.body().content_length());
     let mut file = File::create(path)?;
     let mut body = answer.response.into_body().into_with_config().limit(u64::MAX).reader();
     let written = io::copy(&mut body, &mut file)
-        .map_err(|error| Failure::Unreachable(format!("the download ended early ({error}): try again")))?;
+        .map_err(|error| Failure::Unreachable(format!("the download ended early ({error}); try again")))?;
     match announced {
         Some(announced) if announced != written => {
-            Err(Failure::Unreachable(format!("{written} of {announced} bytes came: try again")))
+            Err(Failure::Unreachable(format!("received {written} of {announced} bytes; try again")))
         }
         _ => {
             file.sync_all()?;
@@ -207,26 +207,26 @@ fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     Some(value.trim_start_matches("W/").trim_matches('"').to_owned())
 }
 
-/// Whether an etag is a name for a file.
+/// Whether an etag can serve as a file name.
 fn is_plain(etag: &str) -> bool {
     (8..=128).contains(&etag.len()) && etag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
-/// Where a redirection leads.
+/// The target of a redirection.
 fn target(from: &str, location: &str) -> Option<String> {
     if location.starts_with("http://") || location.starts_with("https://") {
         return Some(location.to_owned());
     }
     let from: Uri = from.parse().ok()?;
-    let place = format!("{}://{}", from.scheme_str()?, from.authority()?);
-    location.starts_with('/').then(|| format!("{place}{location}"))
+    let origin = format!("{}://{}", from.scheme_str()?, from.authority()?);
+    location.starts_with('/').then(|| format!("{origin}{location}"))
 }
 
-/// A link from a snapshot to its blob; a copy where there are no links.
+/// Links a snapshot's file to its blob; copies it on systems without links.
 fn link(etag: &str, target: &Path) -> io::Result<()> {
-    // From `snapshots/COMMIT/FILE`.
+    // Relative to `snapshots/COMMIT/FILE`.
     let blob = Path::new("../../blobs").join(etag);
-    // A link that leads nowhere, such as after its blob was deleted.
+    // A dangling link, for example because its blob was deleted.
     if target.symlink_metadata().is_ok() {
         fs::remove_file(target)?;
     }

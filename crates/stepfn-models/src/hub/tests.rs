@@ -1,4 +1,4 @@
-//! The hub's client against a small server on this machine.
+//! The hub client against a small local server.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
@@ -13,13 +13,13 @@ use super::*;
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const OLD: &str = "89abcdef0123456789abcdef0123456789abcdef";
 
-/// An answer: status, headers, body.
+/// A response: status, headers, body.
 type Reply = (u16, Vec<(&'static str, String)>, Vec<u8>);
 
-/// What was asked: the path, and the authorization.
+/// A request: path and authorization header.
 type Request = (String, Option<String>);
 
-/// Answers from a table, and remembers what it was asked. Its thread ends with the test's process.
+/// Serves responses from a table and records requests. Its thread ends with the test process.
 struct Server {
     endpoint: String,
     requests: Arc<Mutex<Vec<Request>>>,
@@ -67,7 +67,7 @@ fn answer(stream: TcpStream, replies: &HashMap<String, Reply>, seen: &Mutex<Vec<
     stream.write_all(body)
 }
 
-/// A cache of its own, which goes away with the test.
+/// A temporary cache folder, removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -102,12 +102,12 @@ fn file(commit: &str, name: &str, reply: Reply) -> (String, Reply) {
     (format!("/org/name/resolve/{commit}/{name}"), reply)
 }
 
-/// A file as the hub gives it, with an etag.
+/// A file as the hub serves it, with an etag.
 fn tagged(body: &str, etag: &str) -> Reply {
     (200, vec![("ETag", format!("\"{etag}\""))], body.into())
 }
 
-/// A repository with one of everything, and more than is needed.
+/// A repository with one file of each kind, including some that are not needed.
 fn repository() -> Vec<(String, Reply)> {
     vec![
         listing(
@@ -130,7 +130,7 @@ fn message(result: Result<PathBuf, ModelError>) -> String {
 }
 
 #[test]
-fn downloads_what_loading_reads_into_the_usual_cache_and_finds_it_there_without_network() {
+fn downloads_needed_files_and_reuses_the_cache_offline() {
     let scratch = Scratch::new("download");
     let server = Server::start(repository());
     let hub = scratch.hub(&server.endpoint);
@@ -140,7 +140,7 @@ fn downloads_what_loading_reads_into_the_usual_cache_and_finds_it_there_without_
     assert_eq!(fs::read_to_string(snapshot.join("model.safetensors")).unwrap(), "weights");
     assert_eq!(fs::read_to_string(folder.join("blobs/cccccccccc")).unwrap(), "weights");
     assert_eq!(fs::read_to_string(folder.join("refs/main")).unwrap(), COMMIT);
-    assert_eq!(fs::read_dir(folder.join("blobs")).unwrap().count(), 3, "nothing unfinished is left");
+    assert_eq!(fs::read_dir(folder.join("blobs")).unwrap().count(), 3, "no unfinished download remains");
     assert!(!server.paths().iter().any(|path| path.ends_with(".bin") || path.ends_with(".md")), "{:?}", server.paths());
 
     let asked = server.paths().len();
@@ -152,7 +152,7 @@ fn downloads_what_loading_reads_into_the_usual_cache_and_finds_it_there_without_
     let offline = Hub { offline: true, ..hub };
     assert_eq!(offline.locate("org/name").unwrap(), snapshot);
     assert_eq!(server.paths().len(), asked + 1);
-    // A port on which nothing listens.
+    // A port without a listener.
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let unreachable = scratch.hub(&format!("http://{closed}"));
     assert_eq!(unreachable.fetch(&name("org/name")).unwrap(), snapshot);
@@ -163,7 +163,7 @@ fn downloads_what_loading_reads_into_the_usual_cache_and_finds_it_there_without_
 }
 
 #[test]
-fn revisions_are_apart_and_a_slash_in_their_name_is_escaped() {
+fn revisions_are_separate_and_slashes_in_them_are_escaped() {
     let scratch = Scratch::new("revision");
     let mut replies = repository();
     replies.push(listing("refs%2Fpr%2F1", OLD, &["config.json", "model.safetensors"]));
@@ -197,18 +197,18 @@ fn shards_are_downloaded_by_their_index() {
     let hub = scratch.hub(&server.endpoint);
     let error = message(hub.fetch(&name("org/name")));
     assert!(error.contains("model-2.safetensors: ") && error.contains("404"), "{error}");
-    assert!(message(Hub { offline: true, ..hub }.fetch(&name("org/name"))).contains("not whole"));
+    assert!(message(Hub { offline: true, ..hub }.fetch(&name("org/name"))).contains("not complete"));
 
     replies.push(file(COMMIT, "model-2.safetensors", ok("2")));
     let server = Server::start(replies);
     let snapshot = scratch.hub(&server.endpoint).fetch(&name("org/name")).unwrap();
     assert!(snapshot.join("model-2.safetensors").is_file() && !snapshot.join("extra.safetensors").exists());
     let asked = server.paths();
-    assert!(!asked.iter().any(|path| path.ends_with("model-1.safetensors")), "what came before is kept: {asked:?}");
+    assert!(!asked.iter().any(|path| path.ends_with("model-1.safetensors")), "earlier downloads are kept: {asked:?}");
 }
 
 #[test]
-fn a_token_opens_the_hub_and_goes_nowhere_else() {
+fn the_token_is_sent_only_to_the_hub() {
     let scratch = Scratch::new("token");
     let store = Server::start([("/content".to_owned(), ok("weights"))]);
     let mut replies = repository();
@@ -245,7 +245,7 @@ fn refusals_say_what_to_do() {
     let error = fetch((401, vec![], vec![]), None);
     assert!(error.contains("set HF_TOKEN"), "{error}");
     let error = fetch((403, vec![], vec![]), Some("hf_x"));
-    assert!(error.contains("has its owner granted access?"), "{error}");
+    assert!(error.contains("has the owner granted it?"), "{error}");
     let error = fetch(ok("<html>"), None);
     assert!(error.contains("is it a hub?"), "{error}");
     let error = fetch(ok(r#"{"sha": "../../x", "siblings": []}"#), None);
@@ -253,7 +253,7 @@ fn refusals_say_what_to_do() {
     let error = fetch((302, vec![("Location", path.clone())], vec![]), None);
     assert!(error.contains("redirections"), "{error}");
     let error = fetch((302, vec![], vec![]), None);
-    assert!(error.contains("where to go"), "{error}");
+    assert!(error.contains("without a location"), "{error}");
     let error = fetch(listing("main", COMMIT, &["config.json", "pytorch_model.bin"]).1, None);
     assert!(error.contains("save_pretrained") && error.contains("pytorch_model.bin"), "{error}");
     let error = fetch(listing("main", COMMIT, &["model.gguf"]).1, None);
@@ -261,7 +261,7 @@ fn refusals_say_what_to_do() {
 }
 
 #[test]
-fn a_download_that_ends_early_leaves_nothing_behind() {
+fn an_interrupted_download_leaves_no_files() {
     let scratch = Scratch::new("truncated");
     for short in [
         (200, vec![("Content-Length", "1000".to_owned())], b"only a part".to_vec()),
@@ -282,7 +282,7 @@ fn a_download_that_ends_early_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_folder_wins_over_a_name_and_a_name_is_checked() {
+fn a_folder_takes_precedence_and_names_are_validated() {
     let hub = Scratch::new("names").hub("http://127.0.0.1:9");
     assert_eq!(hub.locate("src/hub").unwrap(), Path::new("src/hub"));
     for wrong in [
@@ -299,14 +299,14 @@ fn a_folder_wins_over_a_name_and_a_name_is_checked() {
         "org/näme",
     ] {
         let error = wrong.parse::<HubName>().unwrap_err().to_string();
-        assert!(error.contains("neither a folder"), "{error}");
+        assert!(error.contains("neither an existing folder"), "{error}");
     }
     assert_eq!(name("gpt2").to_string(), "gpt2");
     assert_eq!(name("org/name@v1").to_string(), "org/name@v1");
 }
 
 #[test]
-fn the_environment_says_where_as_for_other_tools() {
+fn environment_variables_of_other_tools_are_respected() {
     let scratch = Scratch::new("environment");
     fs::create_dir_all(&scratch.0).unwrap();
     fs::write(scratch.0.join("token"), " hf_from_file\n").unwrap();

@@ -36,7 +36,7 @@ fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// An empty folder of this test's own, removed at its end.
+/// A temporary folder, removed after the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -96,7 +96,7 @@ fn agrees_with_the_published_package() {
 }
 
 #[test]
-fn surfaces_can_be_read() {
+fn surfaces_are_readable() {
     assert_eq!(
         surfaces("byte_bpe", "Größe, à la 東\n"),
         ["Gr\\xC3", "\\xB6", "ße", ",", " \\xC3", "\\xA0", " l", "a", " ", "\\xE6", "\\x9D", "\\xB1", "\n"]
@@ -104,13 +104,13 @@ fn surfaces_can_be_read() {
     assert_eq!(surfaces("byte_bpe", "a<|endoftext|>b"), ["a", "<|endoftext|>", "b"]);
     assert_eq!(surfaces("byte_fallback", "I can't ö\n"), ["<s>", "I", " ca", "n", "'t", " ", "\\xC3", "\\xB6", "\n"]);
     assert_eq!(surfaces("byte_fallback", "The"), ["<s>", " ", "T", "he"]);
-    // NFKC: a span of its own shows the text as written, a shared one what the token says.
+    // NFKC: a token with its own span shows the text as written; with a shared span, the token's own text.
     assert_eq!(surfaces("unigram", "ﬁne ½ ① Ａ"), [" f", "in", "e", " 1", "<unk>", "2", " ①", " ", "Ａ", "</s>"]);
     assert_eq!(surfaces("unigram", "a</s>b 한"), ["a", "</s>", "b", " ", "<unk>", "</s>"]);
 }
 
 #[test]
-fn a_space_cut_from_the_span_is_in_the_surface() {
+fn a_space_left_out_of_the_span_is_in_the_surface() {
     let mut json = golden_json("byte_bpe");
     json["post_processor"]["trim_offsets"] = json!(true);
     let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
@@ -120,7 +120,7 @@ fn a_space_cut_from_the_span_is_in_the_surface() {
 }
 
 #[test]
-fn truncation_padding_and_dropout_of_the_file_are_off() {
+fn truncation_padding_and_dropout_are_switched_off() {
     let mut json = golden_json("byte_bpe");
     json["truncation"] = json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
     json["padding"] = json!({
@@ -134,7 +134,7 @@ fn truncation_padding_and_dropout_of_the_file_are_off() {
 }
 
 #[test]
-fn ids_outside_the_vocabulary_are_named() {
+fn errors_name_ids_outside_the_vocabulary() {
     let tokenizer = golden("byte_bpe");
     assert_eq!(tokenizer.vocab_size(), 400);
     assert_eq!(tokenizer.check_vocab(400), Ok(()));
@@ -235,7 +235,7 @@ fn any_text() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
 }
 
-/// The bytes of a surface without backslashes of its own.
+/// The bytes of a surface that contains no literal backslashes.
 fn bytes_of(surface: &str) -> Vec<u8> {
     let mut parts = surface.split("\\x");
     let mut bytes = parts.next().unwrap().as_bytes().to_vec();
@@ -250,7 +250,7 @@ proptest! {
     #![proptest_config(config(256))]
 
     #[test]
-    fn byte_level_tokens_cover_the_text_and_give_it_back(text in any_text()) {
+    fn byte_level_tokens_cover_and_reproduce_the_text(text in any_text()) {
         let text = text.replace('\\', "/");
         let tokenizer = golden("byte_bpe");
         let tokens = tokenizer.encode(&text, true).unwrap();
@@ -266,7 +266,7 @@ proptest! {
     }
 
     #[test]
-    fn spans_are_whole_characters(text in any_text(), name in prop::sample::select(&GOLDENS[..])) {
+    fn spans_are_on_character_boundaries(text in any_text(), name in prop::sample::select(&GOLDENS[..])) {
         let tokens = golden(name).encode(&text, true).unwrap();
         for token in &tokens {
             prop_assert!(text.get(token.span.clone()).is_some());
@@ -295,14 +295,14 @@ proptest! {
 }
 
 #[test]
-fn ids_are_described_as_the_text_that_they_came_from_was() {
+fn describe_agrees_with_encode() {
     for name in GOLDENS {
         let tokenizer = golden(name);
         for text in ["The capital of France is Paris.", "naïve 🙂 of", "a"] {
             let encoded = tokenizer.encode(text, false).unwrap();
             let (decoded, described) = tokenizer.describe(&ids(&encoded)).unwrap();
             assert_eq!(ids(&described), ids(&encoded), "{name}");
-            // Spans partition the text, but for characters that several tokens share.
+            // Spans partition the text, except that several tokens may share a character.
             let mut covered = 0;
             for token in &described {
                 assert!(token.span.start <= covered && token.span.end >= covered, "{name}: {described:?}");

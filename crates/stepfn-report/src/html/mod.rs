@@ -1,8 +1,9 @@
-//! A self-contained HTML page: the texts with the sources of a chosen token shaded, step scores as charts, the heat map as a table.
+//! A self-contained HTML page: each text with the scores of a selected token as shading, step scores as charts, and the heat map as a
+//! table.
 //!
-//! The page loads nothing: its policy forbids all but its own style and script, by their hashes. Scores and tokens are embedded as JSON and
-//! become text nodes, so that whatever a token says is shown and not run. What is chosen stands in the address (`#select=0.3`: of the
-//! first text the fourth predicted token; `&scale=`, `&view=`), which makes it a link to that view.
+//! The page loads nothing: its content security policy allows only its own style and script, by hash. Scores and tokens are embedded as
+//! JSON and end up in text nodes, so a token's text is displayed and never executed. The selection is stored in the URL fragment
+//! (`#select=0.3`: the fourth predicted token of the first text; also `&scale=` and `&view=`), so the URL links to that view.
 
 mod views;
 
@@ -20,14 +21,14 @@ use crate::svg::escaped;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// What to write on the page.
+/// Options for the page.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct HtmlOptions {
-    /// The title; by default what was asked of the first text.
+    /// The title; by default, method, function and model of the first text.
     pub title: Option<String>,
 }
 
-/// The data of a page, as its script reads them.
+/// The page's data, as its script reads it.
 #[derive(Serialize)]
 struct Page<'a> {
     texts: Vec<Text<'a>>,
@@ -36,7 +37,7 @@ struct Page<'a> {
 #[derive(Serialize)]
 struct Text<'a> {
     title: String,
-    /// Pairs of a name and a value, for people.
+    /// Pairs of a name and a value, for display.
     about: Vec<(&'static str, String)>,
     source: Vec<Piece<'a>>,
     target: Vec<Piece<'a>>,
@@ -48,12 +49,12 @@ struct Text<'a> {
 
 #[derive(Serialize)]
 struct Piece<'a> {
-    /// As in the text.
+    /// The token's text as written.
     text: &'a str,
-    /// As a label.
+    /// The token as a label.
     label: String,
     special: bool,
-    /// What a step was compared with.
+    /// The token that a step was compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
     contrast: Option<String>,
 }
@@ -64,11 +65,11 @@ struct StepScore<'a> {
     values: Vec<Option<f64>>,
 }
 
-/// One page for some texts.
+/// Renders one page for any number of texts.
 pub fn render(attributions: &[Attribution], options: &HtmlOptions) -> String {
     let page = Page { texts: attributions.iter().map(text).collect() };
-    let json = serde_json::to_string(&page).expect("keys are text and NaN is null, so nothing in it can't be written");
-    // In a script element only `<` could end it or begin a comment.
+    let json = serde_json::to_string(&page).expect("all keys are strings and NaN is null, so the data is valid JSON");
+    // Inside a script element, only `<` could end the element or start a comment.
     let json = json.replace('<', "\\u003c");
     let title = match (&options.title, attributions.first()) {
         (Some(title), _) => title.clone(),
@@ -89,7 +90,7 @@ pub fn render(attributions: &[Attribution], options: &HtmlOptions) -> String {
          <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"stepfn {}\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
          <div id=\"controls\"></div>\n</header>\n<main id=\"texts\"></main>\n\
-         <noscript><p>This page draws itself with its own script, which is switched off here.</p></noscript>\n\
+         <noscript><p>This page needs JavaScript, which is disabled here.</p></noscript>\n\
          <script type=\"application/json\" id=\"data\">{json}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
@@ -112,7 +113,7 @@ fn text(attribution: &Attribution) -> Text<'_> {
     }
 }
 
-/// Tokens; from position `first_step` on they are steps, which may have been compared with others.
+/// The tokens of one side. From position `first_step` on they are steps, which may have a contrast.
 fn pieces<'a>(attribution: &'a Attribution, tokens: &'a [Token], first_step: Option<usize>) -> Vec<Piece<'a>> {
     let contrast = |at: usize| {
         let other = attribution.contrast.get(at.checked_sub(first_step?)?)?.as_ref()?;
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn data_come_back_whatever_tokens_say() {
+    fn embedded_data_survives_hostile_tokens() {
         let page = render(&[samples::hostile(), samples::prompt()], &HtmlOptions::default());
         let texts = data(&page);
         assert_eq!(texts["texts"][0]["target"][0]["text"], "<script>alert(1)</script>");
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_loaded_and_nothing_else_may_run() {
+    fn the_page_loads_nothing_and_runs_only_its_own_script() {
         let page = render(&[samples::translation()], &HtmlOptions { title: Some("T & T".to_owned()) });
         assert!(page.contains("<h1>T &amp; T</h1>"));
         assert!(page.contains("default-src 'none'") && !page.contains("unsafe"));

@@ -1,10 +1,10 @@
 
 'use strict';
-// Draws the page from the JSON in #data. Everything that a token says goes through textContent. State: which view and scale, and for
-// each text what is chosen: {side: 'step' | 'source' | 'target', at}; a step by its number, an input token by its position.
+// Draws the page from the JSON in #data. Token text is only ever set through textContent. The state is the view and scale and, for each
+// text, the selection {side: 'step' | 'source' | 'target', at}: a step by its number, an input token by its position.
 (() => {
   const page = JSON.parse(document.getElementById('data').textContent);
-  const SCALES = { share: 'share of the step', peak: 'of the step’s largest', raw: 'as computed' };
+  const SCALES = { share: 'share of the step’s total', peak: 'relative to the step’s maximum', raw: 'as computed' };
   const MOST_CELLS = 20000;
   const state = { scale: 'share', theme: '', chosen: page.texts.map(first), views: page.texts.map(() => 0) };
 
@@ -29,7 +29,7 @@
     return element;
   }
 
-  // A link to what is seen. The first text's steps count from 0, and so do input tokens: `s3` of the source, `t3` of the target.
+  // The URL fragment stores the selection. Steps and input tokens count from 0; `s3` is in the source, `t3` in the target.
   function readAddress() {
     const parts = new URLSearchParams(location.hash.slice(1));
     const [text, what] = (parts.get('select') || '').split('.');
@@ -57,11 +57,11 @@
     try {
       history.replaceState(null, '', `#${parts}`);
     } catch {
-      // A page in a sandboxed frame has no address of its own.
+      // A page in a sandboxed frame has no URL of its own.
     }
   }
 
-  // Scores of a text as the chosen scale shows them: {source, target, largest, signed}, rows of numbers or null.
+  // A text's scores on the selected scale: {source, target, largest, signed}, with rows of numbers or null.
   function scaled(text, view, scale) {
     const sides = ['source', 'target'].map((side) => text.views[view][side] || []);
     const steps = text.end - text.start;
@@ -94,7 +94,7 @@
   const quoted = (label) => `“${label}”`;
   const labelled = (piece) => (piece.contrast === undefined ? piece.label : `${piece.label} vs ${piece.contrast}`);
 
-  // Colours an element by a score; white ink where black would be hard to read.
+  // Colours an element by a score, with white text where black would be hard to read.
   function shade(element, value, largest) {
     element.classList.remove('shaded', 'above', 'below', 'deep');
     if (value === null || value === undefined) return;
@@ -123,7 +123,7 @@
       return chosen.side === 'step' ? this.text.target[this.text.start + chosen.at] : this.text[chosen.side][chosen.at];
     }
 
-    // The score of an input token (side, at) for what is shown: a column for a step, a row for an input token.
+    // The score of an input token (side, at) for the current selection: a column if a step is selected, a row if an input token is.
     scoreOf(side, at) {
       const shown = this.shown;
       if (!shown) return null;
@@ -166,7 +166,7 @@
       this.tableBox = make('div', { className: 'scroll table', tabIndex: 0, role: 'region' });
       this.tableBox.setAttribute('aria-label', `Scores of ${name}`);
       this.legend = make('p', { className: 'legend' });
-      // A large table is drawn when it is asked for.
+      // A large table is only drawn when it is opened.
       const cells = this.steps * (text.source.length + text.target.length);
       this.tableDetails = make('details', { open: cells <= MOST_CELLS }, make('summary', { textContent: 'Heat map' }), this.tableBox, this.legend);
       this.tableDetails.addEventListener('toggle', () => this.update());
@@ -174,12 +174,12 @@
       if (text.about.length > 0) {
         const list = make('dl');
         for (const [key, value] of text.about) list.append(make('dt', { textContent: key }), make('dd', { textContent: value }));
-        this.element.append(make('details', {}, make('summary', { textContent: 'How it was made' }), list));
+        this.element.append(make('details', {}, make('summary', { textContent: 'How this was computed' }), list));
       }
       this.update();
     }
 
-    // A text as buttons: the arrow keys go from token to token, and only one of them is in the order of the tab key.
+    // A text as buttons. Arrow keys move between tokens; only one of them is in the tab order.
     flow(side) {
       const flow = make('p', { className: 'flow', dir: 'auto' });
       flow.setAttribute('role', 'group');
@@ -232,7 +232,7 @@
       this.shadeAll();
     }
 
-    // For another aggregation or scale.
+    // Called after the aggregation or the scale changes.
     update() {
       const view = state.views[this.number];
       if (this.viewSelect) this.viewSelect.value = view;
@@ -267,7 +267,7 @@
       }
     }
 
-    // The chosen token in words: what it looked at most, or where it was looked at most.
+    // Describes the selected token: which inputs mattered most for it, or which steps it mattered most for.
     describe() {
       const shown = this.shown;
       const list = make('ol');
@@ -286,7 +286,7 @@
       } else {
         const row = (shown.side === 'source' ? source : target)[shown.at] || [];
         entries = row.map((value, step) => [labelled(this.text.target[this.text.start + step]), value]);
-        this.status.textContent = `${quoted(piece.label)} was looked at for:`;
+        this.status.textContent = `${quoted(piece.label)} was used to predict:`;
       }
       entries = entries.filter(([, value]) => value !== null);
       entries.sort(([, one], [, other]) => Math.abs(other) - Math.abs(one));
@@ -377,7 +377,7 @@
 
   const greatest = (values) => values.reduce((most, value) => (value === null ? most : Math.max(most, Math.abs(value))), 0);
 
-  // Values of one step function, a line from step to step that is broken where there is none.
+  // A line chart of one step function; the line breaks at missing values.
   class Chart {
     constructor(owner, score) {
       const { text, steps } = owner;
@@ -391,7 +391,7 @@
       const name = `${score.name} per predicted token` + (numbers.length > 0 ? `, from ${format(Math.min(...numbers), greatest(numbers))} to ${format(Math.max(...numbers), greatest(numbers))}` : '');
       const svg = draw('svg', { width: wide, height: top + height + 24, role: 'img', 'aria-label': name });
       svg.append(draw('text', { x: 8, y: 16, class: 'name' }, score.name));
-      // Zero, and the ends where their numbers don't run into it.
+      // Label zero, and the ends unless their labels would overlap it.
       for (const value of new Set([0, low, high])) {
         if (value !== 0 && Math.abs(y(value) - y(0)) < 12) continue;
         svg.append(draw('line', { class: 'axis', x1: left, x2: wide - 8, y1: y(value), y2: y(value) }));
@@ -450,7 +450,7 @@
     writeAddress(linked || 0);
   });
   scale.id = 'scale';
-  const themes = { '': 'Theme: as the system', light: 'Theme: light', dark: 'Theme: dark' };
+  const themes = { '': 'Theme: system', light: 'Theme: light', dark: 'Theme: dark' };
   const theme = make('button', { type: 'button', className: 'plain', id: 'theme', textContent: themes[''] });
   theme.addEventListener('click', () => {
     state.theme = { '': 'light', light: 'dark', dark: '' }[state.theme];

@@ -1,13 +1,13 @@
-//! The aggregations that a page offers: raw scores are reduced here, in several ways, and not in the browser.
+//! The aggregations that a page offers. Raw scores are reduced here, in several ways, rather than in the browser.
 
 use serde::Serialize;
 use stepfn_attribution::aggregation::{Function, Slice};
 use stepfn_attribution::{Attribution, Axis, Scores};
 
-/// More numbers than this are not put on a page; then single layers and heads are left out.
+/// With more numbers than this, single layers and heads are left out of the page.
 const MOST_NUMBERS: usize = 400_000;
 
-/// Scores of one aggregation.
+/// Scores after one aggregation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct View {
     pub(super) name: String,
@@ -16,7 +16,7 @@ pub(super) struct View {
     pub(super) target: Option<Vec<Vec<Option<f64>>>>,
 }
 
-/// The default aggregation first. One for scores that are aggregated already.
+/// The available views, the default first. Scores that are already aggregated have one view.
 pub(super) fn views(attribution: &Attribution) -> Vec<View> {
     let sides = [&attribution.source_scores, &attribution.target_scores];
     let cells: usize = sides.into_iter().flatten().map(|scores| scores.tokens() * scores.steps()).sum();
@@ -31,7 +31,7 @@ pub(super) fn views(attribution: &Attribution) -> Vec<View> {
             (Function::VectorNorm, "length (L2 norm)"),
             (Function::Sum, "sum"),
             (Function::Mean, "mean"),
-            (Function::AbsMax, "farthest from zero"),
+            (Function::AbsMax, "largest magnitude"),
         ];
         ways.extend(named.map(|(function, name)| Way {
             name: format!("hidden units: {name}"),
@@ -79,7 +79,7 @@ pub(super) fn views(attribution: &Attribution) -> Vec<View> {
     ways.into_iter().map(view).collect()
 }
 
-/// How layers, heads and hidden units become one number.
+/// How layers, heads and hidden units are reduced to one number.
 struct Way {
     name: String,
     hidden: Function,
@@ -91,7 +91,7 @@ struct Way {
 impl Default for Way {
     fn default() -> Self {
         Self {
-            name: "as given".to_owned(),
+            name: "as computed".to_owned(),
             hidden: Function::VectorNorm,
             others: Function::Mean,
             layer: None,
@@ -101,7 +101,7 @@ impl Default for Way {
 }
 
 impl Way {
-    /// One number per token and step. A side that doesn't have the layer or head is averaged.
+    /// One number per token and step. If one side lacks the layer or head, it is averaged instead.
     fn reduce(&self, scores: &Scores) -> Scores {
         let mut scores = scores.clone();
         for (axis, at) in [(Axis::Layer, self.layer), (Axis::Head, self.head)] {
@@ -124,7 +124,7 @@ fn rows(scores: &Scores) -> Vec<Vec<Option<f64>>> {
     (0..scores.tokens()).map(row).collect()
 }
 
-/// A number with five digits: more than anyone sees, and half the size of the page.
+/// Five significant digits: more than anyone can see, and half the page size.
 pub(super) fn short(value: f32) -> Option<f64> {
     if value.is_finite() { format!("{value:.4e}").parse().ok() } else { None }
 }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_and_heads_can_be_looked_at_one_by_one() {
+    fn each_layer_and_head_has_a_view() {
         let views = views(&samples::hostile());
         let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
         assert_eq!(names[..4], ["layers and heads: mean", "layers and heads: largest", "layer 0", "layer 1"]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_have_five_significant_digits() {
         assert_eq!(short(0.123_456_78), Some(0.12346));
         assert_eq!((short(f32::NAN), short(-0.0)), (None, Some(-0.0)));
     }

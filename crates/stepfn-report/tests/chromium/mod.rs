@@ -1,4 +1,4 @@
-//! A headless Chromium, spoken to over pipes in its DevTools protocol: JSON messages, each ended by a zero byte.
+//! Drives headless Chromium over pipes with the DevTools protocol: JSON messages, each terminated by a zero byte.
 
 use std::env;
 use std::fs::{self, File, OpenOptions};
@@ -23,7 +23,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts a browser; `None`, with a line that says so, where there is none and none is required (`STEPFN_REQUIRE_BROWSER`).
+    /// Starts a browser. Without one, prints a line and returns `None`, or panics if `STEPFN_REQUIRE_BROWSER` is set.
     pub(crate) fn start(folder: &Path) -> Option<Self> {
         let Some(binary) = binary() else {
             assert!(env::var_os("STEPFN_REQUIRE_BROWSER").is_none(), "no Chromium, and STEPFN_REQUIRE_BROWSER is set");
@@ -35,7 +35,7 @@ impl Browser {
             drop(fs::remove_file(pipe));
             assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success(), "mkfifo {}", pipe.display());
         }
-        // The browser reads file 3 and writes file 4. A browser that hangs ends the test after five minutes.
+        // The browser reads file descriptor 3 and writes 4. The timeout ends a hanging browser after five minutes.
         let process = Command::new("sh")
             .args(["-c", r#"exec timeout 300 "$@" 3<"$0/to" 4>"$0/from""#])
             .arg(folder)
@@ -62,7 +62,7 @@ impl Browser {
 
     /// Opens a page and waits until it is loaded.
     pub(crate) fn open(&mut self, url: &str) {
-        // Only then is an address that differs in its fragment alone loaded again.
+        // Otherwise a URL that differs only in its fragment would not be loaded again.
         self.navigate("about:blank");
         self.complaints.clear();
         self.navigate(url);
@@ -76,7 +76,7 @@ impl Browser {
         }
     }
 
-    /// The value of an expression on the page, or of what it promises.
+    /// The value of an expression on the page; waits for a promise.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let answer = self
             .call("Runtime.evaluate", json!({"expression": expression, "returnByValue": true, "awaitPromise": true}));
@@ -84,7 +84,7 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Clicks on the middle of the first element that a selector finds.
+    /// Clicks the middle of the first element that matches a selector.
     pub(crate) fn click(&mut self, selector: &str) {
         let place = self.place(selector);
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
@@ -94,7 +94,7 @@ impl Browser {
         }
     }
 
-    /// Moves the mouse over the first element that a selector finds.
+    /// Moves the mouse over the first element that matches a selector.
     pub(crate) fn hover(&mut self, selector: &str) {
         let place = self.place(selector);
         self.call("Input.dispatchMouseEvent", json!({"type": "mouseMoved", "x": place[0], "y": place[1]}));
@@ -108,14 +108,14 @@ impl Browser {
         ))
     }
 
-    /// Presses a key that isn't a character, such as `ArrowRight`.
+    /// Presses a non-character key such as `ArrowRight`.
     pub(crate) fn press(&mut self, key: &str) {
         for kind in ["keyDown", "keyUp"] {
             self.call("Input.dispatchKeyEvent", json!({"type": kind, "key": key, "code": key}));
         }
     }
 
-    /// Sets the size of the window and whether the system is dark.
+    /// Sets the window size and the system's colour scheme.
     pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600});
         self.call("Emulation.setDeviceMetricsOverride", size);
@@ -123,7 +123,7 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", json!({"features": features}));
     }
 
-    /// Saves what is seen, all of the page, into the folder `STEPFN_SCREENSHOTS` if it is set.
+    /// Saves a full-page screenshot in the folder `STEPFN_SCREENSHOTS`, if that is set.
     pub(crate) fn screenshot(&mut self, name: &str) {
         let Some(folder) = env::var_os("STEPFN_SCREENSHOTS").map(PathBuf::from) else { return };
         let image = self.call("Page.captureScreenshot", json!({"captureBeyondViewport": true}));
@@ -147,7 +147,7 @@ impl Browser {
         }
     }
 
-    /// The next message; events are noted.
+    /// Returns the next message; events are recorded.
     fn receive(&mut self) -> Value {
         let mut message = Vec::new();
         self.from.read_until(0, &mut message).unwrap();
@@ -168,7 +168,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // `timeout` hands the signal on to the browser, which would outlive it otherwise.
+        // `timeout` forwards the signal to the browser, which would otherwise outlive it.
         drop(Command::new("kill").arg(self.process.id().to_string()).status());
         drop(self.process.wait());
     }

@@ -1,4 +1,4 @@
-//! Outputs made by hand: a translation, a prompt with a contrast, and a text that tries to break out.
+//! Handmade attributions: a translation, a prompt with a contrast, and a text that tries to inject markup.
 
 use stepfn_attribution::{About, Attribution, Axis, Scores};
 use stepfn_models::tokenizer::Token;
@@ -20,7 +20,7 @@ fn tokens(surfaces: &[&str]) -> Vec<Token> {
 pub(crate) fn translation() -> Attribution {
     let source = tokens(&["The", " chair", "man", " opened", " the", " meeting", ".", "</s>"]);
     let target = tokens(&["<pad>", "Der", " Vor", "sitz", "ende", " eröffnet", "e", " die", " Sitzung", ".", "</s>"]);
-    // Which source token each step is mostly about.
+    // The source token that each step depends on most.
     let aligned = [0usize, 1, 1, 2, 3, 3, 4, 5, 6, 7];
     let mut attribution = Attribution::new(source, target, 1..11);
     let source_scores = (0..8).flat_map(|token| {
@@ -59,7 +59,7 @@ pub(crate) fn translation() -> Attribution {
     attribution
 }
 
-/// A causal prompt and its continuation, compared with another pronoun; unsigned.
+/// A causal prompt and its continuation, with another pronoun as contrast; unsigned.
 pub(crate) fn prompt() -> Attribution {
     let target = tokens(&[
         "The",

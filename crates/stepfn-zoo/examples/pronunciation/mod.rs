@@ -1,6 +1,6 @@
-//! CMUdict as examples to learn, and how wrong a model's pronunciations are.
+//! CMUdict as training examples, and error rates of predicted pronunciations.
 
-#![allow(dead_code, reason = "each program uses its part")]
+#![allow(dead_code, reason = "each example uses a part of this module")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -14,17 +14,17 @@ use stepfn_models::transformer::{PaddingSide, Pass, TokenBatch};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Ends source and target.
+/// Ends the source and the target.
 pub(crate) const END: u32 = 0;
-/// Fills up batches, and is what the decoder starts from.
+/// Pads batches; the decoder starts from it.
 pub(crate) const PAD: u32 = 2;
 /// More than any word has.
 const MOST_PHONEMES: usize = 40;
 
-/// Spellings, each with its pronunciations (phonemes with spaces between).
+/// Spellings, each with its pronunciations (space-separated phonemes).
 pub(crate) type Dictionary = BTreeMap<String, Vec<String>>;
 
-/// Reads `cmudict.dict`: lines of `word` or `word(2)`, phonemes, and maybe a comment behind `#`.
+/// Reads `cmudict.dict`: lines of `word` or `word(2)`, phonemes, and optionally a comment after `#`.
 pub(crate) fn dictionary(path: &Path) -> Outcome<Dictionary> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{}: {error}; crates/stepfn-zoo/fetch.sh fetches it", path.display()))?;
@@ -38,16 +38,15 @@ pub(crate) fn dictionary(path: &Path) -> Outcome<Dictionary> {
     Ok(words)
 }
 
-/// Whether a word is kept out of training: FNV-1a of its bytes is a multiple of 20.
+/// Whether a word is held out: FNV-1a of its bytes is a multiple of 20.
 pub(crate) fn is_held_out(word: &str) -> bool {
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     word.bytes().fold(0xcbf2_9ce4_8422_2325, hash).is_multiple_of(20)
 }
 
-/// The vocabulary: letters as they are, and phonemes as words of their own, so that both ordinary text and a forced pronunciation are encoded.
+/// The vocabulary: single letters, and phonemes as whole words, so that both ordinary text and a forced pronunciation can be encoded.
 ///
-/// Phonemes are added tokens that only match between word boundaries, before the text is put in lower case; all other text falls into
-/// letters.
+/// Phonemes are added tokens. They match only between word boundaries, before the text is lowercased; all other text is split into letters.
 pub(crate) fn tokenizer_json() -> Value {
     const VOWELS: [&str; 15] =
         ["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"];
@@ -97,12 +96,12 @@ pub(crate) fn tokenizer_json() -> Value {
     })
 }
 
-/// The ids of a text, with the end token.
+/// The ids of a text, including the end token.
 pub(crate) fn ids(tokenizer: &Tokenizer, text: &str) -> Outcome<Vec<u32>> {
     Ok(tokenizer.encode(text, true)?.into_iter().map(|token| token.id).collect())
 }
 
-/// The likeliest phonemes, one after the other, of spellings that all have the same number of letters.
+/// Greedy pronunciations of spellings that all have the same number of letters.
 pub(crate) fn pronounce<B: Backend>(model: &Model<B>, sources: Vec<Vec<u32>>) -> Outcome<Vec<Vec<u32>>> {
     let vocab = model.config().vocab_size;
     let encoder = model.encoder().ok_or("the model has no encoder")?;
@@ -129,16 +128,16 @@ pub(crate) fn pronounce<B: Backend>(model: &Model<B>, sources: Vec<Vec<u32>>) ->
     Ok(targets.into_iter().map(until_end).collect())
 }
 
-/// What share of phonemes and of words is wrong.
+/// Error rates of phonemes and of words.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ErrorRates {
-    /// Insertions, deletions and substitutions over the phonemes of the nearest pronunciation.
+    /// Insertions, deletions and substitutions, divided by the phonemes of the closest pronunciation.
     pub(crate) phonemes: f64,
-    /// Words whose pronunciation is none of those in the dictionary.
+    /// Share of words whose pronunciation is not in the dictionary.
     pub(crate) words: f64,
 }
 
-/// Error rates over words, first with stress, then without.
+/// Error rates over words, first with stress marks, then without.
 pub(crate) fn error_rates<B: Backend>(
     model: &Model<B>,
     tokenizer: &Tokenizer,
@@ -166,7 +165,7 @@ pub(crate) fn error_rates<B: Backend>(
                     let right = split(right);
                     (distance(&output, &right), right.len())
                 });
-                let (distance, length) = distances.min().ok_or("a word without pronunciation")?;
+                let (distance, length) = distances.min().ok_or("a word has no pronunciation")?;
                 wrong[0] += distance;
                 wrong[1] += usize::from(distance > 0);
                 *phonemes += length;
@@ -180,7 +179,7 @@ pub(crate) fn error_rates<B: Backend>(
     Ok([rates(0), rates(1)])
 }
 
-/// Least number of insertions, deletions and substitutions (Levenshtein 1966).
+/// The smallest number of insertions, deletions and substitutions (Levenshtein 1966).
 pub(crate) fn distance(a: &[String], b: &[String]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.iter().enumerate() {

@@ -1,10 +1,10 @@
-//! The order of the examples, from a seed: SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) and Fisher–Yates.
+//! Seeded order of the examples: SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195) and Fisher–Yates.
 
-/// Puts things in a random order.
+/// Shuffles items.
 pub(crate) struct Shuffle(u64);
 
 impl Shuffle {
-    /// The randomness of an epoch.
+    /// The random stream of one epoch.
     pub(crate) fn new(seed: u64, epoch: usize) -> Self {
         let mut start = Self(seed);
         Self(start.next().wrapping_add(epoch as u64))
@@ -18,22 +18,22 @@ impl Shuffle {
         z ^ (z >> 31)
     }
 
-    /// A whole number below `bound`, which is above 0.
+    /// A random integer below `bound`, which must be positive.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
-    /// A number in (0, 1).
+    /// A random number in (0, 1).
     pub(crate) fn uniform(&mut self) -> f64 {
         ((self.next() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
-    /// A number of the standard normal distribution (Box–Muller).
+    /// A standard normal random number (Box–Muller).
     pub(crate) fn normal(&mut self) -> f64 {
         (-2.0 * self.uniform().ln()).sqrt() * (2.0 * core::f64::consts::PI * self.uniform()).cos()
     }
 
-    /// A random order.
+    /// Shuffles in place.
     pub(crate) fn shuffle<T>(&mut self, things: &mut [T]) {
         for last in (1..things.len()).rev() {
             things.swap(last, self.below(last + 1));

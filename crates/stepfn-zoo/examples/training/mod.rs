@@ -1,11 +1,11 @@
-//! What both training programs share: the loop around the one transformer.
+//! The training loop that both programs share.
 //!
-//! A step splits its batch between two threads. Each builds a [`Model`] of the current weights (handles, no copies), runs it with dropout, and
-//! has burn's automatic differentiation find the gradients; their sum, clipped to a norm of 1, goes to burn's AdamW (Loshchilov & Hutter 2019,
-//! arXiv:1711.05101). The learning rate rises linearly and falls as a cosine. The split is fixed, so that a seed gives the same weights
-//! whatever the number of cores.
+//! A step splits its batch between two threads. Each builds a [`Model`] from the current weights (handles, no copies), runs it with
+//! dropout, and computes gradients with burn's automatic differentiation. Their sum is clipped to a norm of 1 and passed to burn's AdamW
+//! (Loshchilov & Hutter 2019, arXiv:1711.05101). The learning rate rises linearly, then falls as a cosine. The split is fixed, so a seed
+//! gives the same weights on any number of cores.
 
-#![allow(dead_code, reason = "each program uses its part")]
+#![allow(dead_code, reason = "each example uses a part of this module")]
 
 mod batches;
 mod schedule;
@@ -31,28 +31,28 @@ use stepfn_models::Model;
 use stepfn_models::config::DropoutRates;
 use stepfn_models::transformer::{Dropout, NoisyPass};
 
-/// What may go wrong is said by whoever finds it.
+/// The result type; any error message will do.
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// Where two threads are enough: burn's elementwise operations on the CPU use one each.
+/// Two threads are enough: burn's elementwise operations on the CPU use one thread each.
 const SHARDS: usize = 2;
 
-/// Sum of the loss over the tokens of part of a batch, from a model of the current weights.
+/// Computes the summed loss over a part of a batch, given a model with the current weights.
 pub(crate) trait Task<B: AutodiffBackend>: Sync {
-    /// One text to learn.
+    /// One training example.
     type Example: Sync;
 
     /// How many tokens of an example are predicted.
     fn tokens(example: &Self::Example) -> usize;
 
-    /// Summed cross-entropy (nats) of examples.
+    /// Summed cross-entropy (nats) of the examples.
     ///
     /// # Shapes
     /// - result: `[1]`
     fn loss(&self, model: &Model<B>, examples: &[&Self::Example], dropout: &Dropout) -> Outcome<Tensor<B, 1>>;
 }
 
-/// A model that is being trained.
+/// A model in training.
 pub(crate) struct Trainer<B: AutodiffBackend> {
     config_json: Value,
     weights: Weights<B>,
@@ -65,7 +65,7 @@ pub(crate) struct Trainer<B: AutodiffBackend> {
 }
 
 impl<B: AutodiffBackend> Trainer<B> {
-    /// New weights for a configuration. `is_stored`: see [`Model::outline`]; `rates`: instead of the configuration's own.
+    /// New weights for a configuration. For `is_stored`, see [`Model::outline`]; `rates` replaces the configuration's dropout rates.
     pub(crate) fn new(
         config_json: Value,
         is_stored: impl Fn(&str) -> bool,
@@ -85,12 +85,12 @@ impl<B: AutodiffBackend> Trainer<B> {
         self.weights.num_params()
     }
 
-    /// The model as it is now, without gradients.
+    /// The current model, without gradients.
     pub(crate) fn model(&self) -> Outcome<Model<B::InnerBackend>> {
         Ok(Model::from_tensors(&self.config_json, &self.weights.valid().tensors(), &self.device)?)
     }
 
-    /// One step; the mean loss of its tokens.
+    /// Runs one step and returns the mean loss per token.
     pub(crate) fn step<T: Task<B>>(&mut self, task: &T, batch: &[&T::Example]) -> Outcome<f32> {
         let tokens: usize = batch.iter().map(|example| T::tokens(example)).sum();
         let part = batch.len().div_ceil(SHARDS);
@@ -115,7 +115,7 @@ impl<B: AutodiffBackend> Trainer<B> {
                 Some(sum) => sum.plus(gradients),
             });
         }
-        let gradients = sum.ok_or("a batch without examples")?.clipped(1.0);
+        let gradients = sum.ok_or("the batch is empty")?.clipped(1.0);
         let rate = self.schedule.rate(self.step);
         let gradients = self.weights.gradients(gradients);
         self.weights = self.optimizer.step(rate, self.weights.clone(), gradients);
@@ -123,7 +123,7 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok(loss)
     }
 
-    /// Loss of part of a batch, and its gradients, both divided by the batch's number of `tokens`.
+    /// The loss of part of a batch and its gradients, both divided by the whole batch's number of `tokens`.
     fn gradients<T: Task<B>>(
         &self,
         task: &T,
@@ -145,7 +145,7 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok((value, weights.taken(&gradients)))
     }
 
-    /// Keeps everything that going on needs in `folder`, in one piece or not at all.
+    /// Saves everything needed to resume to `folder`, atomically.
     pub(crate) fn save(&self, folder: &Path, epoch: usize) -> Outcome<()> {
         let new = folder.with_extension("new");
         if new.exists() {
@@ -162,14 +162,14 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok(fs::rename(new, folder)?)
     }
 
-    /// Begins with the weights that another run kept in `folder`.
+    /// Loads the weights that another run saved in `folder`.
     pub(crate) fn begin_with(&mut self, folder: &Path) -> Outcome<()> {
         let weights = DefaultRecorder::new().load(folder.join("weights"), &self.device)?;
         self.weights = self.weights.clone().load_record(weights);
         Ok(())
     }
 
-    /// Goes on from `folder`, if there is something; the epochs that are done.
+    /// Resumes from `folder` if it has a saved state; returns the number of finished epochs.
     pub(crate) fn resume(&mut self, folder: &Path) -> Outcome<usize> {
         if !folder.exists() {
             return Ok(0);
@@ -185,7 +185,7 @@ impl<B: AutodiffBackend> Trainer<B> {
         Ok(count("epoch")? as usize)
     }
 
-    /// Writes `config.json` and `model.safetensors` (f16), the latter in one piece or not at all.
+    /// Writes `config.json` and `model.safetensors` (f16); the latter atomically.
     pub(crate) fn export(&self, folder: &Path) -> Outcome<()> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("config.json"), pretty(&self.config_json)?)?;
@@ -207,16 +207,16 @@ pub(crate) fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &[u32]) -
     activation::log_softmax(logits, 1).gather(1, ids).sum().neg()
 }
 
-/// JSON as a person reads it.
+/// Indented JSON.
 pub(crate) fn pretty(value: &Value) -> Outcome<String> {
     Ok(serde_json::to_string_pretty(value)? + "\n")
 }
 
-/// The command line: `NAME=VALUE` arguments over defaults.
+/// Command line: `NAME=VALUE` arguments.
 pub(crate) struct Arguments(Vec<(String, String)>);
 
 impl Arguments {
-    /// Those of this program, each with one of `names`.
+    /// Reads the program's arguments, each with one of `names`.
     pub(crate) fn read(names: &[&str]) -> Outcome<Self> {
         let pair = |argument: String| match argument.split_once('=') {
             Some((name, value)) if names.contains(&name) => Ok((name.to_owned(), value.to_owned())),
@@ -225,7 +225,7 @@ impl Arguments {
         std::env::args().skip(1).map(pair).collect::<Outcome<_>>().map(Self)
     }
 
-    /// The value of a name, or what it is if not given.
+    /// The value of a name, or the default.
     pub(crate) fn get<T: std::str::FromStr>(&self, name: &str, default: T) -> Outcome<T> {
         match self.0.iter().find(|(given, _)| given == name) {
             None => Ok(default),
@@ -239,7 +239,7 @@ impl Arguments {
     }
 }
 
-/// Prints the loss curve as CSV, and how fast it goes.
+/// Prints the loss curve as CSV, with the training speed.
 pub(crate) struct Progress {
     started: Instant,
     tokens: usize,
@@ -248,10 +248,10 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Steps in a line of the curve.
+    /// Steps per line of output.
     const EVERY: usize = 50;
 
-    /// Prints the head of the table.
+    /// Prints the CSV header.
     pub(crate) fn start() -> Self {
         println!("epoch,step,steps_per_epoch,loss,seconds,tokens_per_second");
         Self { started: Instant::now(), tokens: 0, loss: 0.0, steps: 0 }
@@ -262,7 +262,7 @@ impl Progress {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// After each step.
+    /// Called after each step.
     pub(crate) fn step(&mut self, epoch: usize, step: usize, of: usize, loss: f32, tokens: usize) {
         self.tokens += tokens;
         self.loss += f64::from(loss);

@@ -1,11 +1,11 @@
-//! The learning rate: a linear rise, then a cosine down to a hundredth (Loshchilov & Hutter 2017, arXiv:1608.03983).
+//! The learning rate: a linear warm-up, then a cosine down to a hundredth of the peak (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
-/// Learning rate by step.
+/// The learning rate as a function of the step.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     /// The highest rate.
     pub(crate) peak: f64,
-    /// Steps of the rise.
+    /// Steps of warm-up.
     pub(crate) warmup: usize,
     /// All steps.
     pub(crate) steps: usize,

@@ -1,4 +1,4 @@
-//! The tensors that a training loop owns, under the names of the checkpoint that they become.
+//! The tensors that a training loop owns, under their names in the checkpoint.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(crate) struct Weights<B: Backend> {
 }
 
 impl<B: Backend> Weights<B> {
-    /// Matrices from a normal distribution (Glorot & Bengio 2010; embeddings with deviation `1/√width`), gains 1, biases 0.
+    /// Random matrices (Glorot & Bengio 2010; embeddings with a standard deviation of `1/√width`), gains 1, biases 0.
     pub(crate) fn initial(shapes: &BTreeMap<String, Vec<usize>>, seed: u64, device: &B::Device) -> Self {
         let mut random = Shuffle::new(seed, usize::MAX);
         let (mut matrices, mut vectors, mut names) = (vec![], vec![], [vec![], vec![]]);
@@ -60,7 +60,7 @@ impl<B: Backend> Weights<B> {
         matrices.chain(vectors.iter().cloned().zip(self.vectors.iter().map(|vector| vector.val().into()))).collect()
     }
 
-    /// The sum, number by number.
+    /// The elementwise sum.
     pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             matrices: self.matrices.into_iter().zip(other.matrices).map(|(a, b)| plain(a.val() + b.val())).collect(),
@@ -69,7 +69,7 @@ impl<B: Backend> Weights<B> {
         }
     }
 
-    /// Scaled so that the norm of all together is no more than `norm`.
+    /// Scaled so that the joint norm is at most `norm`.
     pub(crate) fn clipped(self, norm: f64) -> Self {
         let matrices = self.matrices.iter().map(|matrix| sum_of_squares(matrix.val()));
         let vectors = self.vectors.iter().map(|vector| sum_of_squares(vector.val()));
@@ -101,7 +101,7 @@ impl<B: Backend> Weights<B> {
 }
 
 impl<B: AutodiffBackend> Weights<B> {
-    /// The same weights at the beginning of a graph of their own.
+    /// The same weights as leaves of a new graph.
     pub(crate) fn leaves(&self) -> Self {
         let matrix = |matrix: &Param<Tensor<B, 2>>| {
             Param::initialized(matrix.id, Tensor::from_inner(matrix.val().inner()).require_grad())
@@ -116,7 +116,7 @@ impl<B: AutodiffBackend> Weights<B> {
         }
     }
 
-    /// The gradients of these weights; 0 where the loss does not depend on them.
+    /// The gradients of these weights; 0 where the loss does not depend on one.
     pub(crate) fn taken(&self, gradients: &B::Gradients) -> Weights<B::InnerBackend> {
         let matrix = |matrix: &Param<Tensor<B, 2>>| {
             let value = matrix.val();
@@ -133,7 +133,7 @@ impl<B: AutodiffBackend> Weights<B> {
         }
     }
 
-    /// Gradients as the optimizer takes them.
+    /// The gradients in the optimizer's format.
     pub(crate) fn gradients(&self, gradients: Weights<B::InnerBackend>) -> GradientsParams {
         let mut by_id = GradientsParams::new();
         for (matrix, gradient) in self.matrices.iter().zip(gradients.matrices) {
@@ -146,7 +146,7 @@ impl<B: AutodiffBackend> Weights<B> {
     }
 }
 
-/// A tensor that no optimizer changes.
+/// A parameter that no optimizer changes.
 fn plain<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Param<Tensor<B, D>> {
     Param::initialized(ParamId::new(), tensor)
 }

@@ -1,6 +1,6 @@
-//! The King James Bible as examples to learn, and how surprising a model finds it.
+//! The King James Bible as training examples, and a model's surprisal on it.
 
-#![allow(dead_code, reason = "each program uses its part")]
+#![allow(dead_code, reason = "each example uses a part of this module")]
 
 pub(crate) mod trigram;
 
@@ -24,7 +24,7 @@ type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 pub(crate) const BEGIN: u32 = 0;
 /// Ends a chapter.
 pub(crate) const END: u32 = 1;
-/// Tokens that a model sees at once in training.
+/// Context length in training.
 pub(crate) const WINDOW: usize = 128;
 
 /// A chapter: its name, such as `Genesis 1`, and its verses.
@@ -34,7 +34,7 @@ pub(crate) struct Chapter {
     pub(crate) verses: Vec<String>,
 }
 
-/// Reads what `bible gen1:1-rev22:21` prints: names of chapters, and indented verses that begin with their numbers.
+/// Reads the output of `bible gen1:1-rev22:21`: chapter names, and indented verses that start with their numbers.
 pub(crate) fn chapters(path: &Path) -> Outcome<Vec<Chapter>> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("{}: {error}; crates/stepfn-zoo/fetch.sh fetches it", path.display()))?;
@@ -42,20 +42,20 @@ pub(crate) fn chapters(path: &Path) -> Outcome<Vec<Chapter>> {
     for line in text.lines().filter(|line| !line.trim().is_empty()) {
         match (line.strip_prefix(' ').and_then(|verse| verse.trim_start().split_once(' ')), chapters.last_mut()) {
             (Some((_number, verse)), Some(chapter)) => chapter.verses.push(verse.trim().to_owned()),
-            (Some(_), None) => return Err(format!("{}: a verse before any chapter", path.display()).into()),
+            (Some(_), None) => return Err(format!("{}: found a verse before the first chapter", path.display()).into()),
             (None, _) => chapters.push(Chapter { name: line.trim().to_owned(), verses: vec![] }),
         }
     }
     Ok(chapters)
 }
 
-/// Whether a chapter is kept out of training: FNV-1a of its name's bytes is a multiple of 20.
+/// Whether a chapter is held out: FNV-1a of its name's bytes is a multiple of 20.
 pub(crate) fn is_held_out(chapter: &Chapter) -> bool {
     let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     chapter.name.bytes().fold(0xcbf2_9ce4_8422_2325, hash).is_multiple_of(20)
 }
 
-/// Byte pairs (Sennrich et al. 2016, arXiv:1508.07909) learned from chapters, as `tokenizer.json`.
+/// Learns byte pairs (Sennrich et al. 2016, arXiv:1508.07909) from chapters; returns a `tokenizer.json`.
 pub(crate) fn tokenizer_json<'a>(chapters: impl Iterator<Item = &'a Chapter>, vocab_size: usize) -> Outcome<Value> {
     let special = ["<s>", "</s>"].map(|token| AddedToken::from(token, true)).to_vec();
     let alphabet: HashSet<char> = ByteLevel::alphabet().into_iter().collect();
@@ -78,7 +78,7 @@ pub(crate) fn tokenizer_json<'a>(chapters: impl Iterator<Item = &'a Chapter>, vo
     Ok(json)
 }
 
-/// A chapter's verses as tokens, each with its line break, and the end token behind the last.
+/// A chapter's verses as tokens, each with its line break; the last one ends with the end token.
 pub(crate) fn tokens(tokenizer: &Tokenizer, chapter: &Chapter) -> Outcome<Vec<Vec<u32>>> {
     let encode = |verse: &String| -> Outcome<Vec<u32>> {
         let tokens = tokenizer.encode(&format!("{verse}\n"), false)?;
@@ -91,8 +91,8 @@ pub(crate) fn tokens(tokenizer: &Tokenizer, chapter: &Chapter) -> Outcome<Vec<Ve
     Ok(verses)
 }
 
-/// A chapter as windows of whole verses, as many as fit: every one a begin token and then up to [`WINDOW`] tokens to predict. The first window
-/// has only some `first` of the verses that it could have, so that windows begin elsewhere in each epoch; 0: all.
+/// Splits a chapter into windows of whole verses, as many as fit: a begin token, then up to [`WINDOW`] tokens to predict. The first window
+/// holds at most `first` verses, so that windows start at different places in each epoch; 0 for no such limit.
 pub(crate) fn windows(verses: &[Vec<u32>], first: usize) -> Vec<Vec<u32>> {
     let mut windows: Vec<Vec<u32>> = vec![];
     for (number, verse) in verses.iter().enumerate() {
@@ -108,7 +108,7 @@ pub(crate) fn windows(verses: &[Vec<u32>], first: usize) -> Vec<Vec<u32>> {
     windows
 }
 
-/// Logits for every token of windows but the begin tokens, and these tokens.
+/// Logits for every token of the windows except the begin tokens, and these tokens' ids.
 ///
 /// # Shapes
 /// - result: `[tokens, vocab]`, `[tokens]`
@@ -135,7 +135,7 @@ pub(crate) fn predictions<B: Backend>(
     Ok((model.logits(rows), windows.iter().flat_map(|window| window[1..].iter().copied()).collect()))
 }
 
-/// Mean surprisal of the tokens of windows, nats, and how many they are.
+/// Mean surprisal (nats) over the tokens of the windows, and the number of tokens.
 pub(crate) fn mean_surprisal<B: Backend>(model: &Model<B>, windows: &[Vec<u32>]) -> Outcome<(f64, usize)> {
     let mut order: Vec<&Vec<u32>> = windows.iter().collect();
     order.sort_by_key(|window| window.len());

@@ -1,9 +1,9 @@
-//! What to be better than: a trigram model with interpolated Kneser–Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999), one discount for
-//! each order.
+//! The baseline: a trigram model with interpolated Kneser–Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999) and one discount per
+//! order.
 //!
-//! `p(w | h) = max(c(h w) − D, 0) / c(h) + D · n(h) / c(h) · p(w | h')`, where `n(h)` is how many different tokens follow `h`, and `h'` is `h`
-//! without its first token. Below the highest order, `c` counts different tokens before instead of occurrences. `D = n₁ / (n₁ + 2 n₂)` of the
-//! order's counts.
+//! `p(w | h) = max(c(h w) − D, 0) / c(h) + D · n(h) / c(h) · p(w | h')`, where `n(h)` is the number of distinct tokens that follow `h`, and
+//! `h'` is `h` without its first token. Below the highest order, `c` counts distinct preceding tokens instead of occurrences.
+//! `D = n₁ / (n₁ + 2 n₂)`, from the counts of the order.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 struct Order {
     /// By history and token.
     counts: HashMap<(Vec<u32>, u32), u32>,
-    /// By history: sum of counts, and different tokens.
+    /// By history: sum of counts, and number of distinct tokens.
     histories: HashMap<Vec<u32>, (u32, u32)>,
     discount: f64,
 }
@@ -33,7 +33,7 @@ impl Trigram {
             for (end, &token) in text.iter().enumerate() {
                 let history = |len: usize| text[end.saturating_sub(len)..end].to_vec();
                 *orders[2].counts.entry((history(2), token)).or_default() += 1;
-                // A token at the beginning has nothing before it, which counts as one context.
+                // A token at the start has no predecessor, which counts as one context.
                 for lower in [1, 0] {
                     if seen[lower].insert([history(lower + 1), vec![token]].concat()) {
                         *orders[lower].counts.entry((history(lower), token)).or_default() += 1;
@@ -67,7 +67,7 @@ impl Trigram {
         probability
     }
 
-    /// Mean surprisal of the tokens of texts, nats.
+    /// Mean surprisal (nats) of the tokens of texts.
     pub(crate) fn mean_surprisal<'a>(&self, texts: impl Iterator<Item = &'a [u32]>) -> f64 {
         let (mut sum, mut count) = (0.0, 0usize);
         for text in texts {
