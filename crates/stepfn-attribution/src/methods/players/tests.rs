@@ -11,7 +11,7 @@ use stepfn_models::Model;
 
 use super::*;
 use crate::{
-    Attributed, AttributedFn, AttributionMethod, AttributionOptions, Baseline, Features, Methods, Passes, Registries,
+    Attributed, AttributionMethod, AttributionOptions, Baseline, Features, Methods, Passes, Registries,
     Scores, Text, attribute,
 };
 
