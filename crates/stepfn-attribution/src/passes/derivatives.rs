@@ -137,7 +137,7 @@ impl<B: Backend> Passes<'_, B> {
         steps: Steps,
     ) -> Result<Recorded<B>, AttributionError> {
         if !self.function.tracked().is_differentiable() {
-            return Err(AttributionError::Text(format!(
+            return Err(AttributionError::Unsuited(format!(
                 "`{}` has no gradient, so a gradient method can't attribute it; use a perturbation method such as occlusion",
                 self.function.name()
             )));
@@ -151,7 +151,7 @@ impl<B: Backend> Passes<'_, B> {
         let hidden = at_steps(tape.hidden().clone(), variants.count, steps);
         let noise = self.noise(variants.count);
         if noise.is_some() && !rule.is_gradient() {
-            return Err(AttributionError::Text(format!(
+            return Err(AttributionError::Unsuited(format!(
                 "`{}` reads passes with dropout, and DeepLIFT and AttnLRP can't attribute such a function; use a gradient method",
                 self.function.name()
             )));
