@@ -1,4 +1,4 @@
-//! What can go wrong with a checkpoint or its use, said so that it can be mended.
+//! What can go wrong with a checkpoint or its use, in words that help to fix it.
 
 use std::path::PathBuf;
 
@@ -77,14 +77,22 @@ pub enum ModelError {
         found: String,
     },
     /// The input does not fit the model.
-    #[error("text {text}: expected {expected}, found {found}")]
+    #[error("the model's input: expected {expected}, found {found}")]
     Input {
-        /// Number of the text in its batch.
-        text: usize,
         /// What the model takes.
         expected: String,
         /// What it was given.
         found: String,
+    },
+    /// A part of the model can't be pulled back through by some rule.
+    #[error(
+        "the part `{part}` has no rule for {rule}: choose a method that uses plain gradients, or give the part a backward with this rule"
+    )]
+    NoRule {
+        /// The part.
+        part: &'static str,
+        /// The rule, as papers call it.
+        rule: &'static str,
     },
     /// A token id that the vocabulary of the model or of the tokenizer does not have.
     #[error(
@@ -115,6 +123,10 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    pub(crate) fn input(expected: impl Into<String>, found: impl core::fmt::Display) -> Self {
+        Self::Input { expected: expected.into(), found: found.to_string() }
+    }
+
     pub(crate) fn setting(
         field: impl Into<String>,
         expected: impl Into<String>,

@@ -41,20 +41,20 @@ pub enum Layout {
     Whole,
     /// Its weight is stored as `[in, out]`.
     Transposed,
-    /// One block of rows of several: query, key and value, or gate and up, one after the other.
-    Rows(Block),
+    /// Some rows of it: query, key and value, or gate and up, one after the other.
+    Rows(Packed),
     /// The same of a weight stored as `[in, out]`.
-    Columns(Block),
+    Columns(Packed),
     /// Query, key and value of the first head, then of the second, and so on.
-    PerHead(Block),
+    PerHead(Packed),
     /// `[1, n]` for a bias of n elements.
     RowVector,
 }
 
-/// One of several parameters stored as one.
+/// One of several parameters that are packed into one tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Block {
+pub enum Packed {
     /// The first of three: queries.
     Query,
     /// The second of three: keys.

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_models::tape::{InputGradients, Tape};
-use stepfn_models::transformer::{Dropout, Keep, Rule, WeightGradients};
+use stepfn_models::transformer::{Dropout, Keep, Rule, Starts, WeightGradients};
 
 use super::{PullBack, Subject, Variants, of_each_sample};
 use crate::AttributionError;
@@ -34,9 +34,9 @@ impl<B: Backend> Subject<'_, B> {
     ) -> Result<InputGradients<B>, AttributionError> {
         let Start { keep, tape, rule, grad, noisy } = self.start(variants, rule, steps)?;
         let together = |passes: usize| self.steps_together(passes * variants.count, keep, steps);
-        let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, &together(1), steps);
+        let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, &together(1), steps)?;
         if let Some((samples, tape, grad)) = noisy {
-            let more = self.pull_back(&tape, Rule::Gradient, grad, &together(samples), steps);
+            let more = self.pull_back(&tape, Rule::Gradient, grad, &together(samples), steps)?;
             inputs.target = inputs.target + over_samples(more.target, samples);
             inputs.source = match (inputs.source, more.source) {
                 (Some(sum), Some(more)) => Some(sum + over_samples(more, samples)),
@@ -55,18 +55,19 @@ impl<B: Backend> Subject<'_, B> {
         grad: Tensor<B, 2>,
         together: &[Range<usize>],
         steps: &Range<usize>,
-    ) -> InputGradients<B> {
+    ) -> Result<InputGradients<B>, AttributionError> {
         let (width, variants) = (self.width(steps), grad.dims()[0] / steps.len());
         let (mut source, mut target) = (Vec::new(), Vec::new());
         for few in together {
             let seen = self.width(few);
             let places: Vec<usize> = few.clone().map(|step| step - 1).collect();
+            let starts = Starts::one_each(&places);
             let grad = of_each_sample(&grad, steps.len(), &(few.start - steps.start..few.end - steps.start));
             let inputs = match seen == width {
-                true => self.model.pull_back(tape, rule.map(|baseline| *baseline), grad, &places),
+                true => self.model.pull_back(tape, rule.map(|baseline| *baseline), grad, &starts)?,
                 false => {
                     let rule = rule.map(|baseline| baseline.first(seen));
-                    self.model.pull_back(&tape.first(seen), rule.map(|baseline| baseline), grad, &places)
+                    self.model.pull_back(&tape.first(seen), rule.map(|baseline| baseline), grad, &starts)?
                 }
             };
             let apart = |x: Tensor<B, 2>| {
@@ -87,7 +88,7 @@ impl<B: Backend> Subject<'_, B> {
             let [variants, steps, width, size] = all.dims();
             all.reshape([variants * steps * width, size])
         };
-        InputGradients { source: (!source.is_empty()).then(|| joined(source)), target: joined(target) }
+        Ok(InputGradients { source: (!source.is_empty()).then(|| joined(source)), target: joined(target) })
     }
 
     /// Shows the attributed function's derivatives at these steps on their way back through each of the decoder's attentions: those of the text
@@ -99,9 +100,10 @@ impl<B: Backend> Subject<'_, B> {
     ) -> Result<(), AttributionError> {
         let Start { tape, grad, noisy, .. } = self.start(&self.input(steps), Rule::Gradient, steps)?;
         let places: Vec<usize> = steps.clone().map(|step| step - 1).collect();
-        self.model.weight_gradients(&tape, grad, &places, each);
+        let starts = Starts::one_each(&places);
+        self.model.weight_gradients(&tape, grad, &starts, each)?;
         if let Some((_, tape, grad)) = noisy {
-            self.model.weight_gradients(&tape, grad, &places, each);
+            self.model.weight_gradients(&tape, grad, &starts, each)?;
         }
         Ok(())
     }
@@ -155,9 +157,9 @@ impl<B: Backend> Subject<'_, B> {
             let noisy = noisy.as_ref().map(|(_, _, noisy)| of_each_sample(noisy, rows, &chunk));
             let rule = rule_at_steps.map(|baseline| baseline.clone().slice(chunk.clone()));
             let local = self.local_derivatives(&hidden, &rule, noisy.as_ref(), &chunk, steps)?;
-            grads.push(self.model.logits_backward(&hidden, rule.map(|baseline| baseline), local.logits));
+            grads.push(self.model.logits_backward(&hidden, rule.map(|baseline| baseline), local.logits)?);
             if let (Some(hidden), Some(grad)) = (&noisy, local.noisy_logits) {
-                let grad = self.model.logits_backward(hidden, Rule::Gradient, grad);
+                let grad = self.model.logits_backward(hidden, Rule::Gradient, grad)?;
                 let [all, size] = grad.dims();
                 let samples = all / chunk.len();
                 noisy_grads.push(grad.reshape([samples, chunk.len(), size]));
