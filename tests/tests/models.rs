@@ -150,7 +150,7 @@ fn generation_stops_where_positions_end() {
         let error = model.generate(source, &[5; 65], &ways[0]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "text 0: expected a prompt of at most 64 tokens, for which the model has positions, found 65"
+            "the model's input: expected a prompt of at most 64 tokens, for which the model has positions, found 65"
         );
     }
     let folder = folder().join("models/gpt2");

@@ -305,7 +305,7 @@ impl<B: Backend> Part<B> for Attention<B> {
         grad: Gradients<B>,
     ) -> Result<Streams<Gradients<B>>, ModelError> {
         let (mut grad, mut front) = grad.map(|grad, _| self.output.pull(grad)).settled();
-        // Multipliers compare whole passes, and only the gradient of one query each has a way of its own.
+        // Only gradients at one query each have a shorter way. Multipliers compare whole passes.
         if matches!(tape.rule, Rule::DeepLift { .. }) || !front.is_one_each() {
             let (spread, cotangents) = Gradients::new(grad, front).everywhere();
             (grad, front) = (spread, Front::All(cotangents));
