@@ -250,7 +250,7 @@ pub struct DropoutRates {
     pub residual: f64,
     /// Hidden activations of the feed-forward.
     pub activation: f64,
-    /// Behind the final normalization (T5).
+    /// After the final normalization (T5).
     pub last: f64,
 }
 

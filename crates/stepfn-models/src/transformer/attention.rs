@@ -33,8 +33,8 @@ use crate::parameters::{PackedRows, Parameters};
 
 pub(crate) use key_values::KeyValues;
 pub(crate) use removal::Removals;
-pub(crate) use weights::Watch;
 pub use weights::WeightGradients;
+pub(crate) use weights::{Show, Watch};
 
 /// Attention of a text's hidden states to themselves, or to the encoder's output.
 #[derive(Debug, Clone)]
@@ -221,7 +221,8 @@ impl<B: Backend> Attention<B> {
     fn placed_backward(
         &self,
         grad: Tensor<B, 2>,
-        norm: Option<(&Norm<B>, Saved<'_, B, Tensor<B, 2>>)>,
+        norm: Option<&Norm<B>>,
+        unnormalized: Option<Saved<'_, B, Tensor<B, 2>>>,
         rotation: Option<&Rotation<B>>,
         cotangents: Cotangents,
     ) -> Tensor<B, 2> {
@@ -229,7 +230,7 @@ impl<B: Backend> Attention<B> {
             Some(rotation) => rotate(grad, rotation, self.head_dim, true, cotangents),
             None => grad,
         };
-        let Some((norm, x)) = norm else { return grad };
+        let Some((norm, x)) = norm.zip(unnormalized) else { return grad };
         let by_head = |x: &Tensor<B, 2>| {
             let [rows, width] = x.dims();
             x.clone().reshape([rows * width / self.head_dim, self.head_dim])
@@ -316,13 +317,13 @@ impl<B: Backend> Part<B> for Attention<B> {
         let norms = self.query_key_norm.as_ref();
         let (to_query, to) = tape.at(&front, AttentionTape::rows, |tape| {
             let to = self.through_products(tape, at_queries, grad, &front);
-            let norm = norms.map(|(norm, _)| norm).zip(tape.optional(|tape| tape.unnormalized_query.as_ref()));
-            let to_query = self.placed_backward(to.query, norm, at_queries.rotation.as_ref(), front.over());
+            let (norm, x) = (norms.map(|(norm, _)| norm), tape.optional(|tape| tape.unnormalized_query.as_ref()));
+            let to_query = self.placed_backward(to.query, norm, x, at_queries.rotation.as_ref(), front.over());
             (self.query.pull(to_query), (to.key, to.value))
         });
         let (to_key, to_value) = to;
-        let norm = norms.map(|(_, norm)| norm).zip(tape.optional(|tape| tape.seen.unnormalized.as_ref()));
-        let to_key = self.placed_backward(to_key, norm, view.rotation.as_ref(), front.cotangents());
+        let (norm, x) = (norms.map(|(_, norm)| norm), tape.optional(|tape| tape.seen.unnormalized.as_ref()));
+        let to_key = self.placed_backward(to_key, norm, x, view.rotation.as_ref(), front.cotangents());
         let to_seen = self.key.pull(to_key) + self.value.pull(to_value);
         let to_seen = Gradients::new(to_seen, Front::All(front.cotangents()));
         let to_query = Gradients::new(to_query, front);

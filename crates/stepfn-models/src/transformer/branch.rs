@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::front::Gradients;
 use super::norm::Norm;
-use super::part::{Forward, Inputs, LiftedAround, Of, Part, constant};
+use super::part::{Forward, GradientsOf, Inputs, LiftedAround, Of, Part, constant};
 use super::places::Places;
 use super::rule::Saved;
 use crate::ModelError;
@@ -88,13 +88,12 @@ impl<B: Backend, T> Branch<B, T> {
 
 impl<B: Backend, T: Part<B>> Branch<B, T> {
     /// Pulls cotangents back to the stream that the branch is added to, and to what the branch reads.
-    #[allow(clippy::type_complexity, reason = "two results, each in the form that the traits say")]
     pub(super) fn backward_apart(
         &self,
         tape: Saved<'_, B, BranchTape<B, T::Tape>>,
         around: &BranchAround<B, T::Around>,
         grad: Gradients<B>,
-    ) -> Result<(Gradients<B>, Of<B, T, Gradients<B>>), ModelError> {
+    ) -> Result<(Gradients<B>, GradientsOf<B, T>), ModelError> {
         let (to_stream, to_output) = self.norms.after_backward(tape, grad)?;
         let to_output = to_output.scaled(around.mask.as_ref());
         let to_input = self.body.backward(tape.part(|tape| &tape.body), &around.body, to_output)?;
@@ -208,7 +207,7 @@ impl<B: Backend, T: Part<B>> Part<B> for Branch<B, T> {
         tape: Saved<'_, B, Self::Tape>,
         around: &Self::Around,
         grad: Gradients<B>,
-    ) -> Result<Of<B, T, Gradients<B>>, ModelError> {
+    ) -> Result<GradientsOf<B, T>, ModelError> {
         let (to_stream, to_input) = self.backward_apart(tape, around, grad)?;
         let (to_x, to_memory) = T::Inputs::split(to_input);
         Ok(T::Inputs::join(to_stream.plus(to_x), to_memory))

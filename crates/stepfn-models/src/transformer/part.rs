@@ -69,6 +69,9 @@ impl Inputs for WithMemory {
 /// One `T` for each tensor that part `P` reads.
 pub(crate) type Of<B, P, T> = <<P as Forward<B>>::Inputs as Inputs>::Of<T>;
 
+/// The gradients of what part `P` reads.
+pub(crate) type GradientsOf<B, P> = Of<B, P, Gradients<B>>;
+
 /// What surrounds part `P` once it is lifted.
 pub(crate) type LiftedAround<B, P> = <<P as Forward<B>>::Lifted as Forward<Autodiff<B>>>::Around;
 
@@ -122,7 +125,7 @@ pub(crate) trait Part<B: Backend>: Forward<B> {
         tape: Saved<'_, B, Self::Tape>,
         around: &Self::Around,
         grad: Gradients<B>,
-    ) -> Result<Of<B, Self, Gradients<B>>, ModelError> {
+    ) -> Result<GradientsOf<B, Self>, ModelError> {
         match (tape.rule, Self::input(tape.here)) {
             (Rule::Gradient, Some(x)) => Ok(by_autodiff(self, x, around, grad)),
             (rule, _) => Err(ModelError::NoRule { part: Self::NAME, rule: rule.name() }),
@@ -143,7 +146,7 @@ pub(crate) fn by_autodiff<B: Backend, P: Forward<B>>(
     x: Of<B, P, Tensor<B, 2>>,
     around: &P::Around,
     grad: Gradients<B>,
-) -> Of<B, P, Gradients<B>> {
+) -> GradientsOf<B, P> {
     let (grad, cotangents) = grad.everywhere();
     let Cotangents { texts, per_text } = cotangents;
     let (part, around) = (part.lift(), P::lift_around(around));

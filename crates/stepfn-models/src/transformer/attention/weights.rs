@@ -22,9 +22,12 @@ pub struct WeightGradients<'a, B: Backend> {
     pub(super) layer: usize,
 }
 
-/// Is shown the cotangents at every attention of a layer.
+/// What is called with the cotangents at every attention.
+pub(crate) type Show<'a, B> = dyn Fn(WeightGradients<'_, B>) + 'a;
+
+/// Someone who is shown the cotangents at every attention of a layer.
 pub(crate) struct Watch<'a, B: Backend> {
-    pub(crate) show: &'a dyn Fn(WeightGradients<'_, B>),
+    pub(crate) show: &'a Show<'a, B>,
     pub(crate) layer: usize,
 }
 

@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::tape::{LayerTape, Recorded};
 use super::{Entry, Stack, StackTape};
 use crate::ModelError;
-use crate::transformer::attention::{Watch, WeightGradients};
+use crate::transformer::attention::{Show, Watch};
 use crate::transformer::front::{Front, Gradients};
 use crate::transformer::part::{Part, Streams};
 use crate::transformer::rule::{Rule, Saved};
@@ -33,7 +33,7 @@ impl<B: Backend> Stack<B> {
         tape: &StackTape<B>,
         rule: Rule<&StackTape<B>>,
         grad: Gradients<B>,
-        show: Option<&dyn Fn(WeightGradients<'_, B>)>,
+        show: Option<&Show<'_, B>>,
     ) -> Result<ToInputs<B>, ModelError> {
         let tape = Saved::new(tape, rule);
         let grad = self.leave_backward(tape, grad)?;
@@ -63,7 +63,7 @@ impl<B: Backend> Stack<B> {
         &self,
         tape: Saved<'_, B, StackTape<B>>,
         mut grad: Gradients<B>,
-        show: Option<&dyn Fn(WeightGradients<'_, B>)>,
+        show: Option<&Show<'_, B>>,
     ) -> Result<(Gradients<B>, Option<Gradients<B>>), ModelError> {
         let mut to_memory: Option<Gradients<B>> = None;
         for (layer, block) in self.blocks.iter().enumerate().skip(tape.here.entry.layer()).rev() {
