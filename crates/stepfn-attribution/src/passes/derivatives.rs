@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepScore;
-use stepfn_models::tape::{InputGradients, Starts, Tape};
-use stepfn_models::transformer::{Dropout, Keep, Rule, WeightGradients};
+use stepfn_models::tape::{InputGradients, Tape};
+use stepfn_models::transformer::{Dropout, Keep, Rule, Starts, WeightGradients};
 
 use super::{Passes, PullBack, Variants, at_steps, of_each_sample};
 use crate::AttributionError;
