@@ -52,3 +52,38 @@ pub fn number(value: f64) -> String {
         format!("{value:.3e}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_short() {
+        for (value, text) in [
+            (0.0, "0"),
+            (0.123456, "0.1235"),
+            (-12.3456, "-12.35"),
+            (0.00123456, "0.001235"),
+            (0.000123456, "1.235e-4"),
+            (123456.0, "123456"),
+            (1e9, "1.000e9"),
+            (f64::NAN, "-"),
+            (f64::INFINITY, "inf"),
+        ] {
+            assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn cells_of_csv_are_quoted_where_they_must_be() {
+        let row = ["a", "b,c", "say \"x\"", "two\nlines"].map(str::to_owned);
+        assert_eq!(csv_line(&row), "a,\"b,c\",\"say \"\"x\"\"\",\"two\nlines\"\n");
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let row = |a: &str, b: &str| vec![a.to_owned(), b.to_owned()];
+        let table = aligned(&row("word", "n"), &[row("é", "10"), row("long one", "-")]);
+        assert_eq!(table, "word       n\né         10\nlong one   -\n");
+    }
+}

@@ -1,0 +1,379 @@
+//! From strings to results, as a program that depends on the crate would do it.
+
+#![cfg(all(feature = "cpu", feature = "zoo"))]
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
+
+use std::cell::{Cell, RefCell};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use burn::tensor::{Tensor, backend::Backend};
+use serde::{Deserialize, Serialize};
+use stepfn::extend::{
+    AttributionError, AttributionMethod, InputScores, Join, Named, ParameterError, Passes, ScoreTable, Side, StepBatch,
+    StepError, StepFunction, StepScore,
+};
+use stepfn::functions::{ContrastProbDiff, Entropy, McDropoutProbAvg, Probability, Rank, Surprisal};
+use stepfn::writers::ANSWERS;
+use stepfn::{
+    Answer, AttributeTask, ErrorKind, Input, IntegratedGradients, LanguageModel, LoadOptions, Occlusion, Result,
+    Saliency, ScoreTask, Value, json, read,
+};
+
+const LIGHT: &str = "And God said, Let there be light";
+
+fn verse() -> LanguageModel {
+    LanguageModel::load("verse").unwrap()
+}
+
+fn g2p() -> LanguageModel {
+    LanguageModel::load("g2p").unwrap()
+}
+
+/// What the answer's scores are, by side; NaN is equal to NaN.
+fn values(answer: &Answer) -> Vec<Option<u32>> {
+    let sides = [&answer.source_scores, &answer.target_scores];
+    sides.into_iter().flatten().flat_map(|scores| scores.values()).map(|x| (!x.is_nan()).then(|| x.to_bits())).collect()
+}
+
+#[test]
+fn a_text_is_scored_from_its_string() {
+    let scores = verse().ask(LIGHT).score((Probability::default(), Surprisal::default())).unwrap();
+    let (probabilities, bits) = (scores.values("probability").unwrap(), scores.values("surprisal").unwrap());
+    assert_eq!(probabilities.len(), scores.tokens().len());
+    for (probability, bits) in probabilities.iter().zip(bits) {
+        assert!((bits + probability.log2()).abs() < 1e-3, "{probability} {bits}");
+    }
+    let surfaces: String = scores.tokens().iter().map(|token| token.surface.as_str()).collect();
+    assert!(LIGHT.ends_with(surfaces.trim_start()), "{surfaces}");
+    assert!(scores.to_string().contains("surprisal"));
+    assert_eq!((scores.about.model.as_str(), scores.about.backend.as_str()), ("verse", "cpu f32"));
+    assert!(scores.values("entropy").is_none());
+}
+
+#[test]
+fn a_contrast_is_asked_about_from_the_token_that_differs() {
+    let model = verse();
+    let ask =
+        || model.ask("And God said unto her").contrast("And God said unto him").function(ContrastProbDiff::default());
+    let all = ask().attribute(IntegratedGradients::default()).unwrap();
+    let last = all.target.len() - 1;
+    let only = ask().from(last).attribute(IntegratedGradients::default()).unwrap();
+    assert_eq!((only.steps.len(), only.about.attributed_fn.as_str()), (1, "contrast_prob_diff"));
+    assert_eq!(ask().to(last).attribute(Saliency::default()).unwrap().steps.len(), all.steps.len() - 1);
+
+    let missing = model.ask(LIGHT).function(ContrastProbDiff::default()).attribute(Saliency::default()).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Contrast);
+}
+
+#[test]
+fn a_text_without_a_target_is_written_first() {
+    let model = g2p();
+    let answer = model.ask("cat").attribute(Saliency::default()).unwrap();
+    let written = model.ask("cat").generate().unwrap().remove(0);
+    let target: Vec<u32> = answer.target.iter().map(|token| token.id).collect();
+    assert!(target.windows(written.ids.len()).any(|ids| ids == written.ids), "{target:?} {:?}", written.ids);
+    let given = model.ask("cat").target(written.text).attribute(Saliency::default()).unwrap();
+    assert_eq!(values(&given), values(&answer));
+    let both = model.ask("cat").target_side().attribute(Saliency::default()).unwrap();
+    assert!(both.target_scores.is_some() && answer.target_scores.is_none());
+}
+
+#[test]
+fn spans_and_words_are_hidden_as_one() {
+    let model = verse();
+    let spans = model.ask(LIGHT).target_spans([0..7]).attribute(Occlusion::default()).unwrap();
+    let scores = spans.target_scores.as_ref().unwrap();
+    let last = spans.steps.len() - 1;
+    let inside: Vec<usize> = (0..spans.target.len()).filter(|&token| spans.target[token].span.end <= 7).collect();
+    let of_spans: Vec<f32> =
+        inside.iter().map(|&token| scores.at(token, last)[0]).filter(|&score| score != 0.0).collect();
+    assert!(of_spans.len() > 1 && of_spans.iter().all(|&score| score == of_spans[0]), "{of_spans:?}");
+    let words = model.ask(LIGHT).words().attribute(Occlusion::default()).unwrap();
+    assert_eq!(words.about.parameters["features"], "words");
+
+    let error = model.ask(LIGHT).words().attribute(Saliency::default()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.what()),
+        (ErrorKind::Option, "saliency does not hide tokens, so it cannot hide words")
+    );
+    let error = model.ask(LIGHT).target_spans([0..7]).score([Entropy::default()]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Text);
+}
+
+#[test]
+fn names_and_types_give_the_same() {
+    let model = verse();
+    let method = IntegratedGradients { n_steps: serde_json::from_value(json!(7)).unwrap(), ..Default::default() };
+    let by_type = model.ask(LIGHT).function(Entropy::default()).attribute(method).unwrap();
+    let function = model.function("entropy", Value::Null).unwrap();
+    let method = model.method("integrated_gradients", json!({ "n_steps": 7 })).unwrap();
+    let by_name = model.ask(LIGHT).function(function).attribute(method).unwrap();
+    assert_eq!(values(&by_name), values(&by_type));
+    assert_eq!(by_name.about.parameters, by_type.about.parameters);
+
+    let unknown = model.method("integrated_gradient", Value::Null).err().unwrap();
+    assert_eq!(unknown.kind(), ErrorKind::Name);
+    assert!(unknown.what().contains("did you mean `integrated_gradients`?"), "{unknown}");
+    for parameters in [json!({ "n_step": 7 }), json!({ "n_steps": -1 }), json!(7)] {
+        assert_eq!(model.method("integrated_gradients", parameters).err().unwrap().kind(), ErrorKind::Parameter);
+    }
+    let rank = model.ask(LIGHT).function(Rank::default()).attribute(Saliency::default()).unwrap_err();
+    assert_eq!(rank.kind(), ErrorKind::Parameter);
+    assert!(model.ask(LIGHT).function(Rank::default()).attribute(Occlusion::default()).is_ok());
+}
+
+#[test]
+fn results_of_many_texts_come_in_their_order_and_as_alone() {
+    let model = verse();
+    let texts = ["And it came to pass", "", "In the beginning", LIGHT, "Amen, and amen"];
+    let task = ScoreTask::new((Surprisal::default(), McDropoutProbAvg { n_mcd_steps: 2, ..Default::default() }));
+    let task = ScoreTask { options: stepfn::RunOptions { dropout: Some(0.1), ..task.options }, ..task };
+    let inputs = texts.iter().zip(0..).map(|(&text, number)| match number {
+        2 => Input::text(text),
+        number => Input { place: Some(format!("line {number}")), ..Input::text(text).with_id(format!("t{number}")) },
+    });
+    let outcomes: Vec<_> = model.score_all(inputs, &task).collect();
+    let ids: Vec<Value> = outcomes.iter().map(|outcome| outcome.id.clone()).collect();
+    assert_eq!(ids, [json!("t0"), json!("t1"), json!(2), json!("t3"), json!("t4")]);
+    assert_eq!(outcomes.iter().map(|outcome| outcome.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    let error = outcomes[1].result.as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Text);
+    assert!(error.what().starts_with("line 1: "), "{error}");
+
+    let few = ScoreTask::new([Surprisal::default()]);
+    for (text, outcome) in texts.iter().zip(&outcomes).filter(|(_, outcome)| outcome.result.is_ok()) {
+        let alone = model.score_all([*text], &few).next().unwrap().result.unwrap();
+        assert_eq!(alone.values("surprisal"), outcome.result.as_ref().unwrap().values("surprisal"), "{text}");
+    }
+}
+
+#[test]
+fn texts_are_read_as_results_are_asked_for() {
+    let model = g2p();
+    let read = Cell::new(0);
+    let texts = (0..10_000).map(|_| {
+        read.set(read.get() + 1);
+        "a"
+    });
+    let task = AttributeTask::new(Saliency::default());
+    assert_eq!(model.attribute_all(texts, &task).take(3).count(), 3);
+    assert_eq!(read.get(), 3);
+}
+
+#[test]
+fn a_bad_line_is_an_error_of_this_line_only() {
+    let model = g2p();
+    let bad = || stepfn::Error::new(ErrorKind::File, "the line is not UTF-8", "convert the file");
+    let lines: Vec<Result<Input>> = vec![Ok(Input::text("cat")), Err(bad()), Ok(Input::text("dog"))];
+    let written: Vec<_> = model.generate_all(lines).collect();
+    assert_eq!(written[1].result, Err(bad()));
+    assert_eq!(written[1].id, json!(1));
+    assert!(written[0].result.is_ok() && written[2].result.is_ok());
+}
+
+#[test]
+fn progress_is_told_and_breaking_it_off_ends_the_results() {
+    let model = g2p();
+    let seen = RefCell::new(Vec::new());
+    let task = AttributeTask::new(Occlusion::default());
+    let all = model.attribute_all(["cat", "dog"], &task).on_progress(|progress| {
+        seen.borrow_mut().push((progress.texts_done, progress.texts));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(all.filter(|outcome| outcome.result.is_ok()).count(), 2);
+    assert_eq!(seen.borrow().last(), Some(&(2, 2)));
+
+    let cancelled = model.attribute_all(["cat", "dog", "cow"], &task).on_progress(|progress| match progress.texts {
+        2 => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    let results: Vec<_> = cancelled.map(|outcome| outcome.result.map_err(|error| error.kind())).collect();
+    assert_eq!(results.len(), 2);
+    assert_eq!(results[1].as_ref().unwrap_err(), &ErrorKind::Cancelled);
+}
+
+#[test]
+fn answers_are_saved_in_every_form_and_read_back() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("answers");
+    std::fs::create_dir_all(&folder).unwrap();
+    let answer = verse().ask(LIGHT).step_scores([Entropy::default()]).attribute(Saliency::default()).unwrap();
+    for (format, _) in ANSWERS {
+        let path = folder.join(format!("answer.{format}"));
+        answer.save_as(format, &path).unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains("light"), "{format}: {text}");
+        match format {
+            "json" | "jsonl" => assert_eq!(read(&text).unwrap().len(), 1),
+            "inseq" => assert_eq!(values(&read(&text).unwrap()[0]).len(), values(&answer).len()),
+            _ => assert_eq!(read(&text).unwrap_err().kind(), ErrorKind::File),
+        }
+    }
+    answer.save(folder.join("map.txt")).unwrap();
+    assert_eq!(std::fs::read_to_string(folder.join("map.txt")).unwrap().trim_end(), answer.to_string());
+    answer.save(folder.join("map.json")).unwrap();
+    let again = read(&std::fs::read_to_string(folder.join("map.json")).unwrap()).unwrap().remove(0);
+    assert_eq!(values(&again), values(&answer));
+    assert_eq!(again.about, answer.about);
+
+    assert_eq!(answer.save(folder.join("map.jpeg")).unwrap_err().kind(), ErrorKind::Format);
+    assert_eq!(answer.save("/no/such/folder/map.json").unwrap_err().kind(), ErrorKind::File);
+}
+
+#[test]
+fn answers_are_aggregated_and_compared() {
+    let model = verse();
+    let answer = model.ask(LIGHT).attribute(Saliency::default()).unwrap();
+    let words = answer.aggregate("subwords,normalize").unwrap();
+    assert!(words.target.len() < answer.target.len());
+    assert_eq!(words.about.aggregation, ["subwords", "normalize"]);
+    let nothing = words.minus(&answer.aggregate("subwords,normalize").unwrap(), "pair").unwrap();
+    assert!(nothing.target_scores.as_ref().unwrap().values().iter().all(|x| x.is_nan() || *x == 0.0));
+    let error = answer.aggregate("subword").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Parameter);
+}
+
+#[test]
+fn what_is_loaded_is_what_was_asked_for_or_an_error_that_helps() {
+    let unknown = LanguageModel::load("vers").unwrap_err();
+    assert_eq!(
+        (unknown.kind(), unknown.what()),
+        (ErrorKind::Model, "there is no model `vers` (did you mean `verse`?)")
+    );
+    let with = |options: LoadOptions| LanguageModel::load_with("g2p", &options).map(|model| model.backend());
+    assert_eq!(with(LoadOptions::default()).unwrap(), "cpu f32");
+    let device = with(LoadOptions { device: "7".to_owned(), ..Default::default() }).unwrap_err();
+    assert_eq!(device.kind(), ErrorKind::Device);
+    let generation = json!({ "num_beam": 3 }).as_object().unwrap().clone();
+    assert_eq!(with(LoadOptions { generation, ..Default::default() }).unwrap_err().kind(), ErrorKind::Option);
+    let language = with(LoadOptions { target_lang: Some("__de__".to_owned()), ..Default::default() }).unwrap_err();
+    assert_eq!(language.kind(), ErrorKind::Option);
+    // A message is one line: what is wrong, and what to do.
+    assert_eq!(unknown.to_string().lines().count(), 1);
+}
+
+/// `factor · ln p_y`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Scaled {
+    factor: f64,
+}
+
+impl Default for Scaled {
+    fn default() -> Self {
+        Self { factor: 1.0 }
+    }
+}
+
+impl Named for Scaled {
+    const NAME: &'static str = "scaled";
+    const SUMMARY: &'static str = "ln p_y times a factor";
+    const UNIT: &'static str = "nats";
+
+    fn validate(&self) -> core::result::Result<(), ParameterError> {
+        if self.factor > 0.0 { Ok(()) } else { Err(Self::out_of_range("factor", "a number above 0", self.factor)) }
+    }
+}
+
+impl StepScore for Scaled {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn parameters(&self) -> serde_json::Map<String, Value> {
+        stepfn::extend::parameters(self)
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Scaled {
+    fn score(&self, steps: &StepBatch<B>) -> core::result::Result<Tensor<B, 1>, StepError> {
+        Ok(steps.log_prob().mul_scalar(self.factor))
+    }
+}
+
+#[test]
+fn a_step_function_of_ones_own_is_scored_attributed_and_merged() {
+    let mut model = verse();
+    let ask = |model: &LanguageModel, factor| model.ask(LIGHT).score([Scaled { factor }]).unwrap();
+    let (one, two) = (ask(&model, 1.0), ask(&model, 2.0));
+    let pairs = one.values("scaled").unwrap().iter().zip(two.values("scaled").unwrap());
+    pairs.for_each(|(one, two)| assert_eq!(2.0 * one, *two));
+
+    model.registry_mut().register_function::<Scaled>().unwrap();
+    let function = |factor: f64| model.function("scaled", json!({ "factor": factor }));
+    assert_eq!(function(-1.0).err().unwrap().kind(), ErrorKind::Parameter);
+    let answer = model
+        .ask(LIGHT)
+        .function(function(2.0).unwrap())
+        .step_scores([function(2.0).unwrap()])
+        .attribute(IntegratedGradients::default())
+        .unwrap();
+    assert_eq!(
+        (answer.about.attributed_fn.as_str(), &answer.about.parameters["scaled"]),
+        ("scaled", &json!({ "factor": 2.0 }))
+    );
+    // Scores of a word's tokens join as the function says: by their sum.
+    let words = answer.aggregate("subwords").unwrap();
+    let sum = |answer: &Answer| answer.step_scores["scaled"].iter().map(|x| f64::from(*x)).sum::<f64>();
+    assert!(words.steps.len() < answer.steps.len());
+    assert!((sum(&words) - sum(&answer)).abs() < 1e-3, "{} {}", sum(&words), sum(&answer));
+
+    let error = model.registry_mut().register_function::<Scaled>().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Name);
+}
+
+/// The distance between a token and the predicted one, times the function's value there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Distance {
+    squared: bool,
+}
+
+impl Named for Distance {
+    const NAME: &'static str = "distance";
+    const SUMMARY: &'static str = "how far a token is from the predicted one, times the function's value";
+}
+
+impl<B: Backend> AttributionMethod<B> for Distance {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    fn attribute(&self, passes: &Passes<'_, B>) -> core::result::Result<InputScores, AttributionError> {
+        let question = passes.question();
+        let steps = question.steps();
+        let of_text = passes.values(&passes.input(steps), steps)?.into_data().iter::<f64>().collect::<Vec<_>>();
+        let mut table = ScoreTable::zeros(question);
+        for (value, step) in of_text.into_iter().zip(steps.positions()) {
+            for token in 0..step {
+                let distance = (step - token) as f64;
+                table.set(Side::Target, token, step, value * if self.squared { distance.powi(2) } else { distance });
+            }
+        }
+        Ok(table.finish())
+    }
+}
+
+#[test]
+fn a_method_of_ones_own_is_used_by_its_type_and_by_its_name() {
+    let mut model = verse();
+    let by_type = model.ask(LIGHT).step_scores([Probability::default()]).attribute(Distance { squared: true }).unwrap();
+    let (scores, probabilities) = (by_type.target_scores.as_ref().unwrap(), &by_type.step_scores["probability"]);
+    let first = by_type.steps.start;
+    for (step, probability) in probabilities.iter().enumerate() {
+        let distance = (first + step) as f32;
+        assert!((scores.at(0, step)[0] - distance * distance * probability).abs() < 1e-4);
+    }
+    model.registry_mut().register_method::<Distance>().unwrap();
+    let method = model.method("distance", json!({ "squared": true })).unwrap();
+    let task = AttributeTask::new(method);
+    let by_name = model.attribute_all([LIGHT], &task).next().unwrap().result.unwrap();
+    assert_eq!(values(&by_name), values(&by_type));
+    assert_eq!(by_name.about.method, "distance");
+    assert_eq!(model.method("distance", json!({ "square": true })).err().unwrap().kind(), ErrorKind::Parameter);
+    assert!(model.registry().methods().any(|method| method.name == "distance"));
+}
