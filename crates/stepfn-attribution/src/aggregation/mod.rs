@@ -52,7 +52,7 @@ pub struct Pipeline(pub Vec<Stage>);
 #[serde(tag = "stage", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Reduces an axis behind token and step. Short form: `mean`, `vnorm(hidden)`.
+    /// Reduces an axis after token and step. Short form: `mean`, `vnorm(hidden)`.
     Reduce {
         /// How.
         function: Function,
@@ -81,7 +81,7 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
-    /// Merges the tokens of a word: a token behind whitespace begins one. Short form: `subwords`, `subwords(target,sum)`.
+    /// Merges the tokens of a word: a token after whitespace starts one. Short form: `subwords`, `subwords(target,sum)`.
     Subwords {
         /// On one side only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +90,7 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
-    /// Merges what stands between separators. Short form: `split(", ")`, `split(pattern="[.!?]",end)`.
+    /// Merges what is between separators. Short form: `split(", ")`, `split(pattern="[.!?]",end)`.
     Split {
         /// Where to split.
         separator: Separator,
@@ -241,7 +241,7 @@ impl Pipeline {
         pipeline
     }
 
-    /// Whether it speaks of hidden units, layers or heads, which only raw outputs have.
+    /// Whether it uses hidden units, layers or heads, which only raw outputs have.
     pub fn needs_raw(&self) -> bool {
         self.0.iter().any(|stage| matches!(stage, Stage::Reduce { .. } | Stage::Select { .. }))
     }

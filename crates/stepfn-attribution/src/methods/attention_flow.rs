@@ -2,7 +2,7 @@
 //! capacities between two layers are `½ (A + I)`, `A` the mean over heads.
 //!
 //! Through an encoder–decoder, a place passes ½ of its capacity past cross-attention and `½ A_cross` to the encoder's places, as in
-//! [`AttentionRollout`](super::AttentionRollout). Each (step, token) is a flow of its own: a text of n tokens costs about n³ edges for each layer and
+//! [`AttentionRollout`](super::AttentionRollout). Each (step, token) is a separate flow: a text of n tokens costs about n³ edges for each layer and
 //! step (50 steps over 100 tokens and 12 layers: two seconds), so that this is for sentences, not for books.
 
 use burn::tensor::backend::Backend;

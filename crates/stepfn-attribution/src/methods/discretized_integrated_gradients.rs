@@ -294,7 +294,7 @@ impl<B: Backend> Vocabulary<'_, B> {
     fn learn_neighbors(&mut self, words: &[u32], n: usize) -> Result<(), AttributionError> {
         /// Words of the vocabulary that are compared at once.
         const CHUNK: u32 = 8192;
-        /// More than asked for, in case that rounding puts the last of them behind others.
+        /// More than needed, in case rounding changes the order of the last ones.
         const SPARE: usize = 8;
         let mut new: Vec<u32> = words.iter().copied().filter(|word| !self.neighbors.contains_key(word)).collect();
         new.sort_unstable();

@@ -82,7 +82,7 @@ impl<B: Backend> Layers<B> {
         self.found.push(if self.raw { scores } else { scores.mean_dim(1) });
     }
 
-    /// All layers beside each other where raw, else their mean; `None` if there were none.
+    /// All layers if raw, otherwise their mean; `None` if there are none.
     ///
     /// # Shapes
     /// - result: `[steps · tokens, layers · heads]`

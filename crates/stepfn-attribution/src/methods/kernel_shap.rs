@@ -21,7 +21,7 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KernelShap {
-    /// Coalitions that are run at most, all and none beside. With `2ⁿ − 2` of `n` tokens or more, values are exact; with fewer than twice the
+    /// Maximum number of coalitions, in addition to all and none. With `2ⁿ − 2` of `n` tokens or more, values are exact; with fewer than twice the
     /// tokens they tell little.
     pub n_samples: usize,
 }

@@ -86,7 +86,7 @@ impl<B: Backend> AttributionMethod<B> for Lime {
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
-        // One stream a sample, so that what is drawn for a token does not depend on those behind it.
+        // One stream per sample, so that what is drawn for a token does not depend on later tokens.
         let present = |sample: usize| -> Vec<bool> {
             let mut random = SplitMix64::stream(seed, sample as u64);
             (0..players.len()).map(|_| random.uniform() >= self.mask_prob).collect()

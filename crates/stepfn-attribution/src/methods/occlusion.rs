@@ -16,7 +16,7 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed,
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Occlusion {
-    /// Whether the absolute value is taken; else what speaks against the prediction is negative.
+    /// Whether to take absolute values. Otherwise tokens that make the prediction less likely have negative scores.
     pub abs: bool,
     /// Neighbouring tokens (or groups) that are hidden at once. A token's score is the mean over the windows that it is in.
     pub window: usize,

@@ -4,7 +4,7 @@
 //! most likely tokens though all but the `keep_top_n` most important ones are replaced. Scores are the mean of `softmax(ℓ)` over the probes that
 //! ended; over all where none did.
 //!
-//! A move's replacement is one pass for all steps. Whether a probe ends is asked of each step by itself.
+//! A move's replacement is one pass for all steps. Each step decides separately whether its probe ends.
 //!
 //! **Replacements.** The authors draw from a masked language model, inseq among tokens of the same part of speech, which needs a tagger. Here the
 //! attributed model itself proposes ([`Replacement::Predicted`]): tokens as likely as it thinks them after what stands before, the token itself
@@ -224,7 +224,7 @@ impl Probe {
         self.of_step.iter().all(|importance| importance.ended)
     }
 
-    /// A stream of its own for every purpose, so that what one step draws changes nothing elsewhere.
+    /// A separate stream for each purpose, so that the draws of one step don't affect others.
     fn random(&self, number: u64, draw: Draw) -> SplitMix64 {
         let purpose = match draw {
             Draw::Choice => 0,
@@ -339,7 +339,7 @@ impl Sampler {
         match pool.filter(|pool| !pool.is_empty()) {
             Some(pool) => pool[random.below(pool.len())],
             None => {
-                // One of the others: the last stands in for the token itself.
+                // One of the others: the last takes the place of the token itself.
                 let drawn = self.all[random.below(self.all.len() - 1)];
                 if drawn == own { self.all[self.all.len() - 1] } else { drawn }
             }

@@ -99,7 +99,7 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
 fn orders(n: usize, count: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut all: Vec<Vec<usize>> = Vec::with_capacity(count + 1);
     for pair in 0..count.div_ceil(2) {
-        // An order by random numbers: that of the first few does not depend on how many there are behind them.
+        // An order by random numbers, so that the order of the first few does not depend on how many follow.
         let mut random = SplitMix64::stream(seed, pair as u64);
         let keys: Vec<u64> = (0..n).map(|_| random.bits()).collect();
         let mut order: Vec<usize> = (0..n).collect();

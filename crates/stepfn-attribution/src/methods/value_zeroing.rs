@@ -1,6 +1,6 @@
 //! Value zeroing (Mohebbi et al. 2023, arXiv:2301.12971): how far a block's output at a place moves when the place reads zeros instead of a token's value
-//! vector, `1 − cos(h, h without it)`. Each layer is taken by itself, on its input as it is; distances below 1e-5 are none, and those of a place sum to 1.
-//! A source's tokens have the distances of cross-attention.
+//! vector, `1 − cos(h, h without it)`. Each layer is treated separately, on its unchanged input. Distances below 1e-5 count as 0, and those of a
+//! place sum to 1. A source's tokens have the distances of cross-attention.
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ pub struct ValueZeroing {
     pub layers: Option<Vec<usize>>,
     /// The heads, counted from 0, that read zeros; `None` is all.
     pub heads: Option<Vec<usize>>,
-    /// Whether outputs of the last layer are compared behind the final normalization.
+    /// Whether outputs of the last layer are compared after the final normalization.
     pub after_final_norm: bool,
 }
 
