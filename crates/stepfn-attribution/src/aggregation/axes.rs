@@ -66,7 +66,7 @@ impl Scores {
                 of.to_owned(),
                 "axis",
                 match self.axes().len() {
-                    2 => "scores that still have axes behind token and step (raw scores)".to_owned(),
+                    2 => "scores that still have axes after token and step (raw scores)".to_owned(),
                     _ => {
                         format!(
                             "one of {}",
@@ -80,7 +80,7 @@ impl Scores {
     }
 }
 
-/// What an axis is reduced by where nothing is asked for.
+/// The default function for reducing an axis.
 pub(super) fn default_function(axis: Axis) -> Function {
     match axis {
         Axis::Hidden => Function::VectorNorm,

@@ -11,7 +11,7 @@ use stepfn_models::transformer::AttentionKind;
 use super::inside::{Layers, all_at_once, by_queries, chosen, indices, queries};
 use crate::{AttributionError, AttributionMethod, Axis, InputScores, Passes};
 
-/// Attention probabilities; their mean over layers and heads unless raw ones are asked for.
+/// Attention probabilities; their mean over layers and heads unless raw scores are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attention {

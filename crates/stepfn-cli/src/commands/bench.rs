@@ -227,8 +227,8 @@ impl<D: Devices> Run<'_, D> {
         match self.failed {
             0 => Ok(()),
             failed => {
-                let what = format!("{failed} of {} rows failed, as told above", self.done);
-                Err(Failure::work(what, "take shorter texts or fewer at once; the others have their results"))
+                let what = format!("{failed} of {} rows failed, as reported above", self.done);
+                Err(Failure::work(what, "use shorter texts, or fewer at once; the other rows have their results"))
             }
         }
     }

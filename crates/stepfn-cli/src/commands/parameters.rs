@@ -40,8 +40,8 @@ pub(super) fn assignment(text: &str, option: &str) -> Result<(String, Value), Fa
     Ok((name.trim().to_owned(), value))
 }
 
-/// Each owner's parameters: `name=value` sets it for all owners that have it, `owner.name=value` for one of them. For error messages, `what` names all
-/// owners, and `add` says how to add one.
+/// Each owner's parameters: `name=value` sets it for all owners that have it, `owner.name=value` for one of them. For error messages, `what`
+/// names all owners, and `add` says how to add one.
 pub(super) fn assigned(
     owners: &[Owner],
     sets: &[String],
