@@ -6,14 +6,17 @@ use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use stepfn_models::Model;
 use stepfn_models::config::DropoutRates;
-use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Starts, Tape};
-use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, TokenBatch};
+use stepfn_models::tape::{InputGradients, ModelInput, StackInput, Tape};
+use stepfn_models::transformer::{Dropout, Entry, Keep, NoisyPass, PaddingSide, Rule, Starts, TokenBatch};
 
-/// Two texts of equal length, and the target positions of the cotangents.
+/// Two texts of one length, and places in their targets that cotangents start at.
+#[derive(Clone)]
 pub struct Question {
     source: Option<TokenBatch>,
     target: TokenBatch,
+    /// The places of all cotangents in a row.
     places: Vec<usize>,
+    starts: Starts,
     dropout: Dropout,
     dtype: DType,
 }
@@ -33,6 +36,7 @@ impl Question {
             source: model.encoder().map(|_| batch([&[5, 9, 30, 7], &[44, 3, 8, 21]])),
             target: batch([&[5, 9, 30, 7, 61, 12, 50], &[44, 3, 8, 17, 50, 2, 33]]),
             places: vec![2, 5, 2, 0],
+            starts: Starts::one_each(&[2, 5, 2, 0]),
             dropout: if dropout { Dropout::On { seed: SEED, passes, rates: Some(rates) } } else { Dropout::Off },
             dtype,
         }
@@ -50,7 +54,20 @@ impl Question {
         }
     }
 
-    /// Rows of the positions in hidden states of texts with `width` positions each.
+    /// The same question, with the same places as the starts of fewer cotangents.
+    fn in_spans(&self, lens: &[usize]) -> Self {
+        let mut rest = self.places.as_slice();
+        let spans = lens.iter().map(|&len| {
+            let (span, after) = rest.split_at(len);
+            rest = after;
+            span.to_vec()
+        });
+        let starts = Starts::new(spans.collect());
+        assert_eq!(starts.rows(), self.places.len());
+        Self { starts, ..self.clone() }
+    }
+
+    /// Rows of the places in the hidden states of texts of so many places, text after text.
     fn rows(&self, width: usize) -> Vec<usize> {
         let of_text = |text: usize| self.places.iter().map(move |place| text * width + place);
         (0..self.target.len()).flat_map(of_text).collect()
@@ -87,7 +104,7 @@ impl Question {
             _ => (Rule::Gradient, Rule::Gradient),
         };
         let grad = model.logits_backward(&hidden[0], to_hidden, weights).unwrap();
-        model.pull_back(&tapes[0], to_input, grad, &Starts::one_each(&self.places)).unwrap()
+        model.pull_back(&tapes[0], to_input, grad, &self.starts).unwrap()
     }
 }
 
@@ -174,7 +191,43 @@ pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, toleranc
     }
 }
 
-/// Checks that multipliers against a baseline add up: `Σ Δinput · multiplier = Δoutput` for each cotangent.
+/// A cotangent that starts at several places is the sum of those that start at one of them.
+pub fn spans_are_sums<B: Backend>(folder: &Path, dtype: DType, lens: &[usize], tolerance: f64) {
+    let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
+    for (rule, name, dropout) in [
+        (Rule::Gradient, "gradient", false),
+        (Rule::Gradient, "gradient", true),
+        (Rule::DeepLift { baseline: () }, "DeepLIFT", false),
+        (Rule::AttnLrp, "AttnLRP", false),
+    ] {
+        let question = Question::new(&model, dtype, dropout);
+        let (each, tapes) = question.gradients(&model, rule, Keep::Everything);
+        let spans = question.in_spans(lens).back(&model, rule, &tapes);
+        let what = format!("{}: {name}, dropout {dropout}, spans {lens:?}", folder.display());
+        let (texts, per_text) = (question.target.len(), question.places.len());
+        let check = |side: &str, each: Tensor<B, 2>, spans: Tensor<B, 2>| {
+            let [rows, size] = each.dims();
+            let one = rows * size / (texts * per_text);
+            let each = values(each);
+            let mut expected = Vec::new();
+            for text in each.chunks(per_text * one) {
+                let mut first = 0;
+                for &len in lens {
+                    let sum = |element: usize| (first..first + len).map(|row| text[row * one + element]).sum::<f64>();
+                    expected.extend((0..one).map(sum));
+                    first += len;
+                }
+            }
+            assert_close(&format!("{what}: {side}"), &values(spans), &expected, tolerance);
+        };
+        check("target", each.target, spans.target);
+        if let (Some(each), Some(spans)) = (each.source, spans.source) {
+            check("source", each, spans);
+        }
+    }
+}
+
+/// Multipliers against a baseline add up: `Σ Δinput · multiplier = Δoutput` for each cotangent.
 pub fn multipliers_add_up<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
     let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
     let question = Question::new(&model, dtype, false);

@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use serde_json::{Value, json};
-use stepfn_attribution::{Attributed, AttributionOptions, Text};
+use stepfn_attribution::{Attributed, AttributionOptions, Baseline, Text};
+use stepfn_core::StepScore;
 use stepfn_tests::axioms::{Examined, FUNCTIONS, difference, linear, raw, sides, sums};
 
 /// How far scores are from adding up, relative to their sum, or to a hundredth of their absolute sum if they cancel.
 fn incompleteness(attributed: &Attributed) -> f64 {
     let (totals, sizes) = (sums(attributed, f64::from), sums(attributed, |x| f64::from(x.abs())));
-    let deltas = attributed.deltas.as_ref().unwrap();
+    let deltas = attributed.scores.deltas.as_ref().unwrap();
     assert_eq!(deltas.len(), totals.len());
     let off = |((delta, total), size): ((&f32, &f64), &f64)| {
         assert!(delta.is_finite() && *size > 0.0, "{delta} of {total} ({size})");
@@ -57,7 +58,7 @@ fn integrated_gradients_add_points_until_the_tolerance_is_met() {
             let parameters = json!({ "n_steps": "auto", "tolerance": TOLERANCE });
             let attributed = examined.first(("integrated_gradients", parameters), function);
             let totals = sums(&attributed, f64::from);
-            for (delta, total) in attributed.deltas.unwrap().iter().zip(totals) {
+            for (delta, total) in attributed.scores.deltas.unwrap().iter().zip(totals) {
                 let change = (total - f64::from(*delta)).abs().max(1e-6);
                 assert!(
                     f64::from(delta.abs()) <= TOLERANCE * change,
@@ -99,7 +100,7 @@ fn methods_agree_on_a_linear_model() {
 
     // The change when a token is removed, measured only with step scores.
     let whole = examined.step_scores(&text, "logit");
-    let scores = product.target_scores.unwrap();
+    let scores = product.scores.target.unwrap();
     let first = text.steps.start;
     for token in 0..text.target.len() {
         let changed = examined.step_scores(&without(&text, token), "logit");

@@ -4,11 +4,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde_json::{Value, json};
-use stepfn_attribution::{Methods, Scores, Text};
+use stepfn_attribution::{AttributionOptions, Methods, Scores, Text};
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{AttentionKind, Dropout, PaddingSide, Pass, Removal, TokenBatch, Trace};
-use stepfn_tests::axioms::{Examined, sides, sums};
+use stepfn_tests::axioms::{Examined, raw, sides, sums};
 
 fn batch<B: Backend>(model: &Model<B>, ids: &[u32]) -> TokenBatch {
     TokenBatch::new(vec![ids.to_vec()], model.config().vocab_size, PaddingSide::Right).unwrap()
@@ -98,9 +98,10 @@ fn a_first_step_gets_all_its_flow_from_the_only_token() {
     let examined = Examined::new("llama");
     let text = Text::causal(vec![5, 9], 1);
     let function = examined.function("probability", json!({}));
+    let options = AttributionOptions::new(raw().baseline);
     for method in ["attention", "attention_rollout", "attention_flow", "value_zeroing"] {
-        let attributed = examined.run(std::slice::from_ref(&text), (method, json!({})), &function, &Default::default());
-        let scores = attributed.into_iter().next().unwrap().unwrap().target_scores.unwrap();
+        let attributed = examined.run(std::slice::from_ref(&text), (method, json!({})), &function, &options);
+        let scores = attributed.into_iter().next().unwrap().unwrap().scores.target.unwrap();
         assert!((scores.at(0, 0)[0] - 1.0).abs() < 1e-6, "{method}: {:?}", scores.values());
         assert!(scores.at(1, 0)[0].is_nan());
     }
@@ -189,7 +190,7 @@ fn selected_layers_and_heads_match_the_full_result() {
     }
     let zeroing = |parameters: Value| examined.first(("value_zeroing", parameters), "probability");
     let (all, one) = (zeroing(json!({})), zeroing(json!({ "layers": [0] })));
-    let (all, one) = (all.source_scores.unwrap(), one.scores.source.unwrap());
+    let (all, one) = (all.scores.source.unwrap(), one.scores.source.unwrap());
     assert_eq!(one.at(2, 1), &all.at(2, 1)[..1]);
 }
 
@@ -197,13 +198,14 @@ fn selected_layers_and_heads_match_the_full_result() {
 fn missing_layers_and_heads_are_errors() {
     let examined = Examined::new("gpt2");
     let function = examined.function("probability", json!({}));
+    let options = AttributionOptions::new(raw().baseline);
     for (method, parameters) in [
         ("attention", json!({ "layers": [2] })),
         ("attention", json!({ "heads": [] })),
         ("grad_x_attention", json!({ "heads": [0, 3] })),
         ("value_zeroing", json!({ "heads": [9] })),
     ] {
-        let found = examined.run(&examined.texts()[..1], (method, parameters.clone()), &function, &Default::default());
+        let found = examined.run(&examined.texts()[..1], (method, parameters.clone()), &function, &options);
         let error = found.into_iter().next().unwrap().unwrap_err().to_string();
         let name = parameters.as_object().unwrap().keys().next().unwrap();
         assert!(error.contains(method) && error.contains(name.as_str()) && error.contains("numbers 0 to"), "{error}");

@@ -8,6 +8,7 @@ use burn::tensor::DType;
 use proptest::prelude::*;
 use stepfn_models::config::DropoutRates;
 use stepfn_models::generation::GenerationSettings;
+use stepfn_models::tape::StackInput;
 use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
 use stepfn_models::{Model, ModelError};
 use stepfn_tests::golden::folder;
@@ -94,28 +95,36 @@ fn invalid_model_inputs_are_errors() {
     let model = Model::<Flex>::load(&gpt2, DType::F32, &Default::default()).unwrap();
     let batch = |texts: Vec<Vec<u32>>| TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right);
     let message = |error: ModelError| error.to_string();
-    assert_eq!(message(batch(vec![]).unwrap_err()), "text 0: expected at least one text, found none");
+    assert_eq!(message(batch(vec![]).unwrap_err()), "the model's input: expected at least one text, found none");
     assert_eq!(
         message(batch(vec![vec![1], vec![]]).unwrap_err()),
-        "text 1: expected at least one token, found an empty text"
+        "the model's input: expected at least one token, found none in text 1 of a batch of 2"
     );
     let error = message(batch(vec![vec![1, 2, 101]]).unwrap_err());
-    assert_eq!(error, "text 0: expected token ids below 101, found 101 at position 2");
+    assert_eq!(error, "the model's input: expected token ids below 101, found 101 at position 2");
     let long = batch(vec![vec![1; 65]]).unwrap();
     let decoder = model.decoder();
     let error = message(decoder.forward(decoder.embed(&long), Pass::new(&long)).unwrap_err());
-    assert_eq!(error, "text 0: expected at most 64 tokens, for which the model has positions, found 65");
+    assert_eq!(error, "the model's input: expected at most 64 tokens, for which the model has positions, found 65");
     let marian = Model::<Flex>::load(folder().join("models/marian"), DType::F32, &Default::default()).unwrap();
     let short = batch(vec![vec![1, 2]]).unwrap();
     let decoder = marian.decoder();
     let error = message(decoder.forward(decoder.embed(&short), Pass::new(&short)).unwrap_err());
-    assert_eq!(error, "text 0: expected an encoder's output to read, found none");
+    assert_eq!(error, "the model's input: expected an encoder's output for the decoder to read, found none");
+    let error = marian.encode(None, &Dropout::Off).unwrap_err();
+    assert_eq!(message(error), "the model's input: expected a source for the encoder, found none");
+    let embedded = StackInput::embedded(&short, marian.encoder().unwrap().embed(&short));
+    let copies = marian.encode(Some(embedded), &Dropout::Off).unwrap().repeated(2);
+    let targets = batch(vec![vec![1], vec![2]]).unwrap();
+    let target = StackInput::embedded(&targets, decoder.embed(&targets));
+    let error = message(marian.decode(&copies, target, &Dropout::Off, None).unwrap_err());
+    assert!(error.contains("an encoder's output, or a cache of it, for each of the 2 texts"), "{error}");
     let rates = Some(DropoutRates { attention: 1.0, ..DropoutRates::default() });
     let dropout = Dropout::On { seed: 1, passes: vec![NoisyPass { text: 0, sample: 0 }], rates };
     let decoder = model.decoder();
     let pass = Pass::new(&short).with_dropout(&dropout);
     let error = message(decoder.forward(decoder.embed(&short), pass).unwrap_err());
-    assert_eq!(error, "text 0: expected dropout rates in [0, 1), found 1");
+    assert_eq!(error, "the model's input: expected dropout rates in [0, 1), found 1");
     let error = model.generate(Some(&[1]), &[1], &Default::default()).unwrap_err();
     assert!(message(error).contains("the model is causal"));
 }
@@ -150,7 +159,7 @@ fn generation_stops_where_positions_end() {
         let error = model.generate(source, &[5; 65], &ways[0]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "text 0: expected a prompt of at most 64 tokens, for which the model has positions, found 65"
+            "the model's input: expected a prompt of at most 64 tokens, for which the model has positions, found 65"
         );
     }
     let folder = folder().join("models/gpt2");

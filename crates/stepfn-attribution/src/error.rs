@@ -21,6 +21,9 @@ pub enum AttributionError {
     /// The question does not fit the text or the model.
     #[error("{0}")]
     Text(String),
+    /// The method can't be applied to this model, with this step function or these options.
+    #[error("{0}")]
+    Unsuited(String),
     /// There is no method or step function of that name, or a parameter can't be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -110,7 +110,7 @@ impl<'a> Question<'a> {
             return Err(wrong(expected, format!("groups for {}", options.features.len())).into());
         }
         if !hides_tokens && options.features.iter().any(|features| !features.is_empty()) {
-            return Err(AttributionError::Text(format!(
+            return Err(AttributionError::Unsuited(format!(
                 "{method} does not hide tokens, so it cannot use `features`; remove them, or merge scores with `subwords`"
             )));
         }

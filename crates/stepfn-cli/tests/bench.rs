@@ -168,7 +168,7 @@ fn files_that_are_no_reports_say_so() {
     compare(&folder.write("newer.json", newer)).fails(
         1,
         "newer.json: expected a report in format version 1, found version 2",
-        "anew",
+        "measure again",
     );
 }
 

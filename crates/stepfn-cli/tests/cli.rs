@@ -239,12 +239,12 @@ fn lines_of_json_are_scored_and_those_that_fail_leave_the_others_alone() {
     assert_eq!(results[0], results[7]);
     close(&numbers(&results[0]["scores"]["probability"]), &numbers(&results[7]["scores"]["probability"]));
     for (line, says) in [
-        (2, "text 1: expected a target of one token or more, found an empty text"),
+        (2, "the target is empty"),
         (3, "not UTF-8, from byte 15 on"),
         (4, "unknown field `targt`, expected one of `source`, `target`"),
-        (5, "after \"t1 t\" they part: the prompt has \"3\", the target \"2 t3\""),
+        (5, "after \"t1 t\" the prompt goes on with \"3\" and the target with \"2 t3\""),
         (6, "tokenizer.json"),
-        (7, "this command hides nothing"),
+        (7, "only attribution hides anything"),
     ] {
         let error = results[line - 1]["error"].as_str().unwrap();
         assert!(error.contains(&format!("texts.jsonl, line {line}: ")) && error.contains(says), "{error}");
@@ -313,7 +313,7 @@ fn parameters_belong_to_functions_that_have_them() {
         "list",
     );
     score(&["--set", "rank.k=1"]).fails(2, "`rank` is none of the step functions asked for", "--step-fn rank");
-    score(&["--set", "top_p=7"]).fails(2, "expected a number in (0, 1], found 7", "list step-functions");
+    score(&["--set", "top_p=7"]).fails(2, "`top_p` must be a number in (0, 1], not 7", "list step-functions");
     score(&["--set", "top_p"]).fails(2, "expected NAME=VALUE", "--set NAME=VALUE");
 }
 
@@ -367,7 +367,7 @@ fn several_results_and_several_sources_are_lists() {
     let lines: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((done.code, lines.len()), (1, 3));
     assert_eq!(lines[2]["source"], "t7");
-    assert!(lines[1]["error"].as_str().unwrap().contains("line 2: no `source` to write after"));
+    assert!(lines[1]["error"].as_str().unwrap().contains("line 2: there is no source or prompt to write after"));
 
     // Sampling has a seed.
     let sampled = |seed: &str| {
@@ -381,13 +381,17 @@ fn several_results_and_several_sources_are_lists() {
     assert_eq!(tagged["ids"][0], 9);
     let args = ["generate", "-m", marian.path(), "t5"];
     stepfn(args.iter().chain(&["--target-lang", "deu"])).fails(2, "no token `deu`", "tokenizer.json");
-    stepfn(args.iter().chain(&["--generation", "max_tokens=1"])).fails(2, "`max_tokens` of generation", "--help");
+    stepfn(args.iter().chain(&["--generation", "max_tokens=1"])).fails(
+        2,
+        "generation has no parameter `max_tokens`",
+        "spelling",
+    );
     stepfn(args.iter().chain(&["--generation", "num_beams=0"])).fails(1, "num_beams", "--generation");
 }
 
 #[test]
 fn lists_tell_what_there_is() {
-    for what in ["models", "families", "methods", "step-functions", "aggregators", "backends"] {
+    for what in ["models", "families", "methods", "step-functions", "aggregators", "backends", "formats"] {
         let table = stepfn(["list", what]);
         assert_eq!((table.code, table.err.as_str()), (0, ""), "{what}");
         let list = stepfn(["list", what, "--format", "json"]).json();
@@ -436,7 +440,7 @@ fn results_go_to_a_file_if_asked() {
     stepfn(args.iter().chain(&["-o", folder.path()])).fails(1, "directory", "a file that can be written");
     let told = stepfn(args.iter().chain(&["-v"]));
     assert_eq!(told.out, printed.out);
-    assert!(told.err.contains("(gpt2) on cpu: 0: CPU") && told.err.contains("loaded in"), "{}", told.err);
+    assert!(told.err.contains("(gpt2) on cpu f32: 0: CPU") && told.err.contains("loaded in"), "{}", told.err);
 }
 
 #[test]
@@ -454,7 +458,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     score(gpt2.path()).fails(1, "tokenizer.json", "a model is a folder with");
     let gpt2 = model("gpt2", &[100]);
     gpt2.write("generation_config.json", "{");
-    score(gpt2.path()).fails(1, "generation_config.json: EOF", "mend the file");
+    score(gpt2.path()).fails(1, "generation_config.json: EOF", "repair the file");
     let gpt2 = model("gpt2", &[100]);
     let weights = fs::read(gpt2.0.join("model.safetensors")).unwrap();
     gpt2.write("model.safetensors", &weights[..weights.len() / 2]);
@@ -472,21 +476,21 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     let gpt2 = model("gpt2", &[100]);
     let score = |more: &[&str]| stepfn(["score", "-m", gpt2.path()].iter().chain(more));
     score(&["t1 t2", "--step-fn", "entrpy"]).fails(2, "did you mean `entropy`?", "stepfn list step-functions");
-    score(&["t1 t2", "--step-fn", "rank,rank"]).fails(2, "`rank` twice", "once");
+    score(&["t1 t2", "--step-fn", "rank,rank"]).fails(2, "names `rank` twice", "once");
     score(&["t1 t2", "--backend", "cuba"]).fails(2, "invalid value 'cuba'", "'cuda'");
     score(&["t1 t2", "--formt", "json"]).fails(2, "unexpected argument '--formt'", "'--format'");
     score(&["t1 t2", "--device", "7"]).fails(2, "no CPU device `7`", "stepfn list backends");
     score(&["t1 t2", "--memory", "lots"]).fails(2, "800MB or 8GiB", "stepfn score --help");
-    score(&["t1 t2", "--batch-tokens", "0"]).fails(2, "`batch_tokens` of scoring: expected 1 or more", "--help");
-    score(&["t1 t2", "--target", "t1 t3"]).fails(2, "for this model a TEXT is a target", "leave out one");
-    score(&[]).fails(2, "no text was given", "--input FILE");
-    stepfn(["generate", "-m", gpt2.path()]).fails(2, "no text was given", "--input FILE");
+    score(&["t1 t2", "--batch-tokens", "0"]).fails(2, "`batch_tokens` must be 1 or more, not 0", "change this option");
+    score(&["t1 t2", "--target", "t1 t3"]).fails(2, "a text alone is the target of this model", "leave out one");
+    score(&[]).fails(2, "there is no text", "--input FILE");
+    stepfn(["generate", "-m", gpt2.path()]).fails(2, "there is no text", "--input FILE");
     let missing = score(&["--input", "/nowhere/x.jsonl"]);
     missing.fails(1, "/nowhere/x.jsonl: No such file", "- for standard input");
-    score(&["--input", gpt2.path()]).fails(1, "expected a file, found a folder", "JSON lines");
+    score(&["--input", gpt2.path()]).fails(1, "this is a folder", "JSON lines");
     let backend = if cfg!(feature = "wgpu") { None } else { Some("wgpu") };
     if let Some(backend) = backend {
-        score(&["t1 t2", "--backend", backend]).fails(2, "built without the backend wgpu", "--features wgpu");
+        score(&["t1 t2", "--backend", backend]).fails(2, "this program has no backend `wgpu`", "feature `wgpu`");
     }
     let none = stepfn([] as [&str; 0]);
     assert_eq!((none.code, none.out.as_str()), (2, ""));
@@ -502,17 +506,21 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
 fn texts_that_can_not_be_scored_say_why() {
     let gpt2 = model("gpt2", &[100]);
     let score = |more: &[&str]| stepfn(["score", "-m", gpt2.path()].iter().chain(more));
-    score(&[""]).fails(1, "text 0: expected a target of one token or more, found an empty text", "counted from 0");
-    score(&["t1"]).fails(1, "a target of two tokens or more", "counted from 0");
-    score(&[&words(&[1; 66])]).fails(1, "a target of 64 tokens at most, for which the model has positions", "text");
-    score(&["--source", "t1 t2", "--target", "t1 t3"]).fails(1, "after \"t1 t\" they part", "change that text");
-    score(&["--source", &words(&[1; 65])]).fails(1, "64 tokens at most", "change that text");
+    score(&[""]).fails(1, "the target is empty", "change the text");
+    score(&["t1"]).fails(1, "the target has 1 token; it needs two or more", "change the text");
+    score(&[&words(&[1; 66])]).fails(1, "the target has 65 tokens, and the model has positions for 64", "text");
+    score(&["--source", "t1 t2", "--target", "t1 t3"]).fails(
+        1,
+        "after \"t1 t\" the prompt goes on with",
+        "change the text",
+    );
+    score(&["--source", &words(&[1; 65])]).fails(1, "the model has positions for 64", "change the text");
     score(&["t1 unknown"]).fails(1, "tokenizer.json", "");
     let marian = model("marian", &[0, 97]);
     let pair = |more: &[&str]| stepfn(["score", "-m", marian.path()].iter().chain(more));
-    pair(&["--target", "t1"]).fails(1, "a source, for the model has an encoder", "change that text");
-    pair(&["t1", "--source", "t2"]).fails(2, "for this model a TEXT is a source", "leave out one");
-    pair(&["--source", "t1", "--target", ""]).fails(1, "a target of one token or more, found an empty text", "text");
+    pair(&["--target", "t1"]).fails(1, "there is no source for it to read", "change the text");
+    pair(&["t1", "--source", "t2"]).fails(2, "a text alone is the source of this model", "leave out one");
+    pair(&["--source", "t1", "--target", ""]).fails(1, "the target is empty", "text");
 }
 
 #[cfg(target_os = "linux")]

@@ -23,7 +23,7 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
     files: Vec<(PathBuf, Contents)>,
-    tensors: BTreeMap<String, Entry>,
+    tensors: BTreeMap<String, TensorEntry>,
 }
 
 /// The bytes of a file.
@@ -43,7 +43,7 @@ impl Contents {
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
+struct TensorEntry {
     file: usize,
     elements: Elements,
     shape: Vec<usize>,
@@ -110,8 +110,12 @@ impl Checkpoint {
     fn gguf(path: PathBuf, contents: Contents) -> Result<Self, ModelError> {
         let crate::gguf::Gguf { config, tensors } = crate::gguf::Gguf::parse(&path, contents.bytes())?;
         let tensors = tensors.into_iter().map(|tensor| {
-            let entry =
-                Entry { file: 0, elements: Elements::Gguf(tensor.stored), shape: tensor.shape, bytes: tensor.bytes };
+            let entry = TensorEntry {
+                file: 0,
+                elements: Elements::Gguf(tensor.stored),
+                shape: tensor.shape,
+                bytes: tensor.bytes,
+            };
             (tensor.name, entry)
         });
         Ok(Self { config, tensors: tensors.collect(), files: vec![(path.clone(), contents)], folder: path })
@@ -144,8 +148,12 @@ impl Checkpoint {
         for (name, view) in tensors.iter() {
             let offset = view.data().as_ptr() as usize - start;
             let bytes = offset..offset + view.data().len();
-            let entry =
-                Entry { file: self.files.len(), elements: view.dtype().into(), shape: view.shape().to_vec(), bytes };
+            let entry = TensorEntry {
+                file: self.files.len(),
+                elements: view.dtype().into(),
+                shape: view.shape().to_vec(),
+                bytes,
+            };
             self.tensors.insert(name.to_owned(), entry);
         }
         drop(tensors);

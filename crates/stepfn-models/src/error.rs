@@ -77,14 +77,22 @@ pub enum ModelError {
         found: String,
     },
     /// The input does not match the model.
-    #[error("text {text}: expected {expected}, found {found}")]
+    #[error("the model's input: expected {expected}, found {found}")]
     Input {
-        /// Index of the text in its batch.
-        text: usize,
         /// What the model accepts.
         expected: String,
         /// What was found.
         found: String,
+    },
+    /// A part of the model can't be pulled back through by some rule.
+    #[error(
+        "the part `{part}` has no rule for {rule}: choose a method that uses plain gradients, or give the part a backward with this rule"
+    )]
+    NoRule {
+        /// The part.
+        part: &'static str,
+        /// The rule, as papers call it.
+        rule: &'static str,
     },
     /// A token id is not in the vocabulary of the model or of the tokenizer.
     #[error(
@@ -115,6 +123,10 @@ pub enum ModelError {
 }
 
 impl ModelError {
+    pub(crate) fn input(expected: impl Into<String>, found: impl core::fmt::Display) -> Self {
+        Self::Input { expected: expected.into(), found: found.to_string() }
+    }
+
     pub(crate) fn setting(
         field: impl Into<String>,
         expected: impl Into<String>,

@@ -13,6 +13,7 @@ pub mod tape;
 pub mod tokenizer;
 pub mod transformer;
 
+mod context;
 mod decoding;
 mod error;
 #[cfg(feature = "gguf")]
@@ -21,6 +22,7 @@ mod json;
 mod model;
 mod parameters;
 
+pub use context::Context;
 pub use decoding::Decoding;
 pub use error::ModelError;
 pub use model::Model;

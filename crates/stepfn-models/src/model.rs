@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
-use crate::config::{HeadConfig, TransformerConfig};
+use crate::config::TransformerConfig;
 use crate::families;
 use crate::parameters::Parameters;
 use crate::source::{Outline, TensorSource, Tensors};
-use crate::transformer::{Linear, Rule, Stack, slope};
+use crate::transformer::{Forward, Gradients, Head, Part, Rule, Saved, Stack};
 
 /// A transformer language model, causal or encoder–decoder.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub struct Model<B: Backend> {
     config: TransformerConfig,
     encoder: Option<Stack<B>>,
     decoder: Stack<B>,
-    head: Linear<B>,
+    head: Head<B>,
 }
 
 impl<B: Backend> Model<B> {
@@ -70,9 +70,7 @@ impl<B: Backend> Model<B> {
         };
         let decoder = Stack::load(&parameters, "decoder", sizes, &config.decoder, encoder.is_some())?;
         let width = config.decoder.embedding_size.unwrap_or(config.hidden_size);
-        // Files saved without the head, or before it had a bias, mean zeros.
-        let head_bias = config.head.bias && parameters.has("head.bias");
-        let head = Linear::load(&parameters, "head", [width, config.vocab_size], head_bias, None)?;
+        let head = Head::load(&parameters, [width, config.vocab_size], &config.head)?;
         parameters.check_all_used()?;
         Ok(Self { config, encoder, decoder, head })
     }
@@ -107,19 +105,13 @@ impl<B: Backend> Model<B> {
         &self.decoder
     }
 
-    /// Logits from the decoder's last hidden states; from as few of them as are needed, for vocabularies are large.
+    /// Logits from the decoder's last hidden states. Vocabularies are large: take only the rows that you need.
     ///
     /// # Shapes
     /// - `hidden`: `[rows, hidden]` (`[rows, embedding]` where embeddings have a width of their own)
     /// - result: `[rows, vocab]`
     pub fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
-        let scale = self.config.head.scale;
-        let hidden = if scale == 1.0 { hidden } else { hidden.mul_scalar(scale) };
-        let logits = self.head.forward(hidden);
-        match self.config.head.soft_cap {
-            Some(cap) => logits.mul_scalar(cap.recip()).tanh().mul_scalar(cap),
-            None => logits,
-        }
+        self.head.forward(hidden, &())
     }
 
     /// Pulls cotangents of [`logits`](Self::logits) back to the hidden states.
@@ -128,35 +120,16 @@ impl<B: Backend> Model<B> {
     /// - `hidden`: `[rows, hidden]`, and the baseline's under [`Rule::DeepLift`]
     /// - `grad`: `[rows, vocab]`
     /// - result: `[rows, hidden]`
+    ///
+    /// # Errors
+    /// [`ModelError::NoRule`] if the head has no such rule.
     pub fn logits_backward(
         &self,
         hidden: &Tensor<B, 2>,
         rule: Rule<&Tensor<B, 2>>,
         grad: Tensor<B, 2>,
     ) -> Result<Tensor<B, 2>, ModelError> {
-        let HeadConfig { scale, soft_cap, .. } = self.config.head;
-        let uncapped = |hidden: &Tensor<B, 2>| self.head.forward(hidden.clone().mul_scalar(scale));
-        let grad = match (soft_cap, rule) {
-            (None, _) => grad,
-            (Some(cap), rule) => {
-                let capped = |x: Tensor<B, 2>| x.div_scalar(cap).tanh();
-                let derivative = |x: Tensor<B, 2>| capped(x).powi_scalar(2).neg().add_scalar(1);
-                let here = uncapped(hidden);
-                grad * match rule {
-                    Rule::Gradient => derivative(here),
-                    Rule::DeepLift { baseline } => {
-                        slope(here, uncapped(baseline), |x| capped(x).mul_scalar(cap), derivative)
-                    }
-                    // Relevance passes unchanged: the ratio of output and input.
-                    Rule::AttnLrp => {
-                        let tiny = here.clone().abs().lower_elem(1e-6);
-                        let ratio = capped(here.clone()).mul_scalar(cap) / here.mask_fill(tiny.clone(), 1.0);
-                        ratio.mask_fill(tiny, 1.0)
-                    }
-                }
-            }
-        };
-        let grad = self.head.backward(grad);
-        Ok(if scale == 1.0 { grad } else { grad.mul_scalar(scale) })
+        let to_hidden = self.head.backward(Saved::new(hidden, rule), &(), Gradients::of_rows(grad))?;
+        Ok(to_hidden.everywhere().0)
     }
 }

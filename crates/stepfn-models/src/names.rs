@@ -44,11 +44,11 @@ pub enum Layout {
     /// The weight is stored as `[in, out]`.
     Transposed,
     /// One of several stacked blocks of rows: query, key and value, or gate and up.
-    Rows(Block),
+    Rows(Packed),
     /// The same for a weight stored as `[in, out]`.
-    Columns(Block),
+    Columns(Packed),
     /// Query, key and value of the first head, then of the second, and so on.
-    PerHead(Block),
+    PerHead(Packed),
     /// `[1, n]` for a bias of n elements.
     RowVector,
 }
@@ -56,7 +56,7 @@ pub enum Layout {
 /// One of several parameters stored in one tensor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Block {
+pub enum Packed {
     /// The first of three: queries.
     Query,
     /// The second of three: keys.

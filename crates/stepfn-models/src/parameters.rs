@@ -7,7 +7,7 @@ use burn::tensor::{DType, Tensor, backend::Backend};
 
 use crate::ModelError;
 use crate::families::Family;
-use crate::names::{Block, Layout, Name};
+use crate::names::{Layout, Name, Packed};
 use crate::source::TensorSource;
 
 /// Reads the parameters of one model from their source. A stored tensor that contains several parameters is read once.
@@ -23,8 +23,8 @@ pub(crate) struct Parameters<'a, B: Backend> {
 
 /// Row counts of the three parameters that a family may store in one tensor.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Blocks {
-    /// Rows of query, key and value.
+pub(crate) struct PackedRows {
+    /// Rows of each, in order.
     pub(crate) rows: [usize; 3],
     /// Width of a head.
     pub(crate) head_dim: usize,
@@ -47,38 +47,43 @@ impl<'a, B: Backend> Parameters<'a, B> {
         &self,
         name: &str,
         shape: [usize; 2],
-        blocks: Option<Blocks>,
+        packed: Option<PackedRows>,
     ) -> Result<Tensor<B, 2>, ModelError> {
         let (stored, layout) = self.find(name, "weight")?;
         let [rows, columns] = shape;
-        let total = |blocks: Option<Blocks>| blocks.map_or(rows, |blocks| blocks.rows.iter().sum());
+        let total = |packed: Option<PackedRows>| packed.map_or(rows, |packed| packed.rows.iter().sum());
         let in_file = match layout {
             Layout::Whole => [rows, columns],
             Layout::Transposed => [columns, rows],
-            Layout::Rows(_) | Layout::PerHead(_) => [total(blocks), columns],
-            Layout::Columns(_) => [columns, total(blocks)],
+            Layout::Rows(_) | Layout::PerHead(_) => [total(packed), columns],
+            Layout::Columns(_) => [columns, total(packed)],
             Layout::RowVector => [1, columns],
         };
         let matrix = self.stored_matrix(&stored, in_file)?;
         Ok(match layout {
             Layout::Whole | Layout::RowVector => matrix,
             Layout::Transposed => matrix.transpose(),
-            Layout::Rows(block) => matrix.slice(rows_of(block, blocks, rows)),
-            Layout::Columns(block) => matrix.transpose().slice(rows_of(block, blocks, rows)),
-            Layout::PerHead(block) => {
-                let head_dim = blocks.map_or(rows, |blocks| blocks.head_dim);
+            Layout::Rows(which) => matrix.slice(rows_of(which, packed, rows)),
+            Layout::Columns(which) => matrix.transpose().slice(rows_of(which, packed, rows)),
+            Layout::PerHead(which) => {
+                let head_dim = packed.map_or(rows, |packed| packed.head_dim);
                 let per_head = matrix.reshape([rows / head_dim, 3, head_dim, columns]);
-                let index = index_of(block);
+                let index = index_of(which);
                 per_head.slice([0..rows / head_dim, index..index + 1]).reshape([rows, columns])
             }
         })
     }
 
     /// A vector of `len` elements; `name` includes `.weight` or `.bias`.
-    pub(crate) fn vector(&self, name: &str, len: usize, blocks: Option<Blocks>) -> Result<Tensor<B, 1>, ModelError> {
+    pub(crate) fn vector(
+        &self,
+        name: &str,
+        len: usize,
+        packed: Option<PackedRows>,
+    ) -> Result<Tensor<B, 1>, ModelError> {
         let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
         let (stored, layout) = self.find(base, suffix)?;
-        let total = blocks.map_or(len, |blocks| blocks.rows.iter().sum());
+        let total = packed.map_or(len, |packed| packed.rows.iter().sum());
         let shape = match layout {
             Layout::Whole | Layout::Transposed => vec![len],
             Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) => vec![total],
@@ -86,10 +91,10 @@ impl<'a, B: Backend> Parameters<'a, B> {
         };
         let vector = self.source.tensor(&stored, &shape, self.dtype, self.device)?.into_vector();
         Ok(match layout {
-            Layout::Rows(block) | Layout::Columns(block) => vector.slice(rows_of(block, blocks, len)),
-            Layout::PerHead(block) => {
-                let head_dim = blocks.map_or(len, |blocks| blocks.head_dim);
-                let index = index_of(block);
+            Layout::Rows(which) | Layout::Columns(which) => vector.slice(rows_of(which, packed, len)),
+            Layout::PerHead(which) => {
+                let head_dim = packed.map_or(len, |packed| packed.head_dim);
+                let index = index_of(which);
                 let per_head = vector.reshape([len / head_dim, 3, head_dim]);
                 per_head.slice([0..len / head_dim, index..index + 1]).reshape([len])
             }
@@ -172,16 +177,16 @@ fn matched(pattern: &str, name: &str) -> Option<String> {
     }
 }
 
-fn index_of(block: Block) -> usize {
-    match block {
-        Block::Query | Block::Gate => 0,
-        Block::Key | Block::Up => 1,
-        Block::Value => 2,
+fn index_of(which: Packed) -> usize {
+    match which {
+        Packed::Query | Packed::Gate => 0,
+        Packed::Key | Packed::Up => 1,
+        Packed::Value => 2,
     }
 }
 
-/// The rows of one block.
-fn rows_of(block: Block, blocks: Option<Blocks>, rows: usize) -> core::ops::Range<usize> {
-    let start = blocks.map_or(0, |blocks| blocks.rows[..index_of(block)].iter().sum());
+/// The rows of one of them.
+fn rows_of(which: Packed, packed: Option<PackedRows>, rows: usize) -> core::ops::Range<usize> {
+    let start = packed.map_or(0, |packed| packed.rows[..index_of(which)].iter().sum());
     start..start + rows
 }

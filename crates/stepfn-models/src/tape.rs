@@ -1,16 +1,14 @@
 //! One forward pass of a model, and the way back through it for any number of cotangents at once.
 //!
-//! Teacher forcing makes all steps of a text rows of one pass. [`Model::record`] runs it and keeps a [`Tape`]; [`Model::pull_back`] takes the
-//! derivatives of one number per step with respect to the hidden state that predicts it, and returns those with respect to the input
-//! embeddings, for all steps together: every linear layer is one product over all (step, position) pairs.
+//! Teacher forcing makes all steps of a text rows of one pass. [`Model::record`] runs it and keeps a [`Tape`]. [`Model::pull_back`] takes the
+//! derivatives of one number per step, or per span of steps, with respect to the hidden states that predict it, and returns those with
+//! respect to the input embeddings. It does so for all steps together: every linear layer is one product over all (step, place) pairs.
 
 use std::cell::RefCell;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::transformer::{
-    Dropout, Entry, Inside, Keep, Origin, Pass, Places, Rule, StackTape, TokenBatch, WeightGradients,
-};
+use crate::transformer::{Dropout, Entry, Inside, Keep, Rule, StackTape, Starts, TokenBatch, WeightGradients};
 use crate::{Model, ModelError};
 
 /// What one stack reads.
@@ -20,7 +18,7 @@ pub struct StackInput<'a, B: Backend> {
     pub batch: &'a TokenBatch,
     /// Embeddings, `[texts · width, embedding]`, or what enters a block.
     pub hidden: Tensor<B, 2>,
-    /// Which of the two.
+    /// Which of the two it is.
     pub entry: Entry,
 }
 
@@ -42,7 +40,7 @@ pub struct ModelInput<'a, B: Backend> {
     pub dropout: &'a Dropout,
 }
 
-/// What a pass leaves behind.
+/// What [`Model::record`] keeps of a pass.
 #[derive(Debug, Clone)]
 pub struct Tape<B: Backend> {
     encoder: Option<StackTape<B>>,
@@ -56,19 +54,19 @@ impl<B: Backend> Tape<B> {
         &self.hidden
     }
 
-    /// What a pass over the first `places` of each target would have left behind. Cotangents of steps that see no others cost less there.
+    /// The tape of a pass over the first `places` of each target. Cotangents of steps that see no others cost less there.
     ///
     /// # Panics
     /// If there are fewer.
     pub fn first(&self, places: usize) -> Self {
-        let first = self.decoder.places(places);
-        Self { encoder: self.encoder.clone(), decoder: self.decoder.first(&first), hidden: first.of(&self.hidden) }
+        let hidden = self.decoder.places(places).of(&self.hidden);
+        Self { encoder: self.encoder.clone(), decoder: self.decoder.first(places), hidden }
     }
 
-    /// The decoder's residual stream before a block, or behind the last one, `[texts · width, hidden]`.
+    /// The decoder's residual stream before a block, or after the last one, `[texts · width, hidden]`.
     ///
     /// # Panics
-    /// If the pass began behind it.
+    /// If the pass started after it.
     pub fn residual(&self, layer: usize) -> Tensor<B, 2> {
         self.decoder.residual(layer)
     }
@@ -76,7 +74,7 @@ impl<B: Backend> Tape<B> {
     /// The encoder's, where there is one.
     ///
     /// # Panics
-    /// If the pass began behind it.
+    /// If the pass started after it.
     pub fn encoder_residual(&self, layer: usize) -> Option<Tensor<B, 2>> {
         Some(self.encoder.as_ref()?.residual(layer))
     }
@@ -95,27 +93,13 @@ impl<B: Backend> Model<B> {
     /// The decoder's last hidden states, `[texts · width, hidden]`.
     ///
     /// # Errors
-    /// As [`Stack::forward`](crate::transformer::Stack::forward), and if there is a source and no encoder, or the reverse.
+    /// As [`encode`](Self::encode) and [`decode`](Self::decode).
     pub fn hidden(&self, input: ModelInput<B>) -> Result<Tensor<B, 2>, ModelError> {
         let ModelInput { source, target, dropout } = input;
-        let pass = |input: &StackInput<'_, B>| input.entry;
-        let memory = match (self.encoder(), source) {
-            (Some(encoder), Some(source)) => {
-                let entry = pass(&source);
-                let through = Pass::new(source.batch).from(entry).with_dropout(dropout);
-                Some((encoder.forward(source.hidden, through)?.last, source.batch))
-            }
-            (None, None) => None,
-            (encoder, _) => return Err(mismatch(encoder.is_some())),
-        };
-        let mut through = Pass::new(target.batch).from(target.entry).with_dropout(dropout);
-        if let Some((hidden, source)) = &memory {
-            through = through.with_memory(hidden, source);
-        }
-        Ok(self.decoder().forward(target.hidden, through)?.last)
+        self.decode(&self.encode(source, dropout)?, target, dropout, None)
     }
 
-    /// Runs the model without dropout and shows the inside of each block on the way, the encoder's first; the decoder's last hidden states,
+    /// Runs the model without dropout and shows the inside of each block on the way, the encoder's first. The decoder's last hidden states,
     /// `[texts · width, hidden]`, are the result.
     ///
     /// # Errors
@@ -126,19 +110,11 @@ impl<B: Backend> Model<B> {
         each: &mut dyn FnMut(Inside<'_, B>),
     ) -> Result<Tensor<B, 2>, ModelError> {
         let ModelInput { source, target, .. } = input;
-        let memory = match (self.encoder(), source) {
-            (Some(encoder), Some(source)) => {
-                let through = Pass::new(source.batch).from(source.entry);
-                Some((encoder.look_inside(source.hidden, through, each)?, source.batch))
-            }
-            (None, None) => None,
-            (encoder, _) => return Err(mismatch(encoder.is_some())),
-        };
-        let mut through = Pass::new(target.batch).from(target.entry);
-        if let Some((hidden, source)) = &memory {
-            through = through.with_memory(hidden, source);
-        }
-        self.decoder().look_inside(target.hidden, through, each)
+        let dropout = &Dropout::Off;
+        let context =
+            self.encode_by(source, dropout, |encoder, hidden, pass| encoder.look_inside(hidden, pass, each))?;
+        let pass = context.pass(&target, dropout);
+        self.decoder().look_inside(target.hidden, pass, each)
     }
 
     /// Runs the model and keeps what [`pull_back`](Self::pull_back) needs.
@@ -147,28 +123,25 @@ impl<B: Backend> Model<B> {
     /// As [`hidden`](Self::hidden).
     pub fn record(&self, input: ModelInput<B>, keep: Keep) -> Result<Tape<B>, ModelError> {
         let ModelInput { source, target, dropout } = input;
-        let encoded = match (self.encoder(), source) {
-            (Some(encoder), Some(source)) => {
-                let through = Pass::new(source.batch).from(source.entry).with_dropout(dropout);
-                let (hidden, tape) = encoder.record(source.hidden, through, keep)?;
-                Some((hidden, source.batch, tape))
-            }
-            (None, None) => None,
-            (encoder, _) => return Err(mismatch(encoder.is_some())),
-        };
-        let mut through = Pass::new(target.batch).from(target.entry).with_dropout(dropout);
-        if let Some((hidden, source, _)) = &encoded {
-            through = through.with_memory(hidden, source);
-        }
-        let (hidden, decoder) = self.decoder().record(target.hidden, through, keep)?;
-        Ok(Tape { encoder: encoded.map(|(_, _, tape)| tape), decoder, hidden })
+        let mut encoder_tape = None;
+        let context = self.encode_by(source, dropout, |encoder, hidden, pass| {
+            let (last, tape) = encoder.record(hidden, pass, keep)?;
+            encoder_tape = Some(tape);
+            Ok(last)
+        })?;
+        let pass = context.pass(&target, dropout);
+        let (hidden, decoder) = self.decoder().record(target.hidden, pass, keep)?;
+        Ok(Tape { encoder: encoder_tape, decoder, hidden })
     }
 
-    /// Pulls cotangents back from the last hidden states at `places`, one each, to what the model read. Under [`Rule::DeepLift`] the baseline's
+    /// Pulls cotangents back from where they start in the last hidden states to what the model read. Under [`Rule::DeepLift`] the baseline's
     /// tape has as many texts and places.
     ///
     /// # Shapes
-    /// - `grad`: `[texts · cotangents, hidden]`, the cotangents at the same places in all texts
+    /// - `grad`: `[texts · rows, hidden]`, one row for each place of each cotangent, in the order of `starts`, the same in all texts
+    ///
+    /// # Errors
+    /// [`ModelError::NoRule`] if a part of the model has no such rule.
     ///
     /// # Panics
     /// If shapes don't fit the tape.
@@ -179,22 +152,27 @@ impl<B: Backend> Model<B> {
         grad: Tensor<B, 2>,
         starts: &Starts,
     ) -> Result<InputGradients<B>, ModelError> {
-        let places = &starts.0[..];
-        let decoder = rule.map(|tape| &tape.decoder);
-        let (target, memory) = self.decoder().pull_back(&tape.decoder, decoder, grad, Origin::Places(places));
-        let source = self.encoder().zip(tape.encoder.as_ref()).zip(memory).map(|((encoder, encoder_tape), grad)| {
-            // A baseline of the same model has an encoder's tape too.
-            let rule = rule.map(|tape| tape.encoder.as_ref().unwrap_or(encoder_tape));
-            encoder.pull_back(encoder_tape, rule, grad, Origin::Everywhere { cotangents: places.len() }).0
-        });
-        Ok(InputGradients { source, target })
+        let decoder_rule = rule.map(|tape| &tape.decoder);
+        let grad = tape.decoder.start(grad, starts);
+        let to = self.decoder().pull_back(&tape.decoder, decoder_rule, grad, None)?;
+        let source = match (self.encoder(), &tape.encoder, to.memory) {
+            (Some(encoder), Some(encoder_tape), Some(grad)) => {
+                // A baseline of the same model has an encoder's tape too.
+                let rule = rule.map(|tape| tape.encoder.as_ref().unwrap_or(encoder_tape));
+                Some(encoder.pull_back(encoder_tape, rule, grad, None)?.x.everywhere().0)
+            }
+            _ => None,
+        };
+        Ok(InputGradients { source, target: to.x.everywhere().0 })
     }
 
-    /// Pulls cotangents back from the last hidden states at `places` through the decoder by the gradient, and shows them at each of its
-    /// attentions, from the last block to the first.
+    /// Pulls cotangents back through the decoder by the gradient, and shows them at each of its attentions, from the last block to the first.
     ///
     /// # Shapes
-    /// - `grad`: `[texts · cotangents, hidden]`, the cotangents at the same places in all texts
+    /// - `grad`: as in [`pull_back`](Self::pull_back)
+    ///
+    /// # Errors
+    /// As [`pull_back`](Self::pull_back).
     ///
     /// # Panics
     /// If shapes don't fit the tape.
@@ -205,73 +183,10 @@ impl<B: Backend> Model<B> {
         starts: &Starts,
         each: &mut dyn FnMut(WeightGradients<'_, B>),
     ) -> Result<(), ModelError> {
-        let places = &starts.0[..];
         let each = RefCell::new(each);
-        let watch = |gradients: WeightGradients<'_, B>| (each.borrow_mut())(gradients);
-        let origin = Origin::Places(places);
-        self.decoder().pull_back_watched(&tape.decoder, Rule::Gradient, grad, origin, Some(&watch));
+        let show = |gradients: WeightGradients<'_, B>| (each.borrow_mut())(gradients);
+        let grad = tape.decoder.start(grad, starts);
+        self.decoder().pull_back(&tape.decoder, Rule::Gradient, grad, Some(&show))?;
         Ok(())
-    }
-}
-
-fn mismatch(has_encoder: bool) -> ModelError {
-    let (expected, found) = match has_encoder {
-        true => ("a source for the encoder", "none"),
-        false => ("no source, for the model is causal", "one"),
-    };
-    ModelError::Input { text: 0, expected: expected.to_owned(), found: found.to_owned() }
-}
-
-/// What the encoder said of the sources; nothing for a causal model.
-#[derive(Debug, Clone)]
-pub struct Context<B: Backend> {
-    memory: Option<(Tensor<B, 2>, TokenBatch)>,
-}
-
-impl<B: Backend> Context<B> {
-    /// copies
-    pub fn repeated(&self, times: usize) -> Self {
-        Self { memory: self.memory.as_ref().map(|(hidden, batch)| (hidden.clone(), batch.repeated(times))) }
-    }
-}
-
-/// Where cotangents start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Starts(Vec<usize>);
-
-impl Starts {
-    /// one place each
-    pub fn one_each(places: &[usize]) -> Self {
-        Self(places.to_vec())
-    }
-}
-
-impl<B: Backend> Model<B> {
-    /// encode
-    pub fn encode(&self, source: Option<StackInput<'_, B>>, dropout: &Dropout) -> Result<Context<B>, ModelError> {
-        let memory = match (self.encoder(), source) {
-            (Some(encoder), Some(source)) => {
-                let through = Pass::new(source.batch).from(source.entry).with_dropout(dropout);
-                Some((encoder.forward(source.hidden, through)?.last, source.batch.clone()))
-            }
-            (None, None) => None,
-            (encoder, _) => return Err(mismatch(encoder.is_some())),
-        };
-        Ok(Context { memory })
-    }
-
-    /// decode
-    pub fn decode(
-        &self,
-        context: &Context<B>,
-        target: StackInput<'_, B>,
-        dropout: &Dropout,
-        cache: Option<&mut crate::transformer::Cache<B>>,
-    ) -> Result<Tensor<B, 2>, ModelError> {
-        let mut through = Pass::new(target.batch).from(target.entry).with_dropout(dropout);
-        if let Some((hidden, source)) = &context.memory {
-            through = through.with_memory(hidden, source);
-        }
-        Ok(self.decoder().forward(target.hidden, Pass { cache, ..through })?.last)
     }
 }

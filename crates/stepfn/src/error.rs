@@ -28,7 +28,8 @@ pub enum ErrorKind {
     Format,
     /// A backend that the program was not built with.
     Backend,
-    /// A parameter of a method, a step function or an aggregation stage with a value that can't be used.
+    /// A parameter of a method, a step function or an aggregation stage with a value that can't be used, or a method and
+    /// a step function that don't go together.
     Parameter,
     /// An option with a value that can't be used, or options that exclude each other.
     Option,
@@ -187,7 +188,9 @@ impl From<AttributionError> for Error {
                 };
                 Self::new(kind, what, hint)
             }
-            AttributionError::Text(_) => Self::new(ErrorKind::Text, what, "change the text, or what is asked of it"),
+            AttributionError::Unsuited(_) => {
+                Self::new(ErrorKind::Parameter, what, "choose another method or step function")
+            }
             AttributionError::Format { .. } => {
                 Self::new(ErrorKind::File, what, "give a file that stepfn or inseq wrote")
             }

@@ -294,7 +294,7 @@ impl Sampler {
         let special = |id: &u32| passes.question().is_kept(*id);
         let all: Vec<u32> = (0..passes.model().config().vocab_size as u32).filter(|id| !special(id)).collect();
         if all.len() < 2 {
-            return Err(AttributionError::Text(
+            return Err(AttributionError::Unsuited(
                 "reagent replaces tokens by others, and this model has hardly any that are not special".to_owned(),
             ));
         }

@@ -2,8 +2,8 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepScore;
-use stepfn_models::tape::{InputGradients, Starts, Tape};
-use stepfn_models::transformer::{Dropout, Keep, Rule, WeightGradients};
+use stepfn_models::tape::{InputGradients, Tape};
+use stepfn_models::transformer::{Dropout, Keep, Rule, Starts, WeightGradients};
 
 use super::{Passes, PullBack, Variants, at_steps, of_each_sample};
 use crate::AttributionError;
@@ -137,7 +137,7 @@ impl<B: Backend> Passes<'_, B> {
         steps: Steps,
     ) -> Result<Recorded<B>, AttributionError> {
         if !self.function.tracked().is_differentiable() {
-            return Err(AttributionError::Text(format!(
+            return Err(AttributionError::Unsuited(format!(
                 "`{}` has no gradient, so a gradient method can't attribute it; use a perturbation method such as occlusion",
                 self.function.name()
             )));
@@ -151,7 +151,7 @@ impl<B: Backend> Passes<'_, B> {
         let hidden = at_steps(tape.hidden().clone(), variants.count, steps);
         let noise = self.noise(variants.count);
         if noise.is_some() && !rule.is_gradient() {
-            return Err(AttributionError::Text(format!(
+            return Err(AttributionError::Unsuited(format!(
                 "`{}` reads passes with dropout, and DeepLIFT and AttnLRP can't attribute such a function; use a gradient method",
                 self.function.name()
             )));

@@ -6,7 +6,8 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepFunction;
-use stepfn_models::tape::{Context, StackInput};
+use stepfn_models::Context;
+use stepfn_models::tape::StackInput;
 use stepfn_models::transformer::{Cache, Dropout};
 
 use super::{Passes, Variants, at_steps, batch_of};

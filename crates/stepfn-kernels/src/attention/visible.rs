@@ -54,6 +54,11 @@ impl<B: Backend> Visible<B> {
         self.keys
     }
 
+    /// Where masks are made.
+    pub fn device(&self) -> &B::Device {
+        &self.device
+    }
+
     /// The keys that a query sees.
     pub fn range(&self, text: usize, query: usize) -> Range<usize> {
         let range = if self.per_text() { &self.ranges[text] } else { &self.ranges[text * self.queries + query] };

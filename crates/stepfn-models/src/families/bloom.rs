@@ -8,7 +8,7 @@ use crate::config::{
     Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement,
     Positions, Residual, SpecialTokens, StackConfig, TransformerConfig,
 };
-use crate::names::{Block, Layout, laid_out, whole};
+use crate::names::{Layout, Packed, laid_out, whole};
 
 pub(super) const BLOOM: Family = Family {
     name: "bloom",
@@ -54,9 +54,9 @@ pub(super) const BLOOM: Family = Family {
             whole("decoder.embedding", "transformer.word_embeddings"),
             whole("decoder.embedding_norm", "transformer.word_embeddings_layernorm"),
             whole("decoder.layers.{}.self_attention_norm", "transformer.h.{}.input_layernorm"),
-            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::PerHead(Block::Query)),
-            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::PerHead(Block::Key)),
-            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::PerHead(Block::Value)),
+            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::PerHead(Packed::Query)),
+            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::PerHead(Packed::Key)),
+            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::PerHead(Packed::Value)),
             whole("decoder.layers.{}.self_attention.output", "transformer.h.{}.self_attention.dense"),
             whole("decoder.layers.{}.feed_forward_norm", "transformer.h.{}.post_attention_layernorm"),
             whole("decoder.layers.{}.feed_forward.up", "transformer.h.{}.mlp.dense_h_to_4h"),

@@ -8,7 +8,7 @@ use crate::config::{
     AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement, Positions,
     Residual, SpecialTokens, StackConfig, TransformerConfig,
 };
-use crate::names::{Block, Layout, laid_out, whole};
+use crate::names::{Layout, Packed, laid_out, whole};
 
 pub(super) const GPT2: Family = Family {
     name: "gpt2",
@@ -65,9 +65,9 @@ pub(super) const GPT2: Family = Family {
             whole("decoder.embedding", "transformer.wte"),
             whole("decoder.positions", "transformer.wpe"),
             whole("decoder.layers.{}.self_attention_norm", "transformer.h.{}.ln_1"),
-            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::Columns(Block::Query)),
-            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::Columns(Block::Key)),
-            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::Columns(Block::Value)),
+            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::Columns(Packed::Query)),
+            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::Columns(Packed::Key)),
+            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::Columns(Packed::Value)),
             laid_out("decoder.layers.{}.self_attention.output", "transformer.h.{}.attn.c_proj", Layout::Transposed),
             whole("decoder.layers.{}.feed_forward_norm", "transformer.h.{}.ln_2"),
             laid_out("decoder.layers.{}.feed_forward.up", "transformer.h.{}.mlp.c_fc", Layout::Transposed),

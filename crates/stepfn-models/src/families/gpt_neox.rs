@@ -10,7 +10,7 @@ use crate::config::{
     AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement, Positions,
     Residual, SpecialTokens, StackConfig, TransformerConfig,
 };
-use crate::names::{Block, Layout, laid_out, whole};
+use crate::names::{Layout, Packed, laid_out, whole};
 
 const ROTARY: RotaryFields = RotaryFields {
     theta: &["rope_theta", "rotary_emb_base"],
@@ -71,9 +71,9 @@ pub(super) const GPT_NEOX: Family = Family {
         let mut names = vec![
             whole("decoder.embedding", "gpt_neox.embed_in"),
             whole("decoder.layers.{}.self_attention_norm", "gpt_neox.layers.{}.input_layernorm"),
-            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::PerHead(Block::Query)),
-            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::PerHead(Block::Key)),
-            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::PerHead(Block::Value)),
+            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::PerHead(Packed::Query)),
+            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::PerHead(Packed::Key)),
+            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::PerHead(Packed::Value)),
             whole("decoder.layers.{}.self_attention.output", "gpt_neox.layers.{}.attention.dense"),
             whole("decoder.layers.{}.feed_forward_norm", "gpt_neox.layers.{}.post_attention_layernorm"),
             whole("decoder.layers.{}.feed_forward.up", "gpt_neox.layers.{}.mlp.dense_h_to_4h"),

@@ -6,7 +6,7 @@
 use super::rotary::RotaryFields;
 use super::{Family, llama_like};
 use crate::config::SpecialTokens;
-use crate::names::{Block, Layout, laid_out};
+use crate::names::{Layout, Packed, laid_out};
 
 pub(super) const PHI3: Family = Family {
     name: "phi3",
@@ -31,11 +31,11 @@ pub(super) const PHI3: Family = Family {
     names: |config| {
         let (qkv, gate_up) = ("model.layers.{}.self_attn.qkv_proj", "model.layers.{}.mlp.gate_up_proj");
         let packed = [
-            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::Rows(Block::Query)),
-            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::Rows(Block::Key)),
-            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::Rows(Block::Value)),
-            laid_out("decoder.layers.{}.feed_forward.gate", gate_up, Layout::Rows(Block::Gate)),
-            laid_out("decoder.layers.{}.feed_forward.up", gate_up, Layout::Rows(Block::Up)),
+            laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::Rows(Packed::Query)),
+            laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::Rows(Packed::Key)),
+            laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::Rows(Packed::Value)),
+            laid_out("decoder.layers.{}.feed_forward.gate", gate_up, Layout::Rows(Packed::Gate)),
+            laid_out("decoder.layers.{}.feed_forward.up", gate_up, Layout::Rows(Packed::Up)),
         ];
         [&llama_like::outer_names(config)[..], &packed, &llama_like::OUTPUT_DOWN, &llama_like::PRE_NORMS].concat()
     },

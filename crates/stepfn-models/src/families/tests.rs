@@ -154,7 +154,7 @@ fn fits(layout: Layout, ours: &[usize], theirs: &[usize], kv_rows: usize, q_rows
         Layout::Transposed => ours.iter().rev().eq(theirs),
         Layout::Columns(_) => theirs[theirs.len() - 1] == 3 * ours[0] && elements(theirs) == 3 * elements(ours),
         Layout::PerHead(_) => theirs[0] == 3 * ours[0],
-        Layout::Rows(crate::names::Block::Gate | crate::names::Block::Up) => theirs[0] == 2 * ours[0],
+        Layout::Rows(crate::names::Packed::Gate | crate::names::Packed::Up) => theirs[0] == 2 * ours[0],
         Layout::Rows(_) => theirs[0] == q_rows + 2 * kv_rows,
         Layout::RowVector => theirs == [1, ours[0]],
     }

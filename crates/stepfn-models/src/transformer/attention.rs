@@ -1,31 +1,42 @@
-//! Attention (Vaswani et al. 2017): `softmax(s · Q Kᵀ + bias) V` per head, with grouped heads, rotary positions, normalized queries and keys, and
-//! soft-capped scores, as the configuration says. The products and the softmax are [`stepfn_kernels::attention`]; here are the projections
-//! around them.
+//! Attention (Vaswani et al. 2017, arXiv:1706.03762): `softmax(s · Q Kᵀ + bias) V` per head, with grouped heads, rotary positions, normalized
+//! queries and keys, and soft-capped scores, as the configuration says.
+//!
+//! The products and the softmax are [`stepfn_kernels::attention`]. This file has the projections around them, and the choice of the way back:
+//! the kernel for cotangents at all queries, `at_rows.rs` for cotangents at one query each, `deep_lift.rs` for multipliers.
 
+mod at_rows;
+mod deep_lift;
+mod heads;
+mod key_values;
 mod removal;
-mod rules;
 mod weights;
 
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::backend::Autodiff;
+use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::Cotangents;
 use stepfn_kernels::attention::{
-    AttentionGradients, AttentionInputs, AttentionShape, Visible, attention, attention_backward,
-    attention_probabilities,
+    AttentionGradients, AttentionInputs, AttentionShape, attention, attention_backward, attention_probabilities,
 };
 use stepfn_kernels::rotary::{Rotation, rotate};
 
 use super::Linear;
+use super::front::{Front, Gradients};
+use super::inside::AttentionKind;
 use super::norm::Norm;
-use super::rows::{First, Places};
-use super::rules::{Rule, Saved};
+use super::part::{Forward, Part, Streams, WithMemory};
+use super::places::Places;
+use super::rule::{Rule, Saved};
+use super::view::View;
 use crate::ModelError;
 use crate::config::{AttentionConfig, NormConfig};
-use crate::parameters::{Blocks, Parameters};
+use crate::parameters::{PackedRows, Parameters};
 
+pub(crate) use key_values::KeyValues;
 pub(crate) use removal::Removals;
 pub use weights::WeightGradients;
-pub(crate) use weights::{Watch, Watched};
+pub(crate) use weights::{Show, Watch};
 
+/// Attention of a text's hidden states to themselves, or to the encoder's output.
 #[derive(Debug, Clone)]
 pub(crate) struct Attention<B: Backend> {
     query: Linear<B>,
@@ -40,143 +51,30 @@ pub(crate) struct Attention<B: Backend> {
     soft_cap: Option<f64>,
 }
 
-/// Keys and values of a layer, as attention reads them: `[texts, width, key-value heads · head_dim]`.
-#[derive(Debug, Clone)]
-pub(crate) struct KeyValues<B: Backend> {
-    keys: Tensor<B, 3>,
-    values: Tensor<B, 3>,
-    /// The keys before they were normalized, `[texts · width, key-value heads · head_dim]`, where they are.
-    unnormalized: Option<Tensor<B, 2>>,
-}
-
-impl<B: Backend> KeyValues<B> {
-    /// Earlier places, if there are any, then later ones.
-    pub(crate) fn joined(earlier: Option<Self>, later: Self) -> Self {
-        match earlier {
-            None => later,
-            Some(earlier) => Self {
-                keys: Tensor::cat(vec![earlier.keys, later.keys], 1),
-                values: Tensor::cat(vec![earlier.values, later.values], 1),
-                unnormalized: None,
-            },
-        }
-    }
-
-    /// Places of each text.
-    pub(crate) fn width(&self) -> usize {
-        self.keys.dims()[1]
-    }
-
-    /// The first `places` of the only text, `copies` times.
-    pub(crate) fn prefix(&self, places: usize, copies: usize) -> Self {
-        let part = |tensor: &Tensor<B, 3>| {
-            let [_, _, size] = tensor.dims();
-            tensor.clone().slice([0..1, 0..places]).expand([copies, places, size])
-        };
-        Self { keys: part(&self.keys), values: part(&self.values), unnormalized: None }
-    }
-
-    /// The first places of each text.
-    fn first(&self, first: &First<B>) -> Self {
-        let part = |tensor: &Tensor<B, 3>| {
-            let [texts, _, size] = tensor.dims();
-            first.of(&packed(tensor)).reshape([texts, first.len(), size])
-        };
-        let unnormalized = first.of_optional(&self.unnormalized);
-        Self { keys: part(&self.keys), values: part(&self.values), unnormalized }
-    }
-
-    /// Those of texts `parents`.
-    pub(crate) fn select(&self, parents: &Tensor<B, 1, Int>) -> Self {
-        let select = |tensor: &Tensor<B, 3>| tensor.clone().select(0, parents.clone());
-        Self { keys: select(&self.keys), values: select(&self.values), unnormalized: None }
-    }
-}
-
-/// What a layer of attention looks at, beside its own hidden states.
-#[derive(Debug, Clone)]
-pub(crate) struct View<'a, B: Backend> {
-    /// Which places each query sees.
-    pub(crate) visible: &'a Visible<B>,
-    /// Added to the scores, broadcast over `[texts, heads, queries, keys]`: relative positions.
-    pub(crate) bias: Option<&'a Tensor<B, 4>>,
-    /// Rotary positions, of queries and keys alike.
-    pub(crate) rotation: Option<&'a Rotation<B>>,
-    /// What the probabilities are multiplied by where dropout is on, `[texts, heads, queries, keys]`.
-    pub(crate) dropout: Option<Tensor<B, 4>>,
-}
-
-/// What a backward reads of a forward.
+/// What the way back reads.
 #[derive(Debug, Clone)]
 pub(crate) struct AttentionTape<B: Backend> {
     /// Normalized and rotated, `[texts · queries, heads · head_dim]`.
     query: Tensor<B, 2>,
     unnormalized_query: Option<Tensor<B, 2>>,
     seen: KeyValues<B>,
-    dropout: Option<Tensor<B, 4>>,
+    kind: AttentionKind,
 }
 
 impl<B: Backend> AttentionTape<B> {
-    /// Some of the queries.
-    pub(crate) fn rows(&self, rows: &impl Places<B>) -> Self {
+    /// Some of the queries, and all keys.
+    pub(crate) fn rows(&self, places: &Places<B>) -> Self {
         Self {
-            query: rows.of(&self.query),
-            unnormalized_query: rows.of_optional(&self.unnormalized_query),
+            query: places.of(&self.query),
+            unnormalized_query: places.of_optional(&self.unnormalized_query),
             seen: self.seen.clone(),
-            dropout: self.dropout.clone().map(|dropout| rows.of_queries(dropout)),
+            kind: self.kind,
         }
     }
 
-    /// Of attention to the text itself, the first places of each text.
-    pub(crate) fn first(&self, first: &First<B>) -> Self {
-        let Self { query, unnormalized_query, dropout, .. } = self.rows(first);
-        let dropout = dropout.map(|dropout| dropout.slice_dim(3, 0..first.len()));
-        Self { query, unnormalized_query, seen: self.seen.first(first), dropout }
-    }
-
-    /// What was looked at.
+    /// The keys and values.
     pub(crate) fn seen(&self) -> &KeyValues<B> {
         &self.seen
-    }
-
-    fn keys(&self) -> Tensor<B, 2> {
-        packed(&self.seen.keys)
-    }
-
-    fn values(&self) -> Tensor<B, 2> {
-        packed(&self.seen.values)
-    }
-}
-
-/// Which queries cotangents come from, and what these see.
-#[derive(Debug)]
-pub(crate) struct Sight<'a, B: Backend> {
-    pub(crate) visible: &'a Visible<B>,
-    pub(crate) bias: Option<&'a Tensor<B, 4>>,
-    /// Of the keys.
-    pub(crate) rotation: Option<&'a Rotation<B>>,
-    /// Of the queries.
-    pub(crate) query_rotation: Option<&'a Rotation<B>>,
-    /// Rows of all places over the pass's.
-    pub(crate) cotangents: Cotangents,
-    /// Whether each cotangent comes from one query of its own, or from all queries.
-    pub(crate) own: bool,
-    /// Who is shown what passes through.
-    pub(crate) watched: Option<Watched<'a, B>>,
-}
-
-impl<B: Backend> Clone for Sight<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<B: Backend> Copy for Sight<'_, B> {}
-
-impl<B: Backend> Sight<'_, B> {
-    /// Rows of queries over what was saved of them.
-    pub(crate) fn query_rows(&self) -> Cotangents {
-        if self.own { Cotangents::one_each(1) } else { self.cotangents }
     }
 }
 
@@ -190,9 +88,9 @@ impl<B: Backend> Attention<B> {
     ) -> Result<Self, ModelError> {
         let &AttentionConfig { n_heads, n_kv_heads, head_dim, scale, qkv_bias, output_bias, soft_cap, .. } = config;
         let (queries, keys) = (n_heads * head_dim, n_kv_heads * head_dim);
-        let blocks = Some(Blocks { rows: [queries, keys, keys], head_dim });
-        let part = |part: &str, outputs| {
-            Linear::load(parameters, &format!("{name}.{part}"), [hidden, outputs], qkv_bias, blocks)
+        let packed = Some(PackedRows { rows: [queries, keys, keys], head_dim });
+        let linear = |part: &str, outputs| {
+            Linear::load(parameters, &format!("{name}.{part}"), [hidden, outputs], qkv_bias, packed)
         };
         let query_key_norm = match config.query_key_norm {
             true => {
@@ -202,9 +100,9 @@ impl<B: Backend> Attention<B> {
             false => None,
         };
         Ok(Self {
-            query: part("query", queries)?,
-            key: part("key", keys)?,
-            value: part("value", keys)?,
+            query: linear("query", queries)?,
+            key: linear("key", keys)?,
+            value: linear("value", keys)?,
             output: Linear::load(parameters, &format!("{name}.output"), [queries, hidden], output_bias, None)?,
             query_key_norm,
             n_heads,
@@ -215,112 +113,106 @@ impl<B: Backend> Attention<B> {
         })
     }
 
+    /// [`record`](Part::record) with a cache: own keys and values are added to it, and those of the encoder's output are made once.
+    pub(crate) fn record_with(
+        &self,
+        Streams { x, memory }: Streams<Tensor<B, 2>>,
+        view: &View<B>,
+        cache: Option<&mut Option<KeyValues<B>>>,
+    ) -> (Tensor<B, 2>, AttentionTape<B>) {
+        let make = |hidden: Tensor<B, 2>| self.keys_and_values(hidden, view);
+        let (kind, seen) = match (memory, cache) {
+            (None, None) => (AttentionKind::Own, make(x.clone())),
+            (None, Some(kept)) => {
+                let joined = KeyValues::joined(kept.take(), make(x.clone()));
+                (AttentionKind::Own, kept.insert(joined).clone())
+            }
+            (Some(memory), None) => (AttentionKind::Cross, make(memory)),
+            (Some(memory), Some(kept)) => (AttentionKind::Cross, kept.get_or_insert_with(|| make(memory)).clone()),
+        };
+        self.read(x, kind, seen, view)
+    }
+
+    /// What queries read from keys and values that are there already.
+    ///
+    /// # Shapes
+    /// - `x`, result: `[texts · queries, hidden]`
+    pub(crate) fn read(
+        &self,
+        x: Tensor<B, 2>,
+        kind: AttentionKind,
+        seen: KeyValues<B>,
+        view: &View<B>,
+    ) -> (Tensor<B, 2>, AttentionTape<B>) {
+        let norm = self.query_key_norm.as_ref().map(|(norm, _)| norm);
+        let (query, unnormalized_query) = self.placed(self.query.apply(x), norm, view);
+        let tape = AttentionTape { query, unnormalized_query, seen, kind };
+        let (key, value) = (tape.seen.keys(), tape.seen.values());
+        let mixed = attention(&self.inputs(&tape, &key, &value, view));
+        (self.output.apply(mixed), tape)
+    }
+
+    /// The attention probabilities `[texts, heads, queries, keys]`, before dropout.
+    pub(crate) fn probabilities(&self, tape: &AttentionTape<B>, view: &View<B>) -> Tensor<B, 4> {
+        let (key, value) = (tape.seen.keys(), tape.seen.values());
+        attention_probabilities(&self.inputs(tape, &key, &value, view))
+    }
+
     /// Keys and values of hidden states, the keys normalized and rotated.
     ///
     /// # Shapes
     /// - `hidden`: `[texts · width, hidden]`
-    pub(crate) fn keys_and_values(
-        &self,
-        hidden: Tensor<B, 2>,
-        texts: usize,
-        rotation: Option<&Rotation<B>>,
-    ) -> KeyValues<B> {
+    fn keys_and_values(&self, hidden: Tensor<B, 2>, view: &View<B>) -> KeyValues<B> {
         let norm = self.query_key_norm.as_ref().map(|(_, norm)| norm);
-        let (keys, unnormalized) = self.placed(self.key.forward(hidden.clone()), norm, rotation, texts);
-        let apart = |x: Tensor<B, 2>| {
-            let [rows, size] = x.dims();
-            x.reshape([texts, rows / texts, size])
-        };
-        KeyValues { keys: apart(keys), values: apart(self.value.forward(hidden)), unnormalized }
+        let (keys, unnormalized) = self.placed(self.key.apply(hidden.clone()), norm, view);
+        KeyValues::new(view.visible.texts(), keys, self.value.apply(hidden), unnormalized)
     }
 
-    /// The output, and what a backward reads.
+    /// The gradients of queries, keys and values by the tape's rule. `tape` and `view` have the queries that cotangents are at.
     ///
     /// # Shapes
-    /// - `queries`: `[texts · queries, hidden]`; result: the same
-    pub(crate) fn forward(
+    /// - `grad`: `[texts · cotangents · queries, n_heads · head_dim]`, or `[texts · cotangents, n_heads · head_dim]` at one query each
+    fn through_products(
         &self,
-        queries: Tensor<B, 2>,
-        seen: KeyValues<B>,
-        view: View<B>,
-    ) -> (Tensor<B, 2>, AttentionTape<B>) {
-        let norm = self.query_key_norm.as_ref().map(|(norm, _)| norm);
-        let texts = view.visible.texts();
-        let (query, unnormalized_query) = self.placed(self.query.forward(queries), norm, view.rotation, texts);
-        let tape = AttentionTape { query, unnormalized_query, seen, dropout: view.dropout };
-        let (key, value) = (tape.keys(), tape.values());
-        let mixed = attention(&self.inputs(&tape, &key, &value, view.visible, view.bias));
-        (self.output.forward(mixed), tape)
-    }
-
-    /// The attention probabilities `[texts, heads, queries, keys]`, before dropout.
-    pub(crate) fn probabilities(
-        &self,
-        tape: &AttentionTape<B>,
-        visible: &Visible<B>,
-        bias: Option<&Tensor<B, 4>>,
-    ) -> Tensor<B, 4> {
-        let (key, value) = (tape.keys(), tape.values());
-        attention_probabilities(&self.inputs(tape, &key, &value, visible, bias))
-    }
-
-    /// Pulls cotangents back to the hidden states that queries were made of, and to those that keys and values were made of.
-    ///
-    /// # Shapes
-    /// - `grad`: `[texts · cotangents · queries, hidden]`, or `[texts · cotangents, hidden]` if each comes from a query of its own
-    /// - result: like `grad`; `[texts · cotangents · keys, hidden]`
-    pub(crate) fn backward(
-        &self,
-        tape: Saved<AttentionTape<B>>,
+        tape: Saved<'_, B, AttentionTape<B>>,
+        view: &View<B>,
         grad: Tensor<B, 2>,
-        sight: Sight<B>,
-    ) -> (Tensor<B, 2>, Tensor<B, 2>) {
-        let grad = self.output.backward(grad);
-        let (key, value) = (tape.here.keys(), tape.here.values());
-        let inputs = self.inputs(tape.here, &key, &value, sight.visible, sight.bias);
-        if let Some(Watched { watch, kind, layer }) = sight.watched {
-            let per_text = (!sight.own).then_some(sight.cotangents.per_text);
-            watch(WeightGradients { inputs: inputs.clone(), grad: grad.clone(), per_text, kind, layer });
+        front: &Front<B>,
+    ) -> AttentionGradients<B> {
+        let (key, value) = (tape.here.seen.keys(), tape.here.seen.values());
+        let inputs = self.inputs(tape.here, &key, &value, view);
+        if let Some(Watch { show, layer }) = tape.watch {
+            let (kind, front) = (tape.here.kind, front.clone());
+            show(WeightGradients { inputs: inputs.clone(), grad: grad.clone(), front, kind, layer });
         }
-        let plain = |grad| match sight.own {
-            true => rules::own_backward(&inputs, grad),
-            false => attention_backward(&inputs, grad, sight.cotangents.per_text),
+        let gradient = |grad| match front {
+            Front::Rows(_) => at_rows::backward_at_rows(&inputs, grad),
+            Front::All(cotangents) => attention_backward(&inputs, grad, cotangents.per_text),
         };
-        let to = match tape.rule {
-            Rule::Gradient => plain(grad),
+        match tape.rule {
+            Rule::Gradient => gradient(grad),
             // Probabilities and values take half each, and so do queries and keys of what probabilities took.
             Rule::AttnLrp => {
-                let AttentionGradients { query, key, value } = plain(grad.mul_scalar(0.5));
+                let AttentionGradients { query, key, value } = gradient(grad.mul_scalar(0.5));
                 AttentionGradients { query: query.mul_scalar(0.5), key: key.mul_scalar(0.5), value }
             }
             Rule::DeepLift { baseline } => {
-                let (key, value) = (baseline.keys(), baseline.values());
-                let baseline = self.inputs(baseline, &key, &value, sight.visible, sight.bias);
-                rules::deep_lift_backward(&inputs, &baseline, grad, sight.cotangents.per_text)
+                let (key, value) = (baseline.seen.keys(), baseline.seen.values());
+                let baseline = self.inputs(baseline, &key, &value, view);
+                deep_lift::deep_lift_backward(&inputs, &baseline, grad, front.cotangents().per_text)
             }
-        };
-        let norms = self.query_key_norm.as_ref();
-        let query_norm = norms.map(|(norm, _)| norm).zip(tape.optional(|tape| tape.unnormalized_query.as_ref()));
-        let key_norm = norms.map(|(_, norm)| norm).zip(tape.optional(|tape| tape.seen.unnormalized.as_ref()));
-        let to_query = self.placed_backward(to.query, query_norm, sight.query_rotation, sight.query_rows());
-        let to_key = self.placed_backward(to.key, key_norm, sight.rotation, sight.cotangents);
-        (self.query.backward(to_query), self.key.backward(to_key) + self.value.backward(to.value))
+        }
     }
 
     /// Queries or keys, normalized and rotated; also as they were before, if they are normalized.
-    fn placed(
-        &self,
-        x: Tensor<B, 2>,
-        norm: Option<&Norm<B>>,
-        rotation: Option<&Rotation<B>>,
-        texts: usize,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
+    fn placed(&self, x: Tensor<B, 2>, norm: Option<&Norm<B>>, view: &View<B>) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
         let (x, unnormalized) = match norm {
-            Some(norm) => (self.per_head(x.clone(), |x| norm.forward(x)), Some(x)),
+            Some(norm) => (self.per_head(x.clone(), |x| norm.apply(x)), Some(x)),
             None => (x, None),
         };
-        match rotation {
-            Some(rotation) => (rotate(x, rotation, self.head_dim, false, Cotangents::one_each(texts)), unnormalized),
+        let cotangents = Cotangents::one_each(view.visible.texts());
+        match &view.rotation {
+            Some(rotation) => (rotate(x, rotation, self.head_dim, false, cotangents), unnormalized),
             None => (x, unnormalized),
         }
     }
@@ -329,7 +221,8 @@ impl<B: Backend> Attention<B> {
     fn placed_backward(
         &self,
         grad: Tensor<B, 2>,
-        norm: Option<(&Norm<B>, Saved<Tensor<B, 2>>)>,
+        norm: Option<&Norm<B>>,
+        unnormalized: Option<Saved<'_, B, Tensor<B, 2>>>,
         rotation: Option<&Rotation<B>>,
         cotangents: Cotangents,
     ) -> Tensor<B, 2> {
@@ -337,12 +230,12 @@ impl<B: Backend> Attention<B> {
             Some(rotation) => rotate(grad, rotation, self.head_dim, true, cotangents),
             None => grad,
         };
-        let Some((norm, x)) = norm else { return grad };
+        let Some((norm, x)) = norm.zip(unnormalized) else { return grad };
         let by_head = |x: &Tensor<B, 2>| {
             let [rows, width] = x.dims();
             x.clone().reshape([rows * width / self.head_dim, self.head_dim])
         };
-        self.per_head(grad, |grad| x.made(by_head, |x| norm.backward(x, grad, cotangents)))
+        self.per_head(grad, |grad| x.made(by_head, |x| norm.pull(x, grad, cotangents)))
     }
 
     /// `f` of every head by itself.
@@ -356,17 +249,95 @@ impl<B: Backend> Attention<B> {
         tape: &'a AttentionTape<B>,
         key: &'a Tensor<B, 2>,
         value: &'a Tensor<B, 2>,
-        visible: &'a Visible<B>,
-        bias: Option<&'a Tensor<B, 4>>,
+        view: &'a View<B>,
     ) -> AttentionInputs<'a, B> {
         let &Self { n_heads, n_kv_heads, head_dim, scale, soft_cap, .. } = self;
+        let View { visible, bias, dropout, .. } = view;
         let shape = AttentionShape { texts: visible.texts(), n_heads, n_kv_heads, head_dim, scale, soft_cap };
-        AttentionInputs { query: &tape.query, key, value, shape, visible, bias, dropout: tape.dropout.as_ref() }
+        let (bias, dropout) = (bias.as_ref(), dropout.as_ref());
+        AttentionInputs { query: &tape.query, key, value, shape, visible, bias, dropout }
     }
 }
 
-/// Places of all texts one after the other.
-fn packed<B: Backend>(x: &Tensor<B, 3>) -> Tensor<B, 2> {
-    let [texts, width, size] = x.dims();
-    x.clone().reshape([texts * width, size])
+impl<B: Backend> Forward<B> for Attention<B> {
+    /// Queries are made of the text's hidden states; keys and values of the encoder's output if there is one, else of the same hidden states.
+    type Inputs = WithMemory;
+    type Around = View<B>;
+    type Lifted = Attention<Autodiff<B>>;
+
+    fn lift(&self) -> Self::Lifted {
+        let &Self { n_heads, n_kv_heads, head_dim, scale, soft_cap, .. } = self;
+        Attention {
+            query: self.query.lift(),
+            key: self.key.lift(),
+            value: self.value.lift(),
+            output: self.output.lift(),
+            query_key_norm: self.query_key_norm.as_ref().map(|(query, key)| (query.lift(), key.lift())),
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            scale,
+            soft_cap,
+        }
+    }
+
+    fn lift_around(view: &View<B>) -> View<Autodiff<B>> {
+        view.lift()
+    }
+
+    fn forward(&self, x: Streams<Tensor<B, 2>>, view: &View<B>) -> Tensor<B, 2> {
+        self.record(x, view).0
+    }
+}
+
+impl<B: Backend> Part<B> for Attention<B> {
+    const NAME: &'static str = "attention";
+
+    type Tape = AttentionTape<B>;
+
+    fn record(&self, x: Streams<Tensor<B, 2>>, view: &View<B>) -> (Tensor<B, 2>, AttentionTape<B>) {
+        self.record_with(x, view, None)
+    }
+
+    fn backward(
+        &self,
+        tape: Saved<'_, B, AttentionTape<B>>,
+        view: &View<B>,
+        grad: Gradients<B>,
+    ) -> Result<Streams<Gradients<B>>, ModelError> {
+        let (mut grad, mut front) = grad.map(|grad, _| self.output.pull(grad)).settled();
+        // Only gradients at one query each have a shorter way. Multipliers compare whole passes.
+        if matches!(tape.rule, Rule::DeepLift { .. }) || !front.is_one_each() {
+            let (spread, cotangents) = Gradients::new(grad, front).everywhere();
+            (grad, front) = (spread, Front::All(cotangents));
+        }
+        let at_queries = front.places().map(|places| view.rows(places));
+        let at_queries = at_queries.as_ref().unwrap_or(view);
+
+        let norms = self.query_key_norm.as_ref();
+        let (to_query, to) = tape.at(&front, AttentionTape::rows, |tape| {
+            let to = self.through_products(tape, at_queries, grad, &front);
+            let (norm, x) = (norms.map(|(norm, _)| norm), tape.optional(|tape| tape.unnormalized_query.as_ref()));
+            let to_query = self.placed_backward(to.query, norm, x, at_queries.rotation.as_ref(), front.over());
+            (self.query.pull(to_query), (to.key, to.value))
+        });
+        let (to_key, to_value) = to;
+        let (norm, x) = (norms.map(|(_, norm)| norm), tape.optional(|tape| tape.seen.unnormalized.as_ref()));
+        let to_key = self.placed_backward(to_key, norm, x, view.rotation.as_ref(), front.cotangents());
+        let to_seen = self.key.pull(to_key) + self.value.pull(to_value);
+        let to_seen = Gradients::new(to_seen, Front::All(front.cotangents()));
+        let to_query = Gradients::new(to_query, front);
+        Ok(match tape.here.kind {
+            AttentionKind::Own => Streams { x: to_query.plus(to_seen), memory: None },
+            AttentionKind::Cross => Streams { x: to_query, memory: Some(to_seen) },
+        })
+    }
+
+    fn first(tape: &AttentionTape<B>, places: &Places<B>) -> AttentionTape<B> {
+        let rows = tape.rows(places);
+        match tape.kind {
+            AttentionKind::Own => AttentionTape { seen: tape.seen.first(places), ..rows },
+            AttentionKind::Cross => rows,
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Dropout as an argument of the forward pass, never a state of the model (Srivastava et al. 2014; as a Bayesian approximation, Gal &
-//! Ghahramani 2016). The masks are those of [`stepfn_kernels::dropout`]: functions of seed, text, sample and place alone.
+//! Ghahramani 2016, arXiv:1506.02142). The masks are those of [`stepfn_kernels::dropout`]: functions of seed, text, sample and place alone.
 
 use burn::tensor::{DType, Tensor, backend::Backend};
-use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack};
+use stepfn_kernels::dropout::{DropRate, MaskRow, MaskStream, Site, Stack as MaskedStack};
 
 use super::TokenBatch;
 use crate::config::DropoutRates;
@@ -16,11 +16,11 @@ pub enum Dropout {
     Off,
     /// Some are, at random.
     On {
-        /// What the randomness comes from.
+        /// The seed of the random masks.
         seed: u64,
         /// Which pass each text of the batch is: one entry per text.
         passes: Vec<NoisyPass>,
-        /// Rates to take instead of the checkpoint's own.
+        /// Rates to use instead of the checkpoint's.
         rates: Option<DropoutRates>,
     },
 }
@@ -39,11 +39,11 @@ pub struct NoisyPass {
 pub(crate) struct Masks<'a> {
     pub(crate) dropout: &'a Dropout,
     pub(crate) published: DropoutRates,
-    pub(crate) stack: Stack,
+    pub(crate) stack: MaskedStack,
     pub(crate) batch: &'a TokenBatch,
     /// Places at the end of every text that are computed.
     pub(crate) places: usize,
-    /// The element type of what they are multiplied with.
+    /// The element type of what is multiplied by them.
     pub(crate) dtype: DType,
 }
 
@@ -76,7 +76,7 @@ impl Masks<'_> {
             let start = keys.start(text);
             let of_text =
                 |range: core::ops::Range<usize>| mask.clone().slice([text..text + 1, 0..heads, 0..self.places, range]);
-            // What stands in the padding is multiplied with probabilities of 0.
+            // Probabilities of keys in the padding are 0.
             Tensor::cat(vec![of_text(width - start..width), of_text(0..width - start)], 3)
         };
         Some(Tensor::cat((0..texts).map(shifted).collect(), 0))

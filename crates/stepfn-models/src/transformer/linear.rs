@@ -1,10 +1,15 @@
 //! Linear layers: `y = x Wᵀ + b`.
 
+use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::linear::linear;
 
+use super::front::Gradients;
+use super::part::{Forward, One, Part, constant};
+use super::places::Places;
+use super::rule::Saved;
 use crate::ModelError;
-use crate::parameters::{Blocks, Parameters};
+use crate::parameters::{PackedRows, Parameters};
 
 /// A linear layer.
 #[derive(Debug, Clone)]
@@ -15,35 +20,69 @@ pub(crate) struct Linear<B: Backend> {
 }
 
 impl<B: Backend> Linear<B> {
-    /// Loads the parameters of `name`, which may be one of several `blocks` in one stored tensor.
+    /// Loads the parameters of `name`, which may be one of several `packed` in one stored tensor.
     pub(crate) fn load(
         parameters: &Parameters<B>,
         name: &str,
         [inputs, outputs]: [usize; 2],
         bias: bool,
-        blocks: Option<Blocks>,
+        packed: Option<PackedRows>,
     ) -> Result<Self, ModelError> {
-        let weight = parameters.matrix(name, [outputs, inputs], blocks)?.transpose();
+        let weight = parameters.matrix(name, [outputs, inputs], packed)?.transpose();
         let bias = match bias {
-            true => Some(parameters.vector(&format!("{name}.bias"), outputs, blocks)?.unsqueeze_dim(0)),
+            true => Some(parameters.vector(&format!("{name}.bias"), outputs, packed)?.unsqueeze_dim(0)),
             false => None,
         };
         Ok(Self { weight, bias })
     }
 
+    /// `x Wᵀ + b`.
+    ///
     /// # Shapes
     /// - `x`: `[rows, in]`
     /// - result: `[rows, out]`
-    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub(crate) fn apply(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         linear(x, &self.weight, self.bias.as_ref())
     }
 
-    /// Pulls cotangents back; nothing of the forward is needed, whatever the rule.
+    /// Pulls cotangents back, by every rule: `grad W`.
     ///
     /// # Shapes
     /// - `grad`: `[rows, out]`
     /// - result: `[rows, in]`
-    pub(crate) fn backward(&self, grad: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub(crate) fn pull(&self, grad: Tensor<B, 2>) -> Tensor<B, 2> {
         linear(grad, &self.weight.clone().transpose(), None)
     }
+}
+
+impl<B: Backend> Forward<B> for Linear<B> {
+    type Inputs = One;
+    type Around = ();
+    type Lifted = Linear<Autodiff<B>>;
+
+    fn lift(&self) -> Self::Lifted {
+        Linear { weight: constant(&self.weight), bias: self.bias.as_ref().map(constant) }
+    }
+
+    fn lift_around((): &()) {}
+
+    fn forward(&self, x: Tensor<B, 2>, (): &()) -> Tensor<B, 2> {
+        self.apply(x)
+    }
+}
+
+impl<B: Backend> Part<B> for Linear<B> {
+    const NAME: &'static str = "linear layer";
+
+    type Tape = ();
+
+    fn record(&self, x: Tensor<B, 2>, (): &()) -> (Tensor<B, 2>, ()) {
+        (self.apply(x), ())
+    }
+
+    fn backward(&self, _tape: Saved<'_, B, ()>, (): &(), grad: Gradients<B>) -> Result<Gradients<B>, ModelError> {
+        Ok(grad.map(|grad, _| self.pull(grad)))
+    }
+
+    fn first((): &(), _places: &Places<B>) {}
 }

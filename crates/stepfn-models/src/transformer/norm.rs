@@ -1,10 +1,16 @@
-//! Normalization of hidden states: LayerNorm (Ba et al. 2016) and RMSNorm (Zhang & Sennrich 2019).
+//! Normalization of hidden states: LayerNorm (Ba et al. 2016, arXiv:1607.06450) and RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467).
+//!
+//! Both are a product `y = w ⊙ c · r + b` of the centered input `c` (RMSNorm: the input) and `r`, the reciprocal of its size.
 
+use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::Cotangents;
 use stepfn_kernels::norm::{NormKind as Formula, normalize, normalize_backward};
 
-use super::rules::{Rule, Saved, scaled};
+use super::front::{Gradients, scaled};
+use super::part::{Forward, One, Part, constant};
+use super::places::Places;
+use super::rule::{Rule, Saved};
 use crate::ModelError;
 use crate::config::{NormConfig, NormKind};
 use crate::parameters::Parameters;
@@ -38,18 +44,25 @@ impl<B: Backend> Norm<B> {
         Ok(Self { weight, bias, formula, epsilon: config.epsilon })
     }
 
+    /// Normalizes every row.
+    ///
     /// # Shapes
     /// - `x`, result: `[rows, size]`
-    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub(crate) fn apply(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         normalize(x, &self.weight, self.bias.as_ref(), self.formula, self.epsilon)
     }
 
-    /// Pulls cotangents back to the input.
+    /// Pulls cotangents back to the input, of which `x` has the rows that they need.
     ///
     /// # Shapes
-    /// - `x`: `[texts · places, size]`, the input
+    /// - `x`: `[texts · places, size]`
     /// - `grad`, result: `[texts · cotangents · places, size]`
-    pub(crate) fn backward(&self, x: Saved<Tensor<B, 2>>, grad: Tensor<B, 2>, cotangents: Cotangents) -> Tensor<B, 2> {
+    pub(crate) fn pull(
+        &self,
+        x: Saved<'_, B, Tensor<B, 2>>,
+        grad: Tensor<B, 2>,
+        cotangents: Cotangents,
+    ) -> Tensor<B, 2> {
         let baseline = match x.rule {
             Rule::Gradient => {
                 return normalize_backward(x.here, &self.weight, self.formula, self.epsilon, grad, cotangents);
@@ -57,11 +70,10 @@ impl<B: Backend> Norm<B> {
             Rule::AttnLrp => None,
             Rule::DeepLift { baseline } => Some(baseline.clone()),
         };
-        // y = weight · c · r with c the centered input and r the reciprocal of its size.
         let grad = grad * self.weight.clone();
         let (c, r) = self.factors(x.here.clone());
         let grad = match baseline {
-            // r passes nothing on.
+            // r is taken for a constant.
             None => scaled(grad, r, cotangents),
             // Δ(c r) = Δc · (r + r₀)/2 + Δr · (c + c₀)/2, and Δr = −r r₀ / (1/r + 1/r₀) · mean((c + c₀) Δc).
             Some(baseline) => {
@@ -89,5 +101,42 @@ impl<B: Backend> Norm<B> {
         };
         let variance = centered.clone().powi_scalar(2).mean_dim(1);
         (centered, variance.add_scalar(self.epsilon).sqrt().recip())
+    }
+}
+
+impl<B: Backend> Forward<B> for Norm<B> {
+    type Inputs = One;
+    type Around = ();
+    type Lifted = Norm<Autodiff<B>>;
+
+    fn lift(&self) -> Self::Lifted {
+        let &Self { formula, epsilon, .. } = self;
+        Norm { weight: constant(&self.weight), bias: self.bias.as_ref().map(constant), formula, epsilon }
+    }
+
+    fn lift_around((): &()) {}
+
+    fn forward(&self, x: Tensor<B, 2>, (): &()) -> Tensor<B, 2> {
+        self.apply(x)
+    }
+}
+
+impl<B: Backend> Part<B> for Norm<B> {
+    const NAME: &'static str = "normalization";
+
+    /// The input.
+    type Tape = Tensor<B, 2>;
+
+    fn record(&self, x: Tensor<B, 2>, (): &()) -> (Tensor<B, 2>, Tensor<B, 2>) {
+        (self.apply(x.clone()), x)
+    }
+
+    fn backward(&self, x: Saved<'_, B, Tensor<B, 2>>, (): &(), grad: Gradients<B>) -> Result<Gradients<B>, ModelError> {
+        let rows = |x: &Tensor<B, 2>, places: &Places<B>| places.of(x);
+        Ok(grad.map(|grad, front| x.at(front, rows, |x| self.pull(x, grad, front.over()))))
+    }
+
+    fn first(x: &Tensor<B, 2>, places: &Places<B>) -> Tensor<B, 2> {
+        places.of(x)
     }
 }

@@ -101,7 +101,7 @@ pub(crate) fn learned_rows<B: Backend>(
 pub(crate) struct Buckets {
     pub(crate) buckets: usize,
     pub(crate) max_distance: usize,
-    /// Whether keys behind the query have buckets of their own; else they share that of distance 0.
+    /// Whether keys after the query have their own buckets; else they share that of distance 0.
     pub(crate) bidirectional: bool,
 }
 

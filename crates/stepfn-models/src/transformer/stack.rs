@@ -1,26 +1,30 @@
-//! A stack of blocks: embeddings and positions, blocks, final normalization; an encoder, or a decoder with or without one.
+//! A stack of blocks: embeddings and positions, blocks, final normalization. It is an encoder, or a decoder with or without one.
 
 mod backward;
+mod check;
 mod pass;
+mod tape;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
-use stepfn_kernels::attention::Visible;
-use stepfn_kernels::dropout::{DropRate, Site, Stack as MaskedStack};
+use stepfn_kernels::dropout::{Site, Stack as MaskedStack};
 
-use super::attention::View;
-use super::block::{Block, BlockTape, LayerCache, Surroundings};
+use super::block::{Block, BlockAround, LayerCache};
+use super::branch::BranchAround;
 use super::dropout::Masks;
 use super::inside::Inside;
 use super::norm::Norm;
+use super::part::Streams;
 use super::positions;
 use super::tables::Tables;
-use super::tape::{Entry, Keep, LayerTape, StackTape};
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
 use crate::config::{Positions, StackConfig};
 use crate::parameters::Parameters;
+use tape::{LayerTape, Recorded};
 
 pub use pass::{Cache, Pass, StackOutput, Trace};
+pub(crate) use tape::StackTape;
+pub use tape::{Entry, Keep};
 
 /// An encoder or a decoder.
 #[derive(Debug)]
@@ -40,7 +44,7 @@ pub struct Stack<B: Backend> {
     pub(super) final_norm: Option<Norm<B>>,
 }
 
-/// A forward pass under way, and what was made on it.
+/// A forward pass under way, and what it has made.
 struct Run<B: Backend> {
     last: Tensor<B, 2>,
     tables: Tables<B>,
@@ -69,7 +73,7 @@ impl<B: Backend> Stack<B> {
             None => Ok(None),
         };
         let blocks = (0..config.n_layers)
-            .map(|layer| Block::load(parameters, (name, layer), hidden, config, cross))
+            .map(|layer| Block::load(parameters, &format!("{name}.layers.{layer}"), hidden, config, cross))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             hidden,
@@ -100,7 +104,7 @@ impl<B: Backend> Stack<B> {
         self.embedding.device()
     }
 
-    /// A cache that has nothing yet.
+    /// An empty cache.
     pub fn cache(&self) -> Cache<B> {
         Cache { layers: vec![LayerCache { own: None, memory: None }; self.blocks.len()], width: 0 }
     }
@@ -125,21 +129,22 @@ impl<B: Backend> Stack<B> {
     /// Runs the stack on embeddings: all places of the batch, or those that are not in the cache.
     ///
     /// # Shapes
-    /// - `embedded`: `[texts · places, embedding]`; what enters a block, `[texts · places, hidden]`, if the pass begins there
+    /// - `embedded`: `[texts · places, embedding]`; `[texts · places, hidden]` if the pass starts at a block
     ///
     /// # Errors
-    /// [`ModelError::Input`] for a text longer than the model has positions, a decoder without the encoder's output that it reads, sources or
-    /// noisy passes that are not one per text, rates outside [0, 1), a layer that the model hasn't, or a cache that has all of the batch.
+    /// [`ModelError::Input`] if a text is longer than the model has positions; if a decoder that reads an encoder's output has none; if there is
+    /// not one source, and one noisy pass, for each text; if a rate is outside [0, 1); if the pass starts after the last block; or if the cache
+    /// already has all of the batch.
     pub fn forward(&self, embedded: Tensor<B, 2>, pass: Pass<B>) -> Result<StackOutput<B>, ModelError> {
         let trace = pass.trace;
         let mut output =
             StackOutput { last: embedded, hidden_states: vec![], self_attentions: vec![], cross_attentions: vec![] };
-        let run = self.run(output.last, pass, |layer, tape, tables, _| {
+        let run = self.run(output.last, pass, |layer, Recorded { tape, around }, _| {
             if trace.hidden_states {
                 output.hidden_states.push(tape.input().clone());
             }
             if trace.attentions {
-                let [own, memory] = self.blocks[layer].probabilities(&tape, self.visible(tables, layer), tables);
+                let [own, memory] = self.blocks[layer].probabilities(&tape, &around);
                 output.self_attentions.extend(own);
                 output.cross_attentions.extend(memory);
             }
@@ -148,15 +153,15 @@ impl<B: Backend> Stack<B> {
         Ok(output)
     }
 
-    /// Runs the stack and keeps what [`pull_back`](Self::pull_back) needs; the last hidden states with it.
+    /// Runs the stack and keeps what [`pull_back`](Self::pull_back) needs; also returns the last hidden states.
     ///
     /// # Shapes
     /// - `embedded`: as in [`forward`](Self::forward)
-    /// - result: `[texts · places, hidden]`, or the embeddings' own width
+    /// - result: `[texts · places, hidden]`, or the width of the embeddings where they have one of their own
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn record(
+    pub(crate) fn record(
         &self,
         embedded: Tensor<B, 2>,
         pass: Pass<B>,
@@ -166,10 +171,10 @@ impl<B: Backend> Stack<B> {
         let memory = pass.memory.map(|(hidden, source)| (hidden.clone(), source.clone()));
         let (dropout, entry) = (pass.dropout.clone(), pass.entry);
         let mut layers = Vec::with_capacity(self.blocks.len());
-        let run = self.run(embedded, pass, |_, tape, _, _| {
+        let run = self.run(embedded, pass, |_, recorded, _| {
             layers.push(match keep {
-                Keep::Inputs => LayerTape::Input(tape.input().clone()),
-                Keep::Everything => LayerTape::Whole(Box::new(tape)),
+                Keep::Inputs => LayerTape::Input(recorded.tape.input().clone()),
+                Keep::Everything => LayerTape::Whole(Box::new(recorded)),
             });
         })?;
         let Run { last, tables, before_norm, embedding_mask, unnormalized, last_mask } = run;
@@ -188,22 +193,22 @@ impl<B: Backend> Stack<B> {
         Ok((last, tape))
     }
 
-    /// Runs the stack without dropout and shows each block's inside on the way; the last hidden states are the result.
+    /// Runs the stack without dropout and shows the inside of each block on the way; the last hidden states are the result.
     ///
     /// # Shapes
     /// - `embedded`: as in [`forward`](Self::forward)
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
-    pub fn look_inside(
+    pub(crate) fn look_inside(
         &self,
         embedded: Tensor<B, 2>,
         pass: Pass<B>,
         each: &mut dyn FnMut(Inside<'_, B>),
     ) -> Result<Tensor<B, 2>, ModelError> {
         let pass = Pass { dropout: &Dropout::Off, cache: None, ..pass };
-        let run = self.run(embedded, pass, |layer, tape, tables, output| {
-            each(Inside { stack: self, layer, tape: &tape, tables, output });
+        let run = self.run(embedded, pass, |layer, Recorded { tape, around }, output| {
+            each(Inside { stack: self, layer, tape: &tape, around: &around, output });
         })?;
         Ok(run.last)
     }
@@ -212,26 +217,19 @@ impl<B: Backend> Stack<B> {
         &self,
         embedded: Tensor<B, 2>,
         pass: Pass<B>,
-        mut each: impl FnMut(usize, BlockTape<B>, &Tables<B>, &Tensor<B, 2>),
+        mut each: impl FnMut(usize, Recorded<B>, &Tensor<B, 2>),
     ) -> Result<Run<B>, ModelError> {
+        self.check(&pass)?;
         let Pass { batch, memory, dropout, entry, mut cache, .. } = pass;
         let cached = cache.as_ref().map_or(0, |cache| cache.width);
         let source = memory.map(|(_, source)| source);
-        self.check(batch, source, dropout, entry, cached)?;
         let places = batch.width() - cached;
         let (device, dtype) = (embedded.device(), embedded.dtype());
         let masks = self.masks(batch, dropout, places, dtype);
         let mut run = Run {
             unnormalized: embedded.clone(),
             last: embedded,
-            tables: Tables::new(
-                &self.config,
-                self.relative_bias.as_ref(),
-                self.is_decoder,
-                batch,
-                source,
-                (places, dtype, &device),
-            ),
+            tables: self.tables(batch, source, places, dtype),
             before_norm: None,
             embedding_mask: None,
             last_mask: None,
@@ -240,27 +238,26 @@ impl<B: Backend> Stack<B> {
             self.enter(&mut run, batch, &masks);
         }
         for layer in entry.layer()..self.blocks.len() {
-            let around = Surroundings {
-                cache: cache.as_mut().map(|cache| &mut cache.layers[layer]),
-                ..self.surroundings(layer, &run.tables, memory, &masks, &device)
-            };
+            let around = self.around(layer, &run.tables, source, &masks, &device);
+            let streams = Streams { x: run.last, memory: memory.map(|(hidden, _)| hidden.clone()) };
+            let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
             let tape;
-            (run.last, tape) = self.blocks[layer].forward(run.last, around);
-            each(layer, tape, &run.tables, &run.last);
+            (run.last, tape) = self.blocks[layer].record_with(streams, &around, cache);
+            each(layer, Recorded { tape, around }, &run.last);
         }
         if let Some(cache) = cache {
             cache.width = batch.width();
         }
         run.unnormalized = run.last.clone();
         if let Some(norm) = &self.final_norm {
-            run.last = norm.forward(run.last);
+            run.last = norm.apply(run.last);
         }
         run.last_mask = masks.multipliers(0, Site::Final, masks.rates().last, self.hidden, &device);
         if let Some(mask) = &run.last_mask {
             run.last = run.last * mask.clone();
         }
         if let Some(project_out) = &self.project_out {
-            run.last = project_out.forward(run.last);
+            run.last = project_out.apply(run.last);
         }
         Ok(run)
     }
@@ -270,7 +267,7 @@ impl<B: Backend> Stack<B> {
         let mut x = run.last.clone();
         let (places, dtype, device) = (masks.places, x.dtype(), x.device());
         if let Some(project_in) = &self.project_in {
-            x = project_in.forward(x);
+            x = project_in.apply(x);
         }
         if let (Some(table), Positions::Learned { offset, .. }) = (&self.positions, &self.config.positions) {
             x = x + table.clone().select(0, positions::learned_rows(batch, places, *offset, &device));
@@ -280,7 +277,7 @@ impl<B: Backend> Stack<B> {
         }
         if let Some(norm) = &self.embedding_norm {
             run.before_norm = Some(x.clone());
-            x = norm.forward(x);
+            x = norm.apply(x);
         }
         run.embedding_mask = masks.multipliers(0, Site::Embedding, masks.rates().embedding, self.hidden, &device);
         if let Some(mask) = &run.embedding_mask {
@@ -289,82 +286,61 @@ impl<B: Backend> Stack<B> {
         run.last = x;
     }
 
+    /// What the layers of a pass over the last `places` of every text see.
+    fn tables(&self, batch: &TokenBatch, source: Option<&TokenBatch>, places: usize, dtype: DType) -> Tables<B> {
+        let (relative_bias, device) = (self.relative_bias.as_ref(), self.device());
+        Tables::new(&self.config, relative_bias, self.is_decoder, batch, source, (places, dtype, &device))
+    }
+
     fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize, dtype: DType) -> Masks<'a> {
         let stack = if self.is_decoder { MaskedStack::Decoder } else { MaskedStack::Encoder };
         Masks { dropout, published: self.config.dropout, stack, batch, places, dtype }
     }
 
-    /// What self-attention of a layer sees.
-    pub(super) fn visible<'a>(&self, tables: &'a Tables<B>, layer: usize) -> &'a Visible<B> {
-        tables.own(self.config.attention.windows[layer])
-    }
-
-    fn surroundings<'a>(
+    /// What surrounds the block of a layer.
+    fn around(
         &self,
         layer: usize,
-        tables: &'a Tables<B>,
-        memory: Option<(&'a Tensor<B, 2>, &TokenBatch)>,
-        masks: &'a Masks<'a>,
+        tables: &Tables<B>,
+        source: Option<&TokenBatch>,
+        masks: &Masks<'_>,
         device: &B::Device,
-    ) -> Surroundings<'a, B> {
-        let heads = self.config.attention.n_heads;
-        let dropout = |site, keys| masks.attention(layer, site, heads, keys, device);
-        let memory = memory.zip(tables.memory.as_ref()).map(|((hidden, source), visible)| {
-            let dropout = dropout(Site::CrossAttention, source);
-            (hidden, View { visible, bias: None, rotation: None, dropout })
+    ) -> BlockAround<B> {
+        let (rates, heads) = (masks.rates(), self.config.attention.n_heads);
+        let residual = |site| masks.multipliers(layer, site, rates.residual, self.hidden, device);
+        let attention = |site, keys: &TokenBatch| masks.attention(layer, site, heads, keys, device);
+        let size = self.config.feed_forward.size;
+        let window = self.config.attention.windows[layer];
+        let cross_attention = source.and_then(|source| {
+            let body = tables.memory(attention(Site::CrossAttention, source))?;
+            Some(BranchAround { body, mask: residual(Site::CrossAttentionOutput) })
         });
-        let view = View {
-            visible: self.visible(tables, layer),
-            bias: tables.bias.as_ref(),
-            rotation: tables.rotation.as_ref(),
-            dropout: dropout(Site::SelfAttention, masks.batch),
-        };
-        Surroundings { view, memory, masks, cache: None }
+        BlockAround {
+            self_attention: BranchAround {
+                body: tables.own(window, attention(Site::SelfAttention, masks.batch)),
+                mask: residual(Site::SelfAttentionOutput),
+            },
+            cross_attention,
+            feed_forward: BranchAround {
+                body: masks.multipliers(layer, Site::Activation, rates.activation, size, device),
+                mask: residual(Site::FeedForwardOutput),
+            },
+            window,
+        }
     }
 
-    /// Whether what a pass is given fits together, and the model.
-    fn check(
+    /// The tables of a pass over a batch, and what surrounds the first block in it.
+    #[cfg(test)]
+    pub(super) fn surroundings(
         &self,
         batch: &TokenBatch,
         source: Option<&TokenBatch>,
         dropout: &Dropout,
-        entry: Entry,
-        cached: usize,
-    ) -> Result<(), ModelError> {
-        let wrong = |expected: String, found: String| Err(ModelError::Input { text: 0, expected, found });
-        if cached >= batch.width() {
-            let expected = format!("more than the {cached} tokens that were read");
-            return wrong(expected, format!("{}", batch.width()));
-        }
-        if entry.layer() > self.blocks.len() {
-            return wrong(format!("a layer up to {}", self.blocks.len()), entry.layer().to_string());
-        }
-        match source {
-            None if self.cross => return wrong("an encoder's output to read".to_owned(), "none".to_owned()),
-            Some(source) if source.len() != batch.len() => {
-                return wrong(format!("one source for each of the {} texts", batch.len()), source.len().to_string());
-            }
-            _ => {}
-        }
-        if let Dropout::On { passes, rates, .. } = dropout {
-            if passes.len() != batch.len() {
-                let expected = format!("one noisy pass for each of the {} texts", batch.len());
-                return wrong(expected, passes.len().to_string());
-            }
-            let rates = rates.unwrap_or(self.config.dropout);
-            let all = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
-            if let Some(rate) = all.into_iter().find(|&rate| DropRate::new(rate).is_none()) {
-                return wrong("dropout rates in [0, 1)".to_owned(), rate.to_string());
-            }
-        }
-        let Some(most) = self.config.positions.most() else { return Ok(()) };
-        match batch.texts().iter().position(|text| text.len() > most) {
-            Some(text) => Err(ModelError::Input {
-                text,
-                expected: format!("at most {most} tokens, for which the model has positions"),
-                found: format!("{}", batch.texts()[text].len()),
-            }),
-            None => Ok(()),
-        }
+        dtype: DType,
+    ) -> (Tables<B>, BlockAround<B>) {
+        let tables = self.tables(batch, source, batch.width(), dtype);
+        let masks = self.masks(batch, dropout, batch.width(), dtype);
+        let around = self.around(0, &tables, source, &masks, &self.device());
+        (tables, around)
     }
 }

@@ -1,24 +1,28 @@
-//! What a forward pass makes once for all its layers: which places see which, and what positions add.
+//! What a forward pass makes once for all its layers: which places see which, and what positions add. Layers take their
+//! [views](View) from here.
+
+use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
 use stepfn_kernels::attention::Visible;
 use stepfn_kernels::rotary::Rotation;
 
 use super::TokenBatch;
+use super::places::Places;
 use super::positions::{self, Buckets};
-use super::rows::{First, Places, Rows};
+use super::view::{View, rotation_at, visible_from};
 use crate::config::{Positions, StackConfig};
 
 /// The tables of one stack for one batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Tables<B: Backend> {
-    pub(crate) rotation: Option<Rotation<B>>,
+    rotation: Option<Rotation<B>>,
     /// What relative positions add to the scores, broadcast over `[texts, heads, queries, keys]`.
-    pub(crate) bias: Option<Tensor<B, 4>>,
+    bias: Option<Tensor<B, 4>>,
     /// What self-attention sees through each window that a layer has: layers have few different ones.
-    windows: Vec<(Option<usize>, Visible<B>)>,
+    windows: Vec<(Option<usize>, Arc<Visible<B>>)>,
     /// What cross-attention sees of the encoder's places.
-    pub(crate) memory: Option<Visible<B>>,
+    memory: Option<Arc<Visible<B>>>,
 }
 
 impl<B: Backend> Tables<B> {
@@ -35,15 +39,15 @@ impl<B: Backend> Tables<B> {
             Positions::Rotary(rotary) => Some(rotary.rotation(batch, places, dtype, device)),
             _ => None,
         };
-        let mut windows: Vec<(Option<usize>, Visible<B>)> = Vec::new();
+        let mut windows: Vec<(Option<usize>, Arc<Visible<B>>)> = Vec::new();
         for &window in &config.attention.windows {
             if windows.iter().all(|(made, _)| *made != window) {
-                windows.push((window, own_places(batch, places, causal, window, device)));
+                windows.push((window, Arc::new(own_places(batch, places, causal, window, device))));
             }
         }
         let memory = source.map(|source| {
             let ranges = (0..source.len()).map(|text| text_range(source, text)).collect();
-            Visible::new(ranges, source.len(), places, source.width(), device)
+            Arc::new(Visible::new(ranges, source.len(), places, source.width(), device))
         });
         let bias = match (&config.positions, relative_bias) {
             (&Positions::RelativeBias { buckets, max_distance }, Some(table)) => {
@@ -58,51 +62,29 @@ impl<B: Backend> Tables<B> {
         Self { rotation, bias, windows, memory }
     }
 
-    /// What self-attention sees through a window.
-    pub(crate) fn own(&self, window: Option<usize>) -> &Visible<B> {
+    /// What self-attention sees through a window, with dropout's multipliers of its probabilities.
+    pub(crate) fn own(&self, window: Option<usize>, dropout: Option<Tensor<B, 4>>) -> View<B> {
         let found = self.windows.iter().find(|(made, _)| *made == window);
-        // Made above for every window that the configuration has; all of them hold it.
-        &found.unwrap_or(&self.windows[0]).1
+        // `new` makes one for every window that the configuration has.
+        let (_, visible) = found.unwrap_or(&self.windows[0]);
+        View { visible: visible.clone(), bias: self.bias.clone(), rotation: self.rotation.clone(), dropout }
     }
 
-    /// Texts of the batch.
-    pub(crate) fn texts(&self) -> usize {
-        self.windows[0].1.texts()
+    /// What cross-attention sees, where there is an encoder.
+    pub(crate) fn memory(&self, dropout: Option<Tensor<B, 4>>) -> Option<View<B>> {
+        let visible = self.memory.clone()?;
+        Some(View { visible, bias: None, rotation: None, dropout })
     }
 
-    /// Places of each text that look: its queries.
-    pub(crate) fn places(&self) -> usize {
-        self.windows[0].1.queries()
-    }
-
-    /// The tables of single queries.
-    pub(crate) fn rows(&self, rows: &Rows<B>, device: &B::Device) -> Self {
-        self.at(rows, self.windows[0].1.keys(), device)
-    }
-
-    /// The tables of the first places of each text.
-    pub(crate) fn first(&self, first: &First<B>, device: &B::Device) -> Self {
-        let tables = self.at(first, first.len(), device);
-        let narrow = |bias: Tensor<B, 4>| bias.slice_dim(3, 0..first.len());
-        Self { bias: tables.bias.map(narrow), ..tables }
-    }
-
-    /// The tables of some places as queries, where a text has so many places to look at.
-    fn at(&self, rows: &impl Places<B>, width: usize, device: &B::Device) -> Self {
-        let visible = |visible: &Visible<B>, keys: usize| {
-            let texts = visible.texts();
-            let of_text = |text: usize| rows.places().iter().map(move |&place| visible.range(text, place));
-            let ranges = (0..texts).flat_map(of_text).map(|range| range.start as u32..range.end as u32).collect();
-            Visible::new(ranges, texts, rows.places().len(), keys, device)
-        };
+    /// The tables of a pass over the first places of each text.
+    pub(crate) fn first(&self, places: &Places<B>) -> Self {
+        let cut = |visible: &Visible<B>, keys| Arc::new(visible_from(visible, places, keys));
+        let bias = |bias: Tensor<B, 4>| places.of_queries(bias).slice_dim(3, 0..places.len());
         Self {
-            rotation: self
-                .rotation
-                .as_ref()
-                .map(|rotation| Rotation { cos: rows.of(&rotation.cos), sin: rows.of(&rotation.sin) }),
-            bias: self.bias.clone().map(|bias| rows.of_queries(bias)),
-            windows: self.windows.iter().map(|(window, own)| (*window, visible(own, width))).collect(),
-            memory: self.memory.as_ref().map(|memory| visible(memory, memory.keys())),
+            rotation: self.rotation.as_ref().map(|rotation| rotation_at(rotation, places)),
+            bias: self.bias.clone().map(bias),
+            windows: self.windows.iter().map(|(window, own)| (*window, cut(own, places.len()))).collect(),
+            memory: self.memory.as_ref().map(|memory| cut(memory, memory.keys())),
         }
     }
 }
@@ -113,7 +95,7 @@ fn text_range(batch: &TokenBatch, text: usize) -> core::ops::Range<u32> {
     start as u32..(start + batch.texts()[text].len()) as u32
 }
 
-/// What each query sees of its own text: all of it, or in causal order what stands before it, as far as the window reaches.
+/// What each query sees of its own text: all of it, or in causal order itself and what comes before, as far as the window reaches.
 fn own_places<B: Backend>(
     batch: &TokenBatch,
     places: usize,

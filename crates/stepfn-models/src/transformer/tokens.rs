@@ -12,7 +12,7 @@ pub struct TokenBatch {
     side: PaddingSide,
 }
 
-/// Where shorter texts are filled up. It changes nothing but where tokens lie.
+/// Where shorter texts are filled up. It changes the places of tokens, and no result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum PaddingSide {
     /// Before the text.
@@ -28,21 +28,29 @@ impl TokenBatch {
     /// # Errors
     /// [`ModelError::Input`] if there is no text, an empty one, or an id outside the vocabulary.
     pub fn new(texts: Vec<Vec<u32>>, vocab_size: usize, side: PaddingSide) -> Result<Self, ModelError> {
-        let input = |text, expected: String, found: String| ModelError::Input { text, expected, found };
-        if texts.is_empty() {
-            return Err(input(0, "at least one text".to_owned(), "none".to_owned()));
+        let width = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let batch = Self { texts, width, side };
+        if batch.texts.is_empty() {
+            return Err(ModelError::input("at least one text", "none"));
         }
-        for (number, text) in texts.iter().enumerate() {
+        for (number, text) in batch.texts.iter().enumerate() {
             if text.is_empty() {
-                return Err(input(number, "at least one token".to_owned(), "an empty text".to_owned()));
+                return Err(ModelError::input("at least one token", batch.in_text(number, "none")));
             }
             if let Some(position) = text.iter().position(|&id| id as usize >= vocab_size) {
                 let found = format!("{} at position {position}", text[position]);
-                return Err(input(number, format!("token ids below {vocab_size}"), found));
+                return Err(ModelError::input(format!("token ids below {vocab_size}"), batch.in_text(number, found)));
             }
         }
-        let width = texts.iter().map(Vec::len).max().unwrap_or(0);
-        Ok(Self { texts, width, side })
+        Ok(batch)
+    }
+
+    /// What was found in a text, for an error: with the number of the text, counted from 0, if there are several.
+    pub(crate) fn in_text(&self, text: usize, found: impl core::fmt::Display) -> String {
+        match self.texts.len() {
+            1 => found.to_string(),
+            texts => format!("{found} in text {text} of a batch of {texts}"),
+        }
     }
 
     /// The texts.
@@ -93,14 +101,14 @@ impl TokenBatch {
         indices(self.map(places, id), device)
     }
 
-    /// What stands in the first `places` of every text; of a text that is padded before, maybe nothing.
+    /// The tokens in the first `places` of every text; of a text with padding before it, maybe none.
     pub(crate) fn first(&self, places: usize) -> Self {
         let kept = |text: usize| places.saturating_sub(self.start(text)).min(self.texts[text].len());
         let texts = (0..self.len()).map(|text| self.texts[text][..kept(text)].to_vec()).collect();
         Self { texts, width: places, side: self.side }
     }
 
-    /// The first text so many times.
+    /// Copies of the first text.
     pub(crate) fn repeated(&self, times: usize) -> Self {
         Self { texts: vec![self.texts[0].clone(); times], width: self.width, side: self.side }
     }

@@ -1,6 +1,6 @@
 //! Handmade attributions: a translation, a prompt with a contrast, and a text that tries to inject markup.
 
-use stepfn_attribution::{About, Attribution, Axis, Scores};
+use stepfn_attribution::{Attribution, Axis, Provenance, Scores};
 use stepfn_models::tokenizer::Token;
 
 /// Tokens of a text; those in `<>` are special.
@@ -45,7 +45,7 @@ pub(crate) fn translation() -> Attribution {
         .insert("probability".to_owned(), vec![0.83, 0.41, 0.97, 0.99, 0.52, 0.88, 0.76, 0.64, 0.93, 0.98]);
     attribution.step_scores.insert("entropy".to_owned(), vec![0.7, 2.3, 0.15, 0.05, 1.9, 0.5, 0.9, 1.4, 0.3, f32::NAN]);
     attribution.deltas = Some(vec![0.001, -0.002, 0.0, 0.0, 0.004, 0.001, -0.001, 0.002, 0.0, 0.0]);
-    attribution.about = About {
+    attribution.about = Provenance {
         method: "integrated_gradients".to_owned(),
         attributed_fn: "probability".to_owned(),
         model: "opus-mt-en-de".to_owned(),
@@ -54,7 +54,7 @@ pub(crate) fn translation() -> Attribution {
         backend: "flex f32".to_owned(),
         seed: 42,
         seconds: 0.42,
-        ..About::default()
+        ..Provenance::default()
     };
     attribution
 }
@@ -94,12 +94,12 @@ pub(crate) fn prompt() -> Attribution {
     let he = Token { id: 5, surface: " he".to_owned(), span: 0..3, special: false };
     attribution.contrast = attribution.target[6..13].iter().map(|token| Some(token.clone())).collect();
     attribution.contrast[0] = Some(he);
-    attribution.about = About {
+    attribution.about = Provenance {
         method: "saliency".to_owned(),
         attributed_fn: "contrast_prob_diff".to_owned(),
         model: "gpt2".to_owned(),
         family: "gpt2".to_owned(),
-        ..About::default()
+        ..Provenance::default()
     };
     attribution
 }

@@ -11,8 +11,8 @@ use stepfn_models::Model;
 
 use super::*;
 use crate::{
-    Attributed, AttributionMethod, AttributionOptions, Baseline, Features, Methods, Passes, Registries,
-    Scores, Text, attribute,
+    Attributed, AttributionMethod, AttributionOptions, Baseline, Features, Methods, Passes, Registries, Scores, Text,
+    attribute,
 };
 
 type B = stepfn_cpu::Backend;

@@ -1,14 +1,17 @@
 //! The output of attention without single values: `O − A_qk v_k`, from the probabilities of the pass.
+//!
+//! Value zeroing (Mohebbi et al. 2023, arXiv:2301.12971) asks what changes if a query reads zeros at one key.
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use stepfn_kernels::attention::attention_probabilities;
 
-use super::rules::Heads;
-use super::{Attention, AttentionTape, View};
+use super::heads::Heads;
+use super::{Attention, AttentionTape};
 use crate::transformer::inside::Removal;
 use crate::transformer::tokens::indices;
+use crate::transformer::view::View;
 
-/// Values that are taken away, each from one of some queries.
+/// Values that are removed, each from one of some queries.
 #[derive(Debug)]
 pub(crate) struct Removals<'a, B: Backend> {
     /// The number of its query, and its key.
@@ -42,7 +45,7 @@ impl<'a, B: Backend> Removals<'a, B> {
         x.select(0, self.queries.clone())
     }
 
-    /// What the removed values are multiplied with: their probabilities, and 0 in heads that keep them.
+    /// What the removed values are multiplied by: their probabilities, and 0 in heads that keep them.
     ///
     /// # Shapes
     /// - `probabilities`: `[heads, queries, keys]`, result: `[removals, heads]`
@@ -74,8 +77,8 @@ impl<B: Backend> Attention<B> {
         view: &View<B>,
         removals: &Removals<B>,
     ) -> Tensor<B, 2> {
-        let (key, value) = (tape.keys(), tape.values());
-        let inputs = self.inputs(tape, &key, &value, view.visible, view.bias);
+        let (key, value) = (tape.seen.keys(), tape.seen.values());
+        let inputs = self.inputs(tape, &key, &value, view);
         let heads = Heads::of(&inputs);
         let n_heads = self.n_heads;
         let probabilities = attention_probabilities(&inputs).reshape([n_heads, heads.queries, heads.keys]);
@@ -85,6 +88,6 @@ impl<B: Backend> Attention<B> {
         let [count, width] = removed.dims();
         let weights = removals.weights(probabilities).reshape([count, n_heads, 1]);
         let removed = removed.reshape([count, n_heads, self.head_dim]) * weights;
-        self.output.forward(mixed - removed.reshape([count, width]))
+        self.output.apply(mixed - removed.reshape([count, width]))
     }
 }

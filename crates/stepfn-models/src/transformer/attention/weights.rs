@@ -1,4 +1,4 @@
-//! What cotangents say of the probabilities of attention: `∂f/∂A = G Vᵀ ⊙ D`, with the cotangent `G` of attention's output before its projection and
+//! Gradients of the probabilities of attention: `∂f/∂A = G Vᵀ ⊙ D`, with the cotangent `G` of attention's output before its projection and
 //! dropout's multipliers `D`.
 
 use core::fmt;
@@ -6,42 +6,42 @@ use core::fmt;
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::attention::{AttentionInputs, attention_probabilities};
 
-use super::rules::Heads;
+use super::heads::Heads;
+use crate::transformer::front::Front;
 use crate::transformer::inside::AttentionKind;
 
 /// Cotangents on their way back through one attention.
 #[derive(Debug)]
 pub struct WeightGradients<'a, B: Backend> {
+    /// The queries that cotangents are at, and all keys.
     pub(super) inputs: AttentionInputs<'a, B>,
-    /// `[texts · cotangents · queries, n_heads · head_dim]`, or `[texts · cotangents, n_heads · head_dim]`.
+    /// `[texts · cotangents · queries, n_heads · head_dim]`, or `[texts · cotangents, n_heads · head_dim]` at one query each.
     pub(super) grad: Tensor<B, 2>,
-    /// Cotangents of a text, where each comes from all queries; else each comes from one query of its own.
-    pub(super) per_text: Option<usize>,
+    pub(super) front: Front<B>,
     pub(super) kind: AttentionKind,
     pub(super) layer: usize,
 }
 
-/// Is shown the cotangents at every attention.
-pub(crate) type Watch<'a, B> = dyn Fn(WeightGradients<'_, B>) + 'a;
+/// What is called with the cotangents at every attention.
+pub(crate) type Show<'a, B> = dyn Fn(WeightGradients<'_, B>) + 'a;
 
-/// Who watches, and what.
-pub(crate) struct Watched<'a, B: Backend> {
-    pub(crate) watch: &'a Watch<'a, B>,
-    pub(crate) kind: AttentionKind,
+/// Someone who is shown the cotangents at every attention of a layer.
+pub(crate) struct Watch<'a, B: Backend> {
+    pub(crate) show: &'a Show<'a, B>,
     pub(crate) layer: usize,
 }
 
-impl<B: Backend> Clone for Watched<'_, B> {
+impl<B: Backend> Clone for Watch<'_, B> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<B: Backend> Copy for Watched<'_, B> {}
+impl<B: Backend> Copy for Watch<'_, B> {}
 
-impl<B: Backend> fmt::Debug for Watched<'_, B> {
+impl<B: Backend> fmt::Debug for Watch<'_, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Watched({:?} of layer {})", self.kind, self.layer)
+        write!(f, "Watch(layer {})", self.layer)
     }
 }
 
@@ -76,8 +76,11 @@ impl<B: Backend> WeightGradients<'_, B> {
             let gradients = if positive { gradients.clamp_min(0) } else { gradients };
             (gradients * weights.clone()).reshape([texts, n_heads, queries, keys])
         };
-        let Some(per_text) = self.per_text else {
-            return product(self.grad.clone()).swap_dims(1, 2).reshape([texts * queries, n_heads, keys]);
+        let per_text = match &self.front {
+            Front::Rows(_) => {
+                return product(self.grad.clone()).swap_dims(1, 2).reshape([texts * queries, n_heads, keys]);
+            }
+            Front::All(cotangents) => cotangents.per_text,
         };
         // One cotangent at a time: all together would be that many times the probabilities.
         let [_, width] = self.grad.dims();

@@ -1,12 +1,12 @@
-//! What a forward pass is given, and what it gives.
+//! What a pass through a stack reads, and what it returns.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
 
+use super::Entry;
 use crate::transformer::block::LayerCache;
-use crate::transformer::tape::Entry;
 use crate::transformer::{Dropout, TokenBatch};
 
-/// What a forward pass is given beside embeddings.
+/// What a pass through a stack reads besides embeddings.
 #[derive(Debug)]
 pub struct Pass<'a, B: Backend> {
     /// The tokens.
@@ -17,9 +17,9 @@ pub struct Pass<'a, B: Backend> {
     pub dropout: &'a Dropout,
     /// What to keep.
     pub trace: Trace,
-    /// What the pass begins with.
+    /// What the pass starts with.
     pub entry: Entry,
-    /// What was computed of the places before: with it, only the places after are.
+    /// Keys and values of the places before: with it, only the places after them are computed.
     pub cache: Option<&'a mut Cache<B>>,
 }
 
@@ -46,18 +46,18 @@ impl<'a, B: Backend> Pass<'a, B> {
         Self { dropout, ..self }
     }
 
-    /// The same, beginning with what enters a block.
+    /// The same, starting with what enters a block.
     pub fn from(self, entry: Entry) -> Self {
         Self { entry, ..self }
     }
 
-    /// The same, keeping what `trace` asks for.
+    /// The same, keeping what `trace` says.
     pub fn with_trace(self, trace: Trace) -> Self {
         Self { trace, ..self }
     }
 }
 
-/// Keys and values of what was computed, for a text that is being written.
+/// Keys and values of what was computed, for a text that is being written, or for copies of a text that differ after some place.
 #[derive(Debug, Clone)]
 pub struct Cache<B: Backend> {
     pub(super) layers: Vec<LayerCache<B>>,
@@ -71,13 +71,18 @@ impl<B: Backend> Cache<B> {
         self.width
     }
 
-    /// Of a cache of one text, the first `places` of it, so many times: what copies begin with that differ behind them.
+    /// The first `places` of a cache of one text, `copies` times: what copies share that differ after them.
     pub fn prefix(&self, places: usize, copies: usize) -> Self {
         let of_layer = |LayerCache { own, memory }: &LayerCache<B>| LayerCache {
             own: own.as_ref().filter(|_| places > 0).map(|own| own.prefix(places, copies)),
             memory: memory.as_ref().map(|memory| memory.prefix(memory.width(), copies)),
         };
         Self { layers: self.layers.iter().map(of_layer).collect(), width: places }
+    }
+
+    /// Whether it has keys and values of the encoder's output.
+    pub(super) fn has_memory(&self) -> bool {
+        self.layers.iter().all(|layer| layer.memory.is_some())
     }
 
     /// Text `i` becomes text `parents[i]`.
@@ -90,7 +95,7 @@ impl<B: Backend> Cache<B> {
     }
 }
 
-/// What to keep of a forward pass beside its result.
+/// What to keep of a pass besides its result.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Trace {
     /// The hidden states that enter every block.
@@ -102,12 +107,12 @@ pub struct Trace {
 /// What a stack computes.
 #[derive(Debug, Clone)]
 pub struct StackOutput<B: Backend> {
-    /// Behind the last block and its normalization, `[texts · places, hidden]`.
+    /// After the last block and its normalization, `[texts · places, hidden]`.
     pub last: Tensor<B, 2>,
-    /// What enters each block, `[texts · places, hidden]`, if asked for.
+    /// What enters each block, `[texts · places, hidden]`, if the [`Trace`] says so.
     pub hidden_states: Vec<Tensor<B, 2>>,
-    /// Self-attention of each block, `[texts, heads, queries, keys]`, if asked for.
+    /// Self-attention of each block, `[texts, heads, queries, keys]`, if the [`Trace`] says so.
     pub self_attentions: Vec<Tensor<B, 4>>,
-    /// Cross-attention of each block, `[texts, heads, queries, keys]`, if asked for.
+    /// Cross-attention of each block, `[texts, heads, queries, keys]`, if the [`Trace`] says so.
     pub cross_attentions: Vec<Tensor<B, 4>>,
 }

@@ -1,0 +1,281 @@
+//! The laws for the parts of the transformer, over sizes and options.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use burn::tensor::{DType, Device, TensorData};
+use proptest::prelude::*;
+
+use super::{B, Case, check, noise, random};
+use crate::ModelError;
+use crate::config::{
+    Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement,
+    Positions, Residual, RotaryConfig, RotaryScaling, StackConfig,
+};
+use crate::families;
+use crate::names::whole;
+use crate::parameters::Parameters;
+use crate::source::{StoredTensor, TensorSource};
+use crate::transformer::activation::Phi;
+use crate::transformer::norm::Norm;
+use crate::transformer::part::Streams;
+use crate::transformer::places::Places;
+use crate::transformer::{Dropout, Head, Linear, NoisyPass, PaddingSide, Stack, TokenBatch};
+
+/// A source that has every tensor, with random values that depend on its name.
+struct Random;
+
+impl TensorSource<B> for Random {
+    fn names(&self) -> Vec<String> {
+        vec![]
+    }
+
+    fn contains(&self, _tensor: &str) -> bool {
+        true
+    }
+
+    fn location(&self, _tensor: &str) -> &Path {
+        Path::new("(random tensors)")
+    }
+
+    fn tensor(
+        &self,
+        tensor: &str,
+        shape: &[usize],
+        dtype: DType,
+        device: &Device<B>,
+    ) -> Result<StoredTensor<B>, ModelError> {
+        let mut hasher = DefaultHasher::new();
+        tensor.hash(&mut hasher);
+        let mut values = noise(hasher.finish(), shape.iter().product());
+        if tensor.ends_with("norm.weight") {
+            values.iter_mut().for_each(|value| *value = 1.0 + 0.5 * *value);
+        }
+        Ok(StoredTensor::from_data(TensorData::new(values, shape.to_vec()), dtype, device))
+    }
+}
+
+/// Parameters by our own names.
+fn parameters(make: impl FnOnce(&Parameters<'_, B>)) {
+    let names = [
+        "head",
+        "decoder.embedding",
+        "decoder.positions",
+        "decoder.relative_bias",
+        "decoder.layers.{}.self_attention.query",
+        "decoder.layers.{}.self_attention.key",
+        "decoder.layers.{}.self_attention.value",
+        "decoder.layers.{}.self_attention.output",
+        "decoder.layers.{}.self_attention.query_norm",
+        "decoder.layers.{}.self_attention.key_norm",
+        "decoder.layers.{}.self_attention_norm",
+        "decoder.layers.{}.self_attention_post_norm",
+        "decoder.layers.{}.cross_attention.query",
+        "decoder.layers.{}.cross_attention.key",
+        "decoder.layers.{}.cross_attention.value",
+        "decoder.layers.{}.cross_attention.output",
+        "decoder.layers.{}.cross_attention.query_norm",
+        "decoder.layers.{}.cross_attention.key_norm",
+        "decoder.layers.{}.cross_attention_norm",
+        "decoder.layers.{}.cross_attention_post_norm",
+        "decoder.layers.{}.feed_forward.gate",
+        "decoder.layers.{}.feed_forward.up",
+        "decoder.layers.{}.feed_forward.down",
+        "decoder.layers.{}.feed_forward_norm",
+        "decoder.layers.{}.feed_forward_post_norm",
+    ];
+    let family = families::find("gpt2").unwrap();
+    let names = names.map(|name| whole(name, name)).to_vec();
+    make(&Parameters::new(&Random, family, names, DType::F64, &Default::default()));
+}
+
+/// Texts of these lengths.
+fn batch(lens: &[usize], side: PaddingSide) -> TokenBatch {
+    TokenBatch::new(lens.iter().map(|&len| vec![1; len]).collect(), 2, side).unwrap()
+}
+
+fn sizes() -> impl Strategy<Value = [usize; 4]> {
+    (1..=2usize, 2..=4usize, 1..=5usize, 1..=5usize).prop_map(|(texts, width, a, b)| [texts, width, a, b])
+}
+
+fn norm_kind() -> impl Strategy<Value = NormKind> {
+    prop_oneof![Just(NormKind::LayerNorm), Just(NormKind::RmsNorm), Just(NormKind::RmsNormPlusOne)]
+}
+
+fn activations() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        Just(Activation::Relu),
+        Just(Activation::Silu),
+        Just(Activation::Gelu),
+        Just(Activation::GeluTanh),
+        Just(Activation::GeluQuick),
+    ]
+}
+
+/// Options of a stack of one layer, cross-attention or not, and how to run it.
+#[derive(Debug, Clone)]
+struct Setup {
+    config: StackConfig,
+    cross: bool,
+    lens: Vec<usize>,
+    side: PaddingSide,
+    dropout: bool,
+}
+
+const HIDDEN: usize = 6;
+const SOURCE: [usize; 2] = [3, 2];
+
+fn setups() -> impl Strategy<Value = Setup> {
+    let attention = (1..=2usize, 1..=2usize, any::<[bool; 3]>(), any::<bool>(), any::<bool>());
+    let attention = attention.prop_map(|(n_kv_heads, group, [qkv_bias, output_bias, query_key_norm], cap, window)| {
+        AttentionConfig {
+            n_heads: n_kv_heads * group,
+            n_kv_heads,
+            head_dim: 4,
+            scale: 0.5,
+            qkv_bias,
+            output_bias,
+            query_key_norm,
+            soft_cap: cap.then_some(1.5),
+            windows: vec![window.then_some(2)],
+        }
+    });
+    let rotary = |dim| RotaryConfig { dim, theta: 100.0, scaling: RotaryScaling::None, max_positions: 8 };
+    let positions = prop_oneof![
+        Just(Positions::Learned { offset: 0, rows: 8 }),
+        Just(Positions::Rotary(rotary(2))),
+        Just(Positions::Rotary(rotary(4))),
+        Just(Positions::RelativeBias { buckets: 4, max_distance: 4 }),
+        Just(Positions::Alibi),
+    ];
+    let feed_forward = (1..=5usize, activations(), any::<[bool; 2]>());
+    let feed_forward =
+        feed_forward.prop_map(|(size, activation, [gated, bias])| FeedForwardConfig { size, activation, gated, bias });
+    let placement = prop_oneof![Just(NormPlacement::Pre), Just(NormPlacement::Post), Just(NormPlacement::Sandwich)];
+    let around = (norm_kind(), placement, any::<[bool; 4]>(), prop::collection::vec(2..=4usize, 1..=2));
+    (attention, positions, feed_forward, around).prop_map(|(attention, positions, feed_forward, around)| {
+        let (kind, norm_placement, [cross, parallel, left, dropout], lens) = around;
+        let config = StackConfig {
+            n_layers: 1,
+            embedding_scale: 1.0,
+            embedding_size: None,
+            embedding_norm: false,
+            positions,
+            norm: NormConfig { kind, epsilon: 1e-5 },
+            norm_placement,
+            final_norm: false,
+            residual: if parallel && !cross { Residual::Parallel } else { Residual::Sequential },
+            attention,
+            feed_forward,
+            dropout: DropoutRates { embedding: 0.0, attention: 0.3, residual: 0.2, activation: 0.25, last: 0.0 },
+        };
+        let side = if left { PaddingSide::Left } else { PaddingSide::Right };
+        Setup { config, cross, lens, side, dropout }
+    })
+}
+
+/// Checks a block, its branches and their bodies.
+fn check_block(setup: &Setup) {
+    parameters(|parameters| {
+        let Setup { config, cross, lens, side, dropout } = setup;
+        let stack = Stack::load(parameters, "decoder", [2, HIDDEN], config, *cross).unwrap();
+        let targets = batch(lens, *side);
+        let source = cross.then(|| batch(&SOURCE[..lens.len()], PaddingSide::Right));
+        let passes = (0..lens.len() as u32).map(|text| NoisyPass { text, sample: 0 }).collect();
+        let dropout = if *dropout { Dropout::On { seed: 3, passes, rates: None } } else { Dropout::Off };
+        let (tables, around) = stack.surroundings(&targets, source.as_ref(), &dropout, DType::F64);
+
+        let (texts, width, count) = (targets.len(), targets.width(), targets.width() - 1);
+        let places = Places::first(count, texts, width, &Default::default());
+        let first = around.first(&places, &tables.first(&places));
+        let x = random(11, [texts * width, HIDDEN]);
+        let memory = source.as_ref().map(|source| random(12, [texts * source.width(), HIDDEN]));
+        let rows = (0..texts).flat_map(|text| (0..width).map(move |place| (text, place)));
+        let padding: Vec<_> = rows.filter(|&(text, place)| targets.position(text, place).is_none()).collect();
+        macro_rules! check {
+            ($name:literal, $part:expr, $x:expr, $around:expr, $first:expr, $conserves:expr) => {
+                check(&Case {
+                    name: format!("{} of {setup:?}", $name),
+                    part: $part.clone(),
+                    around: $around.clone(),
+                    x: $x,
+                    texts,
+                    padding: padding.clone(),
+                    first: Some((count, $first.clone())),
+                    has_rules: true,
+                    conserves: $conserves,
+                })
+            };
+        }
+        let block = &stack.blocks[0];
+        let own = Streams { x: x.clone(), memory: None };
+        let both = Streams { x: x.clone(), memory };
+        let branch = &block.self_attention;
+        let (at, at_first) = (&around.self_attention, &first.self_attention);
+        check!("self-attention", branch.body, own.clone(), at.body, at_first.body, false);
+        check!("branch of self-attention", branch, own, at, at_first, false);
+        if let (Some(branch), Some(at), Some(at_first)) =
+            (&block.cross_attention, &around.cross_attention, &first.cross_attention)
+        {
+            check!("cross-attention", branch.body, both.clone(), at.body, at_first.body, false);
+            check!("branch of cross-attention", branch, both.clone(), at, at_first, false);
+        }
+        let branch = &block.feed_forward;
+        let (at, at_first) = (&around.feed_forward, &first.feed_forward);
+        check!("feed-forward", branch.body, x.clone(), at.body, at_first.body, !config.feed_forward.bias);
+        check!("branch of feed-forward", branch, x, at, at_first, false);
+        check!("block", block, both, around, first, false);
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn linear_layers([texts, width, inputs, outputs] in sizes(), bias: bool) {
+        parameters(|parameters| {
+            let part = Linear::load(parameters, "head", [inputs, outputs], bias, None).unwrap();
+            let case = Case::rowwise("linear layer".to_owned(), part, (), random(1, [texts * width, inputs]), texts);
+            check(&Case { first: Some((width - 1, ())), conserves: true, ..case });
+        });
+    }
+
+    #[test]
+    fn normalizations([texts, width, size, _] in sizes(), kind in norm_kind()) {
+        parameters(|parameters| {
+            let config = NormConfig { kind, epsilon: 1e-5 };
+            let part = Norm::load(parameters, "decoder.layers.0.self_attention_norm", size + 1, config).unwrap();
+            let x = random(2, [texts * width, size + 1]);
+            let case = Case::rowwise(format!("{kind:?}"), part, (), x, texts);
+            check(&Case { first: Some((width - 1, ())), conserves: true, ..case });
+        });
+    }
+
+    #[test]
+    fn nonlinearities([texts, width, size, _] in sizes(), activation in activations()) {
+        let x = random(3, [texts * width, size]).mul_scalar(3.0);
+        let case = Case::rowwise(format!("{activation:?}"), Phi(activation), (), x, texts);
+        check(&Case { first: Some((width - 1, ())), conserves: true, ..case });
+    }
+
+    #[test]
+    fn heads([texts, width, hidden, vocab] in sizes(), scaled: bool, capped: bool, bias: bool) {
+        parameters(|parameters| {
+            let scale = if scaled { 0.7 } else { 1.0 };
+            let config = HeadConfig { tied: false, scale, bias, soft_cap: capped.then_some(1.2) };
+            let part = Head::load(parameters, [hidden, vocab], &config).unwrap();
+            let name = format!("head {config:?}");
+            let case = Case::rowwise(name, part, (), random(4, [texts * width, hidden]), texts);
+            check(&Case { first: Some((width - 1, ())), conserves: !bias, ..case });
+        });
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn blocks_and_what_they_are_made_of(setup in setups()) {
+        check_block(&setup);
+    }
+}
