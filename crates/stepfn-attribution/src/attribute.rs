@@ -10,7 +10,7 @@ use crate::{
     TextScores,
 };
 
-/// What was found out about one text.
+/// The attribution of one text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attributed {
     /// The scores of the input tokens.
@@ -22,7 +22,7 @@ pub struct Attributed {
 /// Step functions whose values are wanted in addition to an attribution.
 pub type StepScores<B> = [Box<dyn StepFunction<B>>];
 
-/// Attributes each text: a score for each (input token, step). A text that fails leaves the others alone.
+/// Attributes each text: a score for each (input token, step). A text that fails does not affect the others.
 ///
 /// # Examples
 /// ```

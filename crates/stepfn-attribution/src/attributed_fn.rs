@@ -108,7 +108,7 @@ impl<B: Backend> StepScore for AttributedFn<B> {
     }
 }
 
-// A function that was made by name can stand wherever one of a known type can.
+// A function that was made by name can be used like one of a known type.
 impl<B: Backend> StepFunction<B> for AttributedFn<B> {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.plain.score(steps)

@@ -1,11 +1,11 @@
-//! Which texts run together: texts of like length, so that little of a batch is padding, as many as a budget allows.
+//! Which texts run together: texts of similar length, so that batches have little padding, as many as the budget allows.
 
 use crate::budget::Activations;
 
 /// What a text takes up in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Tokens of each part (source, target, and those of a contrast), padded by themselves.
+    /// Tokens of each part (source, target, and those of a contrast), each padded separately.
     pub(crate) parts: [usize; 4],
     /// Texts of different kinds never share a batch.
     pub(crate) kind: bool,
@@ -14,9 +14,9 @@ pub(crate) struct Shape {
 /// What a batch may take up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchLimits {
-    /// Most token slots, padding included. A text that has more runs alone.
+    /// Maximum number of token slots, including padding. A longer text runs alone.
     pub(crate) slots: usize,
-    /// Most bytes of activations. A text that needs more runs alone.
+    /// Maximum bytes of activations. A text that needs more runs alone.
     pub(crate) bytes: usize,
     /// What they are estimated from.
     pub(crate) activations: Activations,

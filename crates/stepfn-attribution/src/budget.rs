@@ -1,13 +1,13 @@
 //! What fits into memory: how many steps, variants, rows and texts run at once. Pure arithmetic on a model's sizes.
 //!
-//! All of it is an estimate, and nothing depends on it but speed and memory: a text has the same scores whatever the budget.
+//! These are estimates. They only affect speed and memory: a text has the same scores with any budget.
 
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::transformer::Keep;
 
 use crate::steps::Steps;
 
-/// Bytes of a number, as if everything were in single precision.
+/// Bytes per number, assuming single precision.
 const FLOAT: usize = 4;
 
 /// Tokens of a text that one pass reads.
@@ -23,7 +23,7 @@ impl Lengths {
     }
 }
 
-/// What a forward pass has in memory at a time: one block of one stack.
+/// What a forward pass keeps in memory at a time: one block of one stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Activations {
     /// Bytes per token.
@@ -40,14 +40,14 @@ impl Activations {
             heads = heads.max(stack.attention.n_heads);
         }
         Self {
-            // Residual, queries, keys, values and their like; the feed-forward.
+            // Residual stream, queries, keys, values; the feed-forward layer.
             per_token: FLOAT * (8 * config.hidden_size + 3 * widest),
             // Scores, probabilities, and a dropout mask.
             per_pair: FLOAT * 3 * heads,
         }
     }
 
-    /// Bytes of a text part of so many tokens.
+    /// Bytes for this many tokens of a text.
     pub(crate) fn bytes(self, width: usize) -> usize {
         width * (self.per_token + width * self.per_pair)
     }
@@ -57,18 +57,18 @@ impl Activations {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budget {
     memory: usize,
-    /// Forward passes of a variant: the one without dropout, and those with.
+    /// Forward passes per variant: one without dropout, and the noisy ones.
     passes: usize,
-    /// Whether products are computed by the host's processor.
+    /// Whether the backend computes on the host's CPU.
     on_host: bool,
     activations: Activations,
     hidden: usize,
     vocab: usize,
     heads: usize,
     layers: usize,
-    /// Numbers that the tape of one block keeps of a token.
+    /// Numbers per token that the tape of one block keeps.
     floats_per_token: usize,
-    /// Bytes of the decoder's keys and values of a token, in all layers.
+    /// Bytes of the decoder's keys and values per token, over all layers.
     keys_and_values: usize,
 }
 
@@ -89,17 +89,17 @@ impl Budget {
         }
     }
 
-    /// Passes of a variant.
+    /// Forward passes per variant.
     pub(crate) fn passes(&self) -> usize {
         self.passes
     }
 
-    /// What a forward pass has in memory at a time.
+    /// What a forward pass keeps in memory at a time.
     pub(crate) fn activations(&self) -> Activations {
         self.activations
     }
 
-    /// Bytes of what passes leave in memory, of half the budget: the other half is for logits.
+    /// Bytes for the results of passes: half of the budget. The other half is for logits.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.memory / 2
     }
@@ -118,26 +118,26 @@ impl Budget {
 
     /// How many variants may be differentiated at once.
     pub(crate) fn derivatives(&self, lengths: Lengths, steps: Steps) -> usize {
-        /// Steps on their way through a block, and what their products leave in memory.
+        /// Steps that are in a block at the same time, with temporary results of their products.
         const TOGETHER: usize = 4;
         let on_the_way = self.floats_per_token * FLOAT * lengths.tokens() * TOGETHER;
         let bytes = (on_the_way + steps.len() * self.bytes_per_step(lengths)) * self.passes;
         (self.memory / 2 / bytes.max(1)).clamp(1, 256)
     }
 
-    /// How many steps share a forward pass, and have their scores per hidden unit in memory together.
+    /// How many steps share a forward pass and keep their scores per hidden unit in memory together.
     pub(crate) fn steps_per_pass(&self, lengths: Lengths) -> usize {
-        /// More steps save next to nothing, for the pass is a small part of the work; and progress is reported only after each chunk.
+        /// More steps save almost nothing, because the forward pass is a small part of the work, and progress is only reported after each chunk.
         const MOST: usize = 64;
         (self.memory / 4 / self.bytes_per_step(lengths).max(1) / self.passes).clamp(1, MOST)
     }
 
-    /// How many steps are cheapest to pull back together through the tapes of `variants` variants.
+    /// The cheapest number of steps to pull back together through the tapes of `variants` variants.
     ///
-    /// Each step carries half a chunk of places in vain; a chunk costs as much as `c` places, for reading the weights and for what each chunk needs
-    /// of every variant (`overhead`, in places). The sum is least at `√(2c)` steps.
+    /// Each step wastes half a chunk of places. Each chunk costs as much as `c` places, for reading the weights and for the work per variant
+    /// (`overhead`, in places). The sum is minimal at `√(2c)` steps.
     pub(crate) fn steps_together(&self, lengths: Lengths, variants: usize, overhead: f64) -> usize {
-        /// Rows of a product that take as long as reading the weights; on a device, as launching all kernels of a pass (an estimate).
+        /// Rows of a product that take as long as reading the weights or, on a device, as launching all kernels of a pass (an estimate).
         const HOST: f64 = 32.0;
         const DEVICE: f64 = 1024.0;
         let weights = if self.on_host { HOST } else { DEVICE };
@@ -146,55 +146,55 @@ impl Budget {
         cheapest.min(self.memory / 2 / bytes.max(1)).max(1)
     }
 
-    /// What chunks of steps cost in addition, in places, for the tapes that keep this much.
+    /// The extra cost of each chunk of steps, in places, for tapes that keep this much.
     pub(crate) fn chunk_overhead(keep: Keep, variants: usize, width: usize) -> f64 {
-        /// Places of a tape that are copied in the time that one is pulled back.
+        /// Places of a tape that can be copied in the time it takes to pull one back.
         const COPIED: f64 = 8.0;
         match keep {
-            // Blocks run again.
+            // The forward pass of each block runs again.
             Keep::Inputs => width as f64,
-            // The first places of the only text are already where they should be.
+            // The first places of a single text need no copy.
             Keep::Everything if variants == 1 => 0.0,
             Keep::Everything => width as f64 / COPIED,
         }
     }
 
-    /// What tapes keep of `variants` variants, in all passes. The first places of several variants are copied for the steps that see no more, so
-    /// that there may be two of everything.
+    /// What the tapes of `variants` variants keep, in all passes. The first places of several variants are copied for steps that see no more, so
+    /// there may be two copies.
     pub(crate) fn keep(&self, lengths: Lengths, variants: usize) -> Keep {
         let copies = if variants == 1 { 1 } else { 2 };
         let bytes = copies * variants * lengths.tokens() * self.floats_per_token * self.layers * FLOAT;
         if bytes > self.memory / 2 { Keep::Inputs } else { Keep::Everything }
     }
 
-    /// Rows whose logits, and derivatives of a step function, fit into a quarter of the memory.
+    /// The number of rows whose logits and step-function derivatives fit into a quarter of the memory.
     pub(crate) fn logit_rows(&self) -> usize {
-        /// Tensors as large as the logits that the derivative of a step function has at once.
+        /// Tensors of the size of the logits that a step function's derivative keeps at the same time.
         const COPIES: usize = 8;
         (self.memory / 4 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).max(1)
     }
 
-    /// Rows whose logits, in all passes, fit into half of the memory while they are scored.
+    /// The number of rows whose logits, in all passes, fit into half of the memory while they are scored.
     pub(crate) fn scored_rows(&self) -> usize {
-        /// Logits, their softmax, and what a function makes of them.
+        /// Logits, their softmax, and a function's temporary results.
         const COPIES: usize = 4;
-        /// More rows make no product faster, and only wait for memory.
+        /// More rows don't make products faster, and need more memory.
         const ENOUGH: usize = 512;
         (self.memory / 2 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).clamp(1, ENOUGH)
     }
 
-    /// Queries whose attention `[heads, queries, keys]` fits, with what is made of it.
+    /// The number of queries whose attention `[heads, queries, keys]` fits, with temporary results.
     pub(crate) fn queries(&self, keys: usize) -> usize {
         const COPIES: usize = 4;
         (self.memory / 4 / (self.heads * keys * FLOAT * COPIES).max(1)).max(1)
     }
 
-    /// Removals of a value from a query that one block computes at once.
+    /// The number of value removals that one block computes at once.
     pub(crate) fn removals(&self, keys: usize) -> usize {
         (self.memory / 4 / (self.floats_per_token * FLOAT + self.heads * keys).max(1)).max(1)
     }
 
-    /// Bytes of one step's scores per hidden unit, and of what is made of them.
+    /// Bytes of one step's scores per hidden unit, with temporary results.
     fn bytes_per_step(&self, lengths: Lengths) -> usize {
         const COPIES: usize = 3;
         lengths.tokens() * self.hidden * FLOAT * COPIES

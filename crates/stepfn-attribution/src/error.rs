@@ -3,7 +3,7 @@
 use stepfn_core::{CatalogError, ParameterError, StepError};
 use stepfn_models::ModelError;
 
-/// Why a text could not be scored or attributed. Errors don't say which text: whoever asked about several knows.
+/// Why a text could not be scored or attributed. Errors don't say which text; the caller knows.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttributionError {

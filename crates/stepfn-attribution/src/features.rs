@@ -7,7 +7,7 @@ use stepfn_models::tokenizer::Token;
 use crate::aggregation::words;
 use crate::{AttributionError, Prepared};
 
-/// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is by itself.
+/// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is separate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Features {
     /// Groups of source tokens, as positions that don't overlap.
@@ -17,7 +17,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// The words of a text: the groups that [`Stage::Subwords`](crate::aggregation::Stage::Subwords) merges. Special tokens stay by themselves.
+    /// The words of a text: the groups that [`Stage::Subwords`](crate::aggregation::Stage::Subwords) merges. Special tokens stay separate.
     pub fn words(prepared: &Prepared) -> Self {
         Self { source: words(&prepared.source), target: words(&prepared.target) }
     }
@@ -44,7 +44,7 @@ impl Features {
         })
     }
 
-    /// Whether every token is by itself.
+    /// Whether all tokens are separate.
     pub fn is_empty(&self) -> bool {
         self.source.is_empty() && self.target.is_empty()
     }

@@ -4,7 +4,7 @@
 /// Capacities and remainders up to it are none: far below what single precision says of a probability.
 const NOTHING: f64 = 1e-12;
 
-/// A node behind all others.
+/// A node after all others.
 const UNREACHED: u32 = u32::MAX;
 
 /// A directed network. Arc `2e` is edge e, and arc `2e + 1` its way back.

@@ -4,9 +4,9 @@
 //! [`attribute`] gives a score for each (input token, step) by an [`AttributionMethod`]. Most people use the crate `stepfn`, which starts from
 //! strings.
 //!
-//! How a text runs through this crate: [`Question`] says what is asked of it, [`Passes`] runs the model on variants of it and differentiates,
-//! a method in [`methods`] turns values and derivatives into scores, and [`ScoreTable`] collects them. What fits into memory is decided by
-//! `budget.rs` alone.
+//! The path of a text through this crate: [`Question`] holds the text and its options, [`Passes`] runs the model on variants of it and
+//! differentiates, a method in [`methods`] turns values and derivatives into scores, and [`ScoreTable`] collects them. Only `budget.rs` decides
+//! what fits into memory.
 
 pub mod aggregation;
 mod answer;

@@ -1,4 +1,4 @@
-//! What an attribution method is, and where methods are found by name.
+//! The trait of attribution methods, and the registry that finds them by name.
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
@@ -31,7 +31,7 @@ pub trait AttributionMethod<B: Backend>: Send + Sync {
         false
     }
 
-    /// Checks the parameters before any text is looked at. A method that was made by name has been checked.
+    /// Checks the parameters before any text runs. A method that was made by name is already checked.
     ///
     /// # Errors
     /// [`ParameterError`] for one that is out of its range.

@@ -24,13 +24,13 @@ pub struct AttributionOptions<'a> {
     pub raw: bool,
     /// What replaces a token that is hidden.
     pub baseline: Baseline,
-    /// Groups of tokens that perturbation methods hide and show together, one entry for each text; empty: each token by itself, in all texts. The
+    /// Groups of tokens that perturbation methods hide and show together, one entry for each text; empty: each token separately, in all texts. The
     /// tokens of a group share its score equally, so that the score is their sum; for occlusion each has the whole score, as with windows.
     /// Methods that [hide no tokens](crate::AttributionMethod::hides_tokens) take none.
     pub features: &'a [Features],
     /// Let a contrastive function read the contrast's own context, instead of another target in the original context.
     pub contrast_force_inputs: bool,
-    /// Called after every piece of work; [`ControlFlow::Break`] ends the call with
+    /// Called after each piece of work; [`ControlFlow::Break`] ends the call with
     /// [`AttributionError::Cancelled`](crate::AttributionError::Cancelled).
     pub progress: Option<&'a OnProgress<'a>>,
 }
@@ -38,7 +38,7 @@ pub struct AttributionOptions<'a> {
 /// A function that is called as work proceeds, and can stop it.
 pub type OnProgress<'a> = dyn Fn(Progress) -> ControlFlow<()> + 'a;
 
-/// How far a call is.
+/// The progress of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Texts that are done.
@@ -61,7 +61,7 @@ pub struct Baseline {
 }
 
 impl Baseline {
-    /// This token, in place of any other.
+    /// This token replaces any other token.
     pub const fn token(id: u32) -> Self {
         Self { id, kept: Vec::new() }
     }
@@ -71,7 +71,7 @@ impl AttributionOptions<'_> {
     /// Bytes of memory by default: 2 GiB.
     pub const MEMORY: usize = 2 << 30;
 
-    /// The defaults, with this baseline: there is none that suits every tokenizer.
+    /// The defaults with this baseline. There is no default baseline, because none suits every tokenizer.
     pub const fn new(baseline: Baseline) -> Self {
         Self {
             seed: 0,

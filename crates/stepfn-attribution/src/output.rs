@@ -1,4 +1,4 @@
-//! The answer: scores for every (input token, step), as a value that is written to JSON and read back.
+//! The result: scores for every (input token, step), as a value that can be written to JSON and read back.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::{AttributionError, Provenance};
 /// The version of the JSON that [`Attribution`] is written as.
 pub const FORMAT: u32 = 1;
 
-/// The id of a token that stands for several, or for none of the vocabulary: what aggregation makes of merged tokens.
+/// The id of a token that is not in the vocabulary because aggregation merged it from several.
 pub const MERGED: u32 = u32::MAX;
 
 /// Where the predictions of one text came from.
@@ -23,7 +23,7 @@ pub const MERGED: u32 = u32::MAX;
 /// JSON), as are those of steps where a step function has no value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {
-    /// [`FORMAT`] when it was written. A newer one than this crate's is not read.
+    /// [`FORMAT`] at the time of writing. Newer versions are not read.
     #[serde(deserialize_with = "readable_format")]
     pub format: u32,
     /// What the encoder read; empty for a causal model.
@@ -39,7 +39,7 @@ pub struct Attribution {
     /// Values of step functions by name, one per step.
     #[serde(with = "columns")]
     pub step_scores: BTreeMap<String, Vec<f32>>,
-    /// How values of step functions are joined where several steps become one, by name. For a function that is not here, its name decides.
+    /// How values of step functions are joined when steps merge, by name. A function that is missing here is looked up by its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub joins: BTreeMap<String, Join>,
     /// For methods that promise completeness: how far the scores of each step are from adding up.
@@ -53,7 +53,7 @@ pub struct Attribution {
 }
 
 impl Attribution {
-    /// An answer without scores yet.
+    /// A result without scores.
     pub fn new(source: Vec<Token>, target: Vec<Token>, steps: Range<usize>) -> Self {
         Self {
             format: FORMAT,
@@ -70,7 +70,7 @@ impl Attribution {
         }
     }
 
-    /// Whether the parts fit each other: steps lie in the target, scores have a row for every token and a column for every step.
+    /// Checks that the parts fit each other: steps are in the target, and scores have a row for every token and a column for every step.
     ///
     /// # Errors
     /// [`AttributionError::Format`] naming the part that doesn't fit.
@@ -102,7 +102,7 @@ impl Attribution {
         Ok(())
     }
 
-    /// How values of a step function become one where several steps do.
+    /// How values of a step function are joined when steps merge.
     pub(crate) fn join(&self, name: &str) -> Function {
         let parameters = || self.about.parameters.get(name).and_then(serde_json::Value::as_object);
         let by_name = || stepfn_core::functions::join(name, parameters().unwrap_or(&serde_json::Map::new()));
@@ -219,7 +219,7 @@ impl Scores {
         Self::of_table(tokens, steps, inner, values)
     }
 
-    /// Scores whose axes after token and step are `inner`; as many values as that makes.
+    /// Scores whose axes after token and step are `inner`; `values` must have the matching length.
     pub(crate) fn of_table(tokens: usize, steps: usize, inner: &[(Axis, usize)], values: Vec<f32>) -> Self {
         let axes = [Axis::Token, Axis::Step].into_iter().chain(inner.iter().map(|&(axis, _)| axis)).collect();
         let shape: Vec<usize> = [tokens, steps].into_iter().chain(inner.iter().map(|&(_, size)| size)).collect();
@@ -227,7 +227,7 @@ impl Scores {
         Self { axes, shape, values }
     }
 
-    /// The axes behind token and step, with their sizes.
+    /// The axes after token and step, with their sizes.
     pub fn inner(&self) -> Vec<(Axis, usize)> {
         self.axes[2..].iter().copied().zip(self.shape[2..].iter().copied()).collect()
     }
@@ -257,7 +257,7 @@ impl Scores {
         self.shape[1]
     }
 
-    /// The values of one token at one step: one number where it is aggregated, all layers, heads or hidden units where not.
+    /// The values of one token at one step: one number if aggregated, and otherwise all layers, heads or hidden units.
     ///
     /// # Panics
     /// If there is no such token or step.

@@ -1,9 +1,9 @@
-//! The model's passes over one text: the attributed function's values for variants of its input, and their derivatives. Every method stands on
+//! The model's passes over one text: the attributed function's values for variants of its input, and their derivatives. All methods are built on
 //! this.
 //!
-//! Teacher forcing makes all steps rows of one pass. A *variant* is the text with other embeddings in some places; variants of one text run
+//! With teacher forcing, all steps are rows of one pass. A *variant* is the text with other embeddings in some places. Variants of one text run
 //! together, and each is scored at all steps. Derivatives start from `d score / d logits`, by automatic differentiation of the step function
-//! alone, and are pulled back through the model's tape for several steps at once.
+//! only, and are pulled back through the model's tape for several steps at once.
 
 mod derivatives;
 mod perturbation;
@@ -61,7 +61,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         Ok(passes)
     }
 
-    /// The text, and what is asked of it.
+    /// The text and its options.
     pub fn question(&self) -> &Question<'a> {
         &self.question
     }
@@ -80,13 +80,13 @@ impl<'a, B: Backend> Passes<'a, B> {
         &self.budget
     }
 
-    /// The text as it is, as far as these steps see it.
+    /// The unchanged text, up to the last place that these steps see.
     pub fn input(&self, steps: Steps) -> Variants<B> {
         let target = self.target.clone().slice(0..steps.width());
         Variants::new(1, self.source.clone(), target)
     }
 
-    /// The text with every token replaced by the baseline, tokens that are kept excepted; the target only if it is attributed.
+    /// The text with its tokens replaced by the baseline, except for kept tokens. The target is only replaced if it is attributed.
     ///
     /// # Errors
     /// If the baseline is not a token of the model.
@@ -97,7 +97,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         Ok(Variants::new(1, source, baseline(Side::Target, &text.target[..steps.width()])?))
     }
 
-    /// The same variant, read from after a block.
+    /// The same variant as the output of a block.
     pub(crate) fn after(
         &self,
         place: Layer,
@@ -150,7 +150,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         self.scores(self.function.plain(), hidden, noisy, steps)
     }
 
-    /// A function's values, `[variants, steps]`, where hidden states `[variants · steps, hidden]` predict the steps.
+    /// A function's values, `[variants, steps]`, from the hidden states `[variants · steps, hidden]` that predict the steps.
     fn scores(
         &self,
         function: &dyn StepFunction<B>,
@@ -170,7 +170,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         Ok(Tensor::cat(values, 0).reshape([rows / steps.len(), steps.len()]))
     }
 
-    /// Runs the text as it is, and shows the inside of each block until there is an error.
+    /// Runs the unchanged text and calls `each` with the inside of each block, until there is an error.
     ///
     /// # Errors
     /// Those of the model and of `each`.
@@ -200,7 +200,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         (0..rows).step_by(at_once).map(move |start| start..rows.min(start + at_once))
     }
 
-    /// Noisy passes of so many variants, sample after sample.
+    /// The noisy passes of this many variants, sample by sample.
     fn noise(&self, variants: usize) -> Option<(usize, Dropout)> {
         let samples = self.needs().noisy_samples;
         let pass = |sample| NoisyPass { text: self.question.number(), sample };
@@ -211,7 +211,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         (samples > 0).then_some((samples, dropout))
     }
 
-    /// Token batches that the variants stand in.
+    /// Token batches for the variants.
     fn batches(&self, variants: &Variants<B>, steps: Steps) -> Result<Batches, AttributionError> {
         let (text, count) = (self.question.text(), variants.count);
         let source = text.source.as_deref().map(|source| token_batch(self.model, source, count)).transpose()?;
@@ -232,7 +232,7 @@ pub(crate) struct Batches {
 }
 
 impl<B: Backend> Variants<B> {
-    /// What the model is given.
+    /// The model's input.
     fn model_input<'v>(&self, batches: &'v Batches, dropout: &'v Dropout) -> ModelInput<'v, B> {
         let input = |batch: &'v TokenBatch, side: &Embedded<B>| StackInput {
             batch,
@@ -256,7 +256,7 @@ fn embedded<B: Backend>(model: &Model<B>, side: Side, ids: &[u32]) -> Result<Ten
     Ok(stack.embed(&token_batch(model, ids, 1)?))
 }
 
-/// So many copies of some tokens.
+/// A batch of `count` copies of some tokens.
 pub(crate) fn token_batch<B: Backend>(
     model: &Model<B>,
     ids: &[u32],
@@ -287,7 +287,7 @@ pub(crate) fn select<B: Backend>(x: &Tensor<B, 2>, rows: &[usize]) -> Tensor<B, 
     x.clone().select(0, indices)
 }
 
-/// Some of `rows` rows, of each sample: `[samples · rows, size]` to `[samples · chunk, size]`.
+/// A chunk of `rows` rows from each sample: `[samples · rows, size]` to `[samples · chunk, size]`.
 fn of_each_sample<B: Backend>(x: &Tensor<B, 2>, rows: usize, chunk: &Range<usize>) -> Tensor<B, 2> {
     let [all, size] = x.dims();
     let samples = all / rows;

@@ -1,8 +1,8 @@
-//! From strings to [`Text`]: what a model's tokenizer, `config.json` and `generation_config.json` make of a prompt, a source and a target.
+//! From strings to [`Text`], as the model's tokenizer, `config.json` and `generation_config.json` say.
 //!
 //! | | causal | encoder–decoder |
 //! |---|---|---|
-//! | source | the prompt | what the encoder reads, as the tokenizer encodes it, end token and all |
+//! | source | the prompt | what the encoder reads, as the tokenizer encodes it, including the end token |
 //! | target | the full text; it starts with the prompt, as text and as tokens | start token, forced tokens (a language), the target, the end token |
 //! | scored | what follows the prompt; without one, all but the first token | what follows the forced tokens |
 //! | no target | the model writes on | the model writes one |
@@ -15,12 +15,12 @@ use stepfn_models::tokenizer::{Token, Tokenizer};
 
 use crate::{AttributionError, ContrastText, GenerationOptions, Text};
 
-/// A text in words.
+/// A text as strings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
     /// What an encoder reads, or the prompt of a causal model.
     pub source: Option<String>,
-    /// What the model should say: for a causal model the full text, prompt included. `None`: what it says by itself.
+    /// What the model should say; for a causal model, the full text including the prompt. `None`: the model writes it.
     pub target: Option<String>,
     /// Another source to compare with; the same one by default.
     pub contrast_source: Option<String>,
@@ -37,7 +37,7 @@ pub struct Prepared {
     pub text: Text,
     /// Tokens of the source; none for a causal model.
     pub source: Vec<Token>,
-    /// Tokens of the target, from its first on: a causal model's prompt is part of it, and so are start tokens.
+    /// Tokens of the target, including start tokens and, for a causal model, the prompt.
     pub target: Vec<Token>,
 }
 
@@ -46,7 +46,7 @@ pub struct Prepared {
 pub struct Generated {
     /// What was written; for a causal model, what follows the prompt.
     pub text: String,
-    /// The new tokens, and what the model thinks of them.
+    /// The new tokens and their score.
     pub hypothesis: Hypothesis,
 }
 
@@ -154,7 +154,7 @@ impl<B: Backend> Preparer<'_, B> {
         Ok(Prepared { text, source, target: tokens })
     }
 
-    /// The tokens of a causal text, and the position of the first behind its prompt.
+    /// The tokens of a causal text, and the position of the first token after its prompt.
     fn continued(
         &self,
         prompt: Option<&str>,
@@ -174,7 +174,7 @@ impl<B: Backend> Preparer<'_, B> {
             }
             None => 0,
         };
-        // What stands first is predicted from nothing.
+        // Nothing predicts the first token.
         let first = first.max(1);
         if first >= tokens.len() {
             let tokens = count(tokens.len(), "token");
@@ -186,7 +186,7 @@ impl<B: Backend> Preparer<'_, B> {
         Ok((tokens, first))
     }
 
-    /// A prompt without what a tokenizer adds to the end of a text, for the text goes on.
+    /// A prompt without the tokens that the tokenizer adds to the end of a text, because the text continues.
     fn prompt(&self, prompt: &str) -> Result<Vec<Token>, AttributionError> {
         let mut tokens = self.tokenizer.encode(prompt, true)?;
         while tokens.len() > 1 && tokens.last().is_some_and(|last| last.special && last.span.is_empty()) {
@@ -220,12 +220,12 @@ impl<B: Backend> Preparer<'_, B> {
         }
         let mut own = self.tokenizer.encode(target, true)?;
         if self.generation.settings.forced_bos.is_some() {
-            // What the tokenizer puts first is for sources: their language, or what is forced here.
+            // Tokens that the tokenizer puts first are for sources: their language, or what is forced here.
             let added = own.iter().take_while(|token| token.special && token.span.is_empty()).count();
             own.drain(..added.min(own.len() - 1));
         }
         let eos = &self.model.config().special.eos;
-        // Some put the source's language behind the end token.
+        // Some tokenizers put the source's language after the end token.
         let ends = own.iter().rposition(|token| eos.contains(&token.id) && token.span.is_empty());
         match (ends, eos.first()) {
             (Some(end), _) => own.truncate(end + 1),
@@ -244,13 +244,13 @@ impl<B: Backend> Preparer<'_, B> {
         self.generation.decoder_start.map_or_else(|| wrong(missing), Ok)
     }
 
-    /// A token that stands in no text.
+    /// A token that is not part of the text.
     fn special(&self, id: u32, at: usize) -> Token {
         let surface = self.tokenizer.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
         Token { id, surface, span: at..at, special: true }
     }
 
-    /// Tokens of ids, the first of which the tokenizer may not know.
+    /// The tokens of ids. The tokenizer may not know the first of them.
     fn describe(&self, all: &[u32]) -> Result<Vec<Token>, AttributionError> {
         let (first, rest) = all.split_at(1.min(all.len()));
         let mut tokens: Vec<Token> = first.iter().map(|&id| self.special(id, 0)).collect();
@@ -280,7 +280,7 @@ fn ids(tokens: &[Token]) -> Vec<u32> {
     tokens.iter().map(|token| token.id).collect()
 }
 
-/// The ids that the tokenizer knows: a model may have start tokens of its own.
+/// The ids that the tokenizer knows. A model may have start tokens that it does not know.
 fn known(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<u32> {
     ids.iter().copied().filter(|&id| tokenizer.id_to_token(id).is_some()).collect()
 }
@@ -330,7 +330,7 @@ enum End {
 
 /// The start or the end of a text, for an error.
 fn quoted(text: &str, end: End) -> String {
-    /// Letters that are enough to find a place by.
+    /// Enough characters to recognize the place.
     const LETTERS: usize = 24;
     let letters = text.chars().count();
     if letters <= LETTERS {

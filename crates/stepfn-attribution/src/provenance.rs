@@ -1,9 +1,9 @@
-//! How a result was made: all that is needed to make it again.
+//! How a result was made: everything needed to reproduce it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// How an [`Attribution`](crate::Attribution) was made: all that is needed to make it again.
+/// How an [`Attribution`](crate::Attribution) was made: everything needed to reproduce it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Provenance {

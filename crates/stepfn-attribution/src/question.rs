@@ -1,4 +1,4 @@
-//! One text and what is asked of it, before any model runs.
+//! One text and the options of its attribution, before any model runs.
 
 use stepfn_core::catalog::ParameterError;
 
@@ -11,9 +11,9 @@ use crate::{AttributionError, AttributionOptions, Features, Side, Text};
 pub struct Question<'a> {
     text: &'a Text,
     options: &'a AttributionOptions<'a>,
-    /// In the call.
+    /// Its index in the call.
     index: usize,
-    /// Of the call.
+    /// The number of texts in the call.
     texts: usize,
 }
 
@@ -53,7 +53,7 @@ impl<'a> Question<'a> {
         self.text.ids(Side::Source).len()
     }
 
-    /// Tokens of the target, those that no step sees included.
+    /// Tokens of the target, including those that no step sees.
     pub fn target_len(&self) -> usize {
         self.text.target.len()
     }
@@ -63,17 +63,17 @@ impl<'a> Question<'a> {
         Lengths { source: self.source_len(), target: steps.width() }
     }
 
-    /// Whether the target's tokens get scores, and take part in what a method does to its input.
+    /// Whether target tokens get scores. If not, a method must not change them.
     pub fn attributes_target(&self) -> bool {
         self.text.source.is_none() || self.options.attribute_target
     }
 
-    /// Whether a token stays what it is: a special one.
+    /// Whether a token is never replaced, because it is a special token.
     pub fn is_kept(&self, id: u32) -> bool {
         self.options.baseline.kept.contains(&id)
     }
 
-    /// Tokens of one side with every token replaced by the baseline, those that are kept excepted; the target only if it takes part.
+    /// Tokens of one side, replaced by the baseline except for kept tokens. The target is only replaced if it is attributed.
     pub(crate) fn baseline_ids(&self, side: Side, ids: &[u32]) -> Vec<u32> {
         if side == Side::Target && !self.attributes_target() {
             return ids.to_vec();
@@ -89,7 +89,7 @@ impl<'a> Question<'a> {
     /// Reports how much of the text's work is done.
     ///
     /// # Errors
-    /// [`AttributionError::Cancelled`] if the call is to end.
+    /// [`AttributionError::Cancelled`] if the user cancelled.
     pub fn progress(&self, pieces_done: usize, pieces: usize) -> Result<(), AttributionError> {
         let progress = crate::Progress { texts_done: self.index, texts: self.texts, pieces_done, pieces };
         match self.options.progress.map(|on_progress| on_progress(progress)) {

@@ -6,7 +6,7 @@ use crate::question::Question;
 use crate::steps::Steps;
 use crate::{AttributionError, Axis, Scores, Side};
 
-/// What a method finds out about one text: a score for each (input token, step), on either side.
+/// The result of a method for one text: a score for each (input token, step), on either side.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InputScores {
     /// Scores of source tokens; `None` for a causal model, or if the method has none.
@@ -34,12 +34,12 @@ impl<B: Backend> StepRows<B> {
         Self { source: None, target: None, deltas: None }
     }
 
-    /// Both sides changed in the same way.
+    /// Applies `f` to both sides.
     pub fn map(self, f: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>) -> Self {
         Self { source: self.source.map(&f), target: self.target.map(&f), deltas: self.deltas }
     }
 
-    /// The sum of all, side by side; no scores if there are none.
+    /// The sum of all parts on each side; no scores if there are no parts.
     pub(crate) fn sum(
         parts: impl IntoIterator<Item = Result<Self, AttributionError>>,
     ) -> Result<Self, AttributionError> {
@@ -74,13 +74,13 @@ pub struct ScoreTable {
 }
 
 impl ScoreTable {
-    /// A table without scores yet, each of which will have `inner` axes.
+    /// An empty table, whose scores will have `inner` axes.
     pub(crate) fn new(question: &Question<'_>, inner: Vec<(Axis, usize)>) -> Self {
         let tokens = [question.source_len(), question.target_len()];
         Self { steps: question.steps(), tokens, values: [None, None], deltas: None, inner }
     }
 
-    /// A table of one score per token and step, 0 wherever a step sees a token: on the source's side if there is one, on the target's if it is
+    /// A table with one score per token and step, 0 where a step sees the token: for the source if there is one, and for the target if it is
     /// attributed.
     pub fn zeros(question: &Question<'_>) -> Self {
         let mut table = Self::new(question, Vec::new());
@@ -95,7 +95,7 @@ impl ScoreTable {
         table
     }
 
-    /// Sets the score of a token at a step that sees it; a side that has no scores has no place for it.
+    /// Sets the score of a token at a step that sees it. Does nothing on a side that has no scores.
     ///
     /// # Panics
     /// If there is no such token or step.
@@ -111,7 +111,7 @@ impl ScoreTable {
         self.deltas = Some(deltas);
     }
 
-    /// Takes the scores of some steps.
+    /// Stores the scores of some steps.
     pub(crate) fn put<B: Backend>(&mut self, steps: Steps, rows: StepRows<B>) {
         let units = self.inner.iter().map(|(_, size)| size).product::<usize>();
         for (side, scores) in [(Side::Source, rows.source), (Side::Target, rows.target)] {

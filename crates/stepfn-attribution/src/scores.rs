@@ -1,4 +1,4 @@
-//! The scores of a text as a value, and its JSON.
+//! The scores of a text, and their JSON.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use stepfn_core::Join;
 use stepfn_models::tokenizer::Token;
 
-/// What step functions say of one text.
+/// The values of step functions for one text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextScores {
     /// The position of the first scored token in the text's target.
@@ -17,14 +17,14 @@ pub struct TextScores {
     pub scores: Vec<(String, Vec<f32>)>,
     /// How the values of each function are joined where several tokens become one.
     pub joins: BTreeMap<String, Join>,
-    /// What the model says of all scored tokens together.
+    /// Scores of all scored tokens together.
     pub sequence: SequenceScores,
 }
 
-/// What a model says of all scored tokens of a text together.
+/// Scores of all scored tokens of a text together.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SequenceScores {
-    /// `Σ ln p_y`: the log-probability of the scored tokens, given what stands before them, in nats.
+    /// `Σ ln p_y`: the log-probability of the scored tokens given the tokens before them, in nats.
     pub logprob: f64,
     /// `exp(−Σ ln p_y / steps)`: the geometric mean of the tokens' perplexities.
     pub perplexity: f64,
@@ -54,14 +54,14 @@ impl Serialize for SequenceScores {
     }
 }
 
-/// Scores beside the tokens that they are of. As JSON:
+/// Scores together with their tokens. As JSON:
 ///
 /// ```json
 /// {"tokens": [{"token": " Paris", "id": 6342, "start": 24, "end": 30}], "first": 0, "scores": {"probability": [0.5]},
 ///  "sequence": {"logprob": -0.69, "perplexity": 2.0, "mean_entropy": 1.1}}
 /// ```
 ///
-/// `start` and `end` are bytes of the text. There is one number per scored token, from token `first` on; `null` stands for none.
+/// `start` and `end` are bytes of the text. There is one number per scored token, from token `first` on, or `null` where there is none.
 #[derive(Debug, Clone, Copy)]
 pub struct ScoredTokens<'a> {
     /// All tokens of the target.

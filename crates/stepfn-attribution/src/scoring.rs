@@ -1,9 +1,9 @@
 //! Step functions of whole texts: each text runs once, and all functions read the same predictions.
 //!
-//! What the functions [need](StepFunction::needs) decides which passes there are: the text itself, its contrast, and passes with dropout.
-//! Texts of like length share a batch; of the hidden states only those of scored steps are kept, and output layer and step functions see a
-//! few rows of them at a time, so that memory does not grow with steps × vocabulary. None of that shows in the scores: a text scores the same
-//! alone or in company, in any order, with any budget; the masks of a pass with dropout belong to the text's number.
+//! The functions' [needs](stepfn_core::StepScore::needs) decide which passes run: the text itself, its contrast, and passes with dropout.
+//! Texts of similar length share a batch. Only the hidden states of scored steps are kept, and the output layer and the step functions run on a
+//! few rows at a time, so memory does not grow with steps × vocabulary. This does not affect scores: a text has the same scores
+//! alone or in a batch, in any order, with any budget. Dropout masks depend on the text's number.
 
 mod forward;
 
@@ -24,16 +24,16 @@ use crate::{AttributionError, ContrastText, OnProgress, ParameterError, Progress
 /// How [`score`] runs.
 #[derive(Clone, Copy)]
 pub struct ScoringOptions<'a> {
-    /// What the randomness of passes with dropout comes from.
+    /// Seed of passes with dropout.
     pub seed: u64,
-    /// Dropout rates to take instead of the checkpoint's own.
+    /// Dropout rates to use instead of the checkpoint's own.
     pub rates: Option<DropoutRates>,
-    /// The number of the first text in the whole run. Texts that come in several calls score as in one if each call goes on counting, because dropout
-    /// masks belong to a text's number.
+    /// The number of the first text in the whole run. If several calls continue the count, texts have the same scores as in one call, because dropout
+    /// masks depend on a text's number.
     pub first_number: u32,
-    /// Bytes that activations and logits may take, beside the model: an estimate. A single text that needs more runs all the same.
+    /// Bytes that activations and logits may take, in addition to the model; an estimate. A single text that needs more runs anyway.
     pub memory: usize,
-    /// Most token slots of a batch, padding included.
+    /// Maximum number of token slots in a batch, including padding.
     pub batch_tokens: usize,
     /// Called after each batch; [`Break`](core::ops::ControlFlow::Break) ends the call with [`AttributionError::Cancelled`].
     pub progress: Option<&'a OnProgress<'a>>,
@@ -76,7 +76,7 @@ impl ScoringOptions<'_> {
     }
 }
 
-/// Scores the steps of texts with step functions: one result per text, in their order. A text that can't be scored leaves the others alone.
+/// Scores the steps of texts with step functions: one result per text, in order. A text that can't be scored does not affect the others.
 ///
 /// ```
 /// use burn::tensor::DType;
@@ -98,7 +98,7 @@ impl ScoringOptions<'_> {
 /// ```
 ///
 /// # Errors
-/// Of the call: options out of range, functions of one name, a function that fails for no text in particular, a model that can't be run. Of
+/// For the call: options out of range, two functions with the same name, a function that fails for all texts, a model that can't run. For
 /// a text: steps, ids, lengths or a contrast that don't fit the model; a contrast that a function needs and the text lacks; logits that are
 /// NaN or infinite, with the step.
 pub fn score<B: Backend>(
@@ -134,11 +134,11 @@ pub fn score<B: Backend>(
             return Err(AttributionError::Cancelled);
         }
     }
-    // Every text was either refused or in a batch.
+    // Every text was either rejected or in a batch.
     Ok(results.into_iter().flatten().collect())
 }
 
-/// The model and the question, the same for all batches.
+/// What all batches share.
 #[derive(Clone, Copy)]
 struct Scorer<'a, B: Backend> {
     model: &'a Model<B>,
@@ -153,7 +153,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
         self.options.first_number as usize + index
     }
 
-    /// The contrast of a text, if a function makes use of it.
+    /// The contrast of a text, if a function uses it.
     fn contrast<'t>(&self, text: &'t Text) -> Option<&'t ContrastText> {
         text.contrast.as_ref().filter(|_| self.passes.contrast != Need::Unused)
     }
@@ -209,7 +209,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
         for chunk in rows.chunks(self.budget.scored_rows()) {
             let mut chunk = chunk.to_vec();
             chunk.retain(|&row| scored[states.member(row)].failure.is_none());
-            // Rows of a text that fails leave the chunk, and the others are tried again.
+            // If a text fails, its rows are removed from the chunk and the others run again.
             while !chunk.is_empty() {
                 match states.score(self, &chunk)? {
                     Ok(columns) => {
@@ -241,10 +241,10 @@ impl<'a, B: Backend> Scorer<'a, B> {
     }
 }
 
-/// The scores of a text, or why it has none.
+/// The scores of a text, or its error.
 type Outcome = Result<TextScores, AttributionError>;
 
-/// What is known of a text while its batch runs: a column per function, then log-probabilities and entropies.
+/// Intermediate results of a text: a column per function, then log-probabilities and entropies.
 #[derive(Debug, Clone, Default)]
 struct Scored {
     columns: Vec<Vec<f32>>,

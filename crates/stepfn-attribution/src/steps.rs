@@ -1,7 +1,7 @@
 //! Consecutive steps of a text, and the arithmetic of the rows they have.
 //!
-//! A step is the position of a predicted token in the target. The place before it predicts it, from itself and all places before; so the last
-//! step of several decides how much of the target is read. In passes over several variants of a text, rows are `[variants · steps]`.
+//! A step is the position of a predicted token in the target. It is predicted at the place before it, from that place and all earlier ones, so
+//! the last step decides how much of the target is read. In passes over several variants of a text, rows are `[variants · steps]`.
 
 use core::ops::Range;
 
@@ -50,23 +50,23 @@ impl Steps {
         self.start + row % self.len()
     }
 
-    /// Where these steps are among others that contain them.
+    /// The range of these steps within other steps that contain them.
     pub fn within(self, all: Self) -> Range<usize> {
         self.start - all.start..self.end - all.start
     }
 
-    /// Those from a position on, if there are any; all of them if the position is before the first.
+    /// The steps at or after a position, if there are any.
     pub(crate) fn from(self, position: usize) -> Option<Self> {
         let start = self.start.max(position);
         (start < self.end).then_some(Self { start, end: self.end })
     }
 
-    /// One of them.
+    /// A single step.
     pub(crate) fn one(position: usize) -> Self {
         Self::new(position..position + 1)
     }
 
-    /// `size` of them at a time.
+    /// Chunks of at most `size` steps.
     pub(crate) fn chunks(self, size: usize) -> Vec<Self> {
         let Self { start, end } = self;
         (start..end).step_by(size.max(1)).map(|start| Self { start, end: end.min(start + size.max(1)) }).collect()

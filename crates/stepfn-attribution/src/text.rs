@@ -1,4 +1,4 @@
-//! A text as token ids, and the steps that matter.
+//! A text as token ids, and its steps.
 
 use core::ops::Range;
 
@@ -44,7 +44,7 @@ impl Text {
         Self { source: Some(source), steps: 1..target.len(), target, contrast: None }
     }
 
-    /// The ids of one side; none of a side that the text does not have.
+    /// The ids of one side; empty if the text does not have that side.
     pub fn ids(&self, side: Side) -> &[u32] {
         match side {
             Side::Source => self.source.as_deref().unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line: commands, options and their help.
 
 mod choices;
 mod shared;
@@ -17,20 +17,20 @@ use values::{count, length, seconds};
 /// Scores and attributions of language models.
 #[derive(Debug, Parser)]
 #[command(name = "stepfn", version, propagate_version = true, max_term_width = 100)]
-#[command(about = "Which words did a language model expect, and which did it look at?")]
+#[command(about = "Which words did a language model expect, and which input did it base them on?")]
 #[command(long_about = "\
-stepfn runs language models and says what they expected.
+stepfn runs a language model and shows what it predicted, and why.
 
-A language model writes a text token by token. A step function turns what it predicted at one step into a number: how likely was this \
-token, how unsure was the model, how much would another context have changed it. `stepfn score` computes step functions of texts; \
-`stepfn attribute` says which input tokens a number came from; `stepfn generate` lets a model write.
+A language model writes a text token by token. A step function turns its prediction at one step into a number: how likely was this \
+token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
+`stepfn attribute` shows which input tokens a value came from, and `stepfn generate` lets a model write.
 
-Models are folders as Hugging Face tools write them: config.json, model.safetensors, tokenizer.json. A causal model (GPT-2, Llama, …) \
-reads a prompt and goes on; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
+Models are folders in Hugging Face format (config.json, model.safetensors, tokenizer.json), GGUF files, or names on a hub. A causal model \
+(GPT-2, Llama, …) reads a prompt and continues it; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
 #[command(after_help = "\
-Exit codes: 0 success, also when the reader of the output goes away; 1 something failed (a file, a model, a text: the results of the \
-others are written all the same); 2 the command line asks for something that there isn't. Results go to standard output, everything else \
-to standard error. NO_COLOR is respected.")]
+Exit codes: 0 success, also if the reader of the output stops reading; 1 something failed (a file, a model, a text; the results of other \
+texts are still written); 2 the command line is wrong. Results go to standard output, everything else to standard error. NO_COLOR is \
+respected.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -38,7 +38,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Say which input tokens predictions came from
+    /// Show which input tokens predictions came from
     #[command(after_long_help = "\
 Examples:
   stepfn attribute phonetics
@@ -49,13 +49,13 @@ Examples:
   stepfn attribute --model gpt2 --target 'The phenomenal cat sat' --method occlusion --features words
   stepfn attribute --model opus-mt-en-de --input pairs.jsonl --method attention --target-side --format jsonl -o attributions.jsonl
 
-A text without a target is written by the model first. Scores of hidden units, layers and heads become one number per token, unless --raw keeps \
-them or --aggregate says how: a pipeline such as layers=0:4,mean,subwords,normalize (see `stepfn list aggregators`).
+If a text has no target, the model writes one first. Scores of hidden units, layers and heads are reduced to one number per token, unless --raw \
+keeps them or --aggregate says how to reduce them: a pipeline such as layers=0:4,mean,subwords,normalize (see `stepfn list aggregators`).
 
-Lines of --input may have source_spans and target_spans: lists of [start, end] in bytes of the text, whose tokens a perturbation method hides \
-and shows as one, as --features words does with those of a word.")]
+Lines of --input may have source_spans and target_spans: lists of [start, end] in bytes of the text. A method that hides tokens hides the tokens \
+of a span together, as it does for words with --features words.")]
     Attribute(Box<AttributeArgs>),
-    /// Show attributions from a file
+    /// Show attributions that were saved in a file
     #[command(after_long_help = "\
 Examples:
   stepfn show attributions.json --aggregate subwords,normalize
@@ -71,15 +71,15 @@ Examples:
   stepfn score --model opus-mt-en-de 'I agree.' --step-fn mc_dropout_prob_avg --set n_mcd_steps=20 --seed 3
   stepfn score --model gpt2 --input texts.jsonl --format jsonl -o scores.jsonl
 
-A text without a target is written by the model first. Lines of --input are objects with the fields source, target, contrast_source, \
-contrast_target; a line that fails becomes {\"error\": …} in JSON, and the others are scored.
+If a text has no target, the model writes one first. Lines of --input are objects with the fields source, target, contrast_source and \
+contrast_target. A line that fails becomes {\"error\": …} in JSON, and the others are still scored.
 
 JSON of a text:
   {\"tokens\": [{\"token\": \" Paris\", \"id\": 6342, \"start\": 24, \"end\": 30}, …], \"first\": 5,
    \"scores\": {\"probability\": [0.04, …]}, \"sequence\": {\"logprob\": -7.1, \"perplexity\": 34.8, \"mean_entropy\": 2.3}}
-with one number per token from the first scored one, `first`, on; null where there is none; start and end in bytes of the text.")]
+Scores have one number per token, starting at the first scored token, `first`; null where there is none. start and end are in bytes of the text.")]
     Score(ScoreArgs),
-    /// Let a model write
+    /// Let a model write text
     #[command(after_long_help = "\
 Examples:
   stepfn generate --model gpt2 'Once upon a time' --max-new-tokens 30
@@ -87,9 +87,9 @@ Examples:
   stepfn generate --model nllb 'I agree.' --target-lang deu_Latn
   stepfn generate --model gpt2 'Once' --generation do_sample=true --generation temperature=0.7 --seed 3")]
     Generate(GenerateArgs),
-    /// Measure how fast this machine is at scores and attributions
+    /// Measure how fast this machine computes scores and attributions
     #[command(
-        mut_arg("model", |model| model.help("Measure this model instead of random weights; a name or path as in `stepfn score`")),
+        mut_arg("model", |model| model.help("Measure this model instead of shapes with random weights; a name or path as in `stepfn score`")),
         after_long_help = "\
 Examples:
   stepfn bench
@@ -98,17 +98,17 @@ Examples:
   stepfn bench --model path/to/gpt2 --work saliency,occlusion --length 64
   stepfn bench --compare cpu.json gpu.json
 
-Measured are shapes of published models with random weights, so nothing is downloaded. Texts have the given length, of which the first half is a \
-prompt or source, and the second is predicted. The first call is reported apart: a GPU compiles and chooses its kernels in it.
+By default, shapes of published models are measured with random weights, so nothing is downloaded. The first half of each text is prompt or source, \
+and the second half is predicted. The first call is reported separately, because a GPU compiles and chooses its kernels in it.
 
-The least time that work could take follows from its count of operations and the machine's peak, which is measured first: a large product, and a \
-large copy. `of peak` is that time as a part of the time it took. Work that would not fit twice into --seconds even at the peak is left out, and says \
-so: on a CPU that is most of --length 512,2048, of which attributions take minutes to hours.
+The machine's peak is measured first, with a large matrix product and a large copy. The number of operations of the work and the peak give its \
+minimum time; `of peak` is the minimum time divided by the measured time. Work that would not fit twice into --seconds, even at the peak, is \
+left out with a message. On a CPU that is most of --length 512,2048, where attributions take minutes to hours.
 
-JSON has a row per measurement, written as soon as it is there; a run that is ended leaves those that are done, which --compare reads."
+JSON has a row per measurement, written as soon as it is finished. If a run is stopped, --compare can read the rows so far."
     )]
     Bench(Box<BenchArgs>),
-    /// List what there is
+    /// List models, families, methods, step functions, aggregators, formats or backends
     List(ListArgs),
     /// Print a completion script for a shell
     #[command(after_long_help = "\
@@ -124,7 +124,7 @@ Example:
 pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) texts: TextArgs,
-    /// Step functions by name, with commas between them (see `stepfn list step-functions`)
+    /// Step functions by name, separated by commas (see `stepfn list step-functions`)
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "probability,surprisal,entropy")]
     pub(crate) step_fn: Vec<String>,
     #[command(flatten)]
@@ -143,30 +143,30 @@ pub(crate) struct ScoreArgs {
 pub(crate) struct AttributeArgs {
     #[command(flatten)]
     pub(crate) texts: TextArgs,
-    /// How to attribute (see `stepfn list methods`)
+    /// Attribution method (see `stepfn list methods`)
     #[arg(long, value_name = "NAME", default_value = "saliency")]
     pub(crate) method: String,
     /// The step function to attribute (see `stepfn list step-functions`)
     #[arg(long, value_name = "NAME", default_value = "probability")]
     pub(crate) attributed_fn: String,
-    /// Step functions to compute beside, with commas between them
+    /// Step functions to compute in addition, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) step_scores: Vec<String>,
-    /// Attribute to the target so far too, of an encoder-decoder; a causal model's text always is
+    /// Also score the target prefix (encoder-decoder models; causal models always do)
     #[arg(long)]
     pub(crate) target_side: bool,
-    /// What perturbation methods hide and show as one; spans that a line of --input has come first
+    /// What to hide together, for methods that hide tokens; spans in a line of --input take precedence
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
     pub(crate) features: UnitName,
-    /// The first token that is attributed, counted in the target from 0; default: the first after the prompt
+    /// First token to attribute, counted in the target from 0; default: the first after the prompt
     #[arg(long, value_name = "N")]
     pub(crate) from: Option<usize>,
-    /// The first token that is no longer attributed
+    /// First token after the attributed ones; default: the end of the target
     #[arg(long, value_name = "N")]
     pub(crate) to: Option<usize>,
     #[command(flatten)]
     pub(crate) contrast: ContrastArgs,
-    /// Let a contrastive function read the contrast's own context, rather than another target in the original one
+    /// Let a contrastive function use the contrast's own context, instead of the contrast target in the original context
     #[arg(long)]
     pub(crate) contrast_force_inputs: bool,
     #[command(flatten)]
@@ -181,7 +181,7 @@ pub(crate) struct AttributeArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum UnitName {
-    /// Each token by itself
+    /// Each token separately
     Tokens,
     /// The tokens of a word together
     Words,
@@ -189,7 +189,7 @@ pub(crate) enum UnitName {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A file that `stepfn attribute --format json` or inseq wrote; `-` is standard input
+    /// A file written by `stepfn attribute --format json` or by inseq; `-` is standard input
     pub(crate) file: PathBuf,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
@@ -215,36 +215,36 @@ pub(crate) struct GenerateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// Shapes of models, with commas between them: gpt2-small, smollm2-135m, opus-mt-base, t5-small, tiny; default: all but tiny
+    /// Shapes of models, separated by commas: gpt2-small, smollm2-135m, opus-mt-base, t5-small, tiny; default: all but tiny
     #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "model")]
     pub(crate) shape: Vec<String>,
-    /// What is done: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention; default: all but input_x_gradient and attention
+    /// What to measure, separated by commas: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention; default: all but input_x_gradient and attention
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) work: Vec<String>,
-    /// Tokens of a text, prompt or source included; default: 32,128, with --quick 16
+    /// Tokens per text, including prompt or source; default: 32,128; with --quick: 16
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length)]
     pub(crate) length: Vec<usize>,
-    /// Texts of a call; default: 1,8, with --quick 1,2
+    /// Texts per call; default: 1,8; with --quick: 1,2
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = count)]
     pub(crate) batch: Vec<usize>,
-    /// Most calls that are timed, behind the first; default: 5, with --quick 2
+    /// Maximum number of timed calls, after the first call; default: 5; with --quick: 2
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) repeats: Option<usize>,
-    /// Time for each row: after two calls, which are made in any case, no other begins behind it; work that would not fit twice even at the machine's peak is left out; default: 2, with --quick 1
+    /// Time limit per row: at least two calls are made, and no further call starts after it; work that would not fit twice, even at the machine's peak, is left out; default: 2; with --quick: 1
     #[arg(long, value_name = "N", value_parser = seconds)]
     pub(crate) seconds: Option<f64>,
-    /// See in a few seconds whether everything runs: a tiny shape, short texts, a rough peak
+    /// Check in a few seconds whether everything runs: a tiny shape, short texts, a rough peak
     #[arg(long)]
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) place: ModelArgs,
-    /// Measure nothing, and put reports that --format json wrote side by side
+    /// Measure nothing; compare reports written by --format json
     #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = [
         "shape", "work", "length", "batch", "repeats", "seconds", "quick",
         "model", "backend", "device", "dtype", "seed", "memory", "batch_tokens",
     ])]
     pub(crate) compare: Vec<PathBuf>,
-    /// Form of the results
+    /// Format of the results
     #[arg(long, value_enum, default_value_t = BenchFormat::Table)]
     pub(crate) format: BenchFormat,
     #[command(flatten)]
@@ -255,7 +255,7 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchFormat {
     /// For people
     Table,
-    /// One object, for --compare and for programs
+    /// One object, for --compare and for other programs
     Json,
 }
 
@@ -269,9 +269,9 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Listing {
-    /// Models that are compiled in
+    /// Compiled-in models
     Models,
-    /// Families of models that can be read
+    /// Supported model families
     Families,
     /// Attribution methods
     Methods,
@@ -279,7 +279,7 @@ pub(crate) enum Listing {
     StepFunctions,
     /// Ways to aggregate attributions
     Aggregators,
-    /// Forms of results
+    /// Output formats
     Formats,
     /// Backends and their devices
     Backends,

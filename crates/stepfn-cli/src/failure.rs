@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use stepfn::{Error, ErrorKind};
 use stepfn_bench::BenchError;
 
-/// The exit code of failures at work: a file, a model, a text.
+/// Exit code if something failed: a file, a model, a text.
 const WORK: u8 = 1;
-/// The exit code of command lines that can't be carried out.
+/// Exit code if the command line is wrong.
 const USAGE: u8 = 2;
 
 /// Why the program ends, or a text has no result.
@@ -15,24 +15,24 @@ const USAGE: u8 = 2;
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) code: u8,
-    /// What is wrong. Empty: nothing needs to be said.
+    /// What is wrong. Empty if nothing should be reported.
     pub(crate) what: String,
     /// What to do.
     pub(crate) hint: String,
 }
 
 impl Failure {
-    /// Something failed at work.
+    /// Something failed: a file, a model, a text.
     pub(crate) fn work(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: WORK, what: what.into(), hint: hint.into() }
     }
 
-    /// The command line can't be carried out.
+    /// The command line is wrong.
     pub(crate) fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: USAGE, what: what.into(), hint: hint.into() }
     }
 
-    /// A command line that could not be parsed, and the command that it begins with, if it does.
+    /// A command line that could not be parsed, with the subcommand that it starts with, if any.
     pub(crate) fn arguments(error: &clap::Error, command: Option<&str>) -> Self {
         let rendered = error.render().to_string();
         let mut paragraphs = rendered.split("\n\n").map(|paragraph| {
@@ -46,7 +46,7 @@ impl Failure {
         Self::usage(what.trim_start_matches("error: "), hint)
     }
 
-    /// Results could not be written. A reader that went away has what it wanted.
+    /// Results could not be written. A closed pipe is not an error, because the reader has all it wanted.
     pub(crate) fn output(name: &str, error: &io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { code: 0, what: String::new(), hint: String::new() };
@@ -54,15 +54,15 @@ impl Failure {
         Self::work(format!("{name}: {error}"), "free some space, or write to another file with -o")
     }
 
-    /// The same failure, of a place.
+    /// The same failure, with the place where it happened.
     pub(crate) fn at(self, place: &str) -> Self {
         Self { what: format!("{place}: {}", self.what), ..self }
     }
 
-    /// Tells a person.
+    /// Writes the failure in two lines.
     pub(crate) fn report(&self, to: &mut impl Write) {
         if !self.what.is_empty() {
-            // Nothing can be done about an error of standard error.
+            // If standard error can't be written, there is nowhere left to report it.
             drop(writeln!(to, "error: {}\n  help: {}", self.what.replace('\n', " "), self.hint));
         }
     }

@@ -1,4 +1,4 @@
-//! The texts that were asked for: from the command line, or line by line from a file.
+//! The input texts, from the command line or line by line from a file.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -10,7 +10,7 @@ use stepfn::{Alignment, Error, ErrorKind, Input};
 use crate::args::{ContrastArgs, TextArgs};
 use crate::failure::Failure;
 
-/// Texts, read as they are asked for.
+/// An iterator over the texts; a file is read lazily.
 pub(crate) enum Inputs {
     /// From the command line.
     Given(std::vec::IntoIter<Input>),
@@ -27,7 +27,7 @@ pub(crate) struct Lines {
 }
 
 impl Inputs {
-    /// What the command line says.
+    /// The inputs that the command line describes.
     pub(crate) fn new(texts: &TextArgs, contrast: &ContrastArgs) -> Result<Self, Failure> {
         let alignment = match contrast.align.as_slice() {
             [] => Alignment::OneToOne,
@@ -52,7 +52,7 @@ impl Inputs {
         }
     }
 
-    /// Sources or prompts alone.
+    /// Sources or prompts only.
     pub(crate) fn sources(text: &[String], source: Option<&String>, input: Option<&Path>) -> Result<Self, Failure> {
         if let Some(path) = input {
             return Lines::open(path, Alignment::OneToOne).map(Self::Lines);
@@ -61,7 +61,7 @@ impl Inputs {
         if sources.is_empty() { Err(nothing_asked()) } else { Ok(Self::given(sources)) }
     }
 
-    /// Of several texts, errors say which.
+    /// If there are several texts, errors say which one.
     fn given(mut inputs: Vec<Input>) -> Self {
         if inputs.len() > 1 {
             for (number, input) in inputs.iter_mut().enumerate() {
@@ -71,7 +71,7 @@ impl Inputs {
         Self::Given(inputs.into_iter())
     }
 
-    /// How many texts there are, if that is known.
+    /// The number of texts, if known.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
             Self::Given(inputs) => Some(inputs.len()),
@@ -119,7 +119,7 @@ impl Iterator for Lines {
                 Ok(0) => return None,
                 Ok(_) => {}
                 Err(error) => {
-                    // The end: what comes after an error can't be trusted.
+                    // Stop here: what comes after a read error can't be trusted.
                     self.reader = Box::new(io::empty());
                     let what = format!("{}: {error}", self.name);
                     return Some(Err(Error::new(ErrorKind::File, what, "check the file")));
@@ -170,7 +170,7 @@ fn parse(bytes: &[u8], alignment: &Alignment) -> stepfn::Result<Input> {
     })?;
     let line: Line = serde_json::from_str(text).map_err(|error| {
         let message = error.to_string();
-        // A line is all that was read, and its number is given already.
+        // serde counts lines within this line; the number in the file is added elsewhere.
         let message = message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message);
         wrong(format!("{message}, at column {}", error.column()))
     })?;

@@ -1,7 +1,7 @@
 //! `stepfn`: scores and attributions of language models from the shell.
 //!
-//! [`args`] is what can be typed, [`commands`] what it does, one file a command. [`input`] reads texts, [`output`] writes results. Everything
-//! in between is the crate `stepfn`.
+//! [`args`] defines the command line and [`commands`] implements it, one file per command. [`input`] reads texts, [`output`] writes results.
+//! Everything in between is the crate `stepfn`.
 
 mod args;
 mod commands;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     };
     let Err(failure) = done else { return ExitCode::SUCCESS };
     failure.report(&mut io::stderr());
-    // Nothing can be done about an error of standard error.
+    // If standard error can't be written, there is nowhere left to report it.
     drop(io::stderr().flush());
     ExitCode::from(failure.code)
 }

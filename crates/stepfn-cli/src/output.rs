@@ -11,7 +11,7 @@ use crate::args::DestinationArgs;
 use crate::failure::Failure;
 use crate::progress::Teller;
 
-/// Text on its way to standard output or a file.
+/// Where text is written: standard output or a file.
 pub(crate) struct Sink {
     out: BufWriter<Box<dyn Write>>,
     name: String,
@@ -32,14 +32,14 @@ impl Sink {
         Ok(Self { out: BufWriter::new(out), name })
     }
 
-    /// Writes something whole: whoever reads it, or ends this program, has no half of it.
+    /// Writes and flushes a whole text, so that a reader never sees half of a result, even if the program is stopped.
     pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
         let done = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         done.map_err(|error| Failure::output(&self.name, &error))
     }
 }
 
-/// A file that is written in addition, when all results are there.
+/// An additional file, written when all results are finished.
 pub(crate) struct Extra<T> {
     path: PathBuf,
     writer: Box<dyn Writer<T>>,
@@ -79,13 +79,13 @@ impl<T> Extra<T> {
     }
 }
 
-/// All results on their way out. A text that fails is reported at once and counted; the others go on.
+/// Writes all results. A text that fails is reported at once and counted; the others continue.
 pub(crate) struct Results<T> {
     sink: Sink,
     writer: Box<dyn Writer<T>>,
     extras: Vec<Extra<T>>,
     pub(crate) teller: Teller,
-    /// Whether there is one text only, whose failure is the program's.
+    /// Whether there is only one text, so that its failure is the program's failure.
     single: bool,
     failed: usize,
     all: usize,
@@ -102,7 +102,7 @@ impl<T> Results<T> {
         Self { sink, writer, extras, teller, single, failed: 0, all: 0 }
     }
 
-    /// Writes all results as they come, and what comes after the last.
+    /// Writes each result when it is finished, then the end of the file.
     pub(crate) fn write_all(mut self, outcomes: impl Iterator<Item = Outcome<T>>) -> Result<(), Failure> {
         for outcome in outcomes {
             self.all += 1;

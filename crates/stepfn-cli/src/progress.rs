@@ -1,4 +1,4 @@
-//! A bar on a terminal, and nothing in a pipe.
+//! Progress and messages on standard error: a bar on a terminal, and no bar in a pipe.
 
 use core::time::Duration;
 use std::io::{self, IsTerminal, Write};
@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::DestinationArgs;
 
-/// What the program says on standard error while it works.
+/// Writes progress, warnings and notes to standard error.
 #[derive(Clone)]
 pub(crate) struct Teller {
     bar: Rc<Bar>,
@@ -16,7 +16,7 @@ pub(crate) struct Teller {
     verbose: bool,
 }
 
-/// The bar is taken away when nobody needs it any more.
+/// Clears the bar when it is dropped.
 struct Bar(ProgressBar);
 
 impl Drop for Bar {
@@ -26,16 +26,16 @@ impl Drop for Bar {
 }
 
 impl Teller {
-    /// A bar of so many texts, or of as many as come.
+    /// A bar for this many texts, or for an unknown number.
     pub(crate) fn new(args: &DestinationArgs, texts: Option<usize>) -> Self {
         Self::counting(args, texts, "texts")
     }
 
-    /// A bar of so many things of a name, or of as many as come.
+    /// A bar for this many items called `name`, or for an unknown number.
     pub(crate) fn counting(args: &DestinationArgs, all: Option<usize>, name: &str) -> Self {
         let bar = match all {
             _ if args.quiet || !io::stderr().is_terminal() => ProgressBar::hidden(),
-            // Over before a bar would be seen.
+            // One text is finished before a bar would be seen.
             Some(1) => ProgressBar::hidden(),
             Some(all) => {
                 let template = format!("{{bar:30}} {{pos}} of {{len}} {name}, {{eta}} left");
@@ -47,32 +47,32 @@ impl Teller {
         Self { bar: Rc::new(Bar(bar)), quiet: args.quiet, verbose: args.verbose }
     }
 
-    /// So many are done.
+    /// Sets how many are done.
     pub(crate) fn done(&self, number: usize) {
         self.bar.0.set_position(number as u64);
     }
 
-    /// Something that a person should know.
+    /// Prints a warning, unless `--quiet`.
     pub(crate) fn warn(&self, message: &str) {
         if !self.quiet {
             self.tell(&format!("warning: {message}"));
         }
     }
 
-    /// Something that a person might want to know.
+    /// Prints a note with `--verbose`.
     pub(crate) fn note(&self, message: impl FnOnce() -> String) {
         if self.verbose {
             self.tell(&message());
         }
     }
 
-    /// Runs something that writes, with the bar out of its way.
+    /// Hides the bar while `run` writes.
     pub(crate) fn suspended<T>(&self, run: impl FnOnce() -> T) -> T {
         self.bar.0.suspend(run)
     }
 
     fn tell(&self, message: &str) {
-        // Nothing can be done about an error of standard error.
+        // If standard error can't be written, there is nowhere left to report it.
         self.suspended(|| drop(writeln!(io::stderr(), "{message}")));
     }
 }

@@ -99,7 +99,7 @@ fn a_row_that_fails_leaves_the_others() {
     assert_eq!(done.code, 1);
     let error = report["rows"][0]["error"].as_str().unwrap();
     assert!(done.err.contains(error) && done.err.contains("step_scores 4+4 ×1: "), "{}", done.err);
-    assert!(done.err.contains("1 of 2 rows failed, as told above"), "{}", done.err);
+    assert!(done.err.contains("1 of 2 rows failed, as reported above"), "{}", done.err);
     assert!(report["rows"][1]["texts_per_second"].as_f64().unwrap() > 0.0);
 }
 

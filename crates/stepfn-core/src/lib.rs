@@ -62,11 +62,6 @@ pub use prediction::Prediction;
 pub use registry::Registry;
 pub use step_function::{Join, Need, Passes, StepFunction, StepScore};
 
-/// Compiles the example of the workspace's README as a doc test.
-#[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-struct Readme;
-
 /// Compiles the example of this crate's README as a doc test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -89,3 +89,29 @@ pub mod extend {
     };
     pub use stepfn_models::transformer::Rule;
 }
+
+/// Compiles and runs the programs in the READMEs and the book as doc tests.
+#[cfg(all(doctest, feature = "cpu", feature = "zoo"))]
+mod documents {
+    macro_rules! documents {
+        ($($name:ident = $path:literal),* $(,)?) => { $(#[doc = include_str!($path)] struct $name;)* };
+    }
+    documents!(
+        Readme = "../../../README.md",
+        CrateReadme = "../README.md",
+        Introduction = "../../../docs/src/introduction.md",
+        Attribution = "../../../docs/src/attribution.md",
+        Backends = "../../../docs/src/backends.md",
+        Cli = "../../../docs/src/cli.md",
+        Custom = "../../../docs/src/custom.md",
+        Dropout = "../../../docs/src/dropout.md",
+        Models = "../../../docs/src/models.md",
+        Output = "../../../docs/src/output.md",
+        Scoring = "../../../docs/src/scoring.md",
+        RecipeStepFunction = "../../../docs/src/recipes/step-function.md",
+        RecipeMethod = "../../../docs/src/recipes/method.md",
+        RecipeCommand = "../../../docs/src/recipes/command.md",
+        RecipeFormat = "../../../docs/src/recipes/format.md",
+        RecipeBackend = "../../../docs/src/recipes/backend.md",
+    );
+}

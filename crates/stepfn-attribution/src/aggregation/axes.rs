@@ -1,10 +1,10 @@
-//! Axes behind token and step (hidden units, layers, heads): reduced to one number, or cut down to some of their positions.
+//! Axes after token and step (hidden units, layers, heads): reduced to one number, or restricted to some positions.
 
 use super::{Function, Slice};
 use crate::{AttributionError, Axis, ParameterError, Scores};
 
 impl Scores {
-    /// Reduces one axis behind token and step.
+    /// Reduces one axis after token and step.
     ///
     /// # Shapes
     /// `[token, step, …, axis, …]` → `[token, step, …, …]`
@@ -16,7 +16,7 @@ impl Scores {
         Ok(self.reduce_at(at, function))
     }
 
-    /// Keeps some positions of an axis behind token and step, in the order they are given.
+    /// Keeps some positions of an axis after token and step, in the given order.
     ///
     /// # Shapes
     /// `[token, step, …, axis, …]` → `[token, step, …, positions, …]`
@@ -66,7 +66,7 @@ impl Scores {
                 of.to_owned(),
                 "axis",
                 match self.axes().len() {
-                    2 => "scores that still have axes behind token and step (raw scores)".to_owned(),
+                    2 => "scores that still have axes after token and step (raw scores)".to_owned(),
                     _ => {
                         format!(
                             "one of {}",
@@ -80,7 +80,7 @@ impl Scores {
     }
 }
 
-/// What an axis is reduced by where nothing is asked for.
+/// The default function for reducing an axis.
 pub(super) fn default_function(axis: Axis) -> Function {
     match axis {
         Axis::Hidden => Function::VectorNorm,

@@ -10,8 +10,8 @@ use super::Slice;
 use super::merge::{Groups, groups_by_start};
 use crate::{AttributionError, ParameterError};
 
-/// Words: a token that stands behind whitespace begins one. Whitespace that is a token of its own belongs to the word that follows, but
-/// line breaks stand alone, and so do special tokens.
+/// Words: a token after whitespace starts one. A whitespace token belongs to the word that follows, but
+/// line breaks and special tokens are separate.
 pub(crate) fn words(tokens: &[Token]) -> Groups {
     let blank = |token: &Token| token.surface.chars().all(char::is_whitespace) && !token.surface.is_empty();
     let line_break = |token: &Token| blank(token) && token.surface.contains('\n');
@@ -32,7 +32,7 @@ pub(crate) fn words(tokens: &[Token]) -> Groups {
     groups_by_start(&starts)
 }
 
-/// Spans given by position; tokens between them stay alone.
+/// Spans given by position; tokens between them are separate.
 pub(super) fn spans(spans: &[Slice], tokens: usize, side: &str) -> Result<Groups, AttributionError> {
     let mut groups = Groups::new();
     let mut end = 0;
@@ -109,7 +109,7 @@ pub(super) fn expression(separator: &Separator) -> Result<Regex, AttributionErro
     Regex::new(&pattern).map_err(|error| wrong(error.to_string().replace('\n', " ")))
 }
 
-/// Pieces between separators. A token that a separator only touches belongs to it; special tokens stand alone.
+/// Pieces between separators. A token that a separator only touches belongs to it. Special tokens are separate.
 pub(super) fn split(tokens: &[Token], expression: &Regex, mode: SplitMode) -> Groups {
     let text: String = tokens.iter().map(|token| token.surface.as_str()).collect();
     let mut bounds: Vec<Range<usize>> = Vec::with_capacity(tokens.len());

@@ -11,7 +11,7 @@ use crate::{Attribution, AttributionError, MERGED, ParameterError, Scores};
 /// step of nothing but zeros stays as it is.
 ///
 /// # Errors
-/// [`AttributionError::Parameter`] if source and target have different axes behind token and step.
+/// [`AttributionError::Parameter`] if source and target have different axes after token and step.
 pub(super) fn normalize(attribution: &Attribution) -> Result<Attribution, AttributionError> {
     let sides: Vec<&Scores> = [&attribution.source_scores, &attribution.target_scores].into_iter().flatten().collect();
     let Some(first) = sides.first() else { return Ok(attribution.clone()) };

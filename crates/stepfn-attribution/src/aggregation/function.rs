@@ -1,4 +1,4 @@
-//! Many scores into one, with NaN left out: the score of a token that a step can't see says nothing, and is no zero.
+//! Reduces many scores to one. NaN is skipped: the score of a token that a step can't see is missing, not zero.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AttributionError, ParameterError};
 
-/// How several scores become one. NaN is left out; of nothing but NaN comes NaN.
+/// How several scores become one. NaN is skipped; the result is NaN if all values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Function {
     /// The arithmetic mean.
     Mean,
-    /// The largest.
+    /// The maximum.
     Max,
-    /// The smallest.
+    /// The minimum.
     Min,
     /// The sum.
     Sum,
     /// The product.
     Prod,
-    /// The one that is farthest from zero, with its sign; of two as far, the first.
+    /// The value with the largest magnitude, with its sign; the first of equals.
     AbsMax,
     /// The Euclidean norm, √Σx².
     #[serde(rename = "vnorm")]
@@ -30,7 +30,7 @@ pub enum Function {
 }
 
 impl Function {
-    /// All of them.
+    /// All functions.
     pub const ALL: [Self; 7] =
         [Self::Mean, Self::Max, Self::Min, Self::Sum, Self::Prod, Self::AbsMax, Self::VectorNorm];
 
@@ -47,7 +47,7 @@ impl Function {
         }
     }
 
-    /// One score of many.
+    /// Reduces scores to one.
     pub fn over(self, values: impl IntoIterator<Item = f32>) -> f32 {
         let numbers = values.into_iter().filter(|value| !value.is_nan()).map(f64::from);
         let (mut count, mut result) = (0u32, f64::NAN);

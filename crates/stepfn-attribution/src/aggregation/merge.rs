@@ -1,4 +1,4 @@
-//! Neighbouring tokens become one: rows of scores, columns where the tokens are steps, step scores, and the tokens themselves.
+//! Merges neighbouring tokens: rows of scores, columns if the tokens are steps, step scores, and the tokens themselves.
 
 use core::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::{Attribution, MERGED, Scores};
 /// Consecutive ranges that cover all tokens of a side: each becomes one token.
 pub(crate) type Groups = Vec<Range<usize>>;
 
-/// Every token for itself.
+/// Every token separately.
 pub(super) fn singles(tokens: usize) -> Groups {
     (0..tokens).map(|at| at..at + 1).collect()
 }
@@ -27,7 +27,8 @@ pub(super) fn groups_by_start(starts: &[bool]) -> Groups {
     groups
 }
 
-/// Merges tokens by groups. Scores of the tokens and steps that become one are joined by `function`, step scores by their own rule. A group that straddles the first step keeps what its steps have.
+/// Merges tokens by groups. Scores are joined by `function`, and step scores by their own rule. A group across the first step keeps its steps'
+/// values.
 pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups, function: Function) -> Attribution {
     let Range { start, end } = attribution.steps;
     // Groups' own steps, counted from the first step.
@@ -68,7 +69,7 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
             .map(|(name, values)| (name.clone(), merge_column(attribution.join(name), values)))
             .collect(),
         joins: attribution.joins.clone(),
-        // The worst of the steps says how far the group is from adding up.
+        // A group is as far from adding up as the worst of its steps.
         deltas: attribution.deltas.as_deref().map(|deltas| merge_column(Function::AbsMax, deltas)),
         contrast: match attribution.contrast.is_empty() {
             true => Vec::new(),
@@ -78,7 +79,7 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
     }
 }
 
-/// One token of several. Bytes of a character that tokens share become the character again.
+/// One token made of several. If tokens split a character into bytes, the character is restored.
 fn merge_token(tokens: &[Token]) -> Token {
     if let [token] = tokens {
         return token.clone();

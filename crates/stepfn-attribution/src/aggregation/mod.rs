@@ -1,6 +1,6 @@
 //! From raw scores to what people read: axes reduced, tokens merged into words or spans, columns made comparable.
 //!
-//! A [`Pipeline`] is a list of small [`Stage`]s, which is data: it is read from JSON or from a short form, and written into the output
+//! A [`Pipeline`] is a list of small [`Stage`]s. It is data: it is read from JSON or from a short form, and recorded in the output
 //! that went through it.
 //!
 //! ```
@@ -52,11 +52,11 @@ pub struct Pipeline(pub Vec<Stage>);
 #[serde(tag = "stage", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Reduces an axis behind token and step. Short form: `mean`, `vnorm(hidden)`.
+    /// Reduces an axis after token and step. Short form: `mean`, `vnorm(hidden)`.
     Reduce {
-        /// How.
+        /// The function.
         function: Function,
-        /// Which; `None` is the last.
+        /// The axis; `None` is the last.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         axis: Option<Axis>,
     },
@@ -81,16 +81,16 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
-    /// Merges the tokens of a word: a token behind whitespace begins one. Short form: `subwords`, `subwords(target,sum)`.
+    /// Merges the tokens of a word: a token after whitespace starts one. Short form: `subwords`, `subwords(target,sum)`.
     Subwords {
-        /// On one side only.
+        /// The side to merge; `None` is both.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         side: Option<Side>,
         /// How scores are joined.
         #[serde(default = "absmax")]
         function: Function,
     },
-    /// Merges what stands between separators. Short form: `split(", ")`, `split(pattern="[.!?]",end)`.
+    /// Merges what is between separators. Short form: `split(", ")`, `split(pattern="[.!?]",end)`.
     Split {
         /// Where to split.
         separator: Separator,
@@ -101,7 +101,7 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
-    /// Keeps some tokens; a side that isn't named is kept whole, and steps are always kept. Short form: `slices(source=0:5,target=-3:)`.
+    /// Keeps some tokens. A side that isn't named is kept, and steps are always kept. Short form: `slices(source=0:5,target=-3:)`.
     Slices {
         /// Source tokens.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -119,7 +119,7 @@ const fn absmax() -> Function {
 }
 
 impl Stage {
-    /// What a short form can begin with, and what it does.
+    /// The names of all short forms, and what they do.
     pub const ABOUT: [(&'static str, &'static str); 16] = [
         ("mean", "mean over the last axis: hidden units, heads or layers; mean(layer) over that one"),
         ("max", "greatest value over an axis"),
@@ -139,7 +139,7 @@ impl Stage {
         ("pair", "difference of two outputs"),
     ];
 
-    /// Does this step; all but [`Pair`](Self::Pair), which needs two outputs.
+    /// Applies this stage, except [`Pair`](Self::Pair), which needs two outputs.
     fn apply(&self, attribution: &Attribution) -> Result<Attribution, AttributionError> {
         let (source, target) = (&attribution.source, &attribution.target);
         let groups = |side: Side, merge: &dyn Fn(&[stepfn_models::tokenizer::Token]) -> merge::Groups| match side {
@@ -220,7 +220,8 @@ fn on_axis(
 }
 
 impl Pipeline {
-    /// What makes one number per token and step of an output: hidden units by their Euclidean norm, then heads and layers by their mean.
+    /// The pipeline that reduces an output to one number per token and step: hidden units to their Euclidean norm, then heads and layers to their
+    /// mean.
     pub fn per_token(attribution: &Attribution) -> Self {
         let mut axes: Vec<Axis> = Vec::new();
         for scores in [&attribution.source_scores, &attribution.target_scores].into_iter().flatten() {
@@ -241,7 +242,7 @@ impl Pipeline {
         pipeline
     }
 
-    /// Whether it speaks of hidden units, layers or heads, which only raw outputs have.
+    /// Whether it uses hidden units, layers or heads, which only raw outputs have.
     pub fn needs_raw(&self) -> bool {
         self.0.iter().any(|stage| matches!(stage, Stage::Reduce { .. } | Stage::Select { .. }))
     }
@@ -251,7 +252,7 @@ impl Pipeline {
         self.0.contains(&Stage::Pair)
     }
 
-    /// Puts an output through all stages.
+    /// Applies all stages to an output.
     ///
     /// # Errors
     /// [`AttributionError::Parameter`] naming the stage that doesn't fit the output; [`Stage::Pair`] never does.
@@ -259,11 +260,11 @@ impl Pipeline {
         self.0.iter().try_fold(attribution.clone(), |attribution, stage| stage.apply(&attribution))
     }
 
-    /// Puts two outputs through the stages up to [`Stage::Pair`], then their difference through the rest. Without that stage, the
+    /// Applies the stages up to [`Stage::Pair`] to two outputs, then the rest to their difference. Without that stage, the
     /// difference is taken at the end.
     ///
     /// # Errors
-    /// [`AttributionError::Parameter`] naming the stage that doesn't fit an output, or what of the two doesn't match.
+    /// [`AttributionError::Parameter`] naming the stage that doesn't fit an output, or the part in which the two differ.
     pub fn apply_pair(&self, attribution: &Attribution, other: &Attribution) -> Result<Attribution, AttributionError> {
         let at = self.0.iter().position(|stage| *stage == Stage::Pair).unwrap_or(self.0.len());
         let before = Self(self.0[..at].to_vec());
@@ -274,7 +275,7 @@ impl Pipeline {
 }
 
 impl Attribution {
-    /// With one number per token and step: [`Pipeline::per_token`] applied, which always fits.
+    /// One number per token and step, by [`Pipeline::per_token`], which always fits.
     pub fn per_token(&self) -> Self {
         let mut result = self.clone();
         result.about.aggregation.extend(Pipeline::per_token(self).0.iter().map(Stage::to_string));

@@ -18,7 +18,7 @@ pub enum Slice {
     Run {
         /// The first position.
         start: Option<i64>,
-        /// The position behind the last.
+        /// The position after the last.
         end: Option<i64>,
     },
 }

@@ -21,7 +21,7 @@ fn tokens(surfaces: &[&str]) -> Vec<Token> {
         .collect()
 }
 
-/// A translation with scores `value(side, token, step)`; the target sees what stands before the step.
+/// A translation with scores `value(side, token, step)`; target tokens before the step are visible.
 fn translation(value: impl Fn(Side, usize, usize) -> f32) -> Attribution {
     let source = tokens(&["The", " chair", "man", " left", "</s>"]);
     let target = tokens(&["<pad>", " Der", " Vor", "sitz", "ende", " ging", "</s>"]);

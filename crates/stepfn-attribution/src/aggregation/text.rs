@@ -154,7 +154,7 @@ fn split(arguments: &[Argument]) -> Result<Stage, AttributionError> {
 
 const INNER: [Axis; 3] = [Axis::Hidden, Axis::Layer, Axis::Head];
 
-/// Cuts at commas that stand in no brackets and no quotes.
+/// Splits at commas outside parentheses and quotes.
 fn pieces(text: &str) -> Result<Vec<&str>, AttributionError> {
     let (mut depth, mut quote, mut start, mut pieces) = (0u32, None, 0, Vec::new());
     for (at, character) in text.char_indices() {

@@ -22,7 +22,7 @@ pub fn write(attributions: &[Attribution]) -> String {
     write_part(attributions, 0, true)
 }
 
-/// All numbers of some texts, the first of which has number `first`; with a header line if it is to stand above them.
+/// All numbers of some texts, the first of which has number `first`; with a header line if asked for.
 pub fn write_part(attributions: &[Attribution], first: usize, with_header: bool) -> String {
     let has = |axis: &Axis| {
         attributions.iter().any(|attribution| both(attribution).any(|(_, scores, _)| scores.axes().contains(axis)))

@@ -1,4 +1,4 @@
-//! Attention (Bahdanau et al. 2015, arXiv:1409.0473; as an explanation, with what speaks against it: Jain & Wallace 2019, arXiv:1902.10186): the
+//! Attention (Bahdanau et al. 2015, arXiv:1409.0473; as an explanation, and its limits: Jain & Wallace 2019, arXiv:1902.10186): the
 //! probabilities with which the place that predicts a step looks at each token. A source's tokens have those of cross-attention.
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -11,7 +11,7 @@ use stepfn_models::transformer::AttentionKind;
 use super::inside::{Layers, all_at_once, by_queries, chosen, indices, queries};
 use crate::{AttributionError, AttributionMethod, Axis, InputScores, Passes};
 
-/// Attention probabilities; their mean over layers and heads unless raw ones are asked for.
+/// Attention probabilities; their mean over layers and heads unless raw scores are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Attention {

@@ -1,9 +1,9 @@
 //! Attention flow (Abnar & Zuidema 2020, arXiv:2005.00928): the maximum flow from the place that predicts, through all layers, to each token; the
 //! capacities between two layers are `½ (A + I)`, `A` the mean over heads.
 //!
-//! Through an encoder–decoder, a place passes ½ of its capacity past cross-attention and `½ A_cross` to the encoder's places, as in
-//! [`AttentionRollout`](super::AttentionRollout). Each (step, token) is a flow of its own: a text of n tokens costs about n³ edges for each layer and
-//! step (50 steps over 100 tokens and 12 layers: two seconds), so that this is for sentences, not for books.
+//! In an encoder–decoder, a place passes ½ of its capacity past cross-attention and `½ A_cross` to the encoder's places, as in
+//! [`AttentionRollout`](super::AttentionRollout). Each (step, token) is a separate flow: a text of n tokens costs about n³ edges for each layer and
+//! step (50 steps over 100 tokens and 12 layers: two seconds), so this is for sentences, not for books.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -87,7 +87,7 @@ struct OfStep {
 }
 
 impl Maps {
-    /// The network below the place that predicts a step. Its nodes are the target's tokens, the source's, and one of each place for every
+    /// The network below the place that predicts a step. Its nodes are the target's tokens, the source's tokens, and one node per place for each
     /// attention.
     fn network(&self, tokens: usize, step: usize) -> OfStep {
         let mut edges = Vec::new();
@@ -118,7 +118,7 @@ impl Maps {
 
 type Edge = (usize, usize, f64);
 
-/// From places to those that they look at, half their attention.
+/// Edges from places to those that they look at, with half their attention.
 fn between(
     upper: usize,
     lower: usize,
@@ -129,7 +129,7 @@ fn between(
     (0..queries).flat_map(move |query| (0..keys).map(move |key| (upper + query, lower + key, capacity(query, key))))
 }
 
-/// From places to themselves, the other half.
+/// Edges from places to themselves, with the other half.
 fn past(upper: usize, lower: usize, places: usize) -> impl Iterator<Item = Edge> {
     (0..places).map(move |place| (upper + place, lower + place, 0.5))
 }

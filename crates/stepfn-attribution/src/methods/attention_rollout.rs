@@ -1,7 +1,7 @@
 //! Attention rollout (Abnar & Zuidema 2020, arXiv:2005.00928): how much of each token reaches a place of the last layer if every block passes on half of
 //! what a place holds and mixes the other half by attention: `R_l = ½ (A_l + I) R_{l−1}`, `A_l` the mean over heads.
 //!
-//! Through an encoder–decoder, cross-attention takes ½ of the place itself and ½ of what it looks at, `A_cross R_encoder`. The shares of source and
+//! In an encoder–decoder, cross-attention takes ½ of the place itself and ½ of what it looks at, `A_cross R_encoder`. The shares of source and
 //! target sum to 1.
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -41,7 +41,7 @@ impl<B: Backend> AttributionMethod<B> for AttentionRollout {
                 shares.through_encoder(passes, &inside);
                 return Ok(());
             }
-            // Nobody asks for more of the last layer than the places that predict.
+            // Of the last layer, only the places that predict are needed.
             let places = if inside.is_last() { queries(passes) } else { (0..tokens).collect() };
             shares.through_decoder(passes, &inside, &places);
             passes.question().progress(inside.layer() + 1, layers)
@@ -57,7 +57,7 @@ impl<B: Backend> AttributionMethod<B> for AttentionRollout {
     }
 }
 
-/// What places hold of each token.
+/// How much of each token a place holds.
 struct Shares<B: Backend> {
     /// The encoder's places of the source, `[source, source]`.
     memory: Tensor<B, 2>,

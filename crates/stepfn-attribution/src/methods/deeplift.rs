@@ -1,5 +1,5 @@
 //! DeepLIFT (Shrikumar et al. 2017, arXiv:1704.02685), rescale rule: contributions `Δx ⊙ m` with multipliers `m = Δout / Δin` against the pass of a
-//! baseline, chained through the model. Normalizations, softmax and gates share their differences as products do, and the step function's
+//! baseline, chained through the model. Normalizations, softmax and gates distribute differences like products, and the step function's
 //! gradient is averaged between the two predictions, so that contributions add up to `f(x) − f(x̄)`.
 
 use burn::tensor::backend::Backend;
@@ -30,7 +30,7 @@ impl<B: Backend> AttributionMethod<B> for DeepLift {
     }
 }
 
-/// The contributions at some steps, between any two inputs.
+/// The contributions at some steps, between two inputs.
 pub(super) fn between<B: Backend>(
     passes: &Passes<'_, B>,
     baseline: &Variants<B>,

@@ -1,7 +1,7 @@
 //! Discretized integrated gradients (Sanyal & Ren 2021, arXiv:2108.13654): integrated gradients on a path through the embeddings of real words
 //! rather than on a straight line, `Σ_k ∂f/∂x(x_k) ⊙ (x_{k+1} − x_k)`.
 //!
-//! The path of a token begins at its embedding and goes to the baseline's. At each point, the next word is one of the nearest neighbours of the last
+//! The path of a token goes from its embedding to the baseline's. At each point, the next word is one of the nearest neighbours of the last
 //! in the vocabulary, not yet on the path; it is made monotonic: in every unit in which it does not lie between the last word and the baseline, it
 //! takes the last word's value, moved by `1/n_steps` of what is left. Every token's path is its own, and all move together.
 
@@ -23,11 +23,11 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DiscretizedIntegratedGradients {
-    /// Points of a path, both ends included.
+    /// Number of points on a path, including both ends.
     pub n_steps: usize,
-    /// Nearest words that the next one is chosen of.
+    /// Number of nearest words that the next one is chosen from.
     pub n_neighbors: usize,
-    /// Which of them it is.
+    /// How the next word is chosen.
     pub strategy: PathStrategy,
 }
 
@@ -35,7 +35,7 @@ pub struct DiscretizedIntegratedGradients {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PathStrategy {
-    /// The one that has to be changed least to be monotonic, by Euclidean distance.
+    /// The one that needs the smallest change to be monotonic, by Euclidean distance.
     Greedy,
     /// The one that is monotonic in most units.
     MaxCount,
@@ -131,7 +131,7 @@ impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
 }
 
 impl DiscretizedIntegratedGradients {
-    /// The paths of some tokens, from the baseline to themselves, `[points, tokens, size]`. Tokens that are kept stay where they are.
+    /// The paths of some tokens, from the baseline to themselves, `[points, tokens, size]`. Kept tokens don't move.
     fn paths<B: Backend>(
         &self,
         passes: &Passes<'_, B>,
@@ -168,7 +168,7 @@ impl DiscretizedIntegratedGradients {
         baseline: u32,
         end: &[f64],
     ) -> Result<(), AttributionError> {
-        /// Words whose neighbours' embeddings are held at once.
+        /// Words whose neighbours' embeddings are in memory at the same time.
         const AT_ONCE: usize = 64;
         let mut open: Vec<&mut Walk> = walks.iter_mut().filter(|walk| !walk.fixed).collect();
         for walks in open.chunks_mut(AT_ONCE) {
@@ -195,7 +195,7 @@ impl DiscretizedIntegratedGradients {
     }
 }
 
-/// A path that is being made, from a word to the baseline.
+/// A path under construction, from a word to the baseline.
 struct Walk {
     at: u32,
     /// The embedding of `at`.
@@ -210,7 +210,7 @@ impl Walk {
         Self { at: word, path: vec![x.clone()], x, used: HashSet::from([word]), fixed }
     }
 
-    /// Goes on to the best of some words, the first of equals; to the baseline if there are none.
+    /// Moves to the best of some words (the first of equals), or to the baseline if there are none.
     fn go(
         &mut self,
         strategy: PathStrategy,
@@ -292,9 +292,9 @@ impl<B: Backend> Vocabulary<'_, B> {
     /// Finds the nearest neighbours of some words by Euclidean distance, the nearest first: by products on the device, as `|v|² − 2 v·w`, and the order
     /// of the best by their differences, which lose nothing to rounding.
     fn learn_neighbors(&mut self, words: &[u32], n: usize) -> Result<(), AttributionError> {
-        /// Words of the vocabulary that are compared at once.
+        /// Words of the vocabulary that are compared at the same time.
         const CHUNK: u32 = 8192;
-        /// More than asked for, in case that rounding puts the last of them behind others.
+        /// More than needed, in case rounding changes the order of the last ones.
         const SPARE: usize = 8;
         let mut new: Vec<u32> = words.iter().copied().filter(|word| !self.neighbors.contains_key(word)).collect();
         new.sort_unstable();

@@ -1,4 +1,4 @@
-//! No attribution: step scores alone.
+//! No attribution: step scores only.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use stepfn_core::Named;
 
 use crate::{AttributionError, AttributionMethod, InputScores, Passes};
 
-/// Step scores alone.
+/// Step scores only.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Dummy {}

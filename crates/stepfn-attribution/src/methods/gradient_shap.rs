@@ -1,5 +1,5 @@
 //! Gradient SHAP (Lundberg & Lee 2017, arXiv:1705.07874; Erion et al. 2021): the mean of `(x − x̄) ⊙ ∂f/∂x` at random points between baseline
-//! and text, noise added to the latter.
+//! and text, with noise added to the text.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GradientShap {
-    /// Random points.
+    /// Number of random points.
     pub n_samples: usize,
     /// Standard deviation of the noise on the embeddings.
     pub stdevs: f64,
@@ -60,7 +60,7 @@ impl<B: Backend> AttributionMethod<B> for GradientShap {
             let (here, baseline) = (passes.input(steps), passes.baseline(steps)?);
             let moved = difference(&here, &baseline);
             let change = change(passes, &here, &baseline, steps)?;
-            // The same numbers for every chunk: chunks change nothing.
+            // The same numbers for every chunk, so that the chunk size does not change scores.
             let mut random =
                 SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number()));
             let points: Vec<f64> = (0..self.n_samples).map(|_| random.uniform()).collect();
@@ -84,7 +84,7 @@ impl<B: Backend> AttributionMethod<B> for GradientShap {
 }
 
 impl GradientShap {
-    /// The text with noise. Numbers are drawn for the whole text, token by token, so that a chunk's are a part of them.
+    /// The text with noise. Numbers are drawn for the whole text, token by token, and a chunk uses some of them.
     fn noisy<B: Backend>(&self, passes: &Passes<'_, B>, here: &Variants<B>, random: &mut SplitMix64) -> Variants<B> {
         let mut noise = |x: &Tensor<B, 2>, tokens: usize| {
             let [rows, size] = x.dims();

@@ -7,7 +7,7 @@ use stepfn_core::Named;
 
 use crate::{AttributionError, Axis, InputScores, Passes, ScoreTable, StepRows};
 
-/// Layers or heads by number, in order and each once: those chosen, or all.
+/// The selected layers or heads, sorted and without duplicates; all by default.
 pub(super) fn chosen<M: Named>(
     parameter: &str,
     chosen: Option<&Vec<usize>>,
@@ -27,12 +27,12 @@ pub(super) fn chosen<M: Named>(
     }
 }
 
-/// Places whose predictions are asked about: each step's is predicted by the place before it.
+/// The places that predict the steps: each step is predicted at the place before it.
 pub(super) fn queries<B: Backend>(passes: &Passes<'_, B>) -> Vec<usize> {
     passes.question().steps().places().collect()
 }
 
-/// `f` of as many queries at once as their attention `[heads, queries, keys]` leaves room for, one below the other.
+/// Concatenates `f` over chunks of queries, as many at a time as their attention `[heads, queries, keys]` fits into memory.
 pub(super) fn by_queries<B: Backend>(
     passes: &Passes<'_, B>,
     inside: &Inside<'_, B>,
@@ -47,7 +47,7 @@ pub(super) fn by_queries<B: Backend>(
     parts.map(|parts| Tensor::cat(parts, 0))
 }
 
-/// The mean over heads of some queries' attention, in single precision at least.
+/// The mean over heads of some queries' attention, at least in single precision.
 ///
 /// # Shapes
 /// - result: `[queries, keys]`
@@ -65,7 +65,7 @@ pub(super) fn mean_over_heads<B: Backend>(
     })
 }
 
-/// Scores of one kind of attention as they are found, layer by layer.
+/// Collects scores of one kind of attention, layer by layer.
 pub(super) struct Layers<B: Backend> {
     raw: bool,
     /// `[steps · tokens, heads]` of each layer, or the mean of these.
@@ -82,7 +82,7 @@ impl<B: Backend> Layers<B> {
         self.found.push(if self.raw { scores } else { scores.mean_dim(1) });
     }
 
-    /// All layers beside each other where raw, else their mean; `None` if there were none.
+    /// All layers if raw, otherwise their mean; `None` if there are none.
     ///
     /// # Shapes
     /// - result: `[steps · tokens, layers · heads]`

@@ -16,11 +16,11 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, 
 pub struct IntegratedGradients {
     /// Points on the line: a number, or `auto`.
     pub n_steps: PathSteps,
-    /// Where they lie.
+    /// Where the points are.
     pub quadrature: Quadrature,
-    /// Whether gradients are multiplied by `x − x̄`; else they are only averaged.
+    /// Whether to multiply gradients by `x − x̄`. Otherwise they are only averaged.
     pub multiply_by_inputs: bool,
-    /// With `auto`: points are doubled, up to 1024, until no step's scores are further from adding up than this part of `|f(x) − f(x̄)|`.
+    /// With `auto`: the number of points is doubled, up to 1024, until each step's scores add up within this fraction of `|f(x) − f(x̄)|`.
     pub tolerance: f64,
 }
 
@@ -28,9 +28,9 @@ pub struct IntegratedGradients {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum PathSteps {
-    /// So many.
+    /// A fixed number.
     Fixed(usize),
-    /// As many as it takes.
+    /// As many as needed.
     Auto(Auto),
 }
 
@@ -38,7 +38,7 @@ pub enum PathSteps {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Auto {
-    /// As many as it takes.
+    /// As many as needed.
     Auto,
 }
 
@@ -84,7 +84,7 @@ impl<B: Backend> AttributionMethod<B> for IntegratedGradients {
 }
 
 impl IntegratedGradients {
-    /// The scores of some steps, between any two inputs.
+    /// The scores of some steps, between two inputs.
     pub(super) fn between<B: Backend>(
         &self,
         passes: &Passes<'_, B>,
@@ -92,7 +92,7 @@ impl IntegratedGradients {
         here: &Variants<B>,
         steps: Steps,
     ) -> Result<StepRows<B>, AttributionError> {
-        /// More points are of no use: single precision is at its end.
+        /// More points don't help: this is the limit of single precision.
         const MOST: usize = 1024;
         let moved = difference(here, baseline);
         let change = change(passes, here, baseline, steps)?;

@@ -2,9 +2,9 @@
 //! `min Σ π(z) (f(z) − f(x̄) − φᵀz)²` with `π = (n − 1) / (C(n, k) k (n − k))` for `k` of `n` present, where `Σφ = f(x) − f(x̄)` exactly (Covert & Lee
 //! 2021, arXiv:2012.01536).
 //!
-//! Where all coalitions are few enough they are all run, and values are exact. Else each is drawn by a threshold: all tokens draw a number, and
-//! those below it are present. The size is then uniform, and so it is among the tokens that any one step sees, so that one sample serves all steps,
-//! weighted by the kernel's part of the size over its probability. A coalition comes with the one of all other tokens, which cancels most noise.
+//! If there are few enough coalitions, all of them run, and values are exact. Otherwise each is drawn by a threshold: all tokens draw a number, and
+//! those below it are present. The size is then uniform, also among the tokens that any one step sees, so one sample works for all steps,
+//! weighted by the kernel's share of the size over its probability. Each coalition is paired with its complement, which cancels most noise.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,8 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KernelShap {
-    /// Coalitions that are run at most, all and none beside. With `2ⁿ − 2` of `n` tokens or more, values are exact; with fewer than twice the
-    /// tokens they tell little.
+    /// Maximum number of coalitions, in addition to all and none. With `2ⁿ − 2` of `n` tokens or more, values are exact; with fewer than twice the
+    /// tokens they say little.
     pub n_samples: usize,
 }
 
@@ -92,7 +92,8 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
     }
 }
 
-/// Shapley values of `n` players, from what some coalitions are worth more than none, and all are; `chance` is that of a coalition's size.
+/// Shapley values of `n` players, from the values of some coalitions and of all players, minus the value of none; `chance` is that of a
+/// coalition's size.
 fn regress<'c>(
     coalitions: impl Iterator<Item = (&'c [bool], f64)>,
     n: usize,
@@ -110,7 +111,7 @@ fn regress<'c>(
     if n == 0 { Vec::new() } else { equations.adding_up_to(total) }
 }
 
-/// All coalitions but the full and the empty one, if they are not too many.
+/// All coalitions except the full and the empty one, if there are not too many.
 fn all_coalitions(n: usize, most: usize) -> Option<Vec<Vec<bool>>> {
     let sets =
         u32::try_from(n).ok().and_then(|n| 1_usize.checked_shl(n)).filter(|&sets| sets <= most.saturating_add(2))?;
@@ -132,17 +133,17 @@ fn drawn(n: usize, count: usize, seed: u64) -> Vec<Vec<bool>> {
     all
 }
 
-/// The Shapley kernel's weight of all coalitions of `size`, but for a factor.
+/// The Shapley kernel's weight of all coalitions of `size`, up to a factor.
 fn kernel(n: usize, size: usize) -> f64 {
     (n - 1) as f64 / (size * (n - size)) as f64
 }
 
-/// The chance of a size when any number of tokens is as likely.
+/// The chance of a size if all sizes are equally likely.
 fn chance_of_size(n: usize, _size: usize) -> f64 {
     1.0 / (n + 1) as f64
 }
 
-/// The chance of a size when any coalition is as likely, but for a factor: how many of that size there are.
+/// The chance of a size if all coalitions are equally likely, up to a factor: the number of coalitions of that size.
 fn chance_of_any(n: usize, size: usize) -> f64 {
     (0..size).map(|chosen| (n - chosen) as f64 / (chosen + 1) as f64).product()
 }

@@ -5,7 +5,7 @@ use burn::tensor::backend::Backend;
 use crate::{AttributionError, Layer, Passes, StackName, StepRows, Steps, Variants};
 
 impl Layer {
-    /// The text as it is, read from after the block.
+    /// The unchanged text, as the output of the block.
     pub(super) fn here<B: Backend>(
         self,
         passes: &Passes<'_, B>,
@@ -14,7 +14,7 @@ impl Layer {
         passes.after(self, &passes.input(steps), steps)
     }
 
-    /// The baseline and the text as it is, read from after the block. What the other stack reads is the text in both.
+    /// The baseline and the unchanged text, as outputs of the block. The other stack reads the text in both.
     pub(super) fn ends<B: Backend>(
         self,
         passes: &Passes<'_, B>,

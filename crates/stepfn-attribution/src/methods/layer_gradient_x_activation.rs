@@ -1,4 +1,4 @@
-//! Gradient × activation of a layer: `h ⊙ ∂f/∂h` for the residual stream h behind a block.
+//! Gradient × activation of a layer: `h ⊙ ∂f/∂h` for the residual stream h after a block.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};

@@ -41,7 +41,7 @@ impl NormalEquations {
         free.iter().zip(&ones).map(|(free, one)| free - multiplier * one).collect()
     }
 
-    /// `A + penalty I`, and on its diagonal what keeps an `A` of too few observations from being singular.
+    /// `A + penalty I`, plus a small diagonal that keeps an `A` of too few observations from being singular.
     fn decomposed(&self, penalty: f64) -> Cholesky {
         let n = self.unknowns;
         let greatest = (0..n).map(|i| self.gram[i * n + i]).fold(0.0, f64::max);
@@ -70,7 +70,7 @@ impl Cholesky {
                 current[column] = (current[column] - product) / other[column];
             }
             let square: f64 = current[..row].iter().map(|x| x * x).sum();
-            // No pivot is below the least eigenvalue, but for rounding.
+            // Except for rounding, no pivot is below the smallest eigenvalue.
             current[row] = (current[row] - square).max(least).sqrt();
         }
         Self { n, lower: matrix }

@@ -1,5 +1,5 @@
 //! LIME (Ribeiro et al. 2016, arXiv:1602.04938): a linear model of what the attributed function does when random tokens are hidden,
-//! `min Σ π(z) (f(z) − β₀ − βᵀz)² + α |β|²`, where `z` says which tokens are present, and π how near that is to the text. Scores are β.
+//! `min Σ π(z) (f(z) − β₀ − βᵀz)² + α |β|²`, where `z` says which tokens are present, and π how close that is to the text. Scores are β.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -16,23 +16,23 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lime {
-    /// Samples with hidden tokens; the text itself is one more.
+    /// Number of samples with hidden tokens, in addition to the text itself.
     pub n_samples: usize,
     /// Probability that a token is hidden.
     pub mask_prob: f64,
-    /// Weight of the ridge penalty: 0 is an ordinary least squares fit. The intercept has none.
+    /// Weight of the ridge penalty; 0 is ordinary least squares. The intercept is not penalized.
     pub alpha: f64,
-    /// How much a sample counts.
+    /// How samples are weighted.
     pub similarity: Similarity,
-    /// With `cosine`: the distance at which a sample counts `e^(−½)`.
+    /// With `cosine`: the distance at which a sample has the weight `e^(−½)`.
     pub kernel_width: f64,
 }
 
-/// How near a sample is to the text, of whose `n` tokens `k` are present.
+/// How close a sample is to the text, if `k` of `n` tokens are present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Similarity {
-    /// `exp(−d² / 2w²)` with the cosine distance `d = 1 − √(k/n)`, as the authors have it for texts.
+    /// `exp(−d² / 2w²)` with the cosine distance `d = 1 − √(k/n)`, as the authors use for texts.
     Cosine,
     /// The share of tokens that are present, `k/n`.
     Kept,
@@ -86,7 +86,7 @@ impl<B: Backend> AttributionMethod<B> for Lime {
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
-        // One stream a sample, so that what is drawn for a token does not depend on those behind it.
+        // One stream per sample, so that what is drawn for a token does not depend on later tokens.
         let present = |sample: usize| -> Vec<bool> {
             let mut random = SplitMix64::stream(seed, sample as u64);
             (0..players.len()).map(|_| random.uniform() >= self.mask_prob).collect()
@@ -117,7 +117,7 @@ impl<B: Backend> AttributionMethod<B> for Lime {
 type Sample = (Vec<f64>, f64);
 
 impl Lime {
-    /// The coefficients; the intercept is what is left of the mean, so that it has no penalty.
+    /// The coefficients. The intercept is the rest of the mean, so it is not penalized.
     fn fit(&self, samples: &[Sample]) -> Vec<f64> {
         let unknowns = samples[0].0.len();
         let weights: Vec<f64> = samples.iter().map(|(z, _)| self.weight(z)).collect();

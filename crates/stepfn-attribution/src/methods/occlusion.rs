@@ -1,7 +1,7 @@
 //! Occlusion (Zeiler & Fergus 2014, arXiv:1311.2901): what the attributed function loses when a token is hidden, `f(x) − f(x without it)`.
 //!
-//! Hidden is a window of neighbouring tokens, or groups of them. One pass for each window scores all steps that see any of it; the windows of a
-//! step are those it would have if its text ended there.
+//! A window of neighbouring tokens (or groups) is hidden at a time. One pass per window scores all steps that see any of it. The windows of a
+//! step are those that it would have if the text ended there.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed,
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Occlusion {
-    /// Whether the absolute value is taken; else what speaks against the prediction is negative.
+    /// Whether to take absolute values. Otherwise tokens that make the prediction less likely have negative scores.
     pub abs: bool,
-    /// Neighbouring tokens (or groups) that are hidden at once. A token's score is the mean over the windows that it is in.
+    /// Number of neighbouring tokens (or groups) hidden at once. A token's score is the mean over the windows that contain it.
     pub window: usize,
-    /// Tokens (or groups) from one window to the next.
+    /// Number of tokens (or groups) from one window to the next.
     pub stride: usize,
 }
 
@@ -33,7 +33,7 @@ impl Default for Occlusion {
 /// What is hidden at once.
 struct Window {
     side: Side,
-    /// How many of its side come before it.
+    /// The number of windows before it on its side.
     number: usize,
     tokens: Vec<usize>,
 }
@@ -116,7 +116,7 @@ impl<B: Backend> AttributionMethod<B> for Occlusion {
 }
 
 impl Occlusion {
-    /// How many windows reach the last of so many tokens.
+    /// The number of windows that cover this many tokens.
     fn windows(&self, tokens: usize) -> usize {
         if tokens == 0 { 0 } else { tokens.saturating_sub(self.window).div_ceil(self.stride) + 1 }
     }

@@ -1,6 +1,6 @@
-//! What perturbation methods hide: tokens, or groups of them. Source and target are one game; special tokens that a baseline keeps take no part
-//! and score 0. A step of the target sees the source's players and those that begin before it: always the first so many, so that one sample of
-//! hidden players serves all steps.
+//! What perturbation methods hide: tokens, or groups of them. Source and target are one game. Kept tokens (special ones) don't take part
+//! and score 0. A step sees the source's players and those of the target that begin before it. These are always the first ones, so one sample of
+//! hidden players works for all steps.
 
 #[cfg(test)]
 mod tests;
@@ -13,11 +13,11 @@ use crate::{AttributionError, InputScores, ParameterError, Perturbed, Question, 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Player {
     pub(super) side: Side,
-    /// In order; none that is kept, and at least one.
+    /// In order; at least one, without kept tokens.
     pub(super) tokens: Vec<usize>,
 }
 
-/// All of a text: those of the source, then those of the target, in order.
+/// All players of a text: those of the source, then those of the target, in order.
 pub(super) struct Players {
     all: Vec<Player>,
 }
@@ -36,17 +36,17 @@ impl Players {
         self.all.len()
     }
 
-    /// How many of them a step sees: the first so many.
+    /// The number of players that a step sees. They are the first ones.
     pub(super) fn seen_by(&self, step: usize) -> usize {
         self.all.partition_point(|player| player.side == Side::Source || player.tokens[0] < step)
     }
 
-    /// The text where only some are present.
+    /// The text with only some players present.
     pub(super) fn present(&self, question: &Question<'_>, present: &[bool]) -> Perturbed {
         self.replaced(question, |player, _| (!present[player]).then_some(question.options().baseline.id))
     }
 
-    /// The text where some players' tokens are others.
+    /// The text with other tokens for some players.
     pub(super) fn replaced(
         &self,
         question: &Question<'_>,
@@ -65,7 +65,7 @@ impl Players {
         text
     }
 
-    /// Scores of tokens, from those of the players that each step sees: a player's tokens share its score in equal parts.
+    /// Scores of tokens, from the scores of the players that each step sees. A player's tokens share its score equally.
     pub(super) fn scores(&self, question: &Question<'_>, scores: &[Vec<f64>], deltas: Option<Vec<f32>>) -> InputScores {
         let mut table = ScoreTable::zeros(question);
         for (step, scores) in question.steps().positions().zip(scores) {
@@ -80,7 +80,7 @@ impl Players {
     }
 }
 
-/// Tokens and groups of one side, in order, as far as steps see any of it.
+/// Tokens and groups of one side that steps see, in order.
 pub(super) fn units(question: &Question<'_>, side: Side) -> Result<Vec<Range<usize>>, AttributionError> {
     let (name, tokens, read, groups) = match side {
         Side::Source => {
@@ -111,7 +111,7 @@ pub(super) fn units(question: &Question<'_>, side: Side) -> Result<Vec<Range<usi
     Ok(seen.map(|unit| unit.start..unit.end.min(read)).collect())
 }
 
-/// Those of some tokens that are not kept.
+/// The tokens of a range that are not kept.
 pub(super) fn hideable(question: &Question<'_>, side: Side, tokens: Range<usize>) -> Vec<usize> {
     let ids = question.text().ids(side);
     tokens.filter(|&token| !question.is_kept(ids[token])).collect()

@@ -1,15 +1,15 @@
-//! ReAGent (Zhao et al. 2024, arXiv:2402.00794): how much the probability of the target falls when a token is replaced by another that might stand
-//! there. Of each step, several probes begin with random importances `ℓ`, and at each move replace a random part of the tokens: with `Δ = p(y) − p̃(y)`,
-//! `ℓ += logit(½ + Δ/2)` where a token was replaced, and `ℓ −=` the same elsewhere. A probe ends when the target is among the `stopping_condition_top_k`
-//! most likely tokens though all but the `keep_top_n` most important ones are replaced. Scores are the mean of `softmax(ℓ)` over the probes that
-//! ended; over all where none did.
+//! ReAGent (Zhao et al. 2024, arXiv:2402.00794): how much the probability of the target falls when a token is replaced by another that could be
+//! there. For each step, several probes start with random importances `ℓ`. Each move replaces a random part of the tokens: with
+//! `Δ = p(y) − p̃(y)`, `ℓ += logit(½ + Δ/2)` where a token was replaced, and `ℓ −=` the same elsewhere. A probe ends if the target is among the
+//! `stopping_condition_top_k` most likely tokens even with all but the `keep_top_n` most important tokens replaced. Scores are the mean of
+//! `softmax(ℓ)` over the probes that ended, or over all probes if none did.
 //!
-//! A move's replacement is one pass for all steps. Whether a probe ends is asked of each step by itself.
+//! A move's replacement is one pass for all steps. Each step decides separately whether its probe ends.
 //!
 //! **Replacements.** The authors draw from a masked language model, inseq among tokens of the same part of speech, which needs a tagger. Here the
-//! attributed model itself proposes ([`Replacement::Predicted`]): tokens as likely as it thinks them after what stands before, the token itself
-//! excepted. They fit their context, are of the model's own vocabulary, and need nothing to be downloaded. An encoder predicts nothing, and nor
-//! does a text's start: there, and with [`Replacement::Uniform`], all tokens but special ones are equally likely.
+//! attributed model itself proposes ([`Replacement::Predicted`]): tokens are drawn from its prediction for that place, without the token itself.
+//! They fit the context, are in the model's vocabulary, and need no download. An encoder predicts nothing, and nothing
+//! predicts a text's start: there, and with [`Replacement::Uniform`], all tokens except special ones are equally likely.
 
 use core::ops::Range;
 
@@ -28,25 +28,25 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbati
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Reagent {
-    /// Tokens (or groups) that stay in the stopping condition.
+    /// Number of tokens (or groups) that are kept in the stopping condition.
     pub keep_top_n: usize,
-    /// Among how many of the most likely tokens the target must be there.
+    /// The target must be among this many most likely tokens for a probe to end.
     pub stopping_condition_top_k: usize,
     /// Probability that a token is replaced in a move.
     pub replacing_ratio: f64,
-    /// Moves of a probe at most.
+    /// Maximum number of moves per probe.
     pub max_probe_steps: usize,
-    /// Probes of each step.
+    /// Number of probes per step.
     pub num_probes: usize,
-    /// What takes the place of a token.
+    /// What replaces a token.
     pub replacement: Replacement,
 }
 
-/// What takes the place of a token.
+/// What replaces a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Replacement {
-    /// What the model predicts there, where it predicts.
+    /// A token that the model predicts there, where it predicts.
     Predicted,
     /// Any token that is not special.
     Uniform,
@@ -131,7 +131,7 @@ impl<B: Backend> AttributionMethod<B> for Reagent {
     }
 }
 
-/// What probes move in.
+/// What all probes share.
 struct Game<'g, 'a, B: Backend> {
     passes: &'g Passes<'a, B>,
     perturbation: &'g Perturbation<'g, 'a, B>,
@@ -189,7 +189,7 @@ impl Reagent {
     }
 }
 
-/// What random numbers of a move are for.
+/// What a move's random numbers are used for.
 #[derive(Clone, Copy)]
 enum Draw {
     Choice,
@@ -197,13 +197,13 @@ enum Draw {
     Condition(usize),
 }
 
-/// A chain of importances that are learned.
+/// One probe: a chain of importances that are learned.
 struct Probe {
     seed: u64,
     of_step: Vec<Importance>,
 }
 
-/// What one step's tokens are worth.
+/// The importances of one step's tokens.
 #[derive(Clone)]
 struct Importance {
     logits: Vec<f64>,
@@ -224,7 +224,7 @@ impl Probe {
         self.of_step.iter().all(|importance| importance.ended)
     }
 
-    /// A stream of its own for every purpose, so that what one step draws changes nothing elsewhere.
+    /// A separate stream for each purpose, so that the draws of one step don't affect others.
     fn random(&self, number: u64, draw: Draw) -> SplitMix64 {
         let purpose = match draw {
             Draw::Choice => 0,
@@ -234,9 +234,9 @@ impl Probe {
         SplitMix64::stream(SplitMix64::stream(self.seed, 1 + number).bits(), purpose)
     }
 
-    /// Takes in how far each step's probability fell when some players were replaced.
+    /// Updates importances by how much each step's probability fell when some players were replaced.
     fn learn(&mut self, replaced: &[bool], fall: &[f64]) {
-        /// Keeps the update finite where a probability goes from one to nothing.
+        /// Keeps the update finite if a probability falls from one to zero.
         const MOST: f64 = 1.0 - 1e-6;
         for (importance, fall) in self.of_step.iter_mut().zip(fall).filter(|(importance, _)| !importance.ended) {
             let fall = fall.clamp(-MOST, MOST);
@@ -249,7 +249,7 @@ impl Probe {
 }
 
 impl Importance {
-    /// The players that are not among the best so many.
+    /// The players that are not among the most important ones.
     fn all_but(&self, keep: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.logits.len()).collect();
         order.sort_by(|&a, &b| self.logits[b].total_cmp(&self.logits[a]));
@@ -274,11 +274,11 @@ fn mean_importance(probes: &[Probe], step: usize) -> Vec<f64> {
     (0..players).map(|player| counted.iter().map(|shares| shares[player]).sum::<f64>() / counted.len() as f64).collect()
 }
 
-/// What takes the place of tokens.
+/// Draws replacements of tokens.
 struct Sampler {
     /// Tokens that are not special.
     all: Vec<u32>,
-    /// Of each place of the target, tokens as likely as they are predicted there; none where nothing is predicted.
+    /// For each place of the target, tokens drawn from its prediction; empty if nothing predicts it.
     predicted: Vec<Vec<u32>>,
     source: Vec<u32>,
     target: Vec<u32>,
@@ -306,14 +306,14 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// Draws of each place of the target but the first, from what the model predicts there.
+    /// Draws for each place of the target except the first, from the model's prediction there.
     fn predictions<B: Backend>(
         &self,
         passes: &Passes<'_, B>,
         perturbation: &Perturbation<'_, '_, B>,
         seed: u64,
     ) -> Vec<Vec<u32>> {
-        /// Predictions that are held at once.
+        /// Predictions that are in memory at the same time.
         const ROWS: usize = 32;
         let [width, _] = perturbation.hidden().dims();
         let mut pools = vec![Vec::new()];
@@ -339,7 +339,7 @@ impl Sampler {
         match pool.filter(|pool| !pool.is_empty()) {
             Some(pool) => pool[random.below(pool.len())],
             None => {
-                // One of the others: the last stands in for the token itself.
+                // One of the others: the last takes the place of the token itself.
                 let drawn = self.all[random.below(self.all.len() - 1)];
                 if drawn == own { self.all[self.all.len() - 1] } else { drawn }
             }
@@ -347,7 +347,7 @@ impl Sampler {
     }
 }
 
-/// Draws of a prediction, without the token itself: so many that what is drawn of them is as good as new.
+/// Draws from a prediction, without the token itself: enough of them that choosing among them is as good as a new draw.
 fn pool(logits: &[f32], allowed: &[u32], own: u32, mut random: SplitMix64) -> Vec<u32> {
     const DRAWS: usize = 256;
     let others: Vec<u32> = allowed.iter().copied().filter(|&id| id != own).collect();

@@ -1,5 +1,5 @@
-//! Sequential integrated gradients (Enguehard 2023, arXiv:2305.15853): integrated gradients of one token at a time, all others staying what
-//! they are.
+//! Sequential integrated gradients (Enguehard 2023, arXiv:2305.15853): integrated gradients of one token at a time, while the others don't
+//! change.
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, 
 pub struct SequentialIntegratedGradients {
     /// Points on each token's line.
     pub n_steps: usize,
-    /// Where they lie.
+    /// Where the points are.
     pub quadrature: Quadrature,
 }
 
@@ -93,7 +93,7 @@ impl SequentialIntegratedGradients {
     }
 }
 
-/// One side with one token of another.
+/// One side, with one token replaced by that of another.
 fn with_token<B: Backend>(side: &Embedded<B>, other: &Embedded<B>, token: usize) -> Embedded<B> {
     let row = other.hidden.clone().slice(token..token + 1);
     let [_, size] = side.hidden.dims();
@@ -106,7 +106,7 @@ fn token_rows<B: Backend>(scores: Tensor<B, 2>, token: usize, steps: usize) -> T
     scores.reshape([steps, rows / steps, size]).slice([0..steps, token..token + 1])
 }
 
-/// Tokens side by side again, `[steps · tokens, size]`.
+/// Puts the tokens together again, `[steps · tokens, size]`.
 fn joined<B: Backend>(tokens: Vec<Tensor<B, 3>>, steps: usize) -> Option<Tensor<B, 2>> {
     let size = tokens.first()?.dims()[2];
     let rows = steps * tokens.len();

@@ -1,6 +1,7 @@
 //! Shapley values by sampling permutations (Štrumbelj & Kononenko 2010, doi:10.5555/1756006.1756007; Castro et al. 2009): what each token adds to
-//! those before it in a random order, which adds up to `f(x) − f(x̄)` in every order. Every other order is the one before reversed, which cancels
-//! noise (Mitchell et al. 2022, arXiv:2104.12199). An order of all tokens is one of those that a step sees: one sample serves all steps.
+//! those before it in a random order, which adds up to `f(x) − f(x̄)` in every order. Every second order is the previous one reversed, which
+//! cancels noise (Mitchell et al. 2022, arXiv:2104.12199). An order of all tokens is also an order of those that a step sees, so one sample works
+//! for all steps.
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ShapleySampling {
-    /// Orders, each of which takes a pass for every token. In pairs, so an even number is best.
+    /// Number of orders, each with a pass for every token. They come in pairs, so an even number is best.
     pub n_samples: usize,
 }
 
@@ -60,7 +61,7 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
         let n = players.len();
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         let orders = orders(n, self.n_samples, seed);
-        // The empty coalition, then of each order the coalitions between it and the full one.
+        // The empty coalition, then for each order the coalitions between it and the full one.
         let mut variants: Vec<Perturbed> = vec![players.present(passes.question(), &vec![false; n])];
         for order in &orders {
             let mut present = vec![false; n];
@@ -79,7 +80,7 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
                 let mut before = empty[index];
                 let of_step = order.iter().enumerate().filter(|&(_, &player)| player < seen);
                 for (count, (place, &player)) in of_step.enumerate() {
-                    // With the last that the step sees, its text is whole.
+                    // With the last player that the step sees, the text is complete.
                     let last = count + 1 == seen;
                     let after = if last { clean[index] } else { between[number * (n - 1) + place][index] };
                     sums[player] += after - before;
@@ -95,11 +96,11 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
     }
 }
 
-/// Random orders of so many, every other the one before reversed.
+/// Random orders; every second one is the previous one reversed.
 fn orders(n: usize, count: usize, seed: u64) -> Vec<Vec<usize>> {
     let mut all: Vec<Vec<usize>> = Vec::with_capacity(count + 1);
     for pair in 0..count.div_ceil(2) {
-        // An order by random numbers: that of the first few does not depend on how many there are behind them.
+        // An order by random numbers, so that the order of the first few does not depend on how many follow.
         let mut random = SplitMix64::stream(seed, pair as u64);
         let keys: Vec<u64> = (0..n).map(|_| random.bits()).collect();
         let mut order: Vec<usize> = (0..n).collect();

@@ -1,6 +1,6 @@
 //! Value zeroing (Mohebbi et al. 2023, arXiv:2301.12971): how far a block's output at a place moves when the place reads zeros instead of a token's value
-//! vector, `1 − cos(h, h without it)`. Each layer is taken by itself, on its input as it is; distances below 1e-5 are none, and those of a place sum to 1.
-//! A source's tokens have the distances of cross-attention.
+//! vector, `1 − cos(h, h without it)`. Each layer is treated separately, on its unchanged input. Distances below 1e-5 count as 0, and those of a
+//! place sum to 1. A source's tokens have the distances of cross-attention.
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
@@ -12,21 +12,21 @@ use stepfn_models::transformer::{AttentionKind, Inside, Removal};
 use super::inside::{Layers, all_at_once, chosen, indices, rows};
 use crate::{AttributionError, AttributionMethod, Axis, InputScores, Passes};
 
-/// How much each token's value matters to what a block gives; the mean over layers unless raw scores are asked for.
+/// How much each token's value matters to a block's output; the mean over layers unless raw scores are asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ValueZeroing {
-    /// How far two outputs are from each other.
+    /// The distance of two outputs.
     pub metric: Metric,
     /// The decoder's layers, counted from 0; `None` is all.
     pub layers: Option<Vec<usize>>,
     /// The heads, counted from 0, that read zeros; `None` is all.
     pub heads: Option<Vec<usize>>,
-    /// Whether outputs of the last layer are compared behind the final normalization.
+    /// Whether outputs of the last layer are compared after the final normalization.
     pub after_final_norm: bool,
 }
 
-/// How far two hidden states are from each other.
+/// The distance of two hidden states.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -94,7 +94,7 @@ impl ValueZeroing {
         kind: AttentionKind,
         keys: usize,
     ) -> Tensor<B, 2> {
-        /// Distances below it are taken for errors of rounding.
+        /// Smaller distances count as rounding errors.
         const LEAST: f32 = 1e-5;
         let first = passes.question().steps().places().start;
         let steps = passes.question().steps().len();
@@ -138,7 +138,7 @@ impl Metric {
         let length = |x: Tensor<B, 2>| x.powi_scalar(2).sum_dim(1).sqrt();
         let [rows, _] = a.dims();
         let distance = match self {
-            // ½ ‖a/‖a‖ − b/‖b‖‖² is 1 − cos, and exact where the two are all but the same.
+            // ½ ‖a/‖a‖ − b/‖b‖‖² is 1 − cos, and accurate even if the two are almost the same.
             Metric::Cosine => {
                 let unit = |x: Tensor<B, 2>| x.clone() / length(x).clamp_min(1e-8);
                 (unit(a) - unit(b)).powi_scalar(2).sum_dim(1).div_scalar(2)

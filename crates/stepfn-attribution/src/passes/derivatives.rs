@@ -1,4 +1,4 @@
-//! Derivatives of the attributed function with respect to what the model reads, and on their way there.
+//! Derivatives of the attributed function with respect to the model's input and to intermediate results.
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepScore;

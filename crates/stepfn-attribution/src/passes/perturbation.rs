@@ -1,8 +1,8 @@
-//! Values of a text with other tokens in some places: what perturbation methods stand on.
+//! Values of a text with other tokens in some places, for perturbation methods.
 //!
-//! One pass of a variant scores all steps. A variant whose first changed token is the target's `i`th is the text itself before it: keys and values
-//! of these places come from a cache of the text, the encoder's output is shared, and only places from `i` on run, for the steps that see them.
-//! Variants run together with others whose changes begin nearby.
+//! One pass of a variant scores all steps. If the first changed token is token `i` of the target, everything before it is as in the text: keys
+//! and values of these places come from a cache, the encoder's output is shared, and only places from `i` on run, for the steps that see them.
+//! Variants whose changes begin near each other run together.
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepFunction;
@@ -14,17 +14,17 @@ use super::{Passes, Variants, at_steps, batch_of};
 use crate::steps::Steps;
 use crate::{AttributionError, Side};
 
-/// The tokens of a variant: as many as the text has.
+/// The tokens of a variant, as many as in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Perturbed {
     /// What the encoder reads; `None` for a causal model.
     pub source: Option<Vec<u32>>,
-    /// The target, of which the model reads as much as its steps need.
+    /// The target. The model reads as much of it as the steps need.
     pub target: Vec<u32>,
 }
 
 impl Perturbed {
-    /// The tokens of one side; none of a side that the text does not have.
+    /// The tokens of one side; empty if the text does not have that side.
     pub fn ids_mut(&mut self, side: Side) -> &mut [u32] {
         match side {
             Side::Source => self.source.as_deref_mut().unwrap_or_default(),
@@ -33,7 +33,7 @@ impl Perturbed {
     }
 }
 
-/// A text that has been run, and what its variants share with it.
+/// A text that was run, with the results that its variants share.
 pub struct Perturbation<'p, 'a, B: Backend> {
     passes: &'p Passes<'a, B>,
     /// The decoder's last hidden state at every token that it reads, `[width, hidden]`.
@@ -47,7 +47,7 @@ pub struct Perturbation<'p, 'a, B: Backend> {
 struct Group {
     /// The first place that may differ; `None` where the source does.
     first: Option<usize>,
-    /// By number, with the first place at which each differs.
+    /// The index of each variant, with the first place at which it differs.
     members: Vec<(usize, usize)>,
 }
 
@@ -113,7 +113,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         mut progress: impl FnMut(usize, usize) -> Result<(), AttributionError>,
     ) -> Result<Vec<Vec<f64>>, AttributionError> {
         let mut values = vec![self.values_of_text(function, steps)?; variants.len()];
-        // Dropout has passes of its own, which begin at the first place.
+        // Passes with dropout are separate and start at the first place.
         let whole = function.needs().noisy_samples > 0;
         let groups = self.groups(variants, steps, whole);
         for (done, group) in groups.iter().enumerate() {

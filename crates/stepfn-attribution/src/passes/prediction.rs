@@ -74,7 +74,7 @@ impl Pairing {
     }
 }
 
-/// The row that an error speaks of, in the rows that were scored, and the error with the step of that row in its place.
+/// The scored row that an error is about, and the same error with the step instead of the row.
 pub(crate) fn located(
     error: StepError,
     pairing: impl FnOnce() -> Option<Pairing>,
@@ -156,7 +156,7 @@ impl<B: Backend> Passes<'_, B> {
     ) -> Result<Local<B>, AttributionError> {
         const FEWEST: usize = 16;
         const MOST: usize = 256;
-        /// Of the change that is to be shared out.
+        /// Relative to the change that is distributed.
         const TOLERANCE: f64 = 1e-4;
         let values = |logits: &Tensor<B, 2>| -> Result<Tensor<B, 1>, AttributionError> {
             let batch = self.predictions(logits.clone(), None, self.contrast_logits(chunk, steps), chunk, steps)?;

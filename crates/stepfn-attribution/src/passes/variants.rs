@@ -51,13 +51,13 @@ impl<B: Backend> Variants<B> {
         &self.target.hidden
     }
 
-    /// All of them `times` over, one round after the other.
+    /// All variants, repeated `times` times.
     pub(super) fn repeated(&self, times: usize) -> Self {
         let side = |side: &Embedded<B>| Embedded { hidden: side.hidden.clone().repeat(&[times, 1]), entry: side.entry };
         Self { count: self.count * times, source: self.source.as_ref().map(side), target: side(&self.target) }
     }
 
-    /// Both sides, combined with those of another in the same way.
+    /// Combines both sides with those of `other`.
     pub(crate) fn combined(
         &self,
         other: &Self,

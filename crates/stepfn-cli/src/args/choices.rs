@@ -1,21 +1,21 @@
-//! Arguments of which each is one of a few words.
+//! Arguments with a fixed set of values.
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use stepfn::backend::{DType, KNOWN};
 use stepfn::writers::{ANSWERS, RECORDS};
 
-/// Names of backends; those that the program was not built with get an answer of their own.
+/// Names of all backends. Those that the program was not built with are accepted here and get an error of their own later.
 pub(super) fn backends() -> PossibleValuesParser {
     PossibleValuesParser::new(KNOWN)
 }
 
-/// Forms of all kinds of results.
+/// Formats of all kinds of results.
 pub(super) fn record_formats() -> PossibleValuesParser {
     PossibleValuesParser::new(RECORDS.map(value))
 }
 
-/// Forms of attributions.
+/// Formats of attributions.
 pub(super) fn answer_formats() -> PossibleValuesParser {
     PossibleValuesParser::new(ANSWERS.map(value))
 }
@@ -33,7 +33,7 @@ pub(crate) enum ElementType {
 }
 
 impl ElementType {
-    /// The type of numbers in a tensor.
+    /// The element type of a tensor.
     pub(crate) fn dtype(self) -> DType {
         match self {
             Self::F64 => DType::F64,

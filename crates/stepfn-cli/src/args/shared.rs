@@ -1,4 +1,4 @@
-//! Groups of arguments that several commands have.
+//! Groups of arguments that several commands share.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(crate) struct TextArgs {
     /// What the encoder reads, or the prompt of a causal model
     #[arg(long, value_name = "TEXT")]
     pub(crate) source: Option<String>,
-    /// What the model is to have said; for a causal model the full text, which starts with the prompt
+    /// What the model should say; for a causal model, the full text, which starts with the prompt
     #[arg(long, value_name = "TEXT")]
     pub(crate) target: Option<String>,
     /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target; `-` is standard input
@@ -29,7 +29,7 @@ pub(crate) struct ContrastArgs {
     /// Another source or prompt to compare with
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     pub(crate) contrast_source: Option<String>,
-    /// Another target to compare with; for a causal model the full text
+    /// Another target to compare with; for a causal model, the full text
     #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     pub(crate) contrast_target: Option<String>,
     /// Pairs of scored token and contrast token, both counted from the first scored one; default: 0:0,1:1,…
@@ -37,13 +37,13 @@ pub(crate) struct ContrastArgs {
     pub(crate) align: Vec<(usize, usize)>,
 }
 
-/// How step functions work.
+/// Parameters of step functions and methods.
 #[derive(Debug, Args)]
 pub(crate) struct ParameterArgs {
-    /// A parameter of a step function: top_p=0.9, or kl_divergence.top_k=20 for one function alone
+    /// Set a parameter of a step function or method: top_p=0.9, or kl_divergence.top_k=20 for one of them only
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Dropout rate of the noisy passes, instead of the model's own
+    /// Dropout rate of the noisy passes, instead of the model's own rates
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) dropout: Option<f64>,
 }
@@ -51,10 +51,10 @@ pub(crate) struct ParameterArgs {
 /// How the model writes.
 #[derive(Debug, Default, Args)]
 pub(crate) struct GenerationArgs {
-    /// Most tokens to write
+    /// Maximum number of tokens to write
     #[arg(long, value_name = "N")]
     pub(crate) max_new_tokens: Option<usize>,
-    /// A setting of generation_config.json: num_beams=4, do_sample=true, …
+    /// Change a field of generation_config.json: num_beams=4, do_sample=true, …
     #[arg(long, value_name = "FIELD=VALUE")]
     pub(crate) generation: Vec<String>,
     /// The token that a translation starts with: deu_Latn, de_DE, __de__, …
@@ -68,44 +68,44 @@ pub(crate) struct ModelArgs {
     /// The model: one of `stepfn list models` (default: g2p); a folder with config.json, model.safetensors and tokenizer.json; a GGUF file; a name on a hub, org/name or org/name@revision
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// What it runs on
+    /// Backend to run on
     #[arg(long, value_name = "NAME", value_parser = backends(), default_value = <stepfn::backend::DefaultDevices as stepfn::backend::Devices>::NAME)]
     pub(crate) backend: String,
-    /// Number of the device (see `stepfn list backends`)
+    /// Index of the device (see `stepfn list backends`)
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) device: String,
-    /// Type of the numbers that it computes with
+    /// Element type to compute with
     #[arg(long, value_enum, default_value_t = ElementType::F32)]
     pub(crate) dtype: ElementType,
-    /// Seed of everything random: dropout, sampling
+    /// Seed of all random numbers: dropout, sampling
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
-    /// Memory for what is computed, beside the model: 800MB, 8GiB, …; default: a quarter of what the device has, 4 GiB at most
+    /// Memory for computing, in addition to the model: 800MB, 8GiB, …; default: a quarter of the device's memory, at most 4 GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) memory: Option<usize>,
-    /// Most tokens, padding included, that run at one time
+    /// Maximum number of tokens per batch, including padding
     #[arg(long, value_name = "N", default_value_t = 4096)]
     pub(crate) batch_tokens: usize,
 }
 
-/// Where results go, and what is told beside.
+/// Where results go, and how much is reported.
 #[derive(Debug, Args)]
 pub(crate) struct DestinationArgs {
-    /// Write results to a file
+    /// Write results to a file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Neither progress nor warnings
+    /// Show neither progress nor warnings
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// Say what is done, and how long it takes
+    /// Report what is done and how long it takes
     #[arg(short, long)]
     pub(crate) verbose: bool,
 }
 
-/// In what form results are written, and where.
+/// The format of results, and where they go.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Form of the results
+    /// Format of the results
     #[arg(long, value_name = "FORMAT", value_parser = record_formats(), default_value = "table")]
     pub(crate) format: String,
     #[command(flatten)]
@@ -115,19 +115,19 @@ pub(crate) struct OutputArgs {
 /// How attributions are shown, and where.
 #[derive(Debug, Args)]
 pub(crate) struct ViewArgs {
-    /// What becomes of the scores: stages with commas between them (see `stepfn list aggregators`)
+    /// How to aggregate scores: stages separated by commas (see `stepfn list aggregators`)
     #[arg(long, value_name = "STAGES")]
     pub(crate) aggregate: Option<String>,
     /// Keep the scores of hidden units, layers and heads
     #[arg(long)]
     pub(crate) raw: bool,
-    /// Write a page for a browser, too
+    /// Also write a web page
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Write a drawing of the heat map, too; of several texts, one each
+    /// Also write a drawing of the heat map; for several texts, one file each
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
-    /// Form of the results
+    /// Format of the results (see `stepfn list formats`)
     #[arg(long, value_name = "FORMAT", value_parser = answer_formats(), default_value = "table")]
     pub(crate) format: String,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Values that are more than a word or a number.
+//! Parsers of argument values.
 
 pub(super) fn pair(text: &str) -> Result<(usize, usize), String> {
     let number = |part: &str| part.trim().parse().ok();
@@ -11,9 +11,9 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
 }
 
-/// Of a benchmark: what is made for more does not fit into memory.
+/// Limit of `stepfn bench`: more texts would not fit into memory.
 const MOST_TEXTS: usize = 1 << 16;
-/// Of a benchmark's text.
+/// Limit of `stepfn bench` for one text.
 const MOST_TOKENS: usize = 1 << 17;
 
 pub(super) fn count(text: &str) -> Result<usize, String> {

@@ -1,4 +1,4 @@
-//! `stepfn attribute`: which input tokens predictions came from.
+//! `stepfn attribute`: shows which input tokens predictions came from.
 
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ impl OnBackend for Attribute<'_> {
 
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
-        // A typing error shows before a model is loaded.
+        // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let started = Instant::now();
@@ -43,10 +43,10 @@ impl OnBackend for Attribute<'_> {
     }
 }
 
-/// What is asked of every text.
+/// The task that runs on every text.
 fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     let registry = Registry::<B>::default();
-    // Unknown names are answered before their parameters are looked at.
+    // Report unknown names before their parameters.
     registry.method(&args.method, &Value::Null)?;
     for name in core::iter::once(&args.attributed_fn).chain(&args.step_scores) {
         registry.function(name, &Value::Null)?;

@@ -1,4 +1,4 @@
-//! `stepfn bench`: how fast this machine is, and how it compares with others.
+//! `stepfn bench`: measures this machine, and compares it with others.
 
 use core::time::Duration;
 use std::fs;
@@ -24,7 +24,7 @@ use crate::memory;
 use crate::output::Sink;
 use crate::progress::Teller;
 
-/// Measures, or compares what was measured.
+/// Measures, or compares earlier measurements.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     if !args.compare.is_empty() {
         return compare_files(args);
@@ -35,14 +35,14 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
 
 /// What is measured.
 struct Plan {
-    /// Empty where a model is measured.
+    /// Empty if a model is measured instead.
     shapes: Vec<Shape>,
     works: Vec<Work>,
     questions: Vec<Question>,
     repeats: usize,
-    /// For a row.
+    /// Time for each row.
     budget: Duration,
-    /// For the machine's peak.
+    /// Time for measuring the machine's peak.
     for_peak: Duration,
 }
 
@@ -73,7 +73,7 @@ impl Plan {
         })
     }
 
-    /// Positions that a model needs.
+    /// Number of positions that a model needs.
     fn positions(&self) -> usize {
         self.questions.iter().map(|question| question.prompt + question.target).max().unwrap_or(0)
     }
@@ -83,7 +83,7 @@ impl Plan {
     }
 }
 
-/// What the names of an option stand for.
+/// The values that an option's names stand for.
 fn known<T>(
     option: &str,
     names: &[String],
@@ -118,7 +118,7 @@ impl OnBackend for Bench<'_> {
                 "this program was built without optimization, and its times mean little: build it with --release",
             );
         }
-        // A model that can't be had shows before anything is measured.
+        // Report a model that can't be loaded before measuring anything.
         let real = match args.place.model {
             Some(_) => Some(load::<D>(&args.place, &GenerationArgs::default())?),
             None => None,
@@ -160,7 +160,7 @@ fn describe<D: Devices>(place: &Place<D>) -> Machine {
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         backend: D::NAME.to_owned(),
         device: place.info.name.clone(),
-        // wgpu's devices have it in their name.
+        // wgpu's device names include the driver.
         driver: if D::NAME == "cuda" { machine::nvidia_driver() } else { None },
         memory: place.info.memory,
         dtype: place.dtype.name().to_owned(),
@@ -168,7 +168,7 @@ fn describe<D: Devices>(place: &Place<D>) -> Machine {
     }
 }
 
-/// A run, on its way.
+/// The state of a run.
 struct Run<'a, D: Devices> {
     plan: &'a Plan,
     place: &'a Place<D>,
@@ -227,8 +227,8 @@ impl<D: Devices> Run<'_, D> {
         match self.failed {
             0 => Ok(()),
             failed => {
-                let what = format!("{failed} of {} rows failed, as told above", self.done);
-                Err(Failure::work(what, "take shorter texts or fewer at once; the others have their results"))
+                let what = format!("{failed} of {} rows failed, as reported above", self.done);
+                Err(Failure::work(what, "use shorter texts, or fewer at once; the other rows have their results"))
             }
         }
     }
@@ -239,19 +239,19 @@ fn shown(Question { prompt, target, batch }: Question) -> String {
     format!("{prompt}+{target} ×{batch}")
 }
 
-/// Rows on their way out: each as soon as it is there.
+/// Writes rows, each as soon as it is finished.
 struct Written {
     sink: Sink,
     format: BenchFormat,
     rows: usize,
-    /// Characters of the first three columns, which are words.
+    /// Widths of the first three columns, which are words.
     words: [usize; 3],
 }
 
-/// Columns that have numbers.
+/// Columns with numbers.
 const NUMBERS: [&str; 9] =
     ["first ms", "median ms", "least ms", "most ms", "tokens/s", "texts/s", "GFLOP/s", "GB/s", "of peak"];
-/// Characters of a number.
+/// Width of a number.
 const WIDTH: usize = 9;
 
 impl Written {
@@ -331,7 +331,7 @@ fn no_json(error: &serde_json::Error) -> Failure {
     Failure::work(error.to_string(), "use --format table")
 }
 
-/// A machine and its peak, in a line.
+/// A machine and its peak on one line.
 fn about(machine: &Machine, peak: Peak) -> String {
     let driver = machine.driver.as_ref().map_or_else(String::new, |driver| format!(", {driver}"));
     let build = if machine.build == "release" { "" } else { " (not optimized)" };
@@ -348,7 +348,7 @@ fn about(machine: &Machine, peak: Peak) -> String {
     )
 }
 
-/// Puts files side by side.
+/// Compares report files.
 fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
     let read = |path: &PathBuf| -> Result<(String, Report), Failure> {
         let name = path.display().to_string();
@@ -390,7 +390,7 @@ fn table(comparison: &Comparison) -> String {
     format!("{}{note}\n{}", abouts.collect::<String>(), aligned(&header, &rows))
 }
 
-/// What a model is called in a report: of a path the last part, for on another machine the same model lies elsewhere.
+/// The name of a model in a report: the last part of a path, because the same model is elsewhere on another machine.
 fn title(name: &str) -> String {
     let path = Path::new(name).canonicalize().ok();
     path.as_deref()

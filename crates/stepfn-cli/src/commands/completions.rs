@@ -1,4 +1,4 @@
-//! `stepfn completions`: what a shell can complete.
+//! `stepfn completions`: completion scripts for shells.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `stepfn generate`: what a model writes.
+//! `stepfn generate`: lets a model write text.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::input::Inputs;
 use crate::output::{Results, Sink};
 use crate::progress::Teller;
 
-/// Lets a model write.
+/// Lets a model write text.
 pub(super) fn run(args: &GenerateArgs) -> Result<(), Failure> {
     dispatch(&args.model, Generate(args))
 }
@@ -38,7 +38,7 @@ impl OnBackend for Generate<'_> {
     }
 }
 
-/// One outcome for each text that was written.
+/// One outcome per written text.
 fn each(Outcome { id, number, result }: Outcome<Vec<Written>>) -> Vec<Outcome<Written>> {
     let outcome = |result| Outcome { id: id.clone(), number, result };
     match result {

@@ -1,4 +1,4 @@
-//! `stepfn list`: what there is.
+//! `stepfn list`: lists models, methods, step functions and so on.
 
 use serde_json::{Map, Value};
 use stepfn::backend::{self, DefaultBackend, DeviceError, DeviceInfo};
@@ -9,7 +9,7 @@ use crate::args::{ListArgs, Listing};
 use crate::failure::Failure;
 use crate::output::write_one;
 
-/// Lists what was asked for.
+/// Prints the list.
 pub(super) fn run(args: &ListArgs) -> Result<(), Failure> {
     let list = match args.what {
         Listing::Models => List::new(&["name", "family", "summary"], stepfn::models().into_iter().map(Vec::from)),

@@ -1,4 +1,4 @@
-//! The model that a command asks for, and the backend that it runs on.
+//! Loads the chosen model on the chosen backend.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use crate::args::{GenerationArgs, ModelArgs};
 use crate::failure::Failure;
 use crate::progress::Teller;
 
-/// The model when none is named.
+/// The model if none is given.
 const DEFAULT_MODEL: &str = "g2p";
 
-/// Does work on the backend that was asked for.
+/// Runs work on the chosen backend.
 pub(super) fn dispatch(args: &ModelArgs, work: impl OnBackend<Output = Result<(), Failure>>) -> Result<(), Failure> {
     run_on(&args.backend, work)?
 }
@@ -46,13 +46,13 @@ fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOpt
     })
 }
 
-/// How the work runs.
+/// The options of a run.
 pub(super) fn run_options(args: &ModelArgs, dropout: Option<f64>) -> RunOptions {
     let &ModelArgs { seed, memory, batch_tokens, .. } = args;
     RunOptions { seed, dropout, memory, batch_tokens }
 }
 
-/// Says what was loaded and how long it took, if anyone wants to know.
+/// With `--verbose`, reports what was loaded and how long it took.
 pub(super) fn note_loaded<B: stepfn::extend::burn::tensor::backend::Backend>(
     model: &LanguageModel<B>,
     started: Instant,

@@ -14,7 +14,7 @@ mod view;
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
 
-/// Does what was typed.
+/// Runs a command.
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Attribute(args) => attribute::run(&args),

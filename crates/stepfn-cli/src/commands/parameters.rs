@@ -1,4 +1,4 @@
-//! `--set`: parameters of whatever was asked for by name.
+//! `--set`: parameters of methods and step functions.
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
@@ -31,7 +31,7 @@ impl Owner {
     }
 }
 
-/// `NAME=VALUE`, where the value is JSON if it can be, and else a text.
+/// Parses `NAME=VALUE`. The value is JSON if it parses as JSON, and a string otherwise.
 pub(super) fn assignment(text: &str, option: &str) -> Result<(String, Value), Failure> {
     let (name, value) = text.split_once('=').ok_or_else(|| {
         Failure::usage(format!("--{option} {text}: expected NAME=VALUE"), format!("write --{option} NAME=VALUE"))
@@ -40,8 +40,8 @@ pub(super) fn assignment(text: &str, option: &str) -> Result<(String, Value), Fa
     Ok((name.trim().to_owned(), value))
 }
 
-/// Each owner's parameters: `name=value` goes to all that have it, `owner.name=value` to one. `what` is what they are called together, `add` says how to
-/// ask for one more of them.
+/// Each owner's parameters: `name=value` sets it for all owners that have it, `owner.name=value` for one of them. For error messages, `what`
+/// names all owners, and `add` says how to add one.
 pub(super) fn assigned(
     owners: &[Owner],
     sets: &[String],
@@ -81,7 +81,7 @@ pub(super) fn assigned(
     Ok(parameters)
 }
 
-/// Where parameters are listed.
+/// The hint that says where parameters are listed.
 const LISTS: &str = "see `stepfn list step-functions` and `stepfn list methods` for the parameters";
 
 #[cfg(test)]

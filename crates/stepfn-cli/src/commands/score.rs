@@ -1,4 +1,4 @@
-//! `stepfn score`: step functions of texts.
+//! `stepfn score`: computes step functions of texts.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ impl OnBackend for Score<'_> {
 
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
-        // A typing error shows before a model is loaded.
+        // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let started = Instant::now();
@@ -55,12 +55,12 @@ impl OnBackend for Score<'_> {
     }
 }
 
-/// The step functions that were asked for, with their parameters.
+/// The chosen step functions, with their parameters.
 fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let (names, ParameterArgs { set, dropout }) = (&args.step_fn, &args.parameters);
     let registry = Registry::<B>::default();
     for (index, name) in names.iter().enumerate() {
-        // An unknown name is answered before its parameters are looked at.
+        // Report unknown names before their parameters.
         registry.function(name, &stepfn::Value::Null)?;
         if names[..index].contains(name) {
             return Err(Failure::usage(format!("--step-fn names `{name}` twice"), "name each step function once"));

@@ -1,4 +1,4 @@
-//! `stepfn show`: attributions from files.
+//! `stepfn show`: shows attributions that were saved in a file.
 
 use std::fs;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use crate::args::ShowArgs;
 use crate::failure::Failure;
 use crate::progress::Teller;
 
-/// Shows what a file holds: our JSON, or one that inseq saved.
+/// Shows the attributions in a file that stepfn or inseq wrote.
 pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
     let pipeline = view::pipeline(&args.view)?;
     let hint = "give a file that `stepfn attribute --format json` or inseq wrote, or - for standard input";

@@ -1,4 +1,4 @@
-//! Attributions as results: the form that was asked for, and a page or a drawing in addition.
+//! How attributions are written: the chosen format, and optionally a page and a drawing.
 
 use std::io::{self, IsTerminal};
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::output::{Extra, Results, Sink};
 use crate::progress::Teller;
 
-/// Reads the pipeline.
+/// Parses `--aggregate`.
 pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
     let Some(text) = &args.aggregate else { return Ok(None) };
     let pipeline = stepfn::pipeline(text).map_err(|error| Failure::from(error).at(&format!("--aggregate {text}")))?;
@@ -20,7 +20,7 @@ pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
     }
 }
 
-/// Opens the outputs; `texts` is how many there are, if that is known.
+/// Opens the outputs; `texts` is the number of texts, if known.
 pub(super) fn results(args: &ViewArgs, teller: Teller, texts: Option<usize>) -> Result<Results<Answer>, Failure> {
     let single = texts == Some(1);
     let options = WriterOptions { single, terminal: terminal(args) };
@@ -45,10 +45,10 @@ fn terminal(args: &ViewArgs) -> TerminalOptions {
     TerminalOptions { width, colors, ..TerminalOptions::default() }
 }
 
-/// Columns of a file, where nothing needs to be broken.
+/// Width for files, where lines need not be broken.
 const WIDE: usize = 10_000;
 
-/// Columns of the terminal; as `COLUMNS` says, if it does.
+/// Width of the terminal; `COLUMNS` takes precedence.
 fn terminal_width() -> Option<usize> {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     asked.or_else(|| Some(usize::from(console_size()?)))

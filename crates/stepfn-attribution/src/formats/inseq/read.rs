@@ -119,7 +119,7 @@ fn read_sequence(
     Ok(attribution)
 }
 
-/// Scores with axes told by the class. Where inseq leaves out target tokens behind the last step, they are NaN.
+/// Scores, with axes that depend on the class. Target tokens after the last step, which inseq omits, are NaN.
 fn read_scores(what: &str, text: &str, class: &str, rows: usize, steps: usize) -> Result<Scores, AttributionError> {
     let (mut shape, mut values) = tensor::decode(what, text)?;
     let inner: &[Axis] = match (shape.len(), class.starts_with("MultiDimensional")) {
@@ -153,7 +153,7 @@ fn about<'a>(info: &Map<String, Value>, step_scores: impl Iterator<Item = &'a St
     if let Some(of) = arguments("attributed_fn_args") {
         parameters.insert("attributed_fn".to_owned(), of.clone().into());
     }
-    // Theirs are not kept apart by step function.
+    // inseq's are not separated by step function.
     if let Some(of) = arguments("step_scores_args") {
         parameters.extend(step_scores.map(|name| (name.clone(), of.clone().into())));
     }
@@ -196,7 +196,7 @@ fn tokens(theirs: &[Instance<TokenWithId>], text: Option<&str>) -> Vec<Token> {
         .collect()
 }
 
-/// Where a surface stands in a text, at or behind whitespace at a position; an empty span there if it doesn't.
+/// The span of a surface in a text, at a position or after whitespace there; an empty span if it is not there.
 fn find(text: &str, at: usize, surface: &str) -> Range<usize> {
     let rest = &text[at..];
     let blank = rest.len() - rest.trim_start().len();
