@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::DType;
 use serde_json::json;
 use stepfn_bench::workload::Limits;
-use stepfn_bench::{Question, Shape, Work, Workload};
+use stepfn_bench::{Lengths, Shape, Work, Workload};
 use stepfn_benches::peer::Peer;
 use stepfn_benches::{Measured as B, median, wait};
 
@@ -87,7 +87,7 @@ fn main() -> ExitCode {
         };
         let model =
             shape.model::<B>(prompt + target, DType::F32, &Default::default()).expect("a published shape is a model");
-        let workload = Workload::new(&model, Question { prompt, target, batch: 1 }, Limits::default());
+        let workload = Workload::new(&model, Lengths { prompt, target, batch: 1 }, Limits::default());
         let shape = shape.name();
         let question = json!({ "shape": shape, "prompt": prompt, "target": target });
         if let Some(Err(error)) = peer.as_mut().map(|peer| peer.setup(&question)) {

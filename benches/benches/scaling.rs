@@ -16,7 +16,7 @@ use burn::tensor::DType;
 use serde_json::{Value, json};
 use stepfn_bench::machine::peak_memory;
 use stepfn_bench::workload::Limits;
-use stepfn_bench::{Question, Shape, Work, Workload};
+use stepfn_bench::{Lengths, Shape, Work, Workload};
 use stepfn_benches::peer::Peer;
 use stepfn_benches::plot::{Curve, Panel, exponent, svg};
 use stepfn_benches::{Measured as B, wait};
@@ -69,13 +69,12 @@ fn main() -> ExitCode {
     let path = named("svg").unwrap_or_else(|| concat!(env!("CARGO_TARGET_TMPDIR"), "/scaling.svg").to_owned());
 
     let most = if quick { 7 } else { 12 };
-    let lengths: Vec<Question> =
-        (5..=most).map(|log| Question { prompt: PROMPT, target: 1 << log, batch: 1 }).collect();
-    let batches: Vec<Question> = (0..=7).map(|log| Question { prompt: PROMPT, target: 32, batch: 1 << log }).collect();
+    let lengths: Vec<Lengths> = (5..=most).map(|log| Lengths { prompt: PROMPT, target: 1 << log, batch: 1 }).collect();
+    let batches: Vec<Lengths> = (0..=7).map(|log| Lengths { prompt: PROMPT, target: 32, batch: 1 << log }).collect();
     let mut panels = Vec::new();
-    for (across, questions, size) in [
-        ("target tokens", lengths, (|question| question.target) as fn(&Question) -> usize),
-        ("texts of 8 + 32 tokens", batches, |question| question.batch),
+    for (across, all_lengths, size) in [
+        ("target tokens", lengths, (|lengths| lengths.target) as fn(&Lengths) -> usize),
+        ("texts of 8 + 32 tokens", batches, |lengths| lengths.batch),
     ] {
         println!(
             "\n{}:\n\n| {across} | work | ours, s | inseq, s | times as fast | ours, GiB | inseq, GiB |",
@@ -90,15 +89,15 @@ fn main() -> ExitCode {
                 _ => Peer::start("attribution.py").inspect_err(|error| eprintln!("inseq is missing: {error}")).ok(),
             };
             let (mut ours, mut theirs): (Vec<Cell>, Vec<Cell>) = (Vec::new(), Vec::new());
-            for question in &questions {
-                let size = size(question) as f64;
+            for lengths in &all_lengths {
+                let size = size(lengths) as f64;
                 if foretold(&ours) > limit {
                     break;
                 }
-                let one = Cell { size, ..child(shape, work, question) };
+                let one = Cell { size, ..child(shape, work, lengths) };
                 ours.push(one);
                 let other = (foretold(&theirs) <= limit).then_some(peer.as_mut()).flatten();
-                let other = other.map(|peer| Cell { size, ..of_peer(peer, shape, work, question) });
+                let other = other.map(|peer| Cell { size, ..of_peer(peer, shape, work, lengths) });
                 theirs.extend(other);
                 let show =
                     |value: Option<f64>, digits| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
@@ -152,8 +151,8 @@ fn foretold(rows: &[Cell]) -> f64 {
 }
 
 /// Measures our side in another process.
-fn child(shape: Shape, work: Work, question: &Question) -> Cell {
-    let Question { prompt, target, batch } = question;
+fn child(shape: Shape, work: Work, lengths: &Lengths) -> Cell {
+    let Lengths { prompt, target, batch } = lengths;
     let program = std::env::current_exe().expect("this program is a file");
     let cell = format!("--cell={},{work},{prompt},{target},{batch}", shape.name());
     let done = Command::new(program).arg(&cell).output().expect("this program starts");
@@ -169,11 +168,10 @@ fn measured(cell: &str) -> Value {
     let [shape, work, prompt, target, batch] = parts[..] else { panic!("{cell}: expected five parts") };
     let number = |text: &str| text.parse().unwrap_or_else(|_| panic!("{text}: expected a number"));
     let (shape, work) = (Shape::find(shape).expect("a shape"), Work::find(work).expect("known work"));
-    let question = Question { prompt: number(prompt), target: number(target), batch: number(batch) };
-    let model = shape
-        .model::<B>(question.prompt + question.target, DType::F32, &Default::default())
-        .expect("random weights fit");
-    let workload = Workload::new(&model, question, Limits::default());
+    let lengths = Lengths { prompt: number(prompt), target: number(target), batch: number(batch) };
+    let model =
+        shape.model::<B>(lengths.prompt + lengths.target, DType::F32, &Default::default()).expect("random weights fit");
+    let workload = Workload::new(&model, lengths, Limits::default());
     let run = || {
         let start = Instant::now();
         workload.run(work).expect("the text fits");
@@ -189,10 +187,10 @@ fn warm(mut run: impl FnMut() -> f64) -> f64 {
     if first < 10.0 { run() } else { first }
 }
 
-fn of_peer(peer: &mut Peer, shape: Shape, work: Work, question: &Question) -> Cell {
-    let Question { prompt, target, batch } = question;
-    let question = json!({ "shape": shape.name(), "prompt": prompt, "target": target, "batch": batch });
-    peer.setup(&question).expect("it knows that shape");
+fn of_peer(peer: &mut Peer, shape: Shape, work: Work, lengths: &Lengths) -> Cell {
+    let Lengths { prompt, target, batch } = lengths;
+    let lengths = json!({ "shape": shape.name(), "prompt": prompt, "target": target, "batch": batch });
+    peer.setup(&lengths).expect("it knows that shape");
     let seconds = warm(|| peer.time(work.name(), 1)[0]);
     Cell { size: f64::NAN, seconds, bytes: peer.peak_memory() }
 }

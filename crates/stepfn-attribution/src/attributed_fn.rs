@@ -6,7 +6,7 @@ use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn_core::{CatalogError, Join, Named, Passes, Registry, StepBatch, StepError, StepFunction, StepScore};
+use stepfn_core::{CatalogError, Join, Named, Needs, Registry, StepBatch, StepError, StepFunction, StepScore};
 
 /// Step functions by name, where values are computed and where derivatives are.
 ///
@@ -99,7 +99,7 @@ impl<B: Backend> StepScore for AttributedFn<B> {
         self.plain.join()
     }
 
-    fn needs(&self) -> Passes {
+    fn needs(&self) -> Needs {
         self.plain.needs()
     }
 

@@ -13,7 +13,7 @@ mod variants;
 use core::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use stepfn_core::{Passes as Needs, StepFunction, StepScore};
+use stepfn_core::{Needs, StepFunction, StepScore};
 use stepfn_kernels::is_host;
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};

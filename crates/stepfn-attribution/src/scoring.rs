@@ -10,7 +10,7 @@ mod forward;
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::backend::Backend;
-use stepfn_core::{Join, Need, Passes, StepError, StepFunction};
+use stepfn_core::{Join, Need, Needs, StepError, StepFunction};
 use stepfn_kernels::dropout::DropRate;
 use stepfn_kernels::is_host;
 use stepfn_models::Model;
@@ -109,11 +109,11 @@ pub fn score<B: Backend>(
 ) -> Result<Vec<Result<TextScores, AttributionError>>, AttributionError> {
     options.check()?;
     check_names(functions)?;
-    let passes = functions.iter().fold(Passes::default(), |passes, function| passes.union(function.needs()));
+    let needs = functions.iter().fold(Needs::default(), |needs, function| needs.union(function.needs()));
     // The noisy passes are run a few at a time, but their logits are scored together.
-    let all = 1 + usize::from(passes.contrast != Need::Unused) + passes.noisy_samples;
+    let all = 1 + usize::from(needs.contrast != Need::Unused) + needs.noisy_samples;
     let budget = Budget::new(model.config(), options.memory, all, is_host::<B>());
-    let scorer = Scorer { model, functions, passes, options, budget };
+    let scorer = Scorer { model, functions, needs, options, budget };
     let mut results: Vec<Option<Outcome>> = Vec::new();
     results.resize_with(texts.len(), || None);
     let mut shapes = Vec::new();
@@ -143,7 +143,7 @@ pub fn score<B: Backend>(
 struct Scorer<'a, B: Backend> {
     model: &'a Model<B>,
     functions: &'a [Box<dyn StepFunction<B>>],
-    passes: Passes,
+    needs: Needs,
     options: &'a ScoringOptions<'a>,
     budget: Budget,
 }
@@ -155,7 +155,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
 
     /// The contrast of a text, if a function uses it.
     fn contrast<'t>(&self, text: &'t Text) -> Option<&'t ContrastText> {
-        text.contrast.as_ref().filter(|_| self.passes.contrast != Need::Unused)
+        text.contrast.as_ref().filter(|_| self.needs.contrast != Need::Unused)
     }
 
     /// Whether a text can be scored.
@@ -166,7 +166,7 @@ impl<'a, B: Backend> Scorer<'a, B> {
             let (source, target) = (contrast.source.as_deref(), &contrast.target);
             check_fits(self.model.config(), "contrast ", source, target, target.len() - 1)?;
             contrast.alignment.partners(text.steps.len(), target.len() - contrast.first)?;
-        } else if self.passes.contrast == Need::Required {
+        } else if self.needs.contrast == Need::Required {
             let needing = self.functions.iter().find(|function| function.needs().contrast == Need::Required);
             let function = needing.map_or_else(String::new, |function| function.name().to_owned());
             return Err(StepError::MissingContrast { function }.into());

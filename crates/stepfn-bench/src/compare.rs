@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::report::{Machine, Outcome, Peak, Report, Subject};
+use crate::report::{Case, Machine, Outcome, Peak, Report};
 
 /// Several reports side by side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,7 +29,7 @@ pub struct Compared {
 pub struct ComparedRow {
     /// What was measured.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub case: Case,
     /// Median seconds of each report; `None` if it has none.
     pub seconds: Vec<Option<f64>>,
     /// Speed relative to the first report; `None` if either has no time.
@@ -41,11 +41,11 @@ pub fn compare(reports: Vec<(String, Report)>) -> Comparison {
     let mut rows: Vec<ComparedRow> = Vec::new();
     for (number, (_, report)) in reports.iter().enumerate() {
         for row in &report.rows {
-            let found = rows.iter().position(|known| known.subject == row.subject);
+            let found = rows.iter().position(|known| known.case == row.case);
             let index = found.unwrap_or(rows.len());
             if found.is_none() {
-                let (subject, seconds) = (row.subject.clone(), vec![None; reports.len()]);
-                rows.push(ComparedRow { subject, seconds, times_as_fast: Vec::new() });
+                let (case, seconds) = (row.case.clone(), vec![None; reports.len()]);
+                rows.push(ComparedRow { case, seconds, times_as_fast: Vec::new() });
             }
             if let Outcome::Measured(measured) = &row.outcome {
                 rows[index].seconds[number] = Some(measured.seconds.median);
@@ -75,11 +75,8 @@ mod tests {
         let both = compare(vec![("a.json".to_owned(), slow), ("b.json".to_owned(), fast)]);
         let names: Vec<&str> = both.reports.iter().map(|report| report.name.as_str()).collect();
         assert_eq!(names, ["a.json", "b.json"]);
-        let rows: Vec<_> = both
-            .rows
-            .iter()
-            .map(|row| (row.subject.work, row.seconds.as_slice(), row.times_as_fast.as_slice()))
-            .collect();
+        let rows: Vec<_> =
+            both.rows.iter().map(|row| (row.case.work, row.seconds.as_slice(), row.times_as_fast.as_slice())).collect();
         assert_eq!(
             rows,
             [
@@ -95,7 +92,7 @@ mod tests {
     fn different_lengths_are_different_rows() {
         let short = report("a", &[(Work::Forward, Some(2.0))]);
         let mut long = short.clone();
-        long.rows[0].subject.question.target += 1;
+        long.rows[0].case.lengths.target += 1;
         assert_eq!(compare(vec![("a".to_owned(), short), ("b".to_owned(), long)]).rows.len(), 2);
     }
 

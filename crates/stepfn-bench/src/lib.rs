@@ -18,4 +18,4 @@ pub use compare::compare;
 pub use error::BenchError;
 pub use report::Report;
 pub use shapes::Shape;
-pub use workload::{Question, Work, Workload};
+pub use workload::{Lengths, Work, Workload};

@@ -22,7 +22,7 @@
 
 use stepfn_models::config::{StackConfig, TransformerConfig};
 
-use crate::workload::{NOISY_PASSES, POINTS, Question, Work};
+use crate::workload::{Lengths, NOISY_PASSES, POINTS, Work};
 
 /// The minimum work of a task.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,11 +34,11 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// The work for all texts of a question, with elements of `bytes_per_number` bytes.
-    pub fn new(config: &TransformerConfig, work: Work, question: Question, bytes_per_number: usize) -> Self {
-        let sizes = Sizes::new(config, question);
-        let texts = question.batch as f64;
-        let (steps, read) = (question.target as f64, sizes.read as f64);
+    /// The work for texts of these lengths, with elements of `bytes_per_number` bytes.
+    pub fn new(config: &TransformerConfig, work: Work, lengths: Lengths, bytes_per_number: usize) -> Self {
+        let sizes = Sizes::new(config, lengths);
+        let texts = lengths.batch as f64;
+        let (steps, read) = (lengths.target as f64, sizes.read as f64);
         let (pass, logits) = (sizes.pass(), sizes.width * sizes.vocab);
         let there = pass + steps * logits;
         let both_ways = there + sizes.back() + steps * logits;
@@ -89,7 +89,7 @@ struct Sizes<'c> {
 }
 
 impl<'c> Sizes<'c> {
-    fn new(config: &'c TransformerConfig, Question { prompt, target, .. }: Question) -> Self {
+    fn new(config: &'c TransformerConfig, Lengths { prompt, target, .. }: Lengths) -> Self {
         let (source, read, given) = match config.encoder {
             Some(_) => (prompt, target, 0),
             None => (0, (prompt + target).saturating_sub(1), prompt.saturating_sub(1)),
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn operations(work: Work, prompt: usize, target: usize, batch: usize) -> f64 {
-        Needed::new(&causal(), work, Question { prompt, target, batch }, 4).operations / 2.0
+        Needed::new(&causal(), work, Lengths { prompt, target, batch }, 4).operations / 2.0
     }
 
     #[test]
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn bytes_of_a_tiny_model_match_a_count_by_hand() {
-        let bytes = |work| Needed::new(&causal(), work, Question { prompt: 2, target: 2, batch: 3 }, 4).bytes / 4.0;
+        let bytes = |work| Needed::new(&causal(), work, Lengths { prompt: 2, target: 2, batch: 3 }, 4).bytes / 4.0;
         assert_eq!(bytes(Work::Forward), 168.0 + 2.0 * 9.0 * 10.0);
         assert_eq!(bytes(Work::Saliency), 3.0 * 2.0 * 168.0 + 2.0 * 12.0 * 10.0);
     }
@@ -240,7 +240,7 @@ mod tests {
         let outline = stepfn_models::Model::<B>::outline(&Shape::Tiny.config(0), stored, &Default::default()).unwrap();
         let matrices = outline.iter().filter(|(name, shape)| shape.len() == 2 && !name.contains("wpe"));
         let weights: usize = matrices.map(|(_, shape)| shape.iter().product::<usize>()).sum();
-        assert_eq!(Sizes::new(model.config(), Question::halves(4, 1)).weights, weights as f64);
+        assert_eq!(Sizes::new(model.config(), Lengths::halves(4, 1)).weights, weights as f64);
     }
 
     #[test]
@@ -250,7 +250,7 @@ mod tests {
             "decoder_ffn_dim": 8, "max_position_embeddings": 16, "activation_function": "relu", "pad_token_id": 9,
             "eos_token_id": 0, "decoder_start_token_id": 9 });
         let config = families::of(&config).unwrap().configure(&config).unwrap();
-        let of = |work| Needed::new(&config, work, Question { prompt: 3, target: 2, batch: 1 }, 4).operations / 2.0;
+        let of = |work| Needed::new(&config, work, Lengths { prompt: 3, target: 2, batch: 1 }, 4).operations / 2.0;
         let encoder = 3.0 * (128.0 + 32.0) + 9.0 * 8.0;
         let decoder = |read: f64, pairs: f64| read * (128.0 + 32.0) + (pairs + read * 3.0) * 8.0;
         let pass = encoder + decoder(2.0, 3.0);

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::BenchError;
 use crate::measure::{Times, median};
 use crate::operations::Needed;
-use crate::workload::{Limits, Question, Work};
+use crate::workload::{Lengths, Limits, Work};
 
 /// The `format` field of a report.
 pub const FORMAT: &str = "stepfn-bench";
@@ -68,14 +68,14 @@ pub struct Peak {
 
 /// What a measurement is of. Rows of two reports are compared if this is equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Subject {
+pub struct Case {
     /// The model, or its shape.
     pub model: String,
     /// The work.
     pub work: Work,
     /// Number and length of the texts.
     #[serde(flatten)]
-    pub question: Question,
+    pub lengths: Lengths,
 }
 
 /// A measurement, or the reason why there is none.
@@ -83,7 +83,7 @@ pub struct Subject {
 pub struct Row {
     /// What was measured.
     #[serde(flatten)]
-    pub subject: Subject,
+    pub case: Case,
     /// The result.
     #[serde(flatten)]
     pub outcome: Outcome,
@@ -143,7 +143,7 @@ pub struct Seconds {
 
 impl Measured {
     /// The numbers for work with the given times and minimum cost.
-    pub fn new(times: &Times, question: Question, needed: Needed, peak: Peak, peak_memory: Option<u64>) -> Self {
+    pub fn new(times: &Times, lengths: Lengths, needed: Needed, peak: Peak, peak_memory: Option<u64>) -> Self {
         let seconds = Seconds {
             median: median(&times.calls),
             least: times.calls.iter().copied().fold(f64::INFINITY, f64::min),
@@ -153,8 +153,8 @@ impl Measured {
             warm_up: times.warm_up,
             seconds,
             repeats: times.calls.len(),
-            tokens_per_second: question.tokens() as f64 / seconds.median,
-            texts_per_second: question.batch as f64 / seconds.median,
+            tokens_per_second: lengths.tokens() as f64 / seconds.median,
+            texts_per_second: lengths.batch as f64 / seconds.median,
             gflop_per_second: needed.operations / 1e9 / seconds.median,
             gigabytes_per_second: needed.bytes / 1e9 / seconds.median,
             share_of_peak: peak.seconds(needed) / seconds.median,
@@ -240,20 +240,20 @@ pub(crate) mod tests {
         };
         let peak = Peak { gflop_per_second: 100.0, gigabytes_per_second: 10.0 };
         let mut report = Report::new(machine, peak, Limits::default());
-        let question = Question { prompt: 3, target: 4, batch: 2 };
+        let lengths = Lengths { prompt: 3, target: 4, batch: 2 };
         report.rows = rows
             .iter()
             .map(|&(work, seconds)| {
-                let subject = Subject { model: "tiny".to_owned(), work, question };
+                let case = Case { model: "tiny".to_owned(), work, lengths };
                 let outcome = match seconds {
                     Some(seconds) => {
                         let times = Times { warm_up: 1.0, calls: vec![seconds] };
                         let needed = Needed { operations: 5e10, bytes: 1e9 };
-                        Outcome::Measured(Measured::new(&times, question, needed, peak, Some(1 << 20)))
+                        Outcome::Measured(Measured::new(&times, lengths, needed, peak, Some(1 << 20)))
                     }
                     None => Outcome::Failed { error: "no memory".to_owned() },
                 };
-                Row { subject, outcome }
+                Row { case, outcome }
             })
             .collect();
         report
@@ -271,10 +271,10 @@ pub(crate) mod tests {
 
     #[test]
     fn speeds_use_the_median() {
-        let question = Question { prompt: 3, target: 4, batch: 2 };
+        let lengths = Lengths { prompt: 3, target: 4, batch: 2 };
         let peak = Peak { gflop_per_second: 100.0, gigabytes_per_second: 10.0 };
         let times = Times { warm_up: 9.0, calls: vec![4.0, 1.0, 2.0] };
-        let measured = Measured::new(&times, question, Needed { operations: 5e10, bytes: 1e9 }, peak, None);
+        let measured = Measured::new(&times, lengths, Needed { operations: 5e10, bytes: 1e9 }, peak, None);
         assert_eq!(measured.seconds, Seconds { median: 2.0, least: 1.0, most: 4.0 });
         assert_eq!((measured.warm_up, measured.repeats), (9.0, 3));
         assert_eq!((measured.tokens_per_second, measured.texts_per_second), (7.0, 1.0));

@@ -99,7 +99,7 @@ impl fmt::Display for Work {
 
 /// Number and length of texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Question {
+pub struct Lengths {
     /// Tokens of a causal model's prompt, or of an encoder–decoder model's source.
     pub prompt: usize,
     /// Predicted tokens.
@@ -108,7 +108,7 @@ pub struct Question {
     pub batch: usize,
 }
 
-impl Question {
+impl Lengths {
     /// Texts of `length` tokens: the first half is given, the second is predicted.
     pub fn halves(length: usize, batch: usize) -> Self {
         Self { prompt: length / 2, target: length - length / 2, batch }
@@ -177,13 +177,13 @@ impl<'m, B: Backend> Workload<'m, B> {
     ///
     /// # Panics
     /// If there is no text, or a text has no given or no predicted token.
-    pub fn new(model: &'m Model<B>, question: Question, limits: Limits) -> Self {
-        let Question { prompt, target, batch } = question;
+    pub fn new(model: &'m Model<B>, lengths: Lengths, limits: Limits) -> Self {
+        let Lengths { prompt, target, batch } = lengths;
         assert!(
             prompt > 0 && target > 0 && batch > 0,
-            "expected texts with given and predicted tokens, found {question:?}"
+            "expected texts with given and predicted tokens, found {lengths:?}"
         );
-        Self { model, texts: question.texts(model.config()), limits }
+        Self { model, texts: lengths.texts(model.config()), limits }
     }
 
     /// Runs the work once, including results. After a plain forward pass the device may still be busy when this returns.
@@ -259,24 +259,24 @@ mod tests {
     #[test]
     fn all_work_is_done_on_a_tiny_model() {
         let model = Shape::Tiny.model::<B>(0, DType::F32, &Default::default()).unwrap();
-        let workload = Workload::new(&model, Question::halves(6, 2), Limits::default());
+        let workload = Workload::new(&model, Lengths::halves(6, 2), Limits::default());
         for work in Work::ALL {
             workload.run(work).unwrap_or_else(|error| panic!("{work}: {error}"));
         }
         // A budget for at most one text gives the same batch in pieces.
         let limits = Limits { batch_tokens: 1, memory: 1, ..Limits::default() };
-        Workload::new(&model, Question::halves(6, 3), limits).run(Work::Forward).unwrap();
+        Workload::new(&model, Lengths::halves(6, 3), limits).run(Work::Forward).unwrap();
     }
 
     #[test]
     fn texts_are_halved_and_too_long_texts_are_detected() {
-        let question = Question::halves(7, 2);
-        assert_eq!((question.prompt, question.target, question.tokens()), (3, 4, 14));
+        let lengths = Lengths::halves(7, 2);
+        assert_eq!((lengths.prompt, lengths.target, lengths.tokens()), (3, 4, 14));
         let model = Shape::Tiny.model::<B>(0, DType::F32, &Default::default()).unwrap();
-        let texts = question.texts(model.config());
+        let texts = lengths.texts(model.config());
         assert_eq!((texts.len(), texts[0].target.len(), texts[0].steps.clone()), (2, 7, 3..7));
         assert_ne!(texts[0].target, texts[1].target);
-        assert_eq!(Question::halves(129, 1).exceeds(model.config()), None);
-        assert_eq!(Question::halves(130, 1).exceeds(model.config()), Some(128));
+        assert_eq!(Lengths::halves(129, 1).exceeds(model.config()), None);
+        assert_eq!(Lengths::halves(130, 1).exceeds(model.config()), Some(128));
     }
 }

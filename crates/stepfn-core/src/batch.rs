@@ -6,7 +6,7 @@ use burn::tensor::{Bool, Int, Tensor, TensorData, backend::Backend};
 use stepfn_kernels::mixture::{Mixture, mixture, mixture_entropy};
 use stepfn_kernels::softmax::Softmax;
 
-use crate::{Alignment, Pass, Prediction, StepError};
+use crate::{Alignment, PassKind, Prediction, StepError};
 
 /// Predictions and targets for a batch of steps, one row per (text, step).
 ///
@@ -34,7 +34,7 @@ impl<B: Backend> StepBatch<B> {
         let [rows, vocab] = logits.dims();
         check_targets(target_ids, rows, vocab)?;
         let target_ids = upload(target_ids, &logits.device());
-        Ok(Self { prediction: Prediction::new(logits, Pass::Original)?, target_ids, contrast: None, noisy: None })
+        Ok(Self { prediction: Prediction::new(logits, PassKind::Original)?, target_ids, contrast: None, noisy: None })
     }
 
     /// Adds a contrast to compare the steps with.
@@ -63,9 +63,9 @@ impl<B: Backend> StepBatch<B> {
         expect("rows of noisy logits", self.rows(), rows)?;
         expect("vocabulary size of the noisy logits", self.vocab(), vocab)?;
         let logits = noisy_logits.reshape([n_samples * rows, vocab]);
-        let prediction = Prediction::new(logits, Pass::Noisy { sample: 0 }).map_err(|error| match error {
+        let prediction = Prediction::new(logits, PassKind::Noisy { sample: 0 }).map_err(|error| match error {
             StepError::NonFinite { row, .. } => {
-                StepError::NonFinite { pass: Pass::Noisy { sample: row / rows }, row: row % rows }
+                StepError::NonFinite { pass: PassKind::Noisy { sample: row / rows }, row: row % rows }
             }
             other => other,
         })?;
@@ -163,7 +163,7 @@ impl<B: Backend> Contrast<B> {
         check_targets(target_ids, contrast_rows, vocab)?;
         let device = logits.device();
         // Check before aligning, so that an error names the row as the caller knows it.
-        let context = Prediction::new(logits, Pass::Contrast)?;
+        let context = Prediction::new(logits, PassKind::Contrast)?;
         let partners = alignment.partners(rows, contrast_rows)?;
         let context = if partners.iter().copied().eq((0..contrast_rows).map(Some)) {
             context

@@ -47,7 +47,7 @@ pub enum StepError {
     )]
     NonFinite {
         /// Which forward pass they come from.
-        pass: Pass,
+        pass: PassKind,
         /// Row of the logits.
         row: usize,
     },
@@ -108,7 +108,7 @@ impl From<ParameterError> for StepError {
 /// The forward pass that logits come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Pass {
+pub enum PassKind {
     /// The pass that is scored.
     Original,
     /// The contrastive pass.
@@ -120,12 +120,12 @@ pub enum Pass {
     },
 }
 
-impl core::fmt::Display for Pass {
+impl core::fmt::Display for PassKind {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Pass::Original => f.write_str("original"),
-            Pass::Contrast => f.write_str("contrast"),
-            Pass::Noisy { sample } => write!(f, "noisy (sample {sample})"),
+            PassKind::Original => f.write_str("original"),
+            PassKind::Contrast => f.write_str("contrast"),
+            PassKind::Noisy { sample } => write!(f, "noisy (sample {sample})"),
         }
     }
 }

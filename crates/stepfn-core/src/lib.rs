@@ -57,10 +57,10 @@ mod step_function;
 pub use alignment::Alignment;
 pub use batch::{Contrast, ContrastView, NoisyPredictions, StepBatch};
 pub use catalog::{Catalog, CatalogError, Description, Named, ParameterError};
-pub use error::{Pass, StepError};
+pub use error::{PassKind, StepError};
 pub use prediction::Prediction;
 pub use registry::Registry;
-pub use step_function::{Join, Need, Passes, StepFunction, StepScore};
+pub use step_function::{Join, Need, Needs, StepFunction, StepScore};
 
 /// Compiles the example of this crate's README as a doc test.
 #[cfg(doctest)]

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Int, Tensor, backend::Backend};
 use stepfn_kernels::softmax::Softmax;
 
-use crate::{Pass, StepError};
+use crate::{PassKind, StepError};
 
 /// Logits, one row per step, and what is computed from them; each statistic is computed once, on first use.
 ///
@@ -30,7 +30,7 @@ impl<B: Backend> Prediction<B> {
     ///
     /// # Errors
     /// [`StepError::Empty`], [`StepError::ElementType`], or [`StepError::NonFinite`] with the first row that contains NaN or ±∞.
-    pub fn new(logits: Tensor<B, 2>, pass: Pass) -> Result<Self, StepError> {
+    pub fn new(logits: Tensor<B, 2>, pass: PassKind) -> Result<Self, StepError> {
         let [rows, vocab] = logits.dims();
         if rows == 0 || vocab < 2 {
             return Err(StepError::Empty { rows, vocab });

@@ -20,8 +20,8 @@ pub trait StepScore: Send + Sync {
     fn join(&self) -> Join;
 
     /// The forward passes it needs in addition to the one that is scored.
-    fn needs(&self) -> Passes {
-        Passes::default()
+    fn needs(&self) -> Needs {
+        Needs::default()
     }
 
     /// Whether its scores have a gradient with respect to the logits. Counts and ranks have none.
@@ -59,7 +59,7 @@ impl<B: Backend> StepScore for Box<dyn StepFunction<B>> {
         (**self).join()
     }
 
-    fn needs(&self) -> Passes {
+    fn needs(&self) -> Needs {
         (**self).needs()
     }
 
@@ -88,7 +88,7 @@ pub enum Join {
 
 /// Forward passes beside the one that is scored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Passes {
+pub struct Needs {
     /// The contrastive pass.
     pub contrast: Need,
     /// Passes with dropout on.
@@ -107,7 +107,7 @@ pub enum Need {
     Required,
 }
 
-impl Passes {
+impl Needs {
     /// The contrastive pass, without which the function is an error.
     pub const CONTRAST: Self = Self { contrast: Need::Required, noisy_samples: 0 };
     /// The contrastive pass, where there is one.

@@ -80,7 +80,8 @@ impl Answer {
     /// [`ErrorKind::Format`] for another format, [`ErrorKind::File`] if the file can't be written.
     pub fn save_as(&self, format: &str, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let options = WriterOptions { single: true, ..WriterOptions::default() };
+        let terminal = TerminalOptions { colors: Colors::None, ..TerminalOptions::default() };
+        let options = WriterOptions { single: true, terminal };
         let mut writer = answers(format, &options)?;
         let outcome = Outcome { id: 0.into(), number: 0, result: Ok(self.clone()) };
         let text = writer.write(&outcome)? + &writer.finish()?;

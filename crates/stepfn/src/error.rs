@@ -106,7 +106,7 @@ impl core::error::Error for Error {}
 impl From<DeviceError> for Error {
     fn from(error: DeviceError) -> Self {
         let hint = match error {
-            DeviceError::Unknown { .. } => "choose one of the devices that there are",
+            DeviceError::Unknown { .. } => "give the number of one of these devices",
             _ => "use the CPU, or install what is missing",
         };
         Self::new(ErrorKind::Device, error.to_string(), hint)

@@ -9,7 +9,7 @@ use stepfn_attribution::Progress;
 
 use crate::texts::{Numbered, Task};
 use crate::writers::{Record, csv_lines};
-use crate::{Error, ErrorKind, Input, LanguageModel, Outcome, Result};
+use crate::{Input, LanguageModel, Outcome, Result};
 
 /// Lets the model write, as its settings say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl<B: Backend> Task<B> for GenerateTask {
         &self,
         model: &LanguageModel<B>,
         window: Vec<Numbered>,
-        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+        _progress: &dyn Fn(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Outcome<Vec<Written>>>> {
         let write = |input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
@@ -36,17 +36,11 @@ impl<B: Backend> Task<B> for GenerateTask {
             };
             Ok(model.preparer().generate(source)?.into_iter().map(written).collect())
         };
-        let texts = window.len();
-        let mut outcomes = Vec::with_capacity(texts);
-        for Numbered { number, id, input, .. } in window {
-            let result = input.and_then(|input| write(&input));
-            outcomes.push(Outcome { id, number, result });
-            let progress_now = Progress { texts_done: outcomes.len(), texts, pieces_done: 0, pieces: 0 };
-            if progress(progress_now).is_break() {
-                return Err(Error::new(ErrorKind::Cancelled, "cancelled", "run it again to have all results"));
-            }
-        }
-        Ok(outcomes)
+        let outcome = |Numbered { number, id, input, .. }| {
+            let result = input.and_then(|input: Input| write(&input));
+            Outcome { id, number, result }
+        };
+        Ok(window.into_iter().map(outcome).collect())
     }
 }
 

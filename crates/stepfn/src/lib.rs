@@ -14,7 +14,7 @@
 //! let answer = model
 //!     .ask("In the beginning God created the heaven")
 //!     .contrast("In the beginning God created the waters")
-//!     .from(6)
+//!     .from(9)
 //!     .function(ContrastProbDiff::default())
 //!     .attribute(IntegratedGradients::default())?;
 //! println!("{answer}"); // a heat map
@@ -84,9 +84,7 @@ pub mod extend {
         ScoreTable, Side, StepRows, Steps, Variants,
     };
     pub use stepfn_core::catalog::parameters;
-    pub use stepfn_core::{
-        Join, Named, Need, ParameterError, Passes as Needs, StepBatch, StepError, StepFunction, StepScore,
-    };
+    pub use stepfn_core::{Join, Named, Need, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};
     pub use stepfn_models::transformer::Rule;
 }
 
@@ -103,7 +101,6 @@ mod documents {
         Attribution = "../../../docs/src/attribution.md",
         Backends = "../../../docs/src/backends.md",
         Cli = "../../../docs/src/cli.md",
-        Custom = "../../../docs/src/custom.md",
         Dropout = "../../../docs/src/dropout.md",
         Models = "../../../docs/src/models.md",
         Output = "../../../docs/src/output.md",

@@ -106,8 +106,8 @@ impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
         Self { model, task, inputs, window, started: 0, ready: VecDeque::new(), on_progress: None, ended: false }
     }
 
-    /// Calls a function as work proceeds. [`Progress::texts`] is the number of texts that were read so far; if the function returns
-    /// [`ControlFlow::Break`], the text at hand gets an error of the kind [`ErrorKind::Cancelled`], and the results end.
+    /// Calls a function as work proceeds. [`Progress::texts`] is the number of texts that were read so far. If the function returns
+    /// [`ControlFlow::Break`], the results end; a text that is not finished gets an error of the kind [`ErrorKind::Cancelled`].
     #[must_use]
     pub fn on_progress(self, on_progress: impl Fn(Progress) -> ControlFlow<()> + 'm) -> Self {
         Self { on_progress: Some(Box::new(on_progress)), ..self }
@@ -144,8 +144,10 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
                 }
                 None => ControlFlow::Continue(()),
             };
+            let texts = window.len();
             match self.task.run(self.model, window, &progress) {
                 Ok(outcomes) => {
+                    self.ended = progress(Progress { texts_done: texts, texts, pieces_done: 0, pieces: 0 }).is_break();
                     self.ready.extend(outcomes.into_iter().zip(places).map(|(outcome, place)| match place {
                         Some(place) => Outcome { result: outcome.result.map_err(|error| error.at(place)), ..outcome },
                         None => outcome,

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_core::{Alignment, Contrast, Need, Pass, StepBatch, StepError};
+use stepfn_core::{Alignment, Contrast, Need, PassKind, StepBatch, StepError};
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, Rule};
 
@@ -83,7 +83,7 @@ pub(crate) fn located(
     match error {
         StepError::NonFinite { pass, row } => {
             let row = match pass {
-                Pass::Contrast => pairing().and_then(|pairing| pairing.compared(row)).unwrap_or(row),
+                PassKind::Contrast => pairing().and_then(|pairing| pairing.compared(row)).unwrap_or(row),
                 _ => row,
             };
             (Some(row), StepError::NonFinite { pass, row: step_of_row(row) })

@@ -126,7 +126,7 @@ impl<B: Backend> Batch<B> {
             steps = steps.with_contrast(pairing.contrast(logits, targets, &hidden.device())?)?;
         }
         if let Some(hidden) = &self.noisy {
-            let samples = scorer.passes.noisy_samples;
+            let samples = scorer.needs.noisy_samples;
             let all = (0..samples).flat_map(|sample| rows.iter().map(move |row| sample * self.rows.len() + row));
             let logits = model.logits(select(hidden, &all.collect::<Vec<_>>()));
             let [_, vocab] = logits.dims();
@@ -216,7 +216,7 @@ fn noisy_rows<B: Backend>(
     members: &[Member<'_>],
     readings: &[Reading<'_>],
 ) -> Result<Option<Tensor<B, 2>>, AttributionError> {
-    let samples = scorer.passes.noisy_samples;
+    let samples = scorer.needs.noisy_samples;
     if samples == 0 {
         return Ok(None);
     }

@@ -10,7 +10,7 @@ use burn::tensor::DType;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
-use stepfn_core::{Alignment, Pass, Registry};
+use stepfn_core::{Alignment, PassKind, Registry};
 
 use super::*;
 
@@ -311,8 +311,8 @@ fn logits_that_are_not_finite_are_reported_with_text_and_step() {
             Err(AttributionError::Step { step: Some(step), error: StepError::NonFinite { pass, row: step } })
         };
         // A token that is not a number shows in all of its text: what attention masks is multiplied with 0.
-        assert_eq!(scored[1], expected(0, Pass::Original));
-        assert_eq!(scored[3], expected(2, Pass::Contrast));
+        assert_eq!(scored[1], expected(0, PassKind::Original));
+        assert_eq!(scored[3], expected(2, PassKind::Contrast));
         assert!(scored[0].is_ok() && scored[2].is_ok() && scored[4].is_ok(), "{scored:?}");
         let message = scored[1].as_ref().unwrap_err().to_string();
         assert!(message.starts_with("step 0: row 0 of the original logits contains NaN"), "{message}");

@@ -13,9 +13,9 @@ use stepfn_bench::compare::Comparison;
 use stepfn_bench::machine::{self, Memory};
 use stepfn_bench::measure::{measure, wait};
 use stepfn_bench::operations::Needed;
-use stepfn_bench::report::{BURN, END, Machine, Measured, Outcome, Peak, Row, Subject};
+use stepfn_bench::report::{BURN, Case, END, Machine, Measured, Outcome, Peak, Row};
 use stepfn_bench::workload::Limits;
-use stepfn_bench::{BenchError, Question, Report, Shape, Work, Workload, compare};
+use stepfn_bench::{BenchError, Lengths, Report, Shape, Work, Workload, compare};
 
 use super::loading::{dispatch, load};
 use crate::args::{BenchArgs, BenchFormat, GenerationArgs};
@@ -38,7 +38,7 @@ struct Plan {
     /// Empty if a model is measured instead.
     shapes: Vec<Shape>,
     works: Vec<Work>,
-    questions: Vec<Question>,
+    all_lengths: Vec<Lengths>,
     repeats: usize,
     /// Time for each row.
     budget: Duration,
@@ -62,11 +62,11 @@ impl Plan {
         };
         let lengths = or(&args.length, if quick { &[16] } else { &[32, 128] });
         let batches = or(&args.batch, if quick { &[1, 2] } else { &[1, 8] });
-        let of_length = |&length: &usize| batches.iter().map(move |&batch| Question::halves(length, batch));
+        let of_length = |&length: &usize| batches.iter().map(move |&batch| Lengths::halves(length, batch));
         Ok(Self {
             shapes,
             works,
-            questions: lengths.iter().flat_map(of_length).collect(),
+            all_lengths: lengths.iter().flat_map(of_length).collect(),
             repeats: args.repeats.unwrap_or(if quick { 2 } else { 5 }),
             budget: Duration::from_secs_f64(args.seconds.unwrap_or(if quick { 1.0 } else { 2.0 })),
             for_peak: Duration::from_millis(if quick { 200 } else { 4000 }),
@@ -75,11 +75,11 @@ impl Plan {
 
     /// Number of positions that a model needs.
     fn positions(&self) -> usize {
-        self.questions.iter().map(|question| question.prompt + question.target).max().unwrap_or(0)
+        self.all_lengths.iter().map(|lengths| lengths.prompt + lengths.target).max().unwrap_or(0)
     }
 
     fn rows(&self) -> usize {
-        self.shapes.len().max(1) * self.works.len() * self.questions.len()
+        self.shapes.len().max(1) * self.works.len() * self.all_lengths.len()
     }
 }
 
@@ -184,42 +184,42 @@ impl<D: Devices> Run<'_, D> {
     /// All rows of a model.
     fn model(&mut self, name: &str, model: &Model<D::Backend>) -> Result<(), Failure> {
         for &work in &self.plan.works {
-            for &question in &self.plan.questions {
-                let subject = Subject { model: name.to_owned(), work, question };
-                let outcome = self.outcome(model, work, question).unwrap_or_else(|error| {
+            for &lengths in &self.plan.all_lengths {
+                let case = Case { model: name.to_owned(), work, lengths };
+                let outcome = self.outcome(model, work, lengths).unwrap_or_else(|error| {
                     self.failed += 1;
-                    let place = format!("{name} {work} {}", shown(question));
+                    let place = format!("{name} {work} {}", shown(lengths));
                     self.teller.suspended(|| Failure::from(error.clone()).at(&place).report(&mut io::stderr()));
                     Outcome::Failed { error: error.to_string() }
                 });
                 self.done += 1;
                 let (teller, written) = (&self.teller, &mut self.written);
-                teller.suspended(|| written.row(&Row { subject, outcome }))?;
+                teller.suspended(|| written.row(&Row { case, outcome }))?;
                 self.teller.done(self.done);
             }
         }
         Ok(())
     }
 
-    fn outcome(&self, model: &Model<D::Backend>, work: Work, question: Question) -> Result<Outcome, BenchError> {
+    fn outcome(&self, model: &Model<D::Backend>, work: Work, lengths: Lengths) -> Result<Outcome, BenchError> {
         let config = model.config();
-        if let Some(most) = question.exceeds(config) {
+        if let Some(most) = lengths.exceeds(config) {
             let left_out = format!("the model has {most} positions");
             return Ok(Outcome::LeftOut { left_out });
         }
-        let needed = Needed::new(config, work, question, self.place.dtype.size());
+        let needed = Needed::new(config, work, lengths, self.place.dtype.size());
         let least = self.peak.seconds(needed);
         if 2.0 * least > self.plan.budget.as_secs_f64() {
             let left_out =
                 format!("a call takes {} s at least; give --seconds {:.0}", number(least), (6.0 * least).ceil());
             return Ok(Outcome::LeftOut { left_out });
         }
-        let workload = Workload::new(model, question, self.limits);
+        let workload = Workload::new(model, lengths, self.limits);
         memory::give_back();
         machine::reset_peak_memory();
         let times =
             measure::<D::Backend>(&self.place.device, self.plan.repeats, self.plan.budget, || workload.run(work))?;
-        Ok(Outcome::Measured(Measured::new(&times, question, needed, self.peak, machine::peak_memory())))
+        Ok(Outcome::Measured(Measured::new(&times, lengths, needed, self.peak, machine::peak_memory())))
     }
 
     fn finish(self) -> Result<(), Failure> {
@@ -235,7 +235,7 @@ impl<D: Devices> Run<'_, D> {
 }
 
 /// Lengths and number of texts, as in `16+16 ×8`.
-fn shown(Question { prompt, target, batch }: Question) -> String {
+fn shown(Lengths { prompt, target, batch }: Lengths) -> String {
     format!("{prompt}+{target} ×{batch}")
 }
 
@@ -261,7 +261,7 @@ impl Written {
         let words = [
             longest("model", &mut models.iter().map(|model| width(model))),
             longest("work", &mut plan.works.iter().map(|work| width(work.name()))),
-            longest("texts", &mut plan.questions.iter().map(|&question| width(&shown(question)))),
+            longest("texts", &mut plan.all_lengths.iter().map(|&lengths| width(&shown(lengths)))),
         ];
         let sink = Sink::open(&args.to)?;
         let mut written = Self { sink, format: args.format, rows: 0, words };
@@ -296,8 +296,8 @@ impl Written {
         Ok(())
     }
 
-    fn line_of(&self, Row { subject, outcome }: &Row) -> String {
-        let words = [subject.model.clone(), subject.work.name().to_owned(), shown(subject.question)];
+    fn line_of(&self, Row { case, outcome }: &Row) -> String {
+        let words = [case.model.clone(), case.work.name().to_owned(), shown(case.lengths)];
         match outcome {
             Outcome::Measured(measured) => {
                 let seconds = measured.seconds;
@@ -380,7 +380,7 @@ fn table(comparison: &Comparison) -> String {
     header.extend(names.iter().skip(1).map(|name| format!("{name} ×")));
     let cell = |value: &Option<f64>| number(value.unwrap_or(f64::NAN));
     let rows = comparison.rows.iter().map(|row| {
-        let words = [row.subject.model.clone(), row.subject.work.name().to_owned(), shown(row.subject.question)];
+        let words = [row.case.model.clone(), row.case.work.name().to_owned(), shown(row.case.lengths)];
         let ratios = row.times_as_fast.iter().skip(1).map(cell);
         let times = row.seconds.iter().map(|seconds| cell(&seconds.map(|seconds| seconds * 1e3)));
         words.into_iter().chain(times).chain(ratios).collect()

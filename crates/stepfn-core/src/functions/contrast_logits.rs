@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `z'_{y'}` of every row.
 ///
@@ -51,8 +51,8 @@ impl StepScore for ContrastLogits {
         Join::Mean
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST_IF_GIVEN
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST_IF_GIVEN
     }
 }
 

@@ -16,7 +16,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `z_y − z'_{y'}` of every row.
 ///
@@ -53,8 +53,8 @@ impl StepScore for ContrastLogitsDiff {
         Join::Mean
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST
     }
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::catalog::parameters;
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `p'_{y'}` of every row.
 ///
@@ -60,8 +60,8 @@ impl StepScore for ContrastProb {
         if self.logprob { Join::Sum } else { Join::Product }
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST_IF_GIVEN
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST_IF_GIVEN
     }
 }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::catalog::parameters;
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `p_y − p'_{y'}` of every row.
 ///
@@ -68,8 +68,8 @@ impl StepScore for ContrastProbDiff {
         if self.logprob { Join::Sum } else { Join::Mean }
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST
     }
 }
 

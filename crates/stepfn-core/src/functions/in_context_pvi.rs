@@ -17,7 +17,7 @@
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `−ln p_y + ln p'_{y'}` of every row.
 ///
@@ -59,8 +59,8 @@ impl StepScore for InContextPvi {
         Join::Sum
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST
     }
 }
 

@@ -17,7 +17,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use stepfn_kernels::mixture::mixture;
 
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// The Jensen–Shannon divergence of every row.
 ///
@@ -52,8 +52,8 @@ impl StepScore for JsDivergence {
         Join::Sum
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST
     }
 }
 

@@ -25,7 +25,7 @@ use stepfn_kernels::divergence;
 use stepfn_kernels::nucleus::{Likely, nucleus};
 
 use crate::catalog::parameters;
-use crate::{Join, Named, ParameterError, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `Σ pᵢ (ln pᵢ − ln p'ᵢ)` of every row, over the tokens that `filter` keeps.
 ///
@@ -100,8 +100,8 @@ impl StepScore for KlDivergence {
         Join::Sum
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST
     }
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use super::check_noisy_passes;
 use crate::catalog::parameters;
-use crate::{Join, Named, NoisyPredictions, ParameterError, Passes, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, NoisyPredictions, ParameterError, StepBatch, StepError, StepFunction, StepScore};
 
 /// Entropy of the mean of several predictions minus the mean of their entropies.
 ///
@@ -69,8 +69,8 @@ impl StepScore for McDropoutMutualInformation {
         Join::Sum
     }
 
-    fn needs(&self) -> Passes {
-        Passes::noisy(self.n_mcd_steps)
+    fn needs(&self) -> Needs {
+        Needs::noisy(self.n_mcd_steps)
     }
 }
 

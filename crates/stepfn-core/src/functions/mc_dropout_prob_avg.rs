@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::check_noisy_passes;
 use crate::catalog::parameters;
-use crate::{Join, Named, ParameterError, Passes, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};
 
 /// A statistic of the target's probability over noisy passes; see [`mc_dropout_prob_avg()`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,8 +133,8 @@ impl StepScore for McDropoutProbAvg {
         }
     }
 
-    fn needs(&self) -> Passes {
-        Passes::noisy(self.n_mcd_steps)
+    fn needs(&self) -> Needs {
+        Needs::noisy(self.n_mcd_steps)
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use super::check_noisy_passes;
 use crate::catalog::parameters;
-use crate::{Join, Named, ParameterError, Passes, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};
 
 /// Variance of the noisy probabilities of the target, with n − 1.
 ///
@@ -67,8 +67,8 @@ impl StepScore for McDropoutVariance {
         Join::Mean
     }
 
-    fn needs(&self) -> Passes {
-        Passes::noisy(self.n_mcd_steps)
+    fn needs(&self) -> Needs {
+        Needs::noisy(self.n_mcd_steps)
     }
 }
 

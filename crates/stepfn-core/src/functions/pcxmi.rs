@@ -19,7 +19,7 @@ use core::f64::consts::LN_2;
 use burn::tensor::{Int, Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::{Join, Named, Passes, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Join, Named, Needs, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `−log₂(p_y / p'_{y'})` of every row.
 ///
@@ -62,8 +62,8 @@ impl StepScore for Pcxmi {
         Join::Sum
     }
 
-    fn needs(&self) -> Passes {
-        Passes::CONTRAST
+    fn needs(&self) -> Needs {
+        Needs::CONTRAST
     }
 }
 

@@ -1,6 +1,6 @@
 //! The laws for the laws: a part with nothing but a forward passes, and a wrong backward is found out.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, activation::sigmoid, backend::Backend};
 
 use super::{B, Case, check, random};
 use crate::ModelError;
@@ -25,7 +25,7 @@ impl<B: Backend> Forward<B> for RowGate {
     fn lift_around((): &()) {}
 
     fn forward(&self, x: Tensor<B, 2>, (): &()) -> Tensor<B, 2> {
-        burn::tensor::activation::sigmoid(x.clone().mean_dim(1)) * x
+        sigmoid(x.clone().mean_dim(1)) * x
     }
 }
 
@@ -159,4 +159,22 @@ fn mistakes_are_found() {
         let message = found.downcast_ref::<String>().unwrap();
         assert!(message.contains(law), "{mistake:?}: {message}");
     }
+}
+
+/// `docs/src/recipes/part.md` shows the row gate as it is here.
+#[test]
+fn the_recipe_shows_the_row_gate() {
+    let recipe = include_str!("../../../../../docs/src/recipes/part.md");
+    let toys: Vec<&str> = include_str!("toys.rs").lines().map(str::trim).collect();
+    let shown = recipe.split("```").filter_map(|block| block.strip_prefix("rust,ignore\n"));
+    let code = shown.filter(|block| block.starts_with("impl") || block.contains("struct RowGate")).flat_map(str::lines);
+    let mut compared = 0;
+    for line in code {
+        let line = line.split("//").next().unwrap_or_default().trim();
+        if !line.is_empty() && !line.starts_with("use ") && !line.contains("struct RowGate") {
+            assert!(toys.contains(&line), "`{line}` is not in toys.rs");
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "only {compared} lines were compared");
 }
