@@ -192,7 +192,7 @@ pub fn dropout_uncertainty<B: Backend>(case: &Case, device: &B::Device) {
 /// NaN and infinite logits are errors that name the pass and the row.
 pub fn broken_logits_are_reported<B: Backend>(case: &Case, device: &B::Device) {
     use crate::case::matrix;
-    use stepfn_core::{Alignment, Contrast, Pass, StepError};
+    use stepfn_core::{Alignment, Contrast, PassKind, StepError};
 
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let row = case.rows - 1;
@@ -200,16 +200,16 @@ pub fn broken_logits_are_reported<B: Backend>(case: &Case, device: &B::Device) {
         broken[row * case.vocab + case.vocab / 2] = bad;
         let logits = || matrix::<B>(&broken, case.rows, DType::F32, device);
         let error = StepBatch::new(logits(), &case.target_ids).unwrap_err();
-        assert_eq!(error, StepError::NonFinite { pass: Pass::Original, row });
+        assert_eq!(error, StepError::NonFinite { pass: PassKind::Original, row });
         let error = Contrast::new(logits(), &case.target_ids, &Alignment::OneToOne, case.rows).unwrap_err();
-        assert_eq!(error, StepError::NonFinite { pass: Pass::Contrast, row });
+        assert_eq!(error, StepError::NonFinite { pass: PassKind::Contrast, row });
         let mut noisy = case.noisy_logits.clone();
         let sample = case.n_noisy - 1;
         noisy[(sample * case.rows + row) * case.vocab] = bad;
         let noisy = matrix::<B>(&noisy, case.n_noisy * case.rows, DType::F32, device);
         let noisy = noisy.reshape([case.n_noisy, case.rows, case.vocab]);
         let error = case.plain_batch::<B>(DType::F32, device).with_noisy(noisy).unwrap_err();
-        assert_eq!(error, StepError::NonFinite { pass: Pass::Noisy { sample }, row });
+        assert_eq!(error, StepError::NonFinite { pass: PassKind::Noisy { sample }, row });
     }
 }
 

@@ -293,7 +293,7 @@ fn a_contrast_is_aligned_and_steps_without_a_partner_are_nan() {
     // Errors name the rows of the contrast as given, even if a row is not used.
     let broken = matrix::<Flex>(&[0.0, 5.0, 0.0, f64::NAN], 2, DType::F32, &device);
     let error = Contrast::new(broken, &[1, 1], &Alignment::Pairs(vec![(2, 1)]), 3).unwrap_err();
-    assert_eq!(error, StepError::NonFinite { pass: stepfn_core::Pass::Contrast, row: 1 });
+    assert_eq!(error, StepError::NonFinite { pass: stepfn_core::PassKind::Contrast, row: 1 });
     let empty = Tensor::<Flex, 2>::zeros([0, 2], &device);
     let error = Contrast::new(empty, &[], &Alignment::OneToOne, 3).unwrap_err();
     assert_eq!(error, StepError::Empty { rows: 0, vocab: 2 });

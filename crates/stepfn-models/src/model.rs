@@ -27,6 +27,8 @@ pub struct Model<B: Backend> {
 impl<B: Backend> Model<B> {
     /// Loads a checkpoint folder, or a GGUF file, its parameters in `dtype` (f32, f16, bf16 or f64, as the backend has them).
     ///
+    /// Weight files are memory-mapped during the call; they must not be changed or truncated in that time.
+    ///
     /// # Errors
     /// If the family or one of its options is not supported, a file is missing or broken, or a tensor is missing, of another shape, or of no use.
     pub fn load(folder: impl AsRef<Path>, dtype: DType, device: &B::Device) -> Result<Self, ModelError> {

@@ -31,7 +31,7 @@ fn visible(surface: &str) -> String {
         match character {
             '\n' => text.push('⏎'),
             '\t' => text.push('⇥'),
-            _ if character.is_control() || is_invisible(character) => text.extend(character.escape_unicode()),
+            _ if is_invisible(character) => text.extend(character.escape_unicode()),
             _ => text.push(character),
         }
     }
@@ -43,9 +43,11 @@ pub(crate) fn plain(text: &str) -> String {
     visible(text)
 }
 
-/// Characters that change the direction of text, or that have no width and don't belong between letters.
-fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
+/// Whether a character must not reach a terminal or a page as it is: a control character, one that changes the direction of text, or one that
+/// has no width and doesn't belong between letters.
+pub fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{2069}' | '\u{FEFF}')
 }
 
 /// The width of a text in terminal columns.

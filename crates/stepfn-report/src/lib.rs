@@ -19,6 +19,8 @@ mod label;
 pub mod svg;
 pub mod terminal;
 
+pub use label::is_invisible;
+
 #[cfg(test)]
 #[path = "../tests/samples/mod.rs"]
 mod samples;

@@ -9,6 +9,7 @@ use stepfn_attribution::{Prepared, Progress, Provenance, ScoredTokens, ScoringOp
 use stepfn_core::{StepFunction, StepScore};
 use stepfn_models::config::DropoutRates;
 use stepfn_models::tokenizer::Token;
+use stepfn_report::is_invisible;
 
 use crate::texts::{Numbered, Task};
 use crate::writers::{Record, aligned, csv_lines, number};
@@ -228,12 +229,23 @@ impl fmt::Display for ScoredText {
     }
 }
 
-/// A token on a terminal: spaces can be seen, and nothing moves the cursor.
+/// A token on a terminal: spaces can be seen, and nothing moves the cursor or changes the direction of the text.
 fn visible(token: &str) -> String {
     let shown = |c: char| match c {
         ' ' => "·".to_owned(),
-        c if c.is_control() => c.escape_default().to_string(),
+        c if is_invisible(c) => c.escape_default().to_string(),
         c => c.to_string(),
     };
     token.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_moves_the_cursor_or_turns_the_text_around() {
+        assert_eq!(visible(" a\u{1b}[2J"), "·a\\u{1b}[2J");
+        assert_eq!(visible("\n\u{202e}\u{200b}é"), "\\n\\u{202e}\\u{200b}é");
+    }
 }
