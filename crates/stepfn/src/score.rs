@@ -78,8 +78,7 @@ impl<B: Backend> ScoreTask<B> {
 
     /// The parameters of all functions, by name.
     fn parameters(&self) -> Map<String, Value> {
-        let own = |function: &Box<dyn StepFunction<B>>| (function.name().to_owned(), function.parameters().into());
-        self.functions.iter().map(own).collect()
+        self.functions.iter().map(|function| (function.name().to_owned(), function.parameters().into())).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use std::cell::{Cell, RefCell};
+use std::iter;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -82,7 +83,7 @@ fn a_text_without_a_target_is_written_first() {
 #[test]
 fn spans_and_words_are_hidden_as_one() {
     let model = verse();
-    let spans = model.ask(LIGHT).target_spans([0..7]).attribute(Occlusion::default()).unwrap();
+    let spans = model.ask(LIGHT).target_spans(iter::once(0..7)).attribute(Occlusion::default()).unwrap();
     let scores = spans.target_scores.as_ref().unwrap();
     let last = spans.steps.len() - 1;
     let inside: Vec<usize> = (0..spans.target.len()).filter(|&token| spans.target[token].span.end <= 7).collect();
@@ -97,7 +98,7 @@ fn spans_and_words_are_hidden_as_one() {
         (error.kind(), error.what()),
         (ErrorKind::Option, "saliency does not hide tokens, so it cannot hide words")
     );
-    let error = model.ask(LIGHT).target_spans([0..7]).score([Entropy::default()]).unwrap_err();
+    let error = model.ask(LIGHT).target_spans(iter::once(0..7)).score([Entropy::default()]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Text);
 }
 
