@@ -10,7 +10,7 @@ impl Scores {
     /// `[token, step, …, axis, …]` → `[token, step, …, …]`
     ///
     /// # Errors
-    /// [`AttributionError::Parameter`] if there is no such axis.
+    /// [`AttributionError::Catalog`] if there is no such axis.
     pub fn reduce(&self, axis: Axis, function: Function) -> Result<Self, AttributionError> {
         let at = self.position_of(axis, function.name())?;
         Ok(self.reduce_at(at, function))
@@ -22,7 +22,7 @@ impl Scores {
     /// `[token, step, …, axis, …]` → `[token, step, …, positions, …]`
     ///
     /// # Errors
-    /// [`AttributionError::Parameter`] if there is no such axis, or it has no such positions.
+    /// [`AttributionError::Catalog`] if there is no such axis, or it has no such positions.
     pub fn select(&self, axis: Axis, keep: &[Slice]) -> Result<Self, AttributionError> {
         let of = format!("{} selection", axis.name());
         let at = self.position_of(axis, &of)?;

@@ -11,7 +11,7 @@ use crate::{Attribution, AttributionError, MERGED, ParameterError, Scores};
 /// step of nothing but zeros stays as it is.
 ///
 /// # Errors
-/// [`AttributionError::Parameter`] if source and target have different axes after token and step.
+/// [`AttributionError::Catalog`] if source and target have different axes after token and step.
 pub(super) fn normalize(attribution: &Attribution) -> Result<Attribution, AttributionError> {
     let sides: Vec<&Scores> = [&attribution.source_scores, &attribution.target_scores].into_iter().flatten().collect();
     let Some(first) = sides.first() else { return Ok(attribution.clone()) };
@@ -48,7 +48,7 @@ pub(super) fn normalize(attribution: &Attribution) -> Result<Attribution, Attrib
 /// Keeps some source and target tokens; a side without positions is kept whole, and steps are always kept.
 ///
 /// # Errors
-/// [`AttributionError::Parameter`] if there are no such positions.
+/// [`AttributionError::Catalog`] if there are no such positions.
 pub(super) fn keep(
     attribution: &Attribution,
     source: &[Slice],
@@ -90,7 +90,7 @@ fn rows(slices: &[Slice], len: usize, side: &str, always: &Range<usize>) -> Resu
 /// `attribution − other`, score by score. Tokens that differ are labelled `one → other`.
 ///
 /// # Errors
-/// [`AttributionError::Parameter`] if the two have not the same numbers of tokens, steps and axes, or not the same step scores.
+/// [`AttributionError::Catalog`] if the two have not the same numbers of tokens, steps and axes, or not the same step scores.
 pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Result<Attribution, AttributionError> {
     let sizes = |of: &Attribution| {
         let scores = |scores: &Option<Scores>| scores.as_ref().map_or_else(Vec::new, |scores| scores.shape().to_vec());

@@ -255,7 +255,7 @@ impl Pipeline {
     /// Applies all stages to an output.
     ///
     /// # Errors
-    /// [`AttributionError::Parameter`] naming the stage that doesn't fit the output; [`Stage::Pair`] never does.
+    /// [`AttributionError::Catalog`] naming the stage that doesn't fit the output; [`Stage::Pair`] never does.
     pub fn apply(&self, attribution: &Attribution) -> Result<Attribution, AttributionError> {
         self.0.iter().try_fold(attribution.clone(), |attribution, stage| stage.apply(&attribution))
     }
@@ -264,7 +264,7 @@ impl Pipeline {
     /// difference is taken at the end.
     ///
     /// # Errors
-    /// [`AttributionError::Parameter`] naming the stage that doesn't fit an output, or the part in which the two differ.
+    /// [`AttributionError::Catalog`] naming the stage that doesn't fit an output, or the part in which the two differ.
     pub fn apply_pair(&self, attribution: &Attribution, other: &Attribution) -> Result<Attribution, AttributionError> {
         let at = self.0.iter().position(|stage| *stage == Stage::Pair).unwrap_or(self.0.len());
         let before = Self(self.0[..at].to_vec());

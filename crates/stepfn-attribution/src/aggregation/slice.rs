@@ -27,7 +27,7 @@ impl Slice {
     /// The positions among `len`.
     ///
     /// # Errors
-    /// [`AttributionError::Parameter`] of `of`, `parameter`, if there are no such positions.
+    /// [`AttributionError::Catalog`] of `of`, `parameter`, if there are no such positions.
     pub fn resolve(self, len: usize, of: &str, parameter: &str) -> Result<Range<usize>, AttributionError> {
         let absolute = |position: i64| {
             let shifted = if position < 0 { i64::try_from(len).ok()?.checked_add(position)? } else { position };

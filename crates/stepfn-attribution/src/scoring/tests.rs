@@ -259,7 +259,7 @@ fn a_text_that_does_not_fit_leaves_the_others_alone() {
     let error = |text: usize| scored[text].as_ref().unwrap_err().to_string();
     assert!(scored[0].is_ok());
     assert!(error(1).starts_with("alignment pair 1:1 is out of range"), "{}", error(1));
-    assert!(error(2).contains("at position 1 of the contrast target"), "{}", error(2));
+    assert!(error(2).contains("token 1 of the contrast target has id 200"), "{}", error(2));
     assert!(error(3).starts_with("`pcxmi` needs a contrast"), "{}", error(3));
 }
 
