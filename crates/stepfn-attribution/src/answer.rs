@@ -19,6 +19,8 @@ impl<B: Backend> Preparer<'_, B> {
         let Attributed { scores, step_scores } = attributed;
         let steps = prepared.text.steps.clone();
         let mut answer = Attribution::new(prepared.source.clone(), prepared.target.clone(), steps);
+        answer.source_text.clone_from(&prepared.source_text);
+        answer.target_text = Some(prepared.target_text.clone());
         answer.contrast = contrast_tokens(self.tokenizer, &prepared.text)?;
         answer.source_scores = scores.source;
         answer.target_scores = scores.target;

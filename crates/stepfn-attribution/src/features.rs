@@ -113,7 +113,13 @@ mod tests {
     fn pair() -> Prepared {
         let source = tokens(&[("the", 0), ("cat", 4), ("s", 7), ("<end>", 8)]);
         let target = tokens(&[("<start>", 0), ("les", 0), ("chat", 4), ("s", 8), ("<end>", 9)]);
-        Prepared { text: Text::seq2seq(vec![1; source.len()], vec![1; target.len()]), source, target }
+        Prepared {
+            text: Text::seq2seq(vec![1; source.len()], vec![1; target.len()]),
+            source_text: None,
+            target_text: String::new(),
+            source,
+            target,
+        }
     }
 
     #[test]

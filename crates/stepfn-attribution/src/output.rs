@@ -4,6 +4,7 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 use stepfn_models::tokenizer::Token;
 
 use stepfn_core::Join;
@@ -26,6 +27,18 @@ pub struct Attribution {
     /// [`FORMAT`] at the time of writing. Newer versions are not read.
     #[serde(deserialize_with = "readable_format")]
     pub format: u32,
+    /// What its user calls the text: any JSON value, `null` if it has no name.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub id: Value,
+    /// Fields of its user's own that travel with the text.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
+    /// What the encoder read, or the prompt, as a string. The spans of `source` are bytes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_text: Option<String>,
+    /// What the decoder read and predicted, as a string. The spans of `target` are bytes of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_text: Option<String>,
     /// What the encoder read; empty for a causal model.
     pub source: Vec<Token>,
     /// What the decoder read and predicted: a causal model's prompt is part of it.
@@ -57,6 +70,10 @@ impl Attribution {
     pub fn new(source: Vec<Token>, target: Vec<Token>, steps: Range<usize>) -> Self {
         Self {
             format: FORMAT,
+            id: Value::Null,
+            fields: Map::new(),
+            source_text: None,
+            target_text: None,
             source,
             target,
             steps,

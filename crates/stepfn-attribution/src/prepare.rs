@@ -35,6 +35,10 @@ pub struct Request {
 pub struct Prepared {
     /// What the model is given.
     pub text: Text,
+    /// What the encoder reads, or the prompt of a causal model, if there is one.
+    pub source_text: Option<String>,
+    /// What the model should say, or wrote: the text whose bytes the spans of `target` count.
+    pub target_text: String,
     /// Tokens of the source; none for a causal model.
     pub source: Vec<Token>,
     /// Tokens of the target, including start tokens and, for a causal model, the prompt.
@@ -95,13 +99,16 @@ impl<B: Backend> Preparer<'_, B> {
 
     fn prepare_causal(&self, request: &Request) -> Result<Prepared, AttributionError> {
         let Request { source: prompt, target, contrast_source, contrast_target, alignment } = request;
-        let (tokens, first) = match (prompt, target) {
-            (prompt, Some(target)) => self.continued(prompt.as_deref(), target, "target")?,
+        let (target_text, tokens, first) = match (prompt, target) {
+            (prompt, Some(target)) => {
+                let (tokens, first) = self.continued(prompt.as_deref(), target, "target")?;
+                (target.clone(), tokens, first)
+            }
             (Some(prompt), None) => {
                 let prompt = self.prompt_to_write_after(prompt)?;
                 let written = self.best(None, &prompt)?;
-                let (_, tokens) = self.tokenizer.describe(&[prompt.as_slice(), &written].concat())?;
-                (tokens, prompt.len())
+                let (text, tokens) = self.tokenizer.describe(&[prompt.as_slice(), &written].concat())?;
+                (text, tokens, prompt.len())
             }
             (None, None) => return wrong("there is neither a prompt nor a text"),
         };
@@ -120,20 +127,20 @@ impl<B: Backend> Preparer<'_, B> {
                 Some(ContrastText { source: None, target, first, alignment: alignment.clone() })
             }
         };
-        Ok(Prepared { text, source: Vec::new(), target: tokens })
+        Ok(Prepared { text, source_text: prompt.clone(), target_text, source: Vec::new(), target: tokens })
     }
 
     fn prepare_pair(&self, request: &Request) -> Result<Prepared, AttributionError> {
         let Request { source, target, contrast_source, contrast_target, alignment } = request;
-        let Some(source) = source else {
+        let Some(source_text) = source else {
             return wrong("this model has an encoder, and there is no source for it to read");
         };
-        let source = self.source(source)?;
+        let source = self.source(source_text)?;
         let start = self.decoder_start()?;
         let forced = self.generation.settings.forced_bos;
         let first = 1 + usize::from(forced.is_some());
-        let tokens = match target {
-            Some(target) => self.target(target)?,
+        let (target_text, tokens) = match target {
+            Some(target) => (target.clone(), self.target(target)?),
             None => {
                 let mut all = vec![start];
                 all.extend(self.best(Some(&ids(&source)), &[start])?);
@@ -151,7 +158,7 @@ impl<B: Backend> Preparer<'_, B> {
                 alignment: alignment.clone(),
             });
         }
-        Ok(Prepared { text, source, target: tokens })
+        Ok(Prepared { text, source_text: Some(source_text.clone()), target_text, source, target: tokens })
     }
 
     /// The tokens of a causal text, and the position of the first token after its prompt.
@@ -250,12 +257,13 @@ impl<B: Backend> Preparer<'_, B> {
         Token { id, surface, span: at..at, special: true }
     }
 
-    /// The tokens of ids. The tokenizer may not know the first of them.
-    fn describe(&self, all: &[u32]) -> Result<Vec<Token>, AttributionError> {
+    /// The text of ids and their tokens. The tokenizer may not know the first of them.
+    fn describe(&self, all: &[u32]) -> Result<(String, Vec<Token>), AttributionError> {
         let (first, rest) = all.split_at(1.min(all.len()));
         let mut tokens: Vec<Token> = first.iter().map(|&id| self.special(id, 0)).collect();
-        tokens.extend(self.tokenizer.describe(rest)?.1);
-        Ok(tokens)
+        let (text, described) = self.tokenizer.describe(rest)?;
+        tokens.extend(described);
+        Ok((text, tokens))
     }
 
     /// The new tokens of the best text.

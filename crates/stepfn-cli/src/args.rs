@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use shared::{
-    ContrastArgs, DestinationArgs, GenerationArgs, ModelArgs, OutputArgs, ParameterArgs, TextArgs, ViewArgs,
+    ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs, TextArgs, ViewArgs,
 };
 use values::{count, length, seconds};
 
@@ -191,6 +191,9 @@ pub(crate) enum UnitName {
 pub(crate) struct ShowArgs {
     /// A file written by `stepfn attribute --format json` or by inseq; `-` is standard input
     pub(crate) file: PathBuf,
+    /// Another such file of the same texts: shows the first minus this one (stage `pair` of --aggregate)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pair: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
 }
@@ -198,13 +201,13 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
     /// Prompts of a causal model, sources of an encoder-decoder
+    #[arg(conflicts_with = "input")]
     pub(crate) text: Vec<String>,
     /// A prompt or source
-    #[arg(long, value_name = "TEXT", conflicts_with = "text")]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "input"])]
     pub(crate) source: Option<String>,
-    /// Read prompts or sources from the field `source` of JSON lines; `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "source"])]
-    pub(crate) input: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) lines: LinesArgs,
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]

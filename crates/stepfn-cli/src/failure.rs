@@ -85,6 +85,8 @@ impl From<Error> for Failure {
             _ => error.hint(),
         };
         match error.kind() {
+            // The reader has all it wanted.
+            ErrorKind::Closed => Self { code: 0, what: String::new(), hint: String::new() },
             ErrorKind::Name
             | ErrorKind::Format
             | ErrorKind::Backend

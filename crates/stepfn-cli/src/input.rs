@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
-use stepfn::{Alignment, Error, ErrorKind, Input};
+use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Value};
 
-use crate::args::{ContrastArgs, TextArgs};
+use self::line::parse;
+use crate::args::{ContrastArgs, LinesArgs, TextArgs};
 use crate::failure::Failure;
+
+mod line;
 
 /// An iterator over the texts; a file is read lazily.
 pub(crate) enum Inputs {
@@ -24,6 +26,32 @@ pub(crate) struct Lines {
     name: String,
     line: usize,
     alignment: Alignment,
+    /// Fields that travel with the text.
+    keep: Vec<String>,
+}
+
+/// A text, or why it can't be read, with what its user calls it: the field `id` of its line, or else the line's number; on the command line,
+/// its place among the texts, from 1.
+pub(crate) struct Named {
+    id: Value,
+    input: stepfn::Result<Input>,
+}
+
+impl Named {
+    /// The same with a changed text.
+    pub(crate) fn map(self, change: impl FnOnce(Input) -> Input) -> Self {
+        Self { input: self.input.map(change), ..self }
+    }
+}
+
+impl IntoInput for Named {
+    fn into_input(self) -> stepfn::Result<Input> {
+        self.input
+    }
+
+    fn id(&self) -> Value {
+        self.id.clone()
+    }
 }
 
 impl Inputs {
@@ -41,8 +69,8 @@ impl Inputs {
             alignment,
             ..Input::default()
         };
-        if let Some(path) = &texts.input {
-            return Lines::open(path, common.alignment).map(Self::Lines);
+        if let Some(path) = &texts.lines.input {
+            return Lines::open(path, common.alignment, &texts.lines.keep).map(Self::Lines);
         }
         let of_text = |text: &String| Input { text: Some(text.clone()), ..common.clone() };
         match (texts.text.as_slice(), &common.source, &common.target) {
@@ -53,9 +81,9 @@ impl Inputs {
     }
 
     /// Sources or prompts only.
-    pub(crate) fn sources(text: &[String], source: Option<&String>, input: Option<&Path>) -> Result<Self, Failure> {
-        if let Some(path) = input {
-            return Lines::open(path, Alignment::OneToOne).map(Self::Lines);
+    pub(crate) fn sources(text: &[String], source: Option<&String>, lines: &LinesArgs) -> Result<Self, Failure> {
+        if let Some(path) = &lines.input {
+            return Lines::open(path, Alignment::OneToOne, &lines.keep).map(Self::Lines);
         }
         let sources: Vec<Input> = text.iter().chain(source).map(Input::source).collect();
         if sources.is_empty() { Err(nothing_asked()) } else { Ok(Self::given(sources)) }
@@ -63,10 +91,10 @@ impl Inputs {
 
     /// If there are several texts, errors say which one.
     fn given(mut inputs: Vec<Input>) -> Self {
-        if inputs.len() > 1 {
-            for (number, input) in inputs.iter_mut().enumerate() {
-                input.place = Some(format!("text {number}"));
-            }
+        let several = inputs.len() > 1;
+        for (number, input) in (1..).zip(&mut inputs) {
+            input.id = number.into();
+            input.place = several.then(|| format!("text {number}"));
         }
         Self::Given(inputs.into_iter())
     }
@@ -81,18 +109,18 @@ impl Inputs {
 }
 
 impl Iterator for Inputs {
-    type Item = stepfn::Result<Input>;
+    type Item = Named;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Named> {
         match self {
-            Self::Given(inputs) => inputs.next().map(Ok),
+            Self::Given(inputs) => inputs.next().map(|input| Named { id: input.id.clone(), input: Ok(input) }),
             Self::Lines(lines) => lines.next(),
         }
     }
 }
 
 impl Lines {
-    fn open(path: &Path, alignment: Alignment) -> Result<Self, Failure> {
+    fn open(path: &Path, alignment: Alignment, keep: &[String]) -> Result<Self, Failure> {
         let hint = "give a file of JSON lines, or - for standard input";
         let (name, reader): (String, Box<dyn BufRead>) = if path.as_os_str() == "-" {
             ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())))
@@ -105,14 +133,14 @@ impl Lines {
             let file = File::open(path).map_err(|error| failed(error.to_string()))?;
             (name, Box::new(BufReader::new(file)))
         };
-        Ok(Self { reader, name, line: 0, alignment })
+        Ok(Self { reader, name, line: 0, alignment, keep: keep.to_vec() })
     }
 }
 
 impl Iterator for Lines {
-    type Item = stepfn::Result<Input>;
+    type Item = Named;
 
-    fn next(&mut self) -> Option<Self::Item> {
+    fn next(&mut self) -> Option<Named> {
         loop {
             let mut bytes = Vec::new();
             match self.reader.read_until(b'\n', &mut bytes) {
@@ -122,115 +150,77 @@ impl Iterator for Lines {
                     // Stop here: what comes after a read error can't be trusted.
                     self.reader = Box::new(io::empty());
                     let what = format!("{}: {error}", self.name);
-                    return Some(Err(Error::new(ErrorKind::File, what, "check the file")));
+                    let input = Err(Error::new(ErrorKind::File, what, "check the file"));
+                    return Some(Named { id: (self.line + 1).into(), input });
                 }
             }
             self.line += 1;
             if !bytes.trim_ascii().is_empty() {
                 let place = format!("{}, line {}", self.name, self.line);
-                return Some(match parse(&bytes, &self.alignment) {
-                    Ok(input) => Ok(Input { place: Some(place), ..input }),
+                let (id, input) = parse(&bytes, &self.keep);
+                let id = if id.is_null() { self.line.into() } else { id };
+                let input = match input {
+                    Ok(input) => Ok(Input { place: Some(place), alignment: self.alignment.clone(), ..input }),
                     Err(error) => Err(error.at(place)),
-                });
+                };
+                return Some(Named { id, input });
             }
         }
     }
+}
+
+/// The kept fields that get columns in this format.
+pub(crate) fn columns(format: &str, lines: &LinesArgs) -> Result<Vec<String>, Failure> {
+    let keep = &lines.keep;
+    if format == "csv" && keep.iter().any(|name| name == "*") {
+        let hint = "name the fields: --keep item,condition; or use --format jsonl";
+        return Err(Failure::usage("--keep '*': a table has its columns before the first line is read", hint));
+    }
+    Ok(keep.clone())
 }
 
 fn nothing_asked() -> Failure {
     Failure::usage("there is no text", "give texts, --source, --target, or --input FILE (`-` for standard input)")
 }
 
-/// A line of the input.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    #[serde(default)]
-    source: Option<String>,
-    #[serde(default)]
-    target: Option<String>,
-    #[serde(default)]
-    contrast_source: Option<String>,
-    #[serde(default)]
-    contrast_target: Option<String>,
-    #[serde(default)]
-    source_spans: Option<Vec<(usize, usize)>>,
-    #[serde(default)]
-    target_spans: Option<Vec<(usize, usize)>>,
-}
-
-fn parse(bytes: &[u8], alignment: &Alignment) -> stepfn::Result<Input> {
-    let wrong = |what: String| {
-        let hint = "write one object per line: {\"source\": …, \"target\": …}; see --help for all fields";
-        Error::new(ErrorKind::Text, what, hint)
-    };
-    let text = core::str::from_utf8(bytes).map_err(|error| {
-        let what = format!("not UTF-8, from byte {} on", error.valid_up_to());
-        Error::new(ErrorKind::Text, what, "save the file as UTF-8")
-    })?;
-    let line: Line = serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        // serde counts lines within this line; the number in the file is added elsewhere.
-        let message = message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message);
-        wrong(format!("{message}, at column {}", error.column()))
-    })?;
-    let Line { source, target, contrast_source, contrast_target, source_spans, target_spans } = line;
-    if source.is_none() && target.is_none() {
-        return Err(wrong("neither `source` nor `target`".to_owned()));
-    }
-    let ranges = |pairs: Option<Vec<(usize, usize)>>| {
-        pairs.unwrap_or_default().into_iter().map(|(start, end)| start..end).collect()
-    };
-    Ok(Input {
-        source,
-        target,
-        contrast_source,
-        contrast_target,
-        alignment: alignment.clone(),
-        source_spans: ranges(source_spans),
-        target_spans: ranges(target_spans),
-        ..Input::default()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn lines(text: &'static [u8], keep: &[&str]) -> Vec<Named> {
+        let keep = keep.iter().map(|name| (*name).to_owned()).collect();
+        Lines { reader: Box::new(text), name: "x".to_owned(), line: 0, alignment: Alignment::OneToOne, keep }.collect()
+    }
+
     #[test]
-    fn lines_are_inputs_or_errors_that_say_where() {
-        let text = concat!(
-            "{\"source\": \"a\"}\n\n",
-            "{\"target\": \"b\", \"contrast_target\": \"c\", \"target_spans\": [[0, 1]], \"source_spans\": null}\n",
-            "{\"sauce\": \"a\"}\n{}\n[1\n{\"source\": 3}\n{\"source\": \"a\", \"source_spans\": [[-1, 2]]}"
-        );
-        let reader = Box::new(text.as_bytes());
-        let lines = Lines { reader, name: "x".to_owned(), line: 0, alignment: Alignment::OneToOne };
-        let mut inputs: Vec<stepfn::Result<Input>> = lines.collect();
-        let wrong = inputs.split_off(2);
-        let inputs: Vec<Input> = inputs.into_iter().map(Result::unwrap).collect();
-        assert_eq!((inputs[0].source.as_deref(), inputs[0].place.as_deref()), (Some("a"), Some("x, line 1")));
-        assert_eq!((inputs[1].contrast_target.as_deref(), inputs[1].place.as_deref()), (Some("c"), Some("x, line 3")));
-        let span = core::iter::once(0..1).collect::<Vec<_>>();
-        assert_eq!((&inputs[0].target_spans, &inputs[1].target_spans), (&Vec::new(), &span));
-        for (wrong, says) in wrong.into_iter().zip([
-            "x, line 4: unknown field `sauce`",
-            "x, line 5: neither `source` nor `target`",
-            "x, line 6: ",
-            "x, line 7: invalid type: integer `3`, expected a string, at column 12",
-            "x, line 8: invalid value: integer `-1`, expected usize, at column ",
-        ]) {
-            let failure = Failure::from(wrong.unwrap_err());
-            assert!(failure.what.starts_with(says), "{}", failure.what);
-            assert_eq!(failure.code, 1);
+    fn texts_are_known_by_their_id_or_their_line() {
+        let text =
+            b"\n{\"source\": \"a\"}\n\n{\"id\": {\"doc\": 1}, \"target\": \"b\"}\n{\"id\": \"c\", \"sauce\": 1}\nno\n";
+        let lines = lines(text, &[]);
+        let ids: Vec<String> = lines.iter().map(|line| line.id.to_string()).collect();
+        assert_eq!(ids, ["2", "{\"doc\":1}", "\"c\"", "6"]);
+        let wrong: Vec<bool> = lines.iter().map(|line| line.input.is_err()).collect();
+        assert_eq!(wrong, [false, false, true, true]);
+        let places: Vec<Option<&str>> =
+            lines[..2].iter().map(|line| line.input.as_ref().unwrap().place.as_deref()).collect();
+        assert_eq!(places, [Some("x, line 2"), Some("x, line 4")]);
+        assert!(lines[2].input.as_ref().unwrap_err().what().starts_with("x, line 5: "));
+    }
+
+    #[test]
+    fn fields_are_kept_if_they_are_named() {
+        let text = b"{\"source\": \"a\", \"item\": 3, \"list\": [1]}";
+        assert!(lines(text, &["item"])[0].input.is_err());
+        for keep in [&["item", "list"][..], &["*"]] {
+            let kept = lines(text, keep).remove(0).input.unwrap().fields;
+            assert_eq!(Value::from(kept), stepfn::json!({ "item": 3, "list": [1] }));
         }
-        assert!(parse(b"\"\xFF\"", &Alignment::OneToOne).unwrap_err().what().contains("from byte 1 on"));
     }
 
     #[test]
     fn of_several_texts_errors_say_which() {
-        let given = |texts: usize| Inputs::given(vec![Input::text("a"); texts]).map(|input| input.unwrap().place);
+        let given = |texts: usize| Inputs::given(vec![Input::text("a"); texts]).map(|named| named.input.unwrap().place);
         assert_eq!(given(1).collect::<Vec<_>>(), [None]);
-        assert_eq!(given(2).last().unwrap().as_deref(), Some("text 1"));
+        assert_eq!(given(2).last().unwrap().as_deref(), Some("text 2"));
     }
 }

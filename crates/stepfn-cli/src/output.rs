@@ -1,139 +1,181 @@
 //! Where results go: standard output and files, each written by a writer that was found by name.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use stepfn::Outcome;
-use stepfn::writers::{Record, Writer};
+use stepfn::destination::{self, Destination, Places, Way};
+use stepfn::writers::{Record, Writer, plain};
+use stepfn::{Map, Outcome};
 
-use crate::args::DestinationArgs;
+use crate::args::{DestinationArgs, ModelArgs};
 use crate::failure::Failure;
 use crate::progress::Teller;
 
-/// Where text is written: standard output or a file.
-pub(crate) struct Sink {
-    out: BufWriter<Box<dyn Write>>,
-    name: String,
+/// The files that a command reads: its texts, and the model's. None of them is written.
+pub(crate) fn places(input: Option<&Path>, model: &ModelArgs) -> Places {
+    let mut places = Places::default();
+    if let Some(path) = input {
+        places.read("--input", path);
+    }
+    for path in model.model.iter().flat_map(|name| stepfn::model_files(name)) {
+        places.read("--model", &path);
+    }
+    places
 }
 
-impl Sink {
-    /// Opens the file, or standard output.
-    pub(crate) fn open(args: &DestinationArgs) -> Result<Self, Failure> {
-        let (name, out): (String, Box<dyn Write>) = match &args.output {
-            None => ("standard output".to_owned(), Box::new(io::stdout())),
-            Some(path) => {
-                let name = path.display().to_string();
-                let file = File::create(path)
-                    .map_err(|error| Failure::work(format!("{name}: {error}"), "give -o a file that can be written"))?;
-                (name, Box::new(file))
-            }
-        };
-        Ok(Self { out: BufWriter::new(out), name })
-    }
-
-    /// Writes and flushes a whole text, so that a reader never sees half of a result, even if the program is stopped.
-    pub(crate) fn text(&mut self, text: &str) -> Result<(), Failure> {
-        let done = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
-        done.map_err(|error| Failure::output(&self.name, &error))
-    }
+/// Opens the file that results go to, or standard output.
+pub(crate) fn open(args: &DestinationArgs, way: Way, places: &mut Places) -> Result<Destination, Failure> {
+    let (option, path) = match &args.output {
+        Some(path) => ("-o", path.as_path()),
+        None => ("", Path::new("-")),
+    };
+    places.write(option, path)?;
+    Ok(Destination::open(path, way)?)
 }
 
-/// An additional file, written when all results are finished.
+/// An additional file.
 pub(crate) struct Extra<T> {
+    option: &'static str,
     path: PathBuf,
     writer: Box<dyn Writer<T>>,
-    /// The number of the text, and its part of the file.
-    parts: Vec<(usize, String)>,
+    destination: Destination,
+    /// Of a form with a file for each text, what was written for the first text, until it is known whether there are several.
+    first: Option<(String, String)>,
+    /// Names of the files of several texts.
+    names: HashSet<String>,
 }
 
 impl<T> Extra<T> {
-    pub(crate) fn new(path: &Path, writer: Box<dyn Writer<T>>) -> Self {
-        Self { path: path.to_owned(), writer, parts: Vec::new() }
+    /// Opens the file.
+    pub(crate) fn open(
+        option: &'static str,
+        path: &Path,
+        writer: Box<dyn Writer<T>>,
+        places: &mut Places,
+    ) -> Result<Self, Failure> {
+        places.write(option, path)?;
+        let destination = Destination::open(path, writer.way())?;
+        Ok(Self { option, path: path.to_owned(), writer, destination, first: None, names: HashSet::new() })
     }
 
-    fn write(&mut self, outcome: &Outcome<T>) -> Result<(), Failure> {
+    fn write(&mut self, outcome: &Outcome<T>, places: &mut Places) -> Result<(), Failure> {
         let text = self.writer.write(outcome)?;
-        if !text.is_empty() {
-            self.parts.push((outcome.number, text));
+        if !self.writer.is_one_file_each() {
+            return Ok(self.destination.write(&text)?);
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let name = self.name(outcome);
+        if let Some((first, drawn)) = self.first.take() {
+            self.write_part(&first, &drawn, places)?;
+            return self.write_part(&name, &text, places);
+        }
+        match self.names.len() {
+            1 => self.first = Some((name, text)),
+            _ => self.write_part(&name, &text, places)?,
         }
         Ok(())
     }
 
+    /// What the file of one of several texts is called: as its user calls the text, if that can be part of a name and is not taken.
+    fn name(&mut self, outcome: &Outcome<T>) -> String {
+        /// File systems take names of at most 255 bytes.
+        const LONGEST: usize = 64;
+        let id = plain(&outcome.id);
+        let is_plain = |c: char| c.is_alphanumeric() || "-_".contains(c);
+        let can_be_name = !id.is_empty() && id.len() <= LONGEST && id.chars().all(is_plain);
+        let name = if can_be_name && !self.names.contains(&id) { id } else { format!("text-{}", outcome.number) };
+        self.names.insert(name.clone());
+        name
+    }
+
+    fn write_part(&self, name: &str, text: &str, places: &mut Places) -> Result<(), Failure> {
+        let ending = self.path.extension().unwrap_or_default().to_string_lossy();
+        let path = self.path.with_extension(format!("{name}.{ending}"));
+        places.write(self.option, &path)?;
+        Ok(destination::write(&path, text)?)
+    }
+
     fn finish(mut self) -> Result<(), Failure> {
         let end = self.writer.finish()?;
-        let written = |path: &Path, text: &str| {
-            fs::write(path, text).map_err(|error| {
-                Failure::work(format!("{}: {error}", path.display()), "give a file that can be written")
-            })
-        };
-        if self.writer.is_one_file_each() && self.parts.len() > 1 {
-            let ending = self.path.extension().unwrap_or_default().to_string_lossy().into_owned();
-            let of_text = |(number, text): &(usize, String)| {
-                written(&self.path.with_extension(format!("{number}.{ending}")), text)
-            };
-            return self.parts.iter().try_for_each(of_text);
+        if !self.writer.is_one_file_each() {
+            self.destination.write(&end)?;
+            return Ok(self.destination.finish()?);
         }
-        let text: String = self.parts.iter().map(|(_, text)| text.as_str()).chain([end.as_str()]).collect();
-        if text.is_empty() { Ok(()) } else { written(&self.path, &text) }
+        if let Some((_, text)) = self.first {
+            self.destination.write(&text)?;
+            self.destination.finish()?;
+        }
+        Ok(())
     }
+}
+
+/// What failed texts mean for the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failures {
+    /// It failed too.
+    Count,
+    /// They failed earlier, and are shown as what they are.
+    Mention,
 }
 
 /// Writes all results. A text that fails is reported at once and counted; the others continue.
 pub(crate) struct Results<T> {
-    sink: Sink,
-    writer: Box<dyn Writer<T>>,
-    extras: Vec<Extra<T>>,
+    pub(crate) destination: Destination,
+    pub(crate) writer: Box<dyn Writer<T>>,
+    pub(crate) extras: Vec<Extra<T>>,
+    pub(crate) places: Places,
     pub(crate) teller: Teller,
     /// Whether there is only one text, so that its failure is the program's failure.
-    single: bool,
-    failed: usize,
-    all: usize,
+    pub(crate) single: bool,
+    pub(crate) failures: Failures,
 }
 
 impl<T> Results<T> {
-    pub(crate) fn new(
-        sink: Sink,
-        writer: Box<dyn Writer<T>>,
-        extras: Vec<Extra<T>>,
-        teller: Teller,
-        single: bool,
-    ) -> Self {
-        Self { sink, writer, extras, teller, single, failed: 0, all: 0 }
-    }
-
     /// Writes each result when it is finished, then the end of the file.
     pub(crate) fn write_all(mut self, outcomes: impl Iterator<Item = Outcome<T>>) -> Result<(), Failure> {
+        let (mut failed, mut all) = (0, 0);
         for outcome in outcomes {
-            self.all += 1;
+            all += 1;
             if let Err(error) = &outcome.result {
                 let failure = Failure::from(error.clone());
-                if self.single {
+                if self.single && self.failures == Failures::Count {
                     return Err(failure);
                 }
-                self.failed += 1;
-                self.teller.suspended(|| failure.report(&mut io::stderr()));
+                failed += 1;
+                self.report(&outcome, &failure);
             }
             let text = self.writer.write(&outcome)?;
-            if self.writer.is_one_file_each() && self.all > 1 && !text.is_empty() {
+            if self.writer.is_one_file_each() && all > 1 && !text.is_empty() {
                 return Err(Failure::usage(
                     "this format needs a file for each text",
                     "use --svg FILE for several texts",
                 ));
             }
-            let sink = &mut self.sink;
-            self.teller.suspended(|| sink.text(&text))?;
-            self.extras.iter_mut().try_for_each(|extra| extra.write(&outcome))?;
+            let destination = &mut self.destination;
+            self.teller.suspended(|| destination.write(&text))?;
+            self.extras.iter_mut().try_for_each(|extra| extra.write(&outcome, &mut self.places))?;
             self.teller.done(outcome.number + 1);
         }
-        let end = self.writer.finish()?;
-        self.sink.text(&end)?;
+        self.destination.write(&self.writer.finish()?)?;
+        self.destination.finish()?;
         self.extras.into_iter().try_for_each(Extra::finish)?;
-        match self.failed {
-            0 => Ok(()),
-            failed => {
-                let what = format!("{failed} of {} texts failed, as reported above", self.all);
+        match (failed, self.failures) {
+            (0, _) | (_, Failures::Mention) => Ok(()),
+            (failed, Failures::Count) => {
+                let what = format!("{failed} of {all} texts failed, as reported above");
                 Err(Failure::work(what, "correct these texts; the others have their results"))
+            }
+        }
+    }
+
+    fn report(&self, outcome: &Outcome<T>, failure: &Failure) {
+        match self.failures {
+            Failures::Count => self.teller.suspended(|| failure.report(&mut io::stderr())),
+            Failures::Mention => {
+                self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
             }
         }
     }
@@ -145,7 +187,9 @@ pub(crate) fn write_one<T: Record>(
     mut writer: Box<dyn Writer<T>>,
     record: T,
 ) -> Result<(), Failure> {
-    let outcome = Outcome { id: 0.into(), number: 0, result: Ok(record) };
+    let outcome = Outcome { id: 0.into(), number: 0, fields: Map::new(), result: Ok(record) };
     let text = writer.write(&outcome)? + &writer.finish()?;
-    Sink::open(args)?.text(&text)
+    let mut destination = open(args, Way::Whole, &mut Places::default())?;
+    destination.write(&text)?;
+    Ok(destination.finish()?)
 }

@@ -87,7 +87,7 @@ fn what_is_saved_is_shown_again() {
         }
     }
     let csv = stepfn(["show", &file("json"), "--format", "csv"]).out;
-    assert!(csv.starts_with("text,kind,index,token,step,predicted,score\r\n0,source,0,a,"), "{csv}");
+    assert!(csv.starts_with("id,kind,index,token,step,predicted,score\n1,source,0,a,"), "{csv}");
     let (page, drawing) = (file("page.html"), file("map.svg"));
     let pictured = stepfn(["show", &file("json"), "--html", &page, "--svg", &drawing, "--quiet"]);
     assert_eq!(pictured.code, 0);
@@ -108,8 +108,8 @@ fn several_texts_and_those_that_fail() {
     let words = attribute(&["abc", "de", "--format", "json"]).json();
     assert_eq!(words.as_array().unwrap().len(), 2);
     let csv = attribute(&["abc", "de", "--format", "csv"]).out;
-    assert_eq!(csv.matches("score\r\n").count(), 1);
-    assert!(csv.contains("\r\n1,source,"), "{csv}");
+    assert_eq!(csv.matches("score\n").count(), 1);
+    assert!(csv.contains("\n2,source,"), "{csv}");
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn what_is_wrong_is_told() {
     attribute(&["abc", "--set", "n_steps=3"]).fails(2, "no parameter `n_steps`", "stepfn list");
     attribute(&["abc", "--method", "integrated_gradients", "--set", "n_steps=0"]).fails(2, "n_steps", "stepfn list");
     attribute(&["abc", "--aggregate", "avg"]).fails(2, "--aggregate avg", "stepfn list aggregators");
-    attribute(&["abc", "--aggregate", "pair"]).fails(2, "compares two files", "leave it out");
+    attribute(&["abc", "--aggregate", "pair"]).fails(2, "compares two files", "--pair OTHER");
     attribute(&["abc", "--from", "0"]).fails(2, "can't be asked about", "count");
     assert_eq!(attribute(&["abc", "--html", "/no/such/folder/page.html"]).code, 1);
     let folder = Scratch::new();

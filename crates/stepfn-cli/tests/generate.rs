@@ -50,7 +50,7 @@ fn several_results_and_several_sources_are_lists() {
     assert_eq!(scores.len(), 3);
     assert!(scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
     let csv = stepfn(args.iter().chain(&["csv"]).chain(&beams));
-    assert_eq!(csv.out.lines().next(), Some("source,text,score,finished"));
+    assert_eq!(csv.out.lines().next(), Some("id,source,text,score,finished"));
     assert_eq!(csv.out.lines().count(), 4);
 
     let input = "{\"source\": \"t5 t6\"}\n{\"target\": \"t5\"}\n{\"source\": \"t7\"}\n";

@@ -40,7 +40,10 @@ fn scores_of_a_causal_text_are_those_of_transformers() {
     let (start, end) = (token["start"].as_u64().unwrap() as usize, token["end"].as_u64().unwrap() as usize);
     assert_eq!(token["token"], words(&ids[1..2]));
     assert_eq!(text[start..end], words(&ids[1..2]));
-    assert_eq!(scored.as_object().unwrap().keys().collect::<Vec<_>>(), ["first", "scores", "sequence", "tokens"]);
+    assert_eq!(
+        scored.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["about", "first", "id", "scores", "sequence", "source_text", "target_text", "tokens"]
+    );
 
     let own: Vec<f64> = (4..ids.len()).map(|position| log_probs[position - 1][ids[position] as usize]).collect();
     let probabilities: Vec<f64> = own.iter().map(|own| own.exp()).collect();
@@ -176,8 +179,8 @@ fn a_table_is_for_people_and_csv_for_other_programs() {
 
     let csv = stepfn(args.iter().chain(&["t4 t5", "--format", "csv"]));
     let lines: Vec<&str> = csv.out.lines().collect();
-    assert_eq!(lines[0], "text,position,token,id,start,end,rank,probability");
-    assert!(lines[1].starts_with("0,1,t2,2,3,5,") && lines[3].starts_with("1,1,t5,5,3,5,"), "{}", csv.out);
+    assert_eq!(lines[0], "id,position,token,token_id,start,end,rank,probability");
+    assert!(lines[1].starts_with("1,1,t2,2,3,5,") && lines[3].starts_with("2,1,t5,5,3,5,"), "{}", csv.out);
     assert_eq!(lines.len(), 4);
 }
 
@@ -224,12 +227,13 @@ fn lines_of_json_are_scored_and_those_that_fail_leave_the_others_alone() {
     assert_eq!(done.code, 1);
     let results: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(results.len(), 8);
-    assert_eq!(results[0], results[7]);
+    assert_eq!(results[0]["scores"], results[7]["scores"]);
+    assert_eq!((&results[0]["id"], &results[7]["id"]), (&json!(1), &json!(8)));
     close(&numbers(&results[0]["scores"]["probability"]), &numbers(&results[7]["scores"]["probability"]));
     for (line, says) in [
         (2, "the target is empty"),
         (3, "not UTF-8, from byte 15 on"),
-        (4, "unknown field `targt`, expected one of `source`, `target`"),
+        (4, "unknown field `targt` (did you mean `target`?)"),
         (5, "after \"t1 t\" the prompt goes on with \"3\" and the target with \"2 t3\""),
         (6, "tokenizer.json"),
         (7, "only attribution hides anything"),

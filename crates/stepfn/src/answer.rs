@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::ops::Deref;
-use std::fs;
 use std::path::Path;
 
 use stepfn_attribution::aggregation::Pipeline;
@@ -11,7 +10,7 @@ use stepfn_report::terminal::{Colors, TerminalOptions};
 use stepfn_report::{html, svg, terminal};
 
 use crate::writers::{Record, WriterOptions, answers};
-use crate::{Error, ErrorKind, Outcome, Result};
+use crate::{Error, ErrorKind, Outcome, Result, destination};
 
 /// A score for each (input token, predicted token) of a text, with its tokens and how it was made.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +44,15 @@ impl Answer {
     /// # Errors
     /// [`ErrorKind::Parameter`] if the two don't match, or a stage doesn't fit.
     pub fn minus(&self, other: &Self, pipeline: &str) -> Result<Self> {
-        Ok(Self(crate::pipeline(pipeline)?.apply_pair(&self.0, &other.0)?))
+        self.minus_through(other, &crate::pipeline(pipeline)?)
+    }
+
+    /// The same for a pipeline that was read before.
+    ///
+    /// # Errors
+    /// As [`minus`](Self::minus).
+    pub fn minus_through(&self, other: &Self, pipeline: &Pipeline) -> Result<Self> {
+        Ok(Self(pipeline.apply_pair(&self.0, &other.0)?))
     }
 
     /// A page for a browser that loads nothing else.
@@ -81,13 +88,11 @@ impl Answer {
     pub fn save_as(&self, format: &str, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let terminal = TerminalOptions { colors: Colors::None, ..TerminalOptions::default() };
-        let options = WriterOptions { single: true, terminal };
+        let options = WriterOptions { single: true, terminal, ..WriterOptions::default() };
         let mut writer = answers(format, &options)?;
-        let outcome = Outcome { id: 0.into(), number: 0, result: Ok(self.clone()) };
-        let text = writer.write(&outcome)? + &writer.finish()?;
-        fs::write(path, text).map_err(|error| {
-            Error::new(ErrorKind::File, format!("{}: {error}", path.display()), "give a file that can be written")
-        })
+        let fields = self.0.fields.clone();
+        let outcome = Outcome { id: self.0.id.clone(), number: 0, fields, result: Ok(self.clone()) };
+        destination::write(path, &(writer.write(&outcome)? + &writer.finish()?))
     }
 
     /// Saves the page for a browser.
@@ -125,8 +130,8 @@ impl Record for Answer {
         format!("{self}\n")
     }
 
-    fn csv(&self, text: usize, with_header: bool) -> String {
-        formats::csv::write_part(core::slice::from_ref(&self.0), text, with_header)
+    fn csv(&self, fields: &[String], with_header: bool) -> String {
+        formats::csv::write_part(core::slice::from_ref(&self.0), fields, with_header)
     }
 }
 
@@ -138,10 +143,20 @@ pub fn pipeline(text: &str) -> Result<Pipeline> {
     Ok(text.parse::<Pipeline>()?)
 }
 
-/// The answers in a file that stepfn wrote as JSON or JSON Lines, or that inseq saved.
+/// The answers in a file that stepfn wrote as JSON or JSON Lines, or that inseq saved. A text that failed has the error that was written.
 ///
 /// # Errors
 /// [`ErrorKind::File`] if the file can't be read, or holds something else.
-pub fn read(text: &str) -> Result<Vec<Answer>> {
-    Ok(formats::read(text)?.into_iter().map(Answer).collect())
+pub fn read(text: &str) -> Result<Vec<Outcome<Answer>>> {
+    let outcome = |(number, entry): (usize, core::result::Result<Attribution, formats::Failed>)| match entry {
+        Ok(attribution) => {
+            let Attribution { id, fields, .. } = &attribution;
+            let id = if id.is_null() { number.into() } else { id.clone() };
+            Outcome { id, number, fields: fields.clone(), result: Ok(Answer(attribution)) }
+        }
+        Err(formats::Failed { id, fields, error, help }) => {
+            Outcome { id, number, fields, result: Err(Error::new(ErrorKind::Saved, error, help)) }
+        }
+    };
+    Ok(formats::read(text)?.into_iter().enumerate().map(outcome).collect())
 }

@@ -9,8 +9,8 @@ use burn::tensor::backend::Backend;
 use serde_json::{Map, Value, json};
 use stepfn_attribution::aggregation::Pipeline;
 use stepfn_attribution::{
-    AttributedFn, AttributionMethod, AttributionOptions, ContrastText, Features, Prepared, Progress, Provenance,
-    attribute,
+    AttributedFn, Attribution, AttributionMethod, AttributionOptions, ContrastText, Features, Prepared, Progress,
+    Provenance, attribute,
 };
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, StepFunction, StepScore};
@@ -112,6 +112,9 @@ impl<B: Backend> AttributeTask<B> {
             .chain(self.step_scores.iter().map(|function| (function.name(), function.parameters())));
         let given = of_functions.filter(|(_, own)| !own.is_empty());
         parameters.extend(given.map(|(name, own)| (name.to_owned(), Value::Object(own))));
+        if let Some(rate) = self.options.dropout {
+            parameters.insert("dropout".to_owned(), rate.into());
+        }
         if self.unit == Unit::Words {
             parameters.insert("features".to_owned(), Value::from("words"));
         }
@@ -130,6 +133,7 @@ impl<B: Backend> AttributeTask<B> {
         model: &LanguageModel<B>,
         input: &Input,
         number: usize,
+        id: Value,
         progress: &dyn Fn(Progress) -> ControlFlow<()>,
     ) -> Result<Answer> {
         let started = Instant::now();
@@ -157,14 +161,12 @@ impl<B: Backend> AttributeTask<B> {
             method: self.method.name().to_owned(),
             attributed_fn: if self.method.is_of_function() { self.function.name().to_owned() } else { String::new() },
             parameters: self.parameters(input),
-            model: model.name().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: model.backend(),
             seed: self.options.seed,
             seconds: started.elapsed().as_secs_f64(),
-            ..Provenance::default()
+            ..model.provenance()
         };
-        let attribution = preparer.answer(&prepared, attributed, about)?;
+        let answer = preparer.answer(&prepared, attributed, about)?;
+        let attribution = Attribution { id, fields: input.fields.clone(), ..answer };
         Ok(Answer(match &self.aggregate {
             Some(pipeline) => pipeline.apply(&attribution)?,
             None if self.raw => attribution,
@@ -193,9 +195,9 @@ impl<B: Backend> Task<B> for &AttributeTask<B> {
         progress: &dyn Fn(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Outcome<Answer>>> {
         self.check()?;
-        let outcome = |Numbered { number, id, input, .. }| {
-            let result = input.and_then(|input| self.answer(model, &input, number, progress));
-            Outcome { id, number, result }
+        let outcome = |Numbered { number, id, fields, input, .. }| {
+            let result = input.and_then(|input| self.answer(model, &input, number, id.clone(), progress));
+            Outcome { id, number, fields, result }
         };
         Ok(window.into_iter().map(outcome).collect())
     }

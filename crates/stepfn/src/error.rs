@@ -53,6 +53,10 @@ pub enum ErrorKind {
     Numbers,
     /// A file of results.
     File,
+    /// Nobody reads standard output any more.
+    Closed,
+    /// A text that failed when the file that was read was written.
+    Saved,
     /// The work was cancelled.
     Cancelled,
 }

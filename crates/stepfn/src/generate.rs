@@ -4,16 +4,28 @@ use core::fmt;
 use core::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
-use serde_json::json;
-use stepfn_attribution::Progress;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use stepfn_attribution::{Progress, Provenance};
 
 use crate::texts::{Numbered, Task};
-use crate::writers::{Record, csv_lines};
+use crate::writers::{Record, csv_lines, plain, values};
 use crate::{Input, LanguageModel, Outcome, Result};
 
 /// Lets the model write, as its settings say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GenerateTask {}
+
+impl GenerateTask {
+    fn about<B: Backend>(self, model: &LanguageModel<B>) -> Provenance {
+        let settings = &model.generation().settings;
+        let parameters = match serde_json::to_value(settings) {
+            Ok(Value::Object(parameters)) => parameters,
+            _ => Map::new(),
+        };
+        Provenance { parameters, seed: settings.seed, ..model.provenance() }
+    }
+}
 
 impl<B: Backend> Task<B> for GenerateTask {
     type Output = Vec<Written>;
@@ -24,29 +36,38 @@ impl<B: Backend> Task<B> for GenerateTask {
         window: Vec<Numbered>,
         _progress: &dyn Fn(Progress) -> ControlFlow<()>,
     ) -> Result<Vec<Outcome<Vec<Written>>>> {
-        let write = |input: &Input| -> Result<Vec<Written>> {
+        let about = self.about(model);
+        let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
             let source = input.prompt()?;
             let written = |generated: stepfn_attribution::Generated| Written {
+                id: id.clone(),
+                fields: input.fields.clone(),
                 source: source.to_owned(),
                 text: generated.text,
                 ids: generated.hypothesis.ids,
                 score: generated.hypothesis.score,
                 finished: generated.hypothesis.finished,
+                about: about.clone(),
             };
             Ok(model.preparer().generate(source)?.into_iter().map(written).collect())
         };
-        let outcome = |Numbered { number, id, input, .. }| {
-            let result = input.and_then(|input: Input| write(&input));
-            Outcome { id, number, result }
+        let outcome = |Numbered { number, id, fields, input, .. }| {
+            let result = input.and_then(|input: Input| write(&id, &input));
+            Outcome { id, number, fields, result }
         };
         Ok(window.into_iter().map(outcome).collect())
     }
 }
 
 /// What a model wrote.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Written {
+    /// What you call the text, or its number.
+    pub id: Value,
+    /// Fields of your own that came with the text.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
     /// The source, or the prompt.
     pub source: String,
     /// What was written; for a causal model, what follows the prompt.
@@ -57,23 +78,25 @@ pub struct Written {
     pub score: f64,
     /// Whether it ends because the model ended it.
     pub finished: bool,
+    /// How it was made.
+    pub about: Provenance,
 }
 
 impl Record for Written {
     fn json(&self) -> serde_json::Result<String> {
-        let Self { source, text, ids, score, finished } = self;
-        serde_json::to_string(
-            &json!({ "source": source, "text": text, "ids": ids, "score": score, "finished": finished }),
-        )
+        serde_json::to_string(self)
     }
 
     fn table(&self) -> String {
         format!("{}\n", self.text)
     }
 
-    fn csv(&self, _text: usize, with_header: bool) -> String {
-        let header = ["source", "text", "score", "finished"].map(str::to_owned).to_vec();
-        let row = vec![self.source.clone(), self.text.clone(), self.score.to_string(), self.finished.to_string()];
+    fn csv(&self, fields: &[String], with_header: bool) -> String {
+        let header = ["id", "source", "text", "score", "finished"].map(str::to_owned).into_iter();
+        let header = header.chain(fields.iter().cloned()).collect();
+        let own = [plain(&self.id), self.source.clone(), self.text.clone()];
+        let row = own.into_iter().chain([self.score.to_string(), self.finished.to_string()]);
+        let row = row.chain(values(&self.fields, fields)).collect();
         csv_lines(with_header.then_some(header).into_iter().chain([row]))
     }
 }

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stepfn_attribution::Request;
 use stepfn_core::Alignment;
 
@@ -15,6 +15,8 @@ use crate::{Error, ErrorKind, Result};
 pub struct Input {
     /// Yours; it comes back with the result. `null` becomes the number of the text.
     pub id: Value,
+    /// Fields of your own: they come back with the result, and are written beside it.
+    pub fields: Map<String, Value>,
     /// Where it comes from, for errors: `texts.jsonl, line 3`.
     pub place: Option<String>,
     /// A text whose role depends on the model: the target of a causal model, the source of an encoder–decoder.
@@ -101,9 +103,18 @@ pub trait IntoInput {
     /// # Errors
     /// Why there is none.
     fn into_input(self) -> Result<Input>;
+
+    /// What you call it, known even if it can't be read; `null` if it has no name.
+    fn id(&self) -> Value {
+        Value::Null
+    }
 }
 
 impl IntoInput for Input {
+    fn id(&self) -> Value {
+        self.id.clone()
+    }
+
     fn into_input(self) -> Result<Input> {
         Ok(self)
     }
@@ -122,6 +133,10 @@ impl IntoInput for String {
 }
 
 impl IntoInput for Result<Input> {
+    fn id(&self) -> Value {
+        self.as_ref().map_or(Value::Null, IntoInput::id)
+    }
+
     fn into_input(self) -> Result<Input> {
         self
     }

@@ -38,6 +38,7 @@
 //! Models run on the CPU unless [`LanguageModel::load_on`] names another backend of [`backend`].
 
 pub mod backend;
+pub mod destination;
 pub mod writers;
 
 mod answer;
@@ -57,12 +58,12 @@ pub use attribute::{AttributeTask, Unit};
 pub use error::{Error, ErrorKind, Result};
 pub use generate::{GenerateTask, Written};
 pub use input::{Input, IntoInput};
-pub use model::{LanguageModel, LoadOptions, families, models};
+pub use model::{LanguageModel, LoadOptions, families, model_files, models};
 pub use registry::Registry;
 pub use score::{ScoreTask, ScoredText, StepFunctions};
 pub use texts::{Outcome, Outcomes, RunOptions};
 
-pub use serde_json::{Value, json};
+pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
 pub use stepfn_attribution::methods::*;
 pub use stepfn_attribution::{AttributedFn, Attribution, Baseline, Progress, Provenance, Scores};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Preparer};
+use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Preparer, Provenance};
 use stepfn_core::catalog::nearest;
 use stepfn_models::Model;
 use stepfn_models::checkpoint::Checkpoint;
@@ -218,6 +218,22 @@ impl<B: Backend> LanguageModel<B> {
         Preparer { model: &self.model, tokenizer: &self.tokenizer, generation: &self.generation }
     }
 
+    /// How the model writes.
+    pub(crate) fn generation(&self) -> &GenerationOptions {
+        &self.generation
+    }
+
+    /// What is the same for all results: which model, and what runs it.
+    pub(crate) fn provenance(&self) -> Provenance {
+        Provenance {
+            model: self.name.clone(),
+            family: self.family().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            backend: self.backend(),
+            ..Provenance::default()
+        }
+    }
+
     /// Bytes for what is computed.
     pub(crate) fn memory(&self, options: &RunOptions) -> usize {
         options.memory.unwrap_or_else(|| default_memory(&self.device))
@@ -235,6 +251,20 @@ pub fn models() -> Vec<[String; 3]> {
     #[cfg(not(feature = "zoo"))]
     let all = core::iter::empty();
     all.collect()
+}
+
+/// The files on this machine that a model of this name is read from; none for a model that is compiled in or not here yet.
+pub fn model_files(name: &str) -> Vec<PathBuf> {
+    let path = PathBuf::from(name);
+    let Ok(folder) = fs::read_dir(&path) else {
+        return if path.is_file() { vec![path] } else { Vec::new() };
+    };
+    let is_read = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let settings = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
+        settings.contains(&&*name) || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")
+    };
+    folder.filter_map(|entry| Some(entry.ok()?.path())).filter(is_read).collect()
 }
 
 /// The families of models that can be read.
@@ -316,5 +346,6 @@ fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value> {
         }
         Err(error) => return Err(unreadable(error.to_string())),
     };
-    serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))
+    let settings: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    Ok(settings.into())
 }

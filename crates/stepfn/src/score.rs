@@ -4,6 +4,7 @@ use core::fmt;
 use core::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use stepfn_attribution::{Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score};
 use stepfn_core::{StepFunction, StepScore};
@@ -12,7 +13,7 @@ use stepfn_models::tokenizer::Token;
 use stepfn_report::is_invisible;
 
 use crate::texts::{Numbered, Task};
-use crate::writers::{Record, aligned, csv_lines, number};
+use crate::writers::{Record, aligned, csv_lines, number, plain, values};
 use crate::{Input, LanguageModel, Outcome, Result, RunOptions};
 
 /// Some step functions: an array, a vector or a tuple of them.
@@ -78,7 +79,9 @@ impl<B: Backend> ScoreTask<B> {
 
     /// The parameters of all functions, by name.
     fn parameters(&self) -> Map<String, Value> {
-        self.functions.iter().map(|function| (function.name().to_owned(), function.parameters().into())).collect()
+        let of_functions = self.functions.iter().map(|function| (function.name(), function.parameters().into()));
+        let rate = self.options.dropout.map(|rate| ("dropout", rate.into()));
+        of_functions.chain(rate).map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 
@@ -125,21 +128,22 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
             progress: Some(progress),
         };
         let scores = score(model.model(), &texts, &self.functions, &options)?;
-        let about = Provenance {
-            parameters: self.parameters(),
-            model: model.name().to_owned(),
-            family: model.family().to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            backend: model.backend(),
-            seed: self.options.seed,
-            ..Provenance::default()
-        };
+        let about = Provenance { parameters: self.parameters(), seed: self.options.seed, ..model.provenance() };
         let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
-            let Numbered { number, id, .. } = numbered;
-            let result = prepared.and_then(|Prepared { source, target, .. }| {
-                Ok(ScoredText { source, target, scores: scores?, about: about.clone() })
+            let Numbered { number, id, fields, .. } = numbered;
+            let result = prepared.and_then(|Prepared { source_text, target_text, source, target, .. }| {
+                Ok(ScoredText {
+                    id: id.clone(),
+                    fields: fields.clone(),
+                    source_text,
+                    target_text,
+                    source,
+                    target,
+                    scores: scores?,
+                    about: about.clone(),
+                })
             });
-            Outcome { id, number, result }
+            Outcome { id, number, fields, result }
         });
         Ok(outcomes.collect())
     }
@@ -148,6 +152,14 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
 /// A text and the scores of its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoredText {
+    /// What you call the text, or its number.
+    pub id: Value,
+    /// Fields of your own that came with the text.
+    pub fields: Map<String, Value>,
+    /// What the encoder read, or the prompt.
+    pub source_text: Option<String>,
+    /// What was scored; for a causal model, prompt included.
+    pub target_text: String,
     /// What the encoder read; empty for a causal model.
     pub source: Vec<Token>,
     /// What the decoder read and predicted.
@@ -184,7 +196,20 @@ impl ScoredText {
 
 impl Record for ScoredText {
     fn json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(&ScoredTokens { tokens: &self.target, scores: &self.scores })
+        #[derive(Serialize)]
+        struct Line<'a> {
+            id: &'a Value,
+            #[serde(skip_serializing_if = "Map::is_empty")]
+            fields: &'a Map<String, Value>,
+            source_text: &'a Option<String>,
+            target_text: &'a str,
+            #[serde(flatten)]
+            scored: ScoredTokens<'a>,
+            about: &'a Provenance,
+        }
+        let Self { id, fields, source_text, target_text, target, scores, about, .. } = self;
+        let scored = ScoredTokens { tokens: target, scores };
+        serde_json::to_string(&Line { id, fields, source_text, target_text, scored, about })
     }
 
     fn table(&self) -> String {
@@ -200,13 +225,13 @@ impl Record for ScoredText {
         format!("{}logprob {logprob}, perplexity {perplexity}, mean entropy {entropy}\n", aligned(&header, &rows))
     }
 
-    fn csv(&self, text: usize, with_header: bool) -> String {
-        let fixed = ["text", "position", "token", "id", "start", "end"].map(str::to_owned);
-        let header: Vec<String> = fixed.into_iter().chain(self.names()).collect();
+    fn csv(&self, fields: &[String], with_header: bool) -> String {
+        let fixed = ["id", "position", "token", "token_id", "start", "end"].map(str::to_owned);
+        let header: Vec<String> = fixed.into_iter().chain(self.names()).chain(fields.iter().cloned()).collect();
         let row = |position: usize| {
             let token = &self.target[position];
             let fixed = [
-                text.to_string(),
+                plain(&self.id),
                 position.to_string(),
                 token.surface.clone(),
                 token.id.to_string(),
@@ -214,7 +239,7 @@ impl Record for ScoredText {
                 token.span.end.to_string(),
             ];
             let scores = self.cells(position, |value| if value.is_nan() { String::new() } else { value.to_string() });
-            fixed.into_iter().chain(scores).collect()
+            fixed.into_iter().chain(scores).chain(values(&self.fields, fields)).collect()
         };
         let rows = (self.scores.first..self.target.len()).map(row);
         csv_lines(with_header.then_some(header).into_iter().chain(rows))

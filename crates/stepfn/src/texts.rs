@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 use std::collections::VecDeque;
 
 use burn::tensor::backend::Backend;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stepfn_attribution::Progress;
 use stepfn_models::config::DropoutRates;
 
@@ -45,6 +45,8 @@ pub struct Outcome<T> {
     pub id: Value,
     /// The text's number, from 0.
     pub number: usize,
+    /// Fields of your own that came with the text.
+    pub fields: Map<String, Value>,
     /// What came of it.
     pub result: Result<T>,
 }
@@ -53,6 +55,7 @@ pub struct Outcome<T> {
 pub(crate) struct Numbered {
     pub(crate) number: usize,
     pub(crate) id: Value,
+    pub(crate) fields: Map<String, Value>,
     /// Where it comes from.
     place: Option<String>,
     pub(crate) input: Result<Input>,
@@ -121,12 +124,13 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
         if self.ready.is_empty() && !self.ended {
             let first = self.started;
             let numbered = |(number, input): (usize, I::Item)| {
+                let id = input.id();
                 let input = input.into_input();
-                let (id, place) = match &input {
-                    Ok(input) => (input.id.clone(), input.place.clone()),
-                    Err(_) => (Value::Null, None),
+                let (fields, place) = match &input {
+                    Ok(input) => (input.fields.clone(), input.place.clone()),
+                    Err(_) => (Map::new(), None),
                 };
-                Numbered { number, id: if id.is_null() { number.into() } else { id }, place, input }
+                Numbered { number, id: if id.is_null() { number.into() } else { id }, fields, place, input }
             };
             let window: Vec<Numbered> = (first..).zip(self.inputs.by_ref().take(self.window)).map(numbered).collect();
             self.started += window.len();
@@ -135,7 +139,7 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
                 self.ended = true;
                 return None;
             };
-            let (number, id) = (last.number, last.id.clone());
+            let (number, id, fields) = (last.number, last.id.clone(), last.fields.clone());
             let places: Vec<Option<String>> = window.iter().map(|numbered| numbered.place.clone()).collect();
             let all = self.started;
             let progress = |progress: Progress| match &self.on_progress {
@@ -154,7 +158,7 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
                     }))
                 }
                 Err(error) => {
-                    self.ready.push_back(Outcome { id, number, result: Err(error) });
+                    self.ready.push_back(Outcome { id, number, fields, result: Err(error) });
                     self.ended = true;
                 }
             }

@@ -59,7 +59,6 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
         (!partners.is_empty()).then(|| merge_token(&partners))
     };
     Attribution {
-        format: attribution.format,
         source: merge_tokens(&attribution.source, source),
         target: merge_tokens(&attribution.target, target),
         steps: first..first + columns.len(),
@@ -68,13 +67,18 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
         step_scores: (attribution.step_scores.iter())
             .map(|(name, values)| (name.clone(), merge_column(attribution.join(name), values)))
             .collect(),
-        joins: attribution.joins.clone(),
         // A group is as far from adding up as the worst of its steps.
         deltas: attribution.deltas.as_deref().map(|deltas| merge_column(Function::AbsMax, deltas)),
         contrast: match attribution.contrast.is_empty() {
             true => Vec::new(),
             false => columns.iter().map(merge_contrast).collect(),
         },
+        format: attribution.format,
+        id: attribution.id.clone(),
+        fields: attribution.fields.clone(),
+        source_text: attribution.source_text.clone(),
+        target_text: attribution.target_text.clone(),
+        joins: attribution.joins.clone(),
         about: attribution.about.clone(),
     }
 }

@@ -136,7 +136,7 @@ impl Stage {
         ("subwords", "merges the tokens of a word: subwords, subwords(target,sum)"),
         ("split", "merges what stands between separators: split(\", \"), split(pattern=\"[.!?]\",end)"),
         ("slices", "keeps some tokens: slices(source=0:5,target=-3:)"),
-        ("pair", "difference of two outputs"),
+        ("pair", "difference to a second file: stepfn show FILE --pair OTHER"),
     ];
 
     /// Applies this stage, except [`Pair`](Self::Pair), which needs two outputs.

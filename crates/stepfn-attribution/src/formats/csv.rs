@@ -2,7 +2,7 @@
 //!
 //! | column | meaning |
 //! |---|---|
-//! | `text` | number of the text, from 0 |
+//! | `id` | what its user calls the text: a string as it is, anything else as JSON; the number of the text in this table, from 0, if it has no name |
 //! | `kind` | `source`, `target` (scores of input tokens), `step_score`, `delta` |
 //! | `index` | position of the input token; empty for step scores |
 //! | `token` | the input token; for step scores the name of the step function |
@@ -10,8 +10,11 @@
 //! | `predicted` | the predicted token |
 //! | `layer`, `head`, `hidden` | position on these axes; the columns are there if any text has the axis |
 //! | `score` | the number; empty where there is none (NaN) |
+//! | the user's fields | those asked for, under their own names, with the text's values |
 
 use core::fmt::Write;
+
+use serde_json::Value;
 
 use crate::{Attribution, Axis, Scores};
 
@@ -19,31 +22,41 @@ const EXTRA: [Axis; 3] = [Axis::Layer, Axis::Head, Axis::Hidden];
 
 /// All numbers of some texts, with a header line.
 pub fn write(attributions: &[Attribution]) -> String {
-    write_part(attributions, 0, true)
+    write_part(attributions, &[], true)
 }
 
-/// All numbers of some texts, the first of which has number `first`; with a header line if asked for.
-pub fn write_part(attributions: &[Attribution], first: usize, with_header: bool) -> String {
+/// All numbers of some texts, with columns for these fields of their user's, and with a header line if asked for.
+pub fn write_part(attributions: &[Attribution], fields: &[String], with_header: bool) -> String {
     let has = |axis: &Axis| {
         attributions.iter().any(|attribution| both(attribution).any(|(_, scores, _)| scores.axes().contains(axis)))
     };
     let extra: Vec<Axis> = EXTRA.into_iter().filter(has).collect();
     let mut table = String::new();
     if with_header {
-        table.push_str("text,kind,index,token,step,predicted,");
+        table.push_str("id,kind,index,token,step,predicted,");
         for axis in &extra {
             table.extend([axis.name(), ","]);
         }
-        table.push_str("score\r\n");
+        table.push_str("score");
+        for name in fields {
+            table.extend([",", &cell(name)]);
+        }
+        table.push_str("\n");
     }
-    for (text, attribution) in (first..).zip(attributions) {
+    for (number, attribution) in attributions.iter().enumerate() {
+        let text = match &attribution.id {
+            Value::Null => number.to_string(),
+            id => cell(&plain(id)),
+        };
+        let value = |name| attribution.fields.get(name).map_or_else(String::new, plain);
+        let own: String = fields.iter().map(|name| format!(",{}", cell(&value(name)))).collect();
         for (kind, scores, tokens) in both(attribution) {
             for (index, token) in tokens.iter().enumerate().take(scores.tokens()) {
                 for step in 0..scores.steps() {
                     for (position, &value) in scores.at(index, step).iter().enumerate() {
-                        let what = format!("{text},{kind},{index},{}", field(&token.surface));
+                        let what = format!("{text},{kind},{index},{}", cell(&token.surface));
                         let place = place(scores, position, &extra);
-                        line(&mut table, &what, attribution, step, &place, value);
+                        line(&mut table, &what, attribution, step, &place, value, &own);
                     }
                 }
             }
@@ -52,8 +65,8 @@ pub fn write_part(attributions: &[Attribution], first: usize, with_header: bool)
         let columns = attribution.step_scores.iter().map(|(name, values)| ("step_score", name.as_str(), values));
         for (kind, name, values) in columns.chain(deltas) {
             for (step, &value) in values.iter().enumerate() {
-                let what = format!("{text},{kind},,{}", field(name));
-                line(&mut table, &what, attribution, step, &",".repeat(extra.len()), value);
+                let what = format!("{text},{kind},,{}", cell(name));
+                line(&mut table, &what, attribution, step, &",".repeat(extra.len()), value, &own);
             }
         }
     }
@@ -80,16 +93,25 @@ fn place(scores: &Scores, position: usize, extra: &[Axis]) -> String {
     extra.iter().map(|axis| of(axis).unwrap_or_default() + ",").collect()
 }
 
-fn line(table: &mut String, what: &str, attribution: &Attribution, step: usize, place: &str, value: f32) {
+fn line(table: &mut String, what: &str, attribution: &Attribution, step: usize, place: &str, value: f32, own: &str) {
     let at = attribution.steps.start + step;
     let predicted = attribution.target.get(at).map_or("", |token| token.surface.as_str());
     let score = if value.is_nan() { String::new() } else { value.to_string() };
-    write!(table, "{what},{at},{},{place}{score}\r\n", field(predicted))
+    writeln!(table, "{what},{at},{},{place}{score}{own}", cell(predicted))
         .expect("a string takes all that is written to it");
 }
 
-/// Quoted where RFC 4180 wants it, and where a reader would trim spaces.
-fn field(text: &str) -> String {
+/// A value in a cell: a string as it is, nothing for `null`, and anything else as JSON.
+pub fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A text as a cell: quoted where RFC 4180 wants it, and where a reader would trim spaces.
+pub fn cell(text: &str) -> String {
     let needs = text.contains([',', '"', '\n', '\r']) || text.trim() != text;
     if needs { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }
@@ -103,7 +125,7 @@ mod tests {
     fn one_number_a_line() {
         let table = write(&[samples::translation()]);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[0], "text,kind,index,token,step,predicted,score");
+        assert_eq!(lines[0], "id,kind,index,token,step,predicted,score");
         assert_eq!(lines.len(), 1 + 3 * 3 + 4 * 3 + 3 + 3);
         assert_eq!(lines[2], r#"0,source,0,Hi,2," ""du""",-0.25"#);
         assert_eq!(lines[13], r#"0,target,1,Hallo,1,Hallo,"#);
@@ -115,9 +137,20 @@ mod tests {
     fn axes_have_columns() {
         let table = write(&[samples::causal(), samples::translation()]);
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[0], "text,kind,index,token,step,predicted,hidden,score");
+        assert_eq!(lines[0], "id,kind,index,token,step,predicted,hidden,score");
         assert_eq!(lines[2], "0,target,0,The,2,nager,1,-0.5");
         assert!(lines.contains(&"1,source,0,Hi,1,Hallo,,0.5"));
         assert!(lines.iter().all(|line| line.matches(',').count() >= 7));
+    }
+
+    #[test]
+    fn a_text_is_known_by_what_its_user_calls_it() {
+        let mut sample = samples::translation();
+        sample.id = serde_json::json!({"doc": 3});
+        sample.fields.insert("item, or line".to_owned(), "7 \"b\"".into());
+        let table = write_part(&[sample], &["item, or line".to_owned(), "none".to_owned()], true);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "id,kind,index,token,step,predicted,score,\"item, or line\",none");
+        assert_eq!(lines[1], r#""{""doc"":3}",source,0,Hi,1,Hallo,0.5,"7 ""b""","#);
     }
 }

@@ -1,6 +1,27 @@
-//! Our own JSON: an [`Attribution`] is an object, several are a list of them, or one per line (JSON Lines).
+//! Our own JSON: an [`Attribution`] is an object, several are a list of them, or one per line (JSON Lines). A text that failed has an object with
+//! an `error` instead: [`Failed`].
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::{Attribution, AttributionError};
+
+/// A text without a result, in a file of results.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Failed {
+    /// What its user calls the text.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub id: Value,
+    /// Fields of its user's own that travel with the text.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub fields: Map<String, Value>,
+    /// What is wrong.
+    pub error: String,
+    /// What to do.
+    #[serde(default)]
+    pub help: String,
+}
 
 /// One text as an object, several as a list.
 pub fn write(attributions: &[Attribution]) -> String {
@@ -23,38 +44,43 @@ fn object(attribution: &Attribution) -> String {
 ///
 /// # Errors
 /// [`AttributionError::Format`] with what is wrong, and where: not JSON, of a newer version, cut short, or sizes that don't fit.
-pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
-    let failed = |at: usize, error: &serde_json::Error| AttributionError::Format {
-        what: format!("attribution {at} of the file"),
-        expected: "the JSON of an attribution".to_owned(),
-        found: error.to_string(),
+pub fn read(text: &str) -> Result<Vec<Result<Attribution, Failed>>, AttributionError> {
+    let objects = match text.trim_start().starts_with('[') {
+        true => serde_json::from_str::<Vec<&RawValue>>(text),
+        false => serde_json::Deserializer::from_str(text).into_iter().collect(),
     };
-    let attributions: Vec<Attribution> = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|error| AttributionError::Format {
-            what: "the file".to_owned(),
-            expected: "a JSON list of attributions".to_owned(),
-            found: error.to_string(),
-        })?
-    } else {
-        let objects = serde_json::Deserializer::from_str(text).into_iter::<Attribution>();
-        objects.enumerate().map(|(at, object)| object.map_err(|error| failed(at, &error))).collect::<Result<_, _>>()?
+    let objects = objects.map_err(|error| wrong("the file", "JSON, whole", error.to_string()))?;
+    if objects.is_empty() {
+        return Err(wrong("the file", "at least one attribution", "none".to_owned()));
+    }
+    objects.into_iter().enumerate().map(|(at, object)| entry(at, object.get())).collect()
+}
+
+/// One object: an attribution, or why there is none.
+fn entry(at: usize, object: &str) -> Result<Result<Attribution, Failed>, AttributionError> {
+    let what = format!("attribution {at} of the file");
+    // Otherwise a list would be taken for the values of an object's fields, in their order.
+    if !object.starts_with('{') {
+        return Err(wrong(&what, "an object", object.chars().take(24).collect()));
+    }
+    let attribution: Attribution = match serde_json::from_str(object) {
+        Ok(attribution) => attribution,
+        Err(error) => {
+            let failed = serde_json::from_str::<Failed>(object);
+            return failed.map(Err).map_err(|_| wrong(&what, "the JSON of an attribution", error.to_string()));
+        }
     };
-    if attributions.is_empty() {
-        return Err(AttributionError::Format {
-            what: "the file".to_owned(),
-            expected: "at least one attribution".to_owned(),
-            found: "none".to_owned(),
-        });
-    }
-    for (at, attribution) in attributions.iter().enumerate() {
-        attribution.check().map_err(|error| match error {
-            AttributionError::Format { what, expected, found } => {
-                AttributionError::Format { what: format!("{what} of attribution {at}"), expected, found }
-            }
-            other => other,
-        })?;
-    }
-    Ok(attributions)
+    attribution.check().map_err(|error| match error {
+        AttributionError::Format { what, expected, found } => {
+            AttributionError::Format { what: format!("{what} of attribution {at}"), expected, found }
+        }
+        other => other,
+    })?;
+    Ok(Ok(attribution))
+}
+
+fn wrong(what: &str, expected: &str, found: String) -> AttributionError {
+    AttributionError::Format { what: what.to_owned(), expected: expected.to_owned(), found }
 }
 
 #[cfg(test)]
@@ -72,7 +98,10 @@ mod tests {
         for text in [write(&both), write_lines(&both)] {
             let back = read(&text).unwrap();
             assert_eq!(back.len(), 2);
-            assert!(back.iter().zip(&both).all(|(back, sample)| samples::same(back, sample)), "{text}");
+            assert!(
+                back.iter().zip(&both).all(|(back, sample)| samples::same(back.as_ref().unwrap(), sample)),
+                "{text}"
+            );
         }
         assert!(write(&both[..1]).starts_with("{\"format\":1,"));
     }
@@ -95,8 +124,25 @@ mod tests {
         let message = read(&write(&[samples::causal(), sample])).unwrap_err().to_string();
         assert!(message.starts_with("source_scores of attribution 1: expected 2 tokens and 3 steps"), "{message}");
         let cut = write(&[samples::translation()]);
-        for text in ["", "[]", "{}", "[1]", "null", &cut[..cut.len() / 2]] {
+        let fields = format!("[[{}]]", "[],".repeat(20).trim_end_matches(','));
+        for text in ["", "[]", "{}", "[1]", "null", "[[]]", &fields, &cut[..cut.len() / 2]] {
             assert!(matches!(read(text), Err(AttributionError::Format { .. })), "{text}");
+        }
+    }
+
+    #[test]
+    fn texts_that_failed_keep_their_place() {
+        let failed =
+            Failed { id: 7.into(), fields: Map::new(), error: "the text is empty".to_owned(), help: String::new() };
+        let mut sample = samples::translation();
+        sample.id = "a".into();
+        sample.fields.insert("item".to_owned(), 3.into());
+        let objects = [object(&sample), serde_json::to_string(&failed).unwrap()];
+        for text in [objects.join("\n"), format!("[{}]", objects.join(","))] {
+            let back = read(&text).unwrap();
+            let first = back[0].as_ref().unwrap();
+            assert!(samples::same(first, &sample), "{text}");
+            assert_eq!(back[1].as_ref().unwrap_err(), &failed);
         }
     }
 
@@ -104,7 +150,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(sample in samples::any_output()) {
             let back = read(&write(from_ref(&sample))).unwrap();
-            prop_assert!(samples::same(&back[0], &sample), "{:?}\n{:?}", back[0], sample);
+            prop_assert!(samples::same(back[0].as_ref().unwrap(), &sample), "{:?}\n{:?}", back[0], sample);
         }
 
         #[test]

@@ -15,19 +15,23 @@ use serde::de::IgnoredAny;
 
 use crate::{Attribution, AttributionError};
 
-/// Reads a file of any readable format: our JSON, JSON Lines, or inseq's.
+pub use json::Failed;
+
+/// Reads a file of any readable format: our JSON, JSON Lines, or inseq's. Of a text that failed it says why.
 ///
 /// # Errors
 /// [`AttributionError::Format`] with what is wrong, and where.
-pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
+pub fn read(text: &str) -> Result<Vec<Result<Attribution, Failed>>, AttributionError> {
     #[derive(Deserialize)]
     struct Probe {
         #[serde(rename = "__instance_type__")]
         _instance_type: IgnoredAny,
     }
-    match serde_json::from_str::<Probe>(text) {
-        Ok(_) => inseq::read(text),
-        Err(_) => json::read(text),
+    // A list of one element would pass for an object of one field.
+    let is_object = text.trim_start().starts_with('{');
+    match is_object && serde_json::from_str::<Probe>(text).is_ok() {
+        true => Ok(inseq::read(text)?.into_iter().map(Ok).collect()),
+        false => json::read(text),
     }
 }
 
@@ -177,8 +181,11 @@ mod tests {
     fn the_format_is_recognized() {
         let sample = samples::translation();
         let ours = json::write(from_ref(&sample));
-        assert!(samples::same(&read(&ours).unwrap()[0], &sample));
+        // A list of one, as a run over a file with one line writes it.
+        for text in [ours.clone(), format!("[\n{ours}\n]\n")] {
+            assert!(samples::same(read(&text).unwrap()[0].as_ref().unwrap(), &sample));
+        }
         let theirs = inseq::write(&[sample]).unwrap();
-        assert_eq!(read(&theirs).unwrap()[0].about.method, "integrated_gradients");
+        assert_eq!(read(&theirs).unwrap()[0].as_ref().unwrap().about.method, "integrated_gradients");
     }
 }

@@ -11,16 +11,27 @@ use super::values::{pair, rate, size};
 #[derive(Debug, Args)]
 pub(crate) struct TextArgs {
     /// Texts of a causal model, sources of an encoder-decoder
+    #[arg(conflicts_with = "input")]
     pub(crate) text: Vec<String>,
     /// What the encoder reads, or the prompt of a causal model
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     pub(crate) source: Option<String>,
     /// What the model should say; for a causal model, the full text, which starts with the prompt
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
     pub(crate) target: Option<String>,
-    /// Read texts from JSON lines with the fields source, target, contrast_source, contrast_target; `-` is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["text", "source", "target"])]
+    #[command(flatten)]
+    pub(crate) lines: LinesArgs,
+}
+
+/// Texts from a file.
+#[derive(Debug, Args)]
+pub(crate) struct LinesArgs {
+    /// Read texts from JSON lines with the fields id, source, target, contrast_source, contrast_target, source_spans, target_spans; `-` is standard input
+    #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
+    /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',', requires = "input")]
+    pub(crate) keep: Vec<String>,
 }
 
 /// What texts are compared with.
@@ -91,7 +102,7 @@ pub(crate) struct ModelArgs {
 /// Where results go, and how much is reported.
 #[derive(Debug, Args)]
 pub(crate) struct DestinationArgs {
-    /// Write results to a file instead of standard output
+    /// Write results to a file instead of standard output; `-` is standard output
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Show neither progress nor warnings

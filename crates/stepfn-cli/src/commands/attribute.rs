@@ -11,7 +11,8 @@ use super::parameters::{Owner, assigned};
 use super::view;
 use crate::args::{AttributeArgs, UnitName};
 use crate::failure::Failure;
-use crate::input::Inputs;
+use crate::input::{Inputs, columns};
+use crate::output;
 use crate::progress::Teller;
 
 /// Attributes texts.
@@ -29,13 +30,15 @@ impl OnBackend for Attribute<'_> {
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
-        let started = Instant::now();
-        let model = load::<D>(&args.model, &args.generation)?;
+        let places = output::places(args.texts.lines.input.as_deref(), &args.model);
+        let fields = columns(&args.view.format, &args.texts.lines)?;
         let texts = inputs.len();
         let teller = Teller::new(&args.view.to, texts);
+        let results = view::results(&args.view, fields, teller.clone(), texts, places)?;
+        let started = Instant::now();
+        let model = load::<D>(&args.model, &args.generation)?;
         note_loaded(&model, started, &teller);
-        let results = view::results(&args.view, teller.clone(), texts)?;
-        let narrowed = inputs.map(|input| input.map(|input| Input { from: args.from, to: args.to, ..input }));
+        let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
         let started = Instant::now();
         let done = results.write_all(model.attribute_all(narrowed, &task));
         teller.note(|| format!("attributed in {:.2} s", started.elapsed().as_secs_f64()));

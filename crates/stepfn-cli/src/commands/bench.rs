@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use stepfn::backend::{Devices, OnBackend, Place};
+use stepfn::destination::{Destination, Places, Way};
 use stepfn::writers::{aligned, number};
 use stepfn::{Error, Model, nearest};
 use stepfn_bench::compare::Comparison;
@@ -21,7 +22,7 @@ use super::loading::{dispatch, load};
 use crate::args::{BenchArgs, BenchFormat, GenerationArgs};
 use crate::failure::Failure;
 use crate::memory;
-use crate::output::Sink;
+use crate::output;
 use crate::progress::Teller;
 
 /// Measures, or compares earlier measurements.
@@ -241,7 +242,7 @@ fn shown(Lengths { prompt, target, batch }: Lengths) -> String {
 
 /// Writes rows, each as soon as it is finished.
 struct Written {
-    sink: Sink,
+    destination: Destination,
     format: BenchFormat,
     rows: usize,
     /// Widths of the first three columns, which are words.
@@ -263,15 +264,16 @@ impl Written {
             longest("work", &mut plan.works.iter().map(|work| width(work.name()))),
             longest("texts", &mut plan.all_lengths.iter().map(|&lengths| width(&shown(lengths)))),
         ];
-        let sink = Sink::open(&args.to)?;
-        let mut written = Self { sink, format: args.format, rows: 0, words };
+        let mut places = output::places(None, &args.place);
+        let destination = output::open(&args.to, Way::Records, &mut places)?;
+        let mut written = Self { destination, format: args.format, rows: 0, words };
         match args.format {
-            BenchFormat::Json => written.sink.text(&report.head().map_err(|error| no_json(&error))?)?,
+            BenchFormat::Json => written.destination.write(&report.head().map_err(|error| no_json(&error))?)?,
             BenchFormat::Table => {
                 let header = NUMBERS.map(str::to_owned).into_iter().chain(["MiB".to_owned()]);
                 let line = written.line(["model", "work", "texts"].map(str::to_owned), header);
                 let what = about(&report.machine, report.peak);
-                written.sink.text(&format!("{what}\n\n{line}"))?;
+                written.destination.write(&format!("{what}\n\n{line}"))?;
             }
         }
         Ok(written)
@@ -286,14 +288,14 @@ impl Written {
             BenchFormat::Table => self.line_of(row),
         };
         self.rows += 1;
-        self.sink.text(&text)
+        Ok(self.destination.write(&text)?)
     }
 
     fn finish(mut self) -> Result<(), Failure> {
         if self.format == BenchFormat::Json {
-            self.sink.text(END)?;
+            self.destination.write(END)?;
         }
-        Ok(())
+        Ok(self.destination.finish()?)
     }
 
     fn line_of(&self, Row { case, outcome }: &Row) -> String {
@@ -359,12 +361,15 @@ fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
         Ok((name, report))
     };
     let comparison = compare(args.compare.iter().map(read).collect::<Result<_, _>>()?);
-    let mut sink = Sink::open(&args.to)?;
+    let mut places = Places::default();
+    args.compare.iter().for_each(|path| places.read("--compare", path));
+    let mut destination = output::open(&args.to, Way::Whole, &mut places)?;
     let text = match args.format {
         BenchFormat::Json => serde_json::to_string(&comparison).map_err(|error| no_json(&error))? + "\n",
         BenchFormat::Table => table(&comparison),
     };
-    sink.text(&text)
+    destination.write(&text)?;
+    Ok(destination.finish()?)
 }
 
 fn table(comparison: &Comparison) -> String {

@@ -9,8 +9,8 @@ use stepfn::{Outcome, Written};
 use super::loading::{dispatch, load, note_loaded};
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
-use crate::input::Inputs;
-use crate::output::{Results, Sink};
+use crate::input::{Inputs, columns};
+use crate::output::{self, Failures, Results};
 use crate::progress::Teller;
 
 /// Lets a model write text.
@@ -25,22 +25,29 @@ impl OnBackend for Generate<'_> {
 
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
-        let inputs = Inputs::sources(&args.text, args.source.as_ref(), args.input.as_deref())?;
+        let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.lines)?;
+        let fields = columns(&args.output.format, &args.lines)?;
+        let writer = |single| {
+            let options = WriterOptions { single, fields: fields.clone(), ..WriterOptions::default() };
+            records::<Written>(&args.output.format, &options)
+        };
+        let mut places = output::places(args.lines.input.as_deref(), &args.model);
+        let destination = output::open(&args.output.to, writer(true)?.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
         let teller = Teller::new(&args.output.to, inputs.len());
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);
-        let options = WriterOptions { single: single && model.texts_per_prompt() <= 1, ..WriterOptions::default() };
-        let writer = records(&args.output.format, &options)?;
-        let results = Results::new(Sink::open(&args.output.to)?, writer, Vec::new(), teller, single);
+        let writer = writer(single && model.texts_per_prompt() <= 1)?;
+        let failures = Failures::Count;
+        let results = Results { destination, writer, extras: Vec::new(), places, teller, single, failures };
         results.write_all(model.generate_all(inputs).flat_map(each))
     }
 }
 
 /// One outcome per written text.
-fn each(Outcome { id, number, result }: Outcome<Vec<Written>>) -> Vec<Outcome<Written>> {
-    let outcome = |result| Outcome { id: id.clone(), number, result };
+fn each(Outcome { id, number, fields, result }: Outcome<Vec<Written>>) -> Vec<Outcome<Written>> {
+    let outcome = |result| Outcome { id: id.clone(), number, fields: fields.clone(), result };
     match result {
         Ok(written) => written.into_iter().map(Ok).map(outcome).collect(),
         Err(error) => vec![outcome(Err(error))],

@@ -65,14 +65,22 @@ impl List {
         let columns = columns.iter().map(|&column| column.to_owned()).collect();
         Self { columns, rows: rows.into_iter().collect() }
     }
+
+    /// The rows, with the columns' names.
+    fn objects(&self) -> impl Iterator<Item = Map<String, Value>> {
+        let object =
+            |row: &Vec<String>| self.columns.iter().cloned().zip(row.iter().cloned().map(Value::String)).collect();
+        self.rows.iter().map(object)
+    }
 }
 
 impl Record for List {
     fn json(&self) -> serde_json::Result<String> {
-        let object = |row: &Vec<String>| -> Map<String, Value> {
-            self.columns.iter().cloned().zip(row.iter().cloned().map(Value::String)).collect()
-        };
-        serde_json::to_string(&self.rows.iter().map(object).collect::<Vec<_>>())
+        serde_json::to_string(&self.objects().collect::<Vec<_>>())
+    }
+
+    fn json_lines(&self) -> serde_json::Result<String> {
+        self.objects().map(|object| Ok(serde_json::to_string(&object)? + "\n")).collect()
     }
 
     fn table(&self) -> String {
@@ -82,7 +90,7 @@ impl Record for List {
         }
     }
 
-    fn csv(&self, _text: usize, with_header: bool) -> String {
+    fn csv(&self, _fields: &[String], with_header: bool) -> String {
         csv_lines(with_header.then(|| self.columns.clone()).into_iter().chain(self.rows.iter().cloned()))
     }
 }

@@ -13,8 +13,8 @@ use super::loading::{dispatch, load, note_loaded, run_options};
 use super::parameters::{Owner, assigned};
 use crate::args::{ParameterArgs, ScoreArgs};
 use crate::failure::Failure;
-use crate::input::Inputs;
-use crate::output::{Results, Sink};
+use crate::input::{Inputs, columns};
+use crate::output::{self, Failures, Results};
 use crate::progress::Teller;
 
 /// Scores texts.
@@ -32,6 +32,15 @@ impl OnBackend for Score<'_> {
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
+        let single = inputs.len() == Some(1);
+        let options = WriterOptions {
+            single,
+            fields: columns(&args.output.format, &args.texts.lines)?,
+            ..WriterOptions::default()
+        };
+        let writer = records(&args.output.format, &options)?;
+        let mut places = output::places(args.texts.lines.input.as_deref(), &args.model);
+        let destination = output::open(&args.output.to, writer.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
         let teller = Teller::new(&args.output.to, inputs.len());
@@ -41,9 +50,9 @@ impl OnBackend for Score<'_> {
                 "`{function}` runs the model with dropout, and all dropout rates are 0: give a rate with --dropout"
             ));
         }
-        let single = inputs.len() == Some(1);
-        let writer = records(&args.output.format, &WriterOptions { single, ..WriterOptions::default() })?;
-        let results = Results::new(Sink::open(&args.output.to)?, writer, Vec::new(), teller.clone(), single);
+        let failures = Failures::Count;
+        let results =
+            Results { destination, writer, extras: Vec::new(), places, teller: teller.clone(), single, failures };
         let progress = |progress: stepfn::Progress| {
             teller.done(progress.texts_done);
             ControlFlow::Continue(())

@@ -2,34 +2,75 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
-use stepfn::{Answer, Outcome};
+use stepfn::destination::Places;
+use stepfn::{Answer, Outcome, Pipeline};
 
 use super::view;
 use crate::args::ShowArgs;
 use crate::failure::Failure;
+use crate::output::{Failures, Results};
 use crate::progress::Teller;
 
 /// Shows the attributions in a file that stepfn or inseq wrote.
 pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
-    let pipeline = view::pipeline(&args.view)?;
+    let view = &args.view;
+    let pipeline = match &args.pair {
+        None => view::pipeline(view)?,
+        Some(_) => Some(pair_pipeline(view.aggregate.as_deref().unwrap_or("pair"))?),
+    };
+    let answers = read(&args.file)?;
+    let others = args.pair.as_deref().map(read).transpose()?;
+    let texts = answers.len();
+    if let Some(others) = others.as_ref().filter(|others| others.len() != texts) {
+        let what = format!("--pair: {} texts, where the first file has {texts}", others.len());
+        return Err(Failure::work(what, "give two files of the same texts, in the same order"));
+    }
+    let per_token = |answer: Answer| if view.raw { answer } else { answer.per_token() };
+    let mut others = others.into_iter().flatten();
+    let shown = |outcome: Outcome<Answer>| {
+        let other = others.next().map(|other| other.result).transpose();
+        let result = match (outcome.result, other, &pipeline) {
+            (Ok(answer), Ok(Some(other)), Some(pipeline)) => answer.minus_through(&other, pipeline),
+            (Ok(answer), Ok(_), Some(pipeline)) => answer.through(pipeline),
+            (Ok(answer), Ok(_), None) => Ok(per_token(answer)),
+            (Err(error), ..) | (_, Err(error), _) => Err(error),
+        };
+        Outcome { result, ..outcome }
+    };
+    let mut places = Places::default();
+    places.read("the file shown,", &args.file);
+    if let Some(path) = &args.pair {
+        places.read("--pair", path);
+    }
+    let results = view::results(view, Vec::new(), Teller::new(&view.to, Some(texts)), Some(texts), places)?;
+    Results { failures: Failures::Mention, ..results }.write_all(answers.into_iter().map(shown))
+}
+
+/// Stages of which one takes the difference.
+fn pair_pipeline(text: &str) -> Result<Pipeline, Failure> {
+    let pipeline = stepfn::pipeline(text).map_err(|error| Failure::from(error).at(&format!("--aggregate {text}")))?;
+    match pipeline.needs_pair() {
+        true => Ok(pipeline),
+        false => Err(Failure::usage(
+            format!("--pair, but --aggregate {text} takes no difference"),
+            format!("say where: --aggregate {text},pair"),
+        )),
+    }
+}
+
+/// The attributions in a file, or on standard input.
+fn read(path: &Path) -> Result<Vec<Outcome<Answer>>, Failure> {
     let hint = "give a file that `stepfn attribute --format json` or inseq wrote, or - for standard input";
-    let name = if args.file.as_os_str() == "-" { "standard input".to_owned() } else { args.file.display().to_string() };
+    let is_standard = path.as_os_str() == "-";
+    let name = if is_standard { "standard input".to_owned() } else { path.display().to_string() };
     let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
     let mut text = String::new();
-    let read = match args.file.as_os_str() == "-" {
+    let read = match is_standard {
         true => io::stdin().read_to_string(&mut text).map(drop),
-        false => fs::read_to_string(&args.file).map(|content| text = content),
+        false => fs::read_to_string(path).map(|content| text = content),
     };
     read.map_err(|error| failed(error.to_string()))?;
-    let answers = stepfn::read(&text).map_err(|error| failed(error.what().to_owned()))?;
-    let texts = Some(answers.len());
-    let shown = |answer: Answer| match &pipeline {
-        Some(pipeline) => answer.through(pipeline),
-        None if args.view.raw => Ok(answer),
-        None => Ok(answer.per_token()),
-    };
-    let outcome = |(number, answer): (usize, Answer)| Outcome { id: number.into(), number, result: shown(answer) };
-    let results = view::results(&args.view, Teller::new(&args.view.to, texts), texts)?;
-    results.write_all(answers.into_iter().enumerate().map(outcome))
+    stepfn::read(&text).map_err(|error| failed(error.what().to_owned()))
 }

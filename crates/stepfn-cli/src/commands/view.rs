@@ -2,12 +2,13 @@
 
 use std::io::{self, IsTerminal};
 
+use stepfn::destination::Places;
 use stepfn::writers::{Colors, TerminalOptions, WriterOptions, answers};
 use stepfn::{Answer, Pipeline};
 
 use crate::args::ViewArgs;
 use crate::failure::Failure;
-use crate::output::{Extra, Results, Sink};
+use crate::output::{self, Extra, Failures, Results};
 use crate::progress::Teller;
 
 /// Parses `--aggregate`.
@@ -15,21 +16,33 @@ pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
     let Some(text) = &args.aggregate else { return Ok(None) };
     let pipeline = stepfn::pipeline(text).map_err(|error| Failure::from(error).at(&format!("--aggregate {text}")))?;
     match pipeline.needs_pair() {
-        true => Err(Failure::usage(format!("--aggregate {text}: `pair` compares two files"), "leave it out")),
+        true => Err(Failure::usage(
+            format!("--aggregate {text}: `pair` compares two files"),
+            "save both as JSON, then use `stepfn show FILE --pair OTHER`",
+        )),
         false => Ok(Some(pipeline)),
     }
 }
 
-/// Opens the outputs; `texts` is the number of texts, if known.
-pub(super) fn results(args: &ViewArgs, teller: Teller, texts: Option<usize>) -> Result<Results<Answer>, Failure> {
+/// Opens the outputs; `texts` is the number of texts, if known, and `fields` are the user's that get columns.
+pub(super) fn results(
+    args: &ViewArgs,
+    fields: Vec<String>,
+    teller: Teller,
+    texts: Option<usize>,
+    mut places: Places,
+) -> Result<Results<Answer>, Failure> {
     let single = texts == Some(1);
-    let options = WriterOptions { single, terminal: terminal(args) };
-    let extras = [("html", &args.html), ("svg", &args.svg)].into_iter();
-    let extras = extras.filter_map(|(format, path)| Some((format, path.as_deref()?)));
-    let extras = extras.map(|(format, path)| Ok(Extra::new(path, answers(format, &options)?)));
-    let extras = extras.collect::<stepfn::Result<Vec<_>>>()?;
+    let options = WriterOptions { single, fields, terminal: terminal(args) };
     let writer = answers(&args.format, &options)?;
-    Ok(Results::new(Sink::open(&args.to)?, writer, extras, teller, single))
+    let destination = output::open(&args.to, writer.way(), &mut places)?;
+    let mut extras = Vec::new();
+    for (format, option, path) in [("html", "--html", &args.html), ("svg", "--svg", &args.svg)] {
+        if let Some(path) = path {
+            extras.push(Extra::open(option, path, answers(format, &options)?, &mut places)?);
+        }
+    }
+    Ok(Results { destination, writer, extras, places, teller, single, failures: Failures::Count })
 }
 
 fn terminal(args: &ViewArgs) -> TerminalOptions {

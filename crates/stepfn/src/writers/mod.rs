@@ -5,15 +5,16 @@
 
 mod tables;
 
-use serde_json::json;
 use stepfn_attribution::{Attribution, formats};
 use stepfn_core::catalog::nearest;
 use stepfn_report::{html, svg};
 
+use crate::destination::Way;
 use crate::{Answer, Error, ErrorKind, Outcome, Result};
 
+pub use stepfn_attribution::formats::csv::plain;
 pub use stepfn_report::terminal::{Colors, TerminalOptions};
-pub use tables::{aligned, csv_lines, number};
+pub use tables::{aligned, csv_lines, number, values};
 
 /// A result that can be written text by text.
 pub trait Record {
@@ -22,10 +23,18 @@ pub trait Record {
     /// # Errors
     /// If it can't be written as JSON.
     fn json(&self) -> serde_json::Result<String>;
+    /// As JSON objects, a line each. A list has several.
+    ///
+    /// # Errors
+    /// If it can't be written as JSON.
+    fn json_lines(&self) -> serde_json::Result<String> {
+        Ok(self.json()? + "\n")
+    }
     /// For people; ends with a line break.
     fn table(&self) -> String;
-    /// As lines of comma-separated values, of the text with this number, with their names above if there is to be a header.
-    fn csv(&self, text: usize, with_header: bool) -> String;
+    /// As lines of comma-separated values, the last columns of which are these fields of the user's; with their names above if there is to be a
+    /// header.
+    fn csv(&self, fields: &[String], with_header: bool) -> String;
 }
 
 /// Writes results in one form. What it returns is appended to the file, in order.
@@ -44,6 +53,11 @@ pub trait Writer<T> {
         Ok(String::new())
     }
 
+    /// How the file grows: by records that mean something each, or as a whole.
+    fn way(&self) -> Way {
+        Way::Whole
+    }
+
     /// Whether each text needs a file of its own.
     fn is_one_file_each(&self) -> bool {
         false
@@ -55,6 +69,8 @@ pub trait Writer<T> {
 pub struct WriterOptions {
     /// Whether there will be one result only: JSON is then an object, and otherwise a list.
     pub single: bool,
+    /// Fields of the user's that get columns of their own in tables of values.
+    pub fields: Vec<String>,
     /// How heat maps are drawn on a terminal.
     pub terminal: TerminalOptions,
 }
@@ -87,7 +103,7 @@ pub fn records<T: Record + 'static>(name: &str, options: &WriterOptions) -> Resu
         "table" => Box::new(Table { render: T::table, written: 0 }),
         "json" => Box::new(Json { list: !options.single, written: 0 }),
         "jsonl" => Box::new(JsonLines),
-        "csv" => Box::new(Csv { written: 0 }),
+        "csv" => Box::new(Csv { fields: options.fields.clone(), written: 0 }),
         _ => return Err(unknown(name, &RECORDS)),
     })
 }
@@ -142,11 +158,24 @@ impl<T, F: Fn(&T) -> String> Writer<T> for Table<F> {
 /// A result as an object, or why there is none.
 fn object<T: Record>(outcome: &Outcome<T>) -> Result<String> {
     match &outcome.result {
-        Ok(result) => result.json().map_err(|error| {
-            Error::new(ErrorKind::File, format!("this result can't be written as JSON: {error}"), "use the format csv")
-        }),
-        Err(error) => Ok(json!({ "error": error.what() }).to_string()),
+        Ok(result) => result.json().map_err(|error| no_json(&error)),
+        Err(error) => failed(outcome, error),
     }
+}
+
+/// Why a text has no result, as an object.
+fn failed<T>(outcome: &Outcome<T>, error: &Error) -> Result<String> {
+    let failed = formats::Failed {
+        id: outcome.id.clone(),
+        fields: outcome.fields.clone(),
+        error: error.what().to_owned(),
+        help: error.hint().to_owned(),
+    };
+    serde_json::to_string(&failed).map_err(|error| no_json(&error))
+}
+
+fn no_json(error: &serde_json::Error) -> Error {
+    Error::new(ErrorKind::File, format!("this result can't be written as JSON: {error}"), "use the format csv")
 }
 
 /// One object, or a list.
@@ -178,12 +207,20 @@ struct JsonLines;
 
 impl<T: Record> Writer<T> for JsonLines {
     fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
-        Ok(object(outcome)? + "\n")
+        match &outcome.result {
+            Ok(result) => result.json_lines().map_err(|error| no_json(&error)),
+            Err(error) => Ok(failed(outcome, error)? + "\n"),
+        }
+    }
+
+    fn way(&self) -> Way {
+        Way::Records
     }
 }
 
 /// Comma-separated values under one header. A text without a result has no lines.
 struct Csv {
+    fields: Vec<String>,
     written: usize,
 }
 
@@ -191,7 +228,11 @@ impl<T: Record> Writer<T> for Csv {
     fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
         let Ok(result) = &outcome.result else { return Ok(String::new()) };
         self.written += 1;
-        Ok(result.csv(outcome.number, self.written == 1))
+        Ok(result.csv(&self.fields, self.written == 1))
+    }
+
+    fn way(&self) -> Way {
+        Way::Records
     }
 }
 
@@ -231,6 +272,8 @@ impl Writer<Answer> for Svg {
 mod tests {
     use super::*;
 
+    use serde_json::Map;
+
     struct Word(&'static str);
 
     impl Record for Word {
@@ -242,13 +285,8 @@ mod tests {
             format!("{}\n{}\n", self.0, "-".repeat(self.0.len()))
         }
 
-        fn csv(&self, text: usize, with_header: bool) -> String {
-            csv_lines(
-                with_header
-                    .then(|| vec!["text".to_owned(), "word".to_owned()])
-                    .into_iter()
-                    .chain([vec![text.to_string(), self.0.to_owned()]]),
-            )
+        fn csv(&self, _fields: &[String], with_header: bool) -> String {
+            csv_lines(with_header.then(|| vec!["word".to_owned()]).into_iter().chain([vec![self.0.to_owned()]]))
         }
     }
 
@@ -262,7 +300,7 @@ mod tests {
     }
 
     fn outcomes() -> [Outcome<Word>; 3] {
-        let of = |number: usize, result| Outcome { id: number.into(), number, result };
+        let of = |number: usize, result| Outcome { id: number.into(), number, fields: Map::new(), result };
         let failure = Error::new(ErrorKind::Text, "the text is empty", "write something");
         [of(0, Ok(Word("a, b"))), of(1, Err(failure)), of(2, Ok(Word("c")))]
     }
@@ -271,9 +309,15 @@ mod tests {
     fn each_form_has_a_place_for_every_result() {
         let three = outcomes();
         assert_eq!(written("table", false, &three), "a, b\n----\n\nc\n-\n");
-        assert_eq!(written("json", false, &three), "[\n\"a, b\",\n{\"error\":\"the text is empty\"},\n\"c\"\n]\n");
-        assert_eq!(written("jsonl", false, &three), "\"a, b\"\n{\"error\":\"the text is empty\"}\n\"c\"\n");
-        assert_eq!(written("csv", false, &three), "text,word\n0,\"a, b\"\n2,c\n");
+        assert_eq!(
+            written("json", false, &three),
+            "[\n\"a, b\",\n{\"id\":1,\"error\":\"the text is empty\",\"help\":\"write something\"},\n\"c\"\n]\n"
+        );
+        assert_eq!(
+            written("jsonl", false, &three),
+            "\"a, b\"\n{\"id\":1,\"error\":\"the text is empty\",\"help\":\"write something\"}\n\"c\"\n"
+        );
+        assert_eq!(written("csv", false, &three), "word\n\"a, b\"\nc\n");
         assert_eq!(written("json", true, &three[..1]), "\"a, b\"\n");
         assert_eq!(written("json", false, &[]), "[]\n");
     }

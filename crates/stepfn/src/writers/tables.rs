@@ -1,16 +1,20 @@
 //! Tables for people, and comma-separated values.
 
+use serde_json::{Map, Value};
+use stepfn_attribution::formats::csv::{cell, plain};
+
 /// Lines of comma-separated values (RFC 4180).
 pub fn csv_lines(rows: impl Iterator<Item = Vec<String>>) -> String {
     rows.map(|row| csv_line(&row)).collect()
 }
 
 fn csv_line(row: &[String]) -> String {
-    let cell = |text: &String| match text.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.clone(),
-    };
-    row.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+    row.iter().map(|text| cell(text)).collect::<Vec<_>>().join(",") + "\n"
+}
+
+/// The values of these fields, as cells; a field that a text doesn't have is empty.
+pub fn values<'a>(of: &'a Map<String, Value>, fields: &'a [String]) -> impl Iterator<Item = String> + 'a {
+    fields.iter().map(|name| of.get(name).map_or_else(String::new, plain))
 }
 
 /// Rows under a header, in aligned columns: numbers to the right, words to the left.

@@ -70,6 +70,7 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
     sequences
         .map(|(at, sequence)| {
             let read = read_sequence(sequence, &info, texts("input_texts", at), texts("generated_texts", at));
+            let read = read.map(|read| with_own(read, info.get("stepfn_texts").and_then(|texts| texts.get(at))));
             read.map_err(|error| match error {
                 AttributionError::Format { what, expected, found } => {
                     AttributionError::Format { what: format!("{what} of sequence {at}"), expected, found }
@@ -78,6 +79,19 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
             })
         })
         .collect()
+}
+
+/// With what we wrote beside their format.
+fn with_own(read: Attribution, own: Option<&Value>) -> Attribution {
+    let field = |name: &str| own.and_then(|own| own.get(name));
+    let text = |name: &str| field(name).and_then(Value::as_str).map(str::to_owned);
+    Attribution {
+        id: field("id").cloned().unwrap_or_default(),
+        fields: field("fields").and_then(Value::as_object).cloned().unwrap_or_default(),
+        source_text: text("source_text"),
+        target_text: text("target_text"),
+        ..read
+    }
 }
 
 fn read_sequence(

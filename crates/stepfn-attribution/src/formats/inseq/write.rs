@@ -75,6 +75,11 @@ fn tokens(tokens: &[Token]) -> Vec<Value> {
     tokens.iter().map(value).collect()
 }
 
+/// What their format has no place for: what its user calls the text, and the user's own fields.
+fn own(of: &Attribution) -> Value {
+    json!({ "id": of.id, "fields": of.fields, "source_text": of.source_text, "target_text": of.target_text })
+}
+
 fn info(first: &Attribution, all: &[Attribution]) -> Value {
     let about = &first.about;
     let causal = first.source.is_empty();
@@ -110,6 +115,7 @@ fn info(first: &Attribution, all: &[Attribution]) -> Value {
         "step_scores": first.step_scores.keys().collect::<Vec<_>>(),
         "step_scores_args": step_scores_args,
         "stepfn": about,
+        "stepfn_texts": all.iter().map(own).collect::<Vec<_>>(),
         "tokenizer_class": "stepfn",
         "tokenizer_name": about.model,
     })

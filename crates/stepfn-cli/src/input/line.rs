@@ -1,0 +1,163 @@
+//! A line of the input: one JSON object with the parts of a text.
+
+use core::fmt;
+use core::ops::Range;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use stepfn::{Error, ErrorKind, Input, Map, Value, nearest};
+
+/// The fields that mean something.
+const KNOWN: [&str; 7] =
+    ["id", "source", "target", "contrast_source", "contrast_target", "source_spans", "target_spans"];
+
+/// What the user calls the text, `null` if it has no name, and the text. Fields that mean nothing here are kept if `keep` names them, or is `*`.
+pub(super) fn parse(bytes: &[u8], keep: &[String]) -> (Value, stepfn::Result<Input>) {
+    match object(bytes) {
+        Ok(mut fields) => (fields.remove("id").unwrap_or_default(), input(fields, keep)),
+        Err(error) => (Value::Null, Err(error)),
+    }
+}
+
+fn object(bytes: &[u8]) -> stepfn::Result<Map<String, Value>> {
+    let text = core::str::from_utf8(bytes).map_err(|error| {
+        let what = format!("not UTF-8, from byte {} on", error.valid_up_to());
+        Error::new(ErrorKind::Text, what, "save the file as UTF-8")
+    })?;
+    let Object(fields) = serde_json::from_str(text).map_err(|error| {
+        let message = error.to_string();
+        // serde counts lines within this line; the number in the file is added elsewhere.
+        let message = message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message);
+        wrong(format!("{message}, at column {}", error.column()))
+    })?;
+    Ok(fields)
+}
+
+fn input(mut fields: Map<String, Value>, keep: &[String]) -> stepfn::Result<Input> {
+    let mut input = Input {
+        source: text(&mut fields, "source")?,
+        target: text(&mut fields, "target")?,
+        contrast_source: text(&mut fields, "contrast_source")?,
+        contrast_target: text(&mut fields, "contrast_target")?,
+        source_spans: spans(&mut fields, "source_spans")?,
+        target_spans: spans(&mut fields, "target_spans")?,
+        ..Input::default()
+    };
+    let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");
+    if let Some(unknown) = fields.keys().find(|name| !is_kept(name)) {
+        let meant = nearest(unknown, KNOWN.into_iter());
+        let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
+        let hint = format!("correct its name, or let it travel along with --keep {unknown}");
+        return Err(Error::new(ErrorKind::Text, format!("unknown field `{unknown}`{meant}"), hint));
+    }
+    if input.source.is_none() && input.target.is_none() {
+        return Err(wrong("neither `source` nor `target`".to_owned()));
+    }
+    input.fields = fields;
+    Ok(input)
+}
+
+fn text(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Option<String>> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(other) => Err(wrong(format!("`{name}` must be a string or null, not {}", shortened(&other)))),
+    }
+}
+
+fn spans(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Vec<Range<usize>>> {
+    let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
+    let span = |value: &Value| match value.as_array()?.as_slice() {
+        [start, end] => Some(number(start)?..number(end)?),
+        _ => None,
+    };
+    let value = fields.remove(name).unwrap_or_default();
+    if value.is_null() {
+        return Ok(Vec::new());
+    }
+    let spans = value.as_array().and_then(|spans| spans.iter().map(span).collect());
+    spans.ok_or_else(|| {
+        let found = shortened(&value);
+        wrong(format!("`{name}` must be a list of [start, end], counted in bytes from 0, not {found}"))
+    })
+}
+
+/// A value as JSON, short enough for a message.
+fn shortened(value: &Value) -> String {
+    const LONGEST: usize = 40;
+    let text = value.to_string();
+    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }
+}
+
+fn wrong(what: String) -> Error {
+    Error::new(
+        ErrorKind::Text,
+        what,
+        "write one object per line: {\"source\": …, \"target\": …}; see --help for all fields",
+    )
+}
+
+/// A JSON object that names each field once.
+struct Object(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut fields = Map::new();
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    if fields.contains_key(&name) {
+                        return Err(A::Error::custom(format!("the field `{name}` twice")));
+                    }
+                    fields.insert(name, value);
+                }
+                Ok(Object(fields))
+            }
+        }
+
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> stepfn::Result<Input> {
+        parse(line.as_bytes(), &[]).1
+    }
+
+    #[test]
+    fn all_parts_are_read() {
+        let line = r#"{"target": "b", "contrast_target": "c", "target_spans": [[0, 1]], "source_spans": null, "source": null}"#;
+        let input = read(line).unwrap();
+        assert_eq!((input.target.as_deref(), input.contrast_target.as_deref()), (Some("b"), Some("c")));
+        assert_eq!((input.source, input.source_spans.len()), (None, 0));
+        assert_eq!(input.target_spans, core::iter::once(0..1).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (line, says) in [
+            (r#"{"sauce": "a"}"#, "unknown field `sauce` (did you mean `source`?)"),
+            ("{}", "neither `source` nor `target`"),
+            (r#"{"source": 3}"#, "`source` must be a string or null, not 3"),
+            (r#"{"source": "a", "source_spans": [[-1, 2]]}"#, "`source_spans` must be a list of [start, end]"),
+            (r#"{"source": "a", "source": "b"}"#, "the field `source` twice"),
+        ] {
+            assert!(read(line).unwrap_err().what().starts_with(says), "{:?}", read(line));
+        }
+        for line in ["[\"text\",\"text\"]", "[1", "3", "\"a\"", "nul"] {
+            assert!(read(line).is_err(), "{line}");
+        }
+        let not_text = parse(b"\"\xFF\"", &[]).1.unwrap_err();
+        assert!(not_text.what().contains("from byte 1 on"));
+    }
+}

@@ -1,0 +1,265 @@
+//! Nothing is lost: what is read is never written, results are whole or absent, and each says which text it belongs to.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
+
+#[allow(dead_code, reason = "the tests of other commands need more of it")]
+mod fixture;
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use self::fixture::{Done, Scratch, stepfn, stepfn_reading};
+
+/// The commands that read lines, each with options that make it quick.
+const COMMANDS: [&[&str]; 3] =
+    [&["score", "--step-fn", "rank"], &["attribute"], &["generate", "--max-new-tokens", "2"]];
+/// Words to pronounce.
+const LINES: &str = "{\"source\": \"cat\"}\n{\"source\": \"dog\"}\n";
+
+fn objects(done: &Done) -> Vec<Value> {
+    done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A saved attribution.
+fn saved(folder: &Scratch, name: &str) -> String {
+    let path = folder.0.join(name).display().to_string();
+    assert_eq!(stepfn(["attribute", "cat", "--format", "json", "-o", &path]).code, 0);
+    path
+}
+
+#[test]
+fn nothing_that_is_read_is_written() {
+    let folder = Scratch::new();
+    let input = folder.write("in.jsonl", LINES);
+    let json = saved(&folder, "saved.json");
+    let mut calls: Vec<Vec<&str>> =
+        COMMANDS.iter().map(|command| [command, &["--input", &input][..]].concat()).collect();
+    calls.push(vec!["show", &json]);
+    calls.push(vec!["bench", "--compare", &json, &input]);
+    for call in calls {
+        let read = *call.last().unwrap();
+        let before = fs::read(read).unwrap();
+        let [soft, hard] = ["soft", "hard"].map(|name| folder.0.join(name));
+        symlink(read, &soft).unwrap();
+        fs::hard_link(read, &hard).unwrap();
+        let options: &[&str] =
+            if ["attribute", "show"].contains(&call[0]) { &["-o", "--html", "--svg"] } else { &["-o"] };
+        for option in options {
+            for name in [read, soft.to_str().unwrap(), hard.to_str().unwrap()] {
+                let done = stepfn(call.iter().chain(&[*option, name]));
+                done.fails(2, "are the same file", "write to another file");
+                assert_eq!(fs::read(read).unwrap(), before, "{call:?} {option}");
+            }
+        }
+        fs::remove_file(soft).unwrap();
+        fs::remove_file(hard).unwrap();
+    }
+    let gpt2 = fixture::model("gpt2", &[100]);
+    let weights = gpt2.0.join("model.safetensors").display().to_string();
+    stepfn(["score", "-m", gpt2.path(), "t1 t2", "-o", &weights]).fails(2, "--model", "write to another file");
+    // What the shell opened for both.
+    let appended = Command::new("sh")
+        .args(["-c", "\"$0\" score --input \"$1\" >> \"$1\"", env!("CARGO_BIN_EXE_stepfn"), &input])
+        .output()
+        .unwrap();
+    assert_eq!((appended.status.code(), fs::read_to_string(&input).unwrap()), (Some(2), LINES.to_owned()));
+}
+
+#[test]
+fn results_have_a_place_each() {
+    let folder = Scratch::new();
+    let file = |name: &str| folder.0.join(name).display().to_string();
+    for (call, what) in [
+        (["-o", "x", "--html", "x"], "are the same file"),
+        (["--html", "x", "--svg", "./x"], "are the same file"),
+        (["--html", "-", "--svg", "y"], "standard output and --html - are the same file"),
+    ] {
+        let call = call.map(|part| if ["x", "./x", "y"].contains(&part) { file(part) } else { part.to_owned() });
+        stepfn(["attribute", "cat"].map(str::to_owned).iter().chain(&call)).fails(2, what, "a file of its own");
+    }
+    assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
+    let page = stepfn(["attribute", "cat", "-o", &file("map.txt"), "--html", "-"]);
+    assert!(page.out.to_lowercase().starts_with("<!doctype html>"));
+    assert_eq!(stepfn(["attribute", "cat", "-o", "-"]).out, fs::read_to_string(file("map.txt")).unwrap());
+    assert!(!fs::exists("-").unwrap());
+    // Found before anything is computed: nothing is printed.
+    for option in ["-o", "--html", "--svg"] {
+        for (path, says) in [("/no/such/folder/x", "No such file"), (folder.path(), "folder")] {
+            stepfn(["attribute", "cat", option, path]).fails(1, says, "give a file that can be written");
+        }
+    }
+}
+
+#[test]
+fn old_results_stay_until_there_are_new_ones() {
+    let folder = Scratch::new();
+    for command in COMMANDS {
+        for format in ["table", "json", "jsonl", "csv"] {
+            let old = folder.write("old", "old");
+            let failed = stepfn(command.iter().chain(&["", "--format", format, "-o", &old]));
+            assert_eq!(failed.code, 1, "{failed:?}");
+            let unloadable =
+                stepfn(command.iter().chain(&["a", "-m", "no-such-model", "--format", format, "-o", &old]));
+            assert_eq!(unloadable.code, 1, "{unloadable:?}");
+            assert_eq!(fs::read_to_string(&old).unwrap(), "old", "{command:?} {format}");
+            let new = folder.0.join("new").display().to_string();
+            assert_eq!(stepfn(command.iter().chain(&["", "--format", format, "-o", &new])).code, 1);
+            assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "{command:?} {format}");
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_leaves_old_results_or_complete_records() {
+    let folder = Scratch::new();
+    let input = folder.write("in.jsonl", "{\"source\": \"phonetics\"}\n".repeat(8));
+    for (option, format) in [("-o", "json"), ("-o", "jsonl"), ("-o", "csv"), ("--html", "table"), ("-o", "inseq")] {
+        let old = folder.write("old", "old");
+        // Files end at 8 blocks of 512 bytes, or of 1024; going on is an error and no signal.
+        let script = "trap '' XFSZ; ulimit -f 8; exec \"$@\"";
+        let program = env!("CARGO_BIN_EXE_stepfn");
+        let full = Command::new("sh")
+            .args(["-c", script, "sh", program, "attribute", "--input", &input, option, &old, "--format", format])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let full = Done::from(full);
+        assert!(full.code == 1 && full.err.contains("make room"), "{option} {format}: {full:?}");
+        let left = fs::read_to_string(&old).unwrap();
+        match format {
+            "jsonl" => assert!(
+                left.lines().count() >= 1 && left.lines().all(|line| serde_json::from_str::<Value>(line).is_ok())
+            ),
+            "csv" => assert!(left.ends_with('\n') && left.starts_with("id,")),
+            _ => assert_eq!(left, "old", "{option} {format}"),
+        }
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
+    }
+}
+
+#[test]
+fn a_file_has_one_writer() {
+    let folder = Scratch::new();
+    let path = folder.write("x.jsonl", "theirs\n");
+    let theirs = File::options().append(true).open(&path).unwrap();
+    theirs.lock().unwrap();
+    for format in ["jsonl", "csv"] {
+        let ours = stepfn(["score", "cat", "--format", format, "-o", &path]);
+        ours.fails(1, "another program is writing this file", "wait for it");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "theirs\n");
+}
+
+#[test]
+fn every_result_says_which_text_it_belongs_to_and_how_it_was_made() {
+    let lines = concat!(
+        "\n{\"source\": \"cat\"}\n\n{\"id\": {\"doc\": [1, \"a\"]}, \"source\": \"dog\", \"item\": 7, \"note\": \"x, y\"}\n",
+        "{\"id\": \"bad\", \"source\": \"\"}\n{\"id\": \"worse\", \"sauce\": \"cat\"}\n"
+    );
+    for command in COMMANDS {
+        let args = [command, &["--keep", "item,note", "--input", "-", "--seed", "3", "--format"][..]].concat();
+        let done = stepfn_reading(lines, &[&args[..], &["jsonl"]].concat());
+        let records = objects(&done);
+        let ids: Vec<&Value> = records.iter().map(|record| &record["id"]).collect();
+        assert_eq!(json!(ids), json!([2, { "doc": [1, "a"] }, "bad", "worse"]), "{command:?}");
+        assert_eq!(records[1]["fields"], json!({ "item": 7, "note": "x, y" }), "{command:?}");
+        assert!(records[2]["error"].is_string() && records[2]["help"].is_string());
+        for record in &records[..2] {
+            let about = &record["about"];
+            assert_eq!(
+                (&about["model"], &about["family"], &about["seed"]),
+                (&json!("g2p"), &json!("marian"), &json!(3))
+            );
+            assert!(about["version"].is_string() && about["parameters"].is_object(), "{record}");
+            let source = if command[0] == "generate" { &record["source"] } else { &record["source_text"] };
+            assert!(["cat", "dog"].contains(&source.as_str().unwrap()), "{record}");
+            let target = if command[0] == "generate" { &record["text"] } else { &record["target_text"] };
+            assert!(target.as_str().unwrap().len() > 2, "{record}");
+        }
+        let csv = stepfn_reading(lines, &[&args[..], &["csv"]].concat()).out;
+        let rows: Vec<&str> = csv.lines().collect();
+        assert!(rows[0].starts_with("id,") && rows[0].ends_with(",item,note"), "{csv}");
+        assert!(rows[1].starts_with("2,") && rows[1].ends_with(",,"), "{csv}");
+        let last = rows.last().unwrap();
+        assert!(last.starts_with("\"{\"\"doc\"\":[1,\"\"a\"\"]}\",") && last.ends_with(",7,\"x, y\""), "{csv}");
+    }
+    let unnamed = stepfn_reading(lines, &["score", "--input", "-", "--format", "jsonl"]);
+    let says = objects(&unnamed)[1]["error"].as_str().unwrap().to_owned();
+    assert!(says.contains("line 4: unknown field `item`") && unnamed.err.contains("--keep item"), "{unnamed:?}");
+    stepfn_reading(lines, &["score", "--input", "-", "--keep", "*", "--format", "csv"]).fails(
+        2,
+        "--keep '*'",
+        "name the fields",
+    );
+    // On the command line, texts are counted from 1, in every form.
+    let csv = stepfn(["score", "cat", "dog", "--format", "csv"]).out;
+    assert!(csv.contains("\n1,1,") && csv.contains("\n2,1,") && !csv.contains("\n0,"), "{csv}");
+}
+
+#[test]
+fn drawings_are_named_after_their_texts() {
+    let folder = Scratch::new();
+    let lines = "{\"id\": \"a b\", \"source\": \"cat\"}\n{\"source\": \"dog\"}\n{\"id\": \"c\", \"source\": \"ox\"}\n\n{\"id\": \"c\", \"source\": \"ox\"}\n";
+    let map = folder.0.join("map.svg").display().to_string();
+    assert_eq!(stepfn_reading(lines, &["attribute", "--input", "-", "--svg", &map]).code, 0);
+    let mut names: Vec<String> =
+        fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    assert_eq!(names, ["map.2.svg", "map.c.svg", "map.text-0.svg", "map.text-3.svg"]);
+}
+
+#[test]
+fn saved_files_are_read_whatever_is_in_them() {
+    let folder = Scratch::new();
+    let lines = "{\"id\": \"c\", \"source\": \"cat\", \"item\": 7}\n{\"id\": \"none\", \"source\": \"\"}\n";
+    for format in ["json", "jsonl"] {
+        let path = folder.0.join(format).display().to_string();
+        let made =
+            stepfn_reading(lines, &["attribute", "--keep", "*", "--input", "-", "--format", format, "-o", &path]);
+        assert_eq!(made.code, 1, "{made:?}");
+        let shown = stepfn(["show", &path, "--format", "jsonl"]);
+        assert_eq!(shown.code, 0, "{shown:?}");
+        assert!(shown.err.starts_with("warning: text none has no scores: "), "{shown:?}");
+        let shown = objects(&shown);
+        assert_eq!((&shown[0]["id"], &shown[0]["fields"]), (&json!("c"), &json!({ "item": 7 })));
+        assert_eq!(shown[1]["id"], "none");
+        assert!(shown[1]["error"].as_str().unwrap().ends_with("the source is empty"));
+    }
+    // A list of one, as one line makes it.
+    let one = folder.0.join("one").display().to_string();
+    assert_eq!(
+        stepfn_reading("{\"source\": \"cat\"}", &["attribute", "--input", "-", "--format", "json", "-o", &one]).code,
+        0
+    );
+    assert_eq!(stepfn(["show", &one]).code, 0);
+}
+
+#[test]
+fn two_files_are_compared() {
+    let folder = Scratch::new();
+    let [cat, word] = ["cat", "word"].map(|name| folder.0.join(name).display().to_string());
+    for (method, path) in [("saliency", &cat), ("input_x_gradient", &word)] {
+        assert_eq!(stepfn(["attribute", "cat", "--method", method, "--format", "json", "-o", path]).code, 0);
+    }
+    let value = |done: Done| done.json()["source_scores"]["values"][0].as_f64().unwrap();
+    let difference = value(stepfn(["show", &cat, "--pair", &word, "--format", "json"]));
+    let [one, other] = [&cat, &word].map(|path| value(stepfn(["show", path, "--format", "json"])));
+    assert!((difference - (one - other)).abs() < 1e-6, "{difference} {one} {other}");
+    let normalized = stepfn(["show", &cat, "--pair", &word, "--aggregate", "normalize,pair", "--format", "json"]);
+    assert_eq!(normalized.json()["about"]["aggregation"], json!(["normalize", "pair"]));
+    stepfn(["show", &cat, "--pair", &word, "--aggregate", "normalize"]).fails(
+        2,
+        "takes no difference",
+        "normalize,pair",
+    );
+    stepfn(["show", &cat, "--aggregate", "pair"]).fails(2, "compares two files", "--pair OTHER");
+}
+
+#[test]
+fn lists_are_lines_too() {
+    let lines = objects(&stepfn(["list", "methods", "--format", "jsonl"]));
+    assert!(lines.len() > 10 && lines.iter().all(|method| method["name"].is_string()));
+}

@@ -1,0 +1,349 @@
+//! Where results go: standard output, or a file that is whole or absent.
+//!
+//! | [`Way`] | until the end | if the work fails or is killed |
+//! |---|---|---|
+//! | [`Whole`](Way::Whole) | a file beside the destination grows; it takes the destination's name when it is finished | what was there before is still there |
+//! | [`Records`](Way::Records) | each record is appended by itself, so that others can read along | the file ends with a complete record |
+//!
+//! A path `-` is standard output. A device or a pipe is written as it is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use same_file::Handle;
+use tempfile::NamedTempFile;
+
+use crate::{Error, ErrorKind, Result};
+
+/// How a file grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It appears when it is whole.
+    Whole,
+    /// Record by record.
+    Records,
+}
+
+/// Where results go. Everything that can be known before the work is checked by [`open`](Self::open): whether the place is there, and can be
+/// written.
+#[derive(Debug)]
+pub struct Destination {
+    name: String,
+    to: To,
+}
+
+#[derive(Debug)]
+enum To {
+    /// Standard output, a device, a pipe.
+    Stream(BufWriter<Output>),
+    /// A file beside the destination, and the destination.
+    Beside(BufWriter<NamedTempFile>, PathBuf),
+    /// The destination itself.
+    Records(Records),
+}
+
+/// What can't be taken back.
+#[derive(Debug)]
+enum Output {
+    Standard(io::Stdout),
+    Device(File),
+}
+
+impl Destination {
+    /// Standard output.
+    pub fn standard() -> Self {
+        Self { name: STANDARD.to_owned(), to: To::Stream(BufWriter::new(Output::Standard(io::stdout()))) }
+    }
+
+    /// A file, or standard output if the path is `-`. What is in the file stays there until there is something to replace it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`] if the file can't be written, or another program is writing it.
+    pub fn open(path: &Path, way: Way) -> Result<Self> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::standard());
+        }
+        let name = path.display().to_string();
+        let to = open(path, way).map_err(|error| failed(&name, &error))?;
+        Ok(Self { name, to })
+    }
+
+    /// Appends a record, whole: nobody reads half of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::File`] if it can't be written, and [`ErrorKind::Closed`] if nobody reads standard output any more.
+    pub fn write(&mut self, record: &str) -> Result<()> {
+        if record.is_empty() {
+            return Ok(());
+        }
+        let done = match &mut self.to {
+            To::Stream(output) => output.write_all(record.as_bytes()).and_then(|()| output.flush()),
+            To::Beside(file, _) => file.write_all(record.as_bytes()),
+            To::Records(records) => records.append(record.as_bytes()),
+        };
+        done.map_err(|error| failed(&self.name, &error))
+    }
+
+    /// Ends the file. A file that is dropped without it stays what it was, or ends with the last record.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn finish(self) -> Result<()> {
+        let done = match self.to {
+            To::Stream(mut output) => output.flush(),
+            To::Beside(file, path) => replace(file, &path),
+            To::Records(mut records) => records.append(&[]),
+        };
+        done.map_err(|error| failed(&self.name, &error))
+    }
+}
+
+const STANDARD: &str = "standard output";
+
+/// Writes a file at once.
+///
+/// # Errors
+/// As [`Destination::open`].
+pub fn write(path: &Path, text: &str) -> Result<()> {
+    let mut destination = Destination::open(path, Way::Whole)?;
+    destination.write(text)?;
+    destination.finish()
+}
+
+fn failed(name: &str, error: &io::Error) -> Error {
+    let (kind, hint) = match error.kind() {
+        io::ErrorKind::BrokenPipe => (ErrorKind::Closed, "nobody reads this any more"),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            (ErrorKind::File, "make room, or write elsewhere")
+        }
+        io::ErrorKind::WouldBlock => {
+            return Error::new(
+                ErrorKind::File,
+                format!("{name}: another program is writing this file"),
+                "wait for it, or write to another file",
+            );
+        }
+        _ => (ErrorKind::File, "give a file that can be written, in a folder that exists"),
+    };
+    Error::new(kind, format!("{name}: {error}"), hint)
+}
+
+fn open(path: &Path, way: Way) -> io::Result<To> {
+    // A link stays a link: what it points to is replaced.
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let before = match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() => return Err(io::Error::other("this is a folder")),
+        Ok(metadata) => Some(metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if before.as_ref().is_some_and(|metadata| !metadata.is_file()) {
+        let device = OpenOptions::new().write(true).open(&path)?;
+        return Ok(To::Stream(BufWriter::new(Output::Device(device))));
+    }
+    match way {
+        Way::Records => Ok(To::Records(Records::open(&path, before.is_none())?)),
+        Way::Whole => {
+            if before.is_some() {
+                // Replacing a file takes no right to write it, but its owner may have taken this right away to keep it.
+                OpenOptions::new().write(true).open(&path)?;
+            }
+            let file = beside(&path)?;
+            if let Some(before) = before {
+                file.as_file().set_permissions(before.permissions())?;
+            }
+            Ok(To::Beside(BufWriter::new(file), path))
+        }
+    }
+}
+
+/// An empty file in the same folder, so that it can take the other's name. It is removed if it never does.
+fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let prefix = format!(".{name}.");
+    builder.prefix(&prefix).suffix(".part");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Those of any new file: what the user's mask leaves of it.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.tempfile_in(folder(path))
+}
+
+fn replace(file: BufWriter<NamedTempFile>, path: &Path) -> io::Result<()> {
+    let file = file.into_inner().map_err(|error| error.into_error())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// A file that grows by complete records.
+#[derive(Debug)]
+struct Records {
+    file: File,
+    path: PathBuf,
+    /// Bytes of complete records; `None` as long as the file holds what it held before.
+    complete: Option<u64>,
+    is_new: bool,
+}
+
+impl Records {
+    fn open(path: &Path, is_new: bool) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),
+            // Some file systems have no locks.
+            Err(fs::TryLockError::Error(_)) | Ok(()) => {}
+        }
+        Ok(Self { file, path: path.to_owned(), complete: None, is_new })
+    }
+
+    fn append(&mut self, record: &[u8]) -> io::Result<()> {
+        let complete = match self.complete {
+            Some(complete) => complete,
+            None => {
+                self.file.set_len(0)?;
+                *self.complete.insert(0)
+            }
+        };
+        if let Err(error) = self.file.write_all(record) {
+            self.file.set_len(complete)?;
+            self.file.seek(SeekFrom::Start(complete))?;
+            return Err(error);
+        }
+        self.complete = Some(complete + record.len() as u64);
+        Ok(())
+    }
+}
+
+impl Drop for Records {
+    fn drop(&mut self) {
+        if self.is_new && self.complete.is_none() {
+            // Nothing came of it. If the empty file can't be removed, it stays.
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Standard(output) => output.write(bytes),
+            Self::Device(device) => device.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Standard(output) => output.flush(),
+            Self::Device(device) => device.flush(),
+        }
+    }
+}
+
+/// The files that are read and written, to keep them apart: whatever their names, no file is written that is read, and none is written twice.
+#[derive(Debug, Default)]
+pub struct Places {
+    claimed: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Place {
+    /// As its user named it: `--input t.jsonl`.
+    name: String,
+    is_read: bool,
+    identity: Identity,
+}
+
+/// What makes two places one.
+#[derive(Debug)]
+enum Identity {
+    /// A file, which may have several names.
+    File(Handle),
+    /// The only name of a file that is not there yet.
+    New(PathBuf),
+    /// Standard output, where it is not a file.
+    Standard,
+    /// A terminal, a pipe, a device: can be read and written by many at once.
+    Shared,
+}
+
+impl Places {
+    /// Says that a file is read; a path `-` is standard input.
+    pub fn read(&mut self, option: &str, path: &Path) {
+        self.claimed.push(Place::new(option, path, true));
+    }
+
+    /// Says that a file is written; a path `-` is standard output.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] if it is read, or written already.
+    pub fn write(&mut self, option: &str, path: &Path) -> Result<()> {
+        let place = Place::new(option, path, false);
+        if let Some(other) = self.claimed.iter().find(|other| other.is_same(&place)) {
+            let what = format!("{} and {} are the same file", other.name, place.name);
+            let hint = match other.is_read {
+                true => "write to another file: this one is still being read",
+                false => "give each result a file of its own",
+            };
+            return Err(Error::new(ErrorKind::Option, what, hint));
+        }
+        self.claimed.push(place);
+        Ok(())
+    }
+}
+
+impl Place {
+    fn new(option: &str, path: &Path, is_read: bool) -> Self {
+        let standard = path.as_os_str() == "-";
+        let name = match (option, standard) {
+            ("", true) => STANDARD.to_owned(),
+            ("", false) => path.display().to_string(),
+            _ => format!("{option} {}", path.display()),
+        };
+        Self { name, is_read, identity: Identity::new(path, standard, is_read) }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.identity, &other.identity) {
+            (Identity::File(one), Identity::File(other)) => one == other,
+            (Identity::New(one), Identity::New(other)) => one == other,
+            (Identity::Standard, Identity::Standard) => true,
+            _ => false,
+        }
+    }
+}
+
+impl Identity {
+    fn new(path: &Path, standard: bool, is_read: bool) -> Self {
+        let handle = match (standard, is_read) {
+            (true, true) => Handle::stdin(),
+            (true, false) => Handle::stdout(),
+            (false, _) => Handle::from_path(path),
+        };
+        match handle {
+            Ok(handle) if handle.as_file().metadata().is_ok_and(|metadata| metadata.is_file()) => Self::File(handle),
+            _ if standard && !is_read => Self::Standard,
+            Err(_) if !standard => Self::New(only_name(path)),
+            _ => Self::Shared,
+        }
+    }
+}
+
+/// The name without links, of a file that is not there yet.
+fn only_name(path: &Path) -> PathBuf {
+    let in_folder = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
+    in_folder().unwrap_or_else(|| path.to_owned())
+}
+
+/// The folder that a file is in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests;
