@@ -1,6 +1,6 @@
 //! Several cotangents for one forward pass: how rows of gradients map to the saved activation rows that they share.
 
-use burn::tensor::{DType, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 
 /// Maps gradient rows to saved activation rows.
 ///
@@ -60,9 +60,4 @@ impl Cotangents {
         let [texts, per_text, width, d] = grad.dims();
         grad.reshape([texts * per_text * width, d])
     }
-}
-
-/// Whether this type is too short for sums.
-pub(crate) fn is_half(dtype: DType) -> bool {
-    matches!(dtype, DType::F16 | DType::BF16)
 }

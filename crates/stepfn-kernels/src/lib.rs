@@ -28,6 +28,7 @@
 //! the saved activations.
 
 mod cotangents;
+mod half;
 mod host;
 mod lanes;
 #[cfg(feature = "flex")]
@@ -48,6 +49,7 @@ pub mod rotary;
 pub mod softmax;
 
 pub use cotangents::Cotangents;
+pub use half::{is_half, narrowed, widened};
 pub use host::is_host;
 
 #[cfg(test)]

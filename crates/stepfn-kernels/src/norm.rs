@@ -3,12 +3,11 @@
 //! `y = x̂ ⊙ w + b` with `x̂ = (x − mean x) r`, `r = 1 / √(mean (x − mean x)² + ε)`; RMSNorm leaves out both means of x. The gradient of x
 //! is `r (g − mean g − x̂ mean(g ⊙ x̂))` with `g = G ⊙ w`; RMSNorm leaves out `mean g`.
 
-use burn::tensor::{DType, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 
-use crate::Cotangents;
-use crate::cotangents::is_half;
 use crate::host::{self, BlockKernel, HostRows, RowKernel};
 use crate::lanes;
+use crate::{Cotangents, narrowed, widened};
 
 /// The formula of a normalization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +24,8 @@ pub enum NormKind {
 /// - `x`, result: `[rows, d]`
 /// - `weight`, `bias`: `[1, d]`
 ///
+/// # Panics
 /// If the shapes don't match.
-/// If shapes don't fit together.
 pub fn normalize<B: Backend>(
     x: Tensor<B, 2>,
     weight: &Tensor<B, 2>,
@@ -72,7 +71,7 @@ fn composed<B: Backend>(
 ) -> Tensor<B, 2> {
     let dtype = x.dtype();
     let (normalized, _) = standardized(widened(x), kind, epsilon);
-    let normalized = if is_half(dtype) { normalized.cast(dtype) } else { normalized } * weight.clone();
+    let normalized = narrowed(normalized, dtype) * weight.clone();
     match bias {
         Some(bias) => normalized + bias.clone(),
         None => normalized,
@@ -96,8 +95,7 @@ fn composed_backward<B: Backend>(
         NormKind::Layer => grad.clone() - grad.mean_dim(3),
         NormKind::Rms => grad,
     };
-    let grad = Cotangents::joined((centered - normalized * along) / root);
-    if is_half(dtype) { grad.cast(dtype) } else { grad }
+    narrowed(Cotangents::joined((centered - normalized * along) / root), dtype)
 }
 
 /// `x̂` and `√(mean (x − mean x)² + ε)`, `[rows, 1]`.
@@ -108,11 +106,6 @@ fn standardized<B: Backend>(x: Tensor<B, 2>, kind: NormKind, epsilon: f64) -> (T
     };
     let root = centered.clone().powi_scalar(2).mean_dim(1).add_scalar(epsilon).sqrt();
     (centered / root.clone(), root)
-}
-
-/// Half precision widened to `f32`.
-fn widened<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
-    if is_half(x.dtype()) { x.cast(DType::F32) } else { x }
 }
 
 /// Returns `x` unchanged if fused loops can't read it.
@@ -250,9 +243,11 @@ impl BlockKernel for NormBackwardKernel<'_> {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::DType;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::testing::{Flex, NdArray, assert_same, autodiff, double, noise, one_by_one};
-    use proptest::prelude::*;
 
     const KINDS: [NormKind; 2] = [NormKind::Layer, NormKind::Rms];
 

@@ -2,13 +2,14 @@
 //! queries and keys, and soft-capped scores, as the configuration says.
 //!
 //! The products and the softmax are [`stepfn_kernels::attention`]. This file has the projections around them, and the choice of the way back:
-//! the kernel for cotangents at all queries, `at_rows.rs` for cotangents at one query each, `deep_lift.rs` for multipliers.
+//! the kernel for cotangents at all queries, `at_rows.rs` for cotangents at one query each, `multipliers.rs` for rules that replace the derivative.
 
 mod at_rows;
-mod deep_lift;
 mod heads;
 mod key_values;
+mod multipliers;
 mod removal;
+mod softmax;
 mod weights;
 
 use burn::backend::Autodiff;
@@ -191,7 +192,10 @@ impl<B: Backend> Attention<B> {
         };
         match tape.rule {
             Rule::Gradient => gradient(grad),
-            // Probabilities and values take half each, and so do queries and keys of what probabilities took.
+            Rule::AttnLrp if self.soft_cap.is_some() => {
+                multipliers::attn_lrp_backward(&inputs, grad, front.cotangents().per_text)
+            }
+            // Without a soft cap the rules are halves of the gradient: of probabilities and values, then of queries and keys.
             Rule::AttnLrp => {
                 let AttentionGradients { query, key, value } = gradient(grad.mul_scalar(0.5));
                 AttentionGradients { query: query.mul_scalar(0.5), key: key.mul_scalar(0.5), value }
@@ -199,8 +203,17 @@ impl<B: Backend> Attention<B> {
             Rule::DeepLift { baseline } => {
                 let (key, value) = (baseline.seen.keys(), baseline.seen.values());
                 let baseline = self.inputs(baseline, &key, &value, view);
-                deep_lift::deep_lift_backward(&inputs, &baseline, grad, front.cotangents().per_text)
+                multipliers::deep_lift_backward(&inputs, &baseline, grad, front.cotangents().per_text)
             }
+        }
+    }
+
+    /// Whether a rule's way back is not that of the gradient times constants.
+    fn needs_multipliers<T>(&self, rule: &Rule<T>) -> bool {
+        match rule {
+            Rule::Gradient => false,
+            Rule::AttnLrp => self.soft_cap.is_some(),
+            Rule::DeepLift { .. } => true,
         }
     }
 
@@ -306,8 +319,8 @@ impl<B: Backend> Part<B> for Attention<B> {
         grad: Gradients<B>,
     ) -> Result<Streams<Gradients<B>>, ModelError> {
         let (mut grad, mut front) = grad.map(|grad, _| self.output.pull(grad)).settled();
-        // Only gradients at one query each have a shorter way. Multipliers compare whole passes.
-        if matches!(tape.rule, Rule::DeepLift { .. }) || !front.is_one_each() {
+        // Only gradients at one query each have a shorter way.
+        if self.needs_multipliers(&tape.rule) || !front.is_one_each() {
             let (spread, cotangents) = Gradients::new(grad, front).everywhere();
             (grad, front) = (spread, Front::All(cotangents));
         }

@@ -7,7 +7,8 @@ use super::Linear;
 use super::front::{Gradients, scaled};
 use super::part::{Forward, One, Part};
 use super::places::Places;
-use super::rule::{Rule, Saved, ratio, slope};
+use super::rule::{Rule, Saved};
+use super::soft_cap::SoftCap;
 use crate::ModelError;
 use crate::config::HeadConfig;
 use crate::parameters::Parameters;
@@ -17,7 +18,7 @@ use crate::parameters::Parameters;
 pub(crate) struct Head<B: Backend> {
     linear: Linear<B>,
     scale: f64,
-    soft_cap: Option<f64>,
+    soft_cap: Option<SoftCap>,
 }
 
 impl<B: Backend> Head<B> {
@@ -26,7 +27,7 @@ impl<B: Backend> Head<B> {
         // Files saved without the head, or before it had a bias, mean zeros.
         let bias = config.bias && parameters.has("head.bias");
         let linear = Linear::load(parameters, "head", shape, bias, None)?;
-        Ok(Self { linear, scale: config.scale, soft_cap: config.soft_cap })
+        Ok(Self { linear, scale: config.scale, soft_cap: config.soft_cap.map(SoftCap) })
     }
 
     fn scaled(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
@@ -34,20 +35,14 @@ impl<B: Backend> Head<B> {
     }
 
     /// What gradients of capped logits are multiplied by, so that they become gradients of the logits before.
-    fn slope_of_cap(&self, x: Saved<'_, B, Tensor<B, 2>>, cap: f64) -> Tensor<B, 2> {
+    fn slope_of_cap(&self, x: Saved<'_, B, Tensor<B, 2>>, cap: SoftCap) -> Tensor<B, 2> {
         let uncapped = |x: &Tensor<B, 2>| self.linear.apply(self.scaled(x.clone()));
-        let capped = |x| soft_capped(x, cap);
-        let derivative = |x: Tensor<B, 2>| x.div_scalar(cap).tanh().powi_scalar(2).neg().add_scalar(1);
         match x.rule {
-            Rule::Gradient => derivative(uncapped(x.here)),
-            Rule::DeepLift { baseline } => slope(uncapped(x.here), uncapped(baseline), capped, derivative),
-            Rule::AttnLrp => ratio(uncapped(x.here), capped, 1.0),
+            Rule::Gradient => cap.derivative(uncapped(x.here)),
+            Rule::DeepLift { baseline } => cap.slope(uncapped(x.here), uncapped(baseline)),
+            Rule::AttnLrp => cap.ratio(uncapped(x.here)),
         }
     }
-}
-
-fn soft_capped<B: Backend>(x: Tensor<B, 2>, cap: f64) -> Tensor<B, 2> {
-    x.mul_scalar(cap.recip()).tanh().mul_scalar(cap)
 }
 
 impl<B: Backend> Forward<B> for Head<B> {
@@ -65,7 +60,7 @@ impl<B: Backend> Forward<B> for Head<B> {
     fn forward(&self, x: Tensor<B, 2>, (): &()) -> Tensor<B, 2> {
         let logits = self.linear.apply(self.scaled(x));
         match self.soft_cap {
-            Some(cap) => soft_capped(logits, cap),
+            Some(cap) => cap.apply(logits),
             None => logits,
         }
     }

@@ -49,6 +49,7 @@ mod part;
 mod places;
 mod positions;
 mod rule;
+mod soft_cap;
 mod stack;
 mod tables;
 mod tokens;

@@ -1,16 +1,16 @@
 //! Normalization of hidden states: LayerNorm (Ba et al. 2016, arXiv:1607.06450) and RMSNorm (Zhang & Sennrich 2019, arXiv:1910.07467).
 //!
-//! Both are a product `y = w ⊙ c · r + b` of the centered input `c` (RMSNorm: the input) and `r`, the reciprocal of its size.
+//! Both are a quotient `y = w ⊙ n + b`, `n = c / σ`, of the centered input `c` (RMSNorm: the input) and its size `σ`.
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_kernels::Cotangents;
 use stepfn_kernels::norm::{NormKind as Formula, normalize, normalize_backward};
+use stepfn_kernels::{Cotangents, narrowed, widened};
 
 use super::front::{Gradients, scaled};
 use super::part::{Forward, One, Part, constant};
 use super::places::Places;
-use super::rule::{Rule, Saved};
+use super::rule::{Rule, Saved, halfway};
 use crate::ModelError;
 use crate::config::{NormConfig, NormKind};
 use crate::parameters::Parameters;
@@ -70,37 +70,41 @@ impl<B: Backend> Norm<B> {
             Rule::AttnLrp => None,
             Rule::DeepLift { baseline } => Some(baseline.clone()),
         };
-        let grad = grad * self.weight.clone();
-        let (c, r) = self.factors(x.here.clone());
+        let dtype = grad.dtype();
+        let grad = widened(grad) * widened(self.weight.clone());
+        let (c, size) = self.quotient(x.here.clone());
         let grad = match baseline {
-            // r is taken for a constant.
-            None => scaled(grad, r, cotangents),
-            // Δ(c r) = Δc · (r + r₀)/2 + Δr · (c + c₀)/2, and Δr = −r r₀ / (1/r + 1/r₀) · mean((c + c₀) Δc).
+            // The size is taken for a constant.
+            None => scaled(grad, size.recip(), cotangents),
+            // From c = n σ, Δc = Δn · (σ + σ̄)/2 + Δσ · (n + n̄)/2, solved for Δn; and Δσ = mean((c + c̄) Δc) / (σ + σ̄). Both quotients are
+            // bounded, even if one of the sizes is next to nothing.
             Some(baseline) => {
-                let (c0, r0) = self.factors(baseline);
-                let both = c + c0;
+                let (c0, size0) = self.quotient(baseline);
+                let normalized = halfway(c.clone() / size.clone(), c0.clone() / size0.clone());
+                let sizes = size + size0;
+                let direction = (c + c0) / sizes.clone();
+                let grad = scaled(grad, sizes.div_scalar(2).recip(), cotangents);
                 let [rows, width] = grad.dims();
-                let through_size = scaled(grad.clone(), both.clone().div_scalar(2), cotangents).sum_dim(1);
-                let slope =
-                    (r.clone() * r0.clone() / (r.clone().recip() + r0.clone().recip())).div_scalar(-(width as f64));
-                let through_size = scaled(through_size.expand([rows, width]), both * slope, cotangents);
-                scaled(grad, (r + r0).div_scalar(2), cotangents) + through_size
+                let through_size = scaled(grad.clone(), normalized, cotangents).mean_dim(1);
+                grad - scaled(through_size.expand([rows, width]), direction, cotangents)
             }
         };
-        match self.formula {
+        let grad = match self.formula {
             Formula::Layer => grad.clone() - grad.mean_dim(1),
             Formula::Rms => grad,
-        }
+        };
+        narrowed(grad, dtype)
     }
 
-    /// The centered input `[rows, size]`, and the reciprocal of its size `[rows, 1]`.
-    fn factors(&self, x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+    /// The centered input `c` `[rows, size]`, and its size `σ` `[rows, 1]`.
+    fn quotient(&self, x: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+        let x = widened(x);
         let centered = match self.formula {
             Formula::Layer => x.clone() - x.mean_dim(1),
             Formula::Rms => x,
         };
         let variance = centered.clone().powi_scalar(2).mean_dim(1);
-        (centered, variance.add_scalar(self.epsilon).sqrt().recip())
+        (centered, variance.add_scalar(self.epsilon).sqrt())
     }
 }
 
@@ -138,5 +142,47 @@ impl<B: Backend> Part<B> for Norm<B> {
 
     fn first(x: &Tensor<B, 2>, places: &Places<B>) -> Tensor<B, 2> {
         places.of(x)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{DType, TensorData};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type B = stepfn_cpu::flex::Backend;
+
+    fn row(values: &[f64], scale: f64) -> Tensor<B, 2> {
+        let data = TensorData::new(values.iter().map(|x| x * scale).collect::<Vec<f64>>(), [1, values.len()]);
+        Tensor::from_data(data, (&Default::default(), DType::F64))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn multipliers_are_bounded_however_different_the_sizes_are(
+            (here, baseline) in (2usize..7).prop_flat_map(|size| {
+                let row = || prop::collection::vec(-1.0..1.0f64, size);
+                (row(), row())
+            }),
+            scales in [-6..=6i32, -6..=6i32],
+            formula in prop::sample::select(vec![Formula::Layer, Formula::Rms]),
+        ) {
+            let size = here.len();
+            let [x, x0] = [(&here, scales[0]), (&baseline, scales[1])].map(|(x, power)| row(x, 10f64.powi(power)));
+            let norm = Norm::<B> { weight: row(&vec![1.0; size], 1.0), bias: None, formula, epsilon: 1e-12 };
+            let mut one_each = vec![0.0; size * size];
+            (0..size).for_each(|unit| one_each[unit * size + unit] = 1.0);
+            let one_each = row(&one_each, 1.0).reshape([size, size]);
+            let cotangents = Cotangents { texts: 1, per_text: size };
+            let multipliers = norm.pull(Saved::new(&x, Rule::DeepLift { baseline: &x0 }), one_each, cotangents);
+            let larger = norm.quotient(x).1.max_pair(norm.quotient(x0).1).into_scalar();
+            // Both terms are at most 2 / (σ + σ̄), and centering may double them.
+            let most = 8.0 / larger;
+            prop_assert!(multipliers.clone().abs().max().into_scalar() <= most, "{multipliers} above {most}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! with respect to what the part read. Only parts look at which [`Rule`] it is; everything else hands it on inside [`Saved`].
 
 use burn::tensor::{Tensor, backend::Backend};
+use stepfn_kernels::{narrowed, widened};
 
 use super::attention::Watch;
 use super::front::Front;
@@ -126,6 +127,11 @@ impl<'a, B: Backend, T> Saved<'a, B, T> {
     }
 }
 
+/// The mean of the two passes: what a factor of a product is multiplied by under DeepLIFT.
+pub(crate) fn halfway<B: Backend, const D: usize>(here: Tensor<B, D>, baseline: Tensor<B, D>) -> Tensor<B, D> {
+    (here + baseline).div_scalar(2)
+}
+
 /// `Δout / Δin` of an elementwise function; its derivative halfway where `Δin` is too small to divide by.
 pub(crate) fn slope<B: Backend, const D: usize>(
     here: Tensor<B, D>,
@@ -135,11 +141,13 @@ pub(crate) fn slope<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     /// Below it, the error of the midpoint, some Δ²/24 of a third derivative, is less than that of the difference in single precision.
     const SMALL: f64 = 1e-2;
+    let dtype = here.dtype();
+    let (here, baseline) = (widened(here), widened(baseline));
     let step = here.clone() - baseline.clone();
     let small = step.clone().abs().lower_elem(SMALL);
-    let halfway = derivative((here.clone() + baseline.clone()).div_scalar(2));
+    let at_halfway = derivative(halfway(here.clone(), baseline.clone()));
     let secant = (function(here) - function(baseline)) / step.mask_fill(small.clone(), 1.0);
-    secant.mask_where(small, halfway)
+    narrowed(secant.mask_where(small, at_halfway), dtype)
 }
 
 /// `out / in` of an elementwise function, and its limit at 0: what AttnLRP multiplies by, so that relevance passes unchanged.
@@ -150,6 +158,8 @@ pub(crate) fn ratio<B: Backend, const D: usize>(
 ) -> Tensor<B, D> {
     /// Closer to 0 than this, the quotient would be rounding error.
     const TINY: f64 = 1e-6;
+    let dtype = x.dtype();
+    let x = widened(x);
     let tiny = x.clone().abs().lower_elem(TINY);
-    (function(x.clone()) / x.mask_fill(tiny.clone(), 1.0)).mask_fill(tiny, at_zero)
+    narrowed((function(x.clone()) / x.mask_fill(tiny.clone(), 1.0)).mask_fill(tiny, at_zero), dtype)
 }

@@ -6,6 +6,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::attention::{AttentionGradients, AttentionInputs, attention_probabilities};
 
 use super::heads::Heads;
+use crate::transformer::soft_cap::SoftCap;
 
 /// Pulls cotangents back that are at one query each. `inputs` has these queries alone, one for each cotangent, and all keys.
 ///
@@ -31,8 +32,8 @@ pub(super) fn backward_at_rows<B: Backend>(inputs: &AttentionInputs<B>, grad: Te
     let mean = (to_probabilities.clone() * probabilities.clone()).sum_dim(2);
     let mut to_scores = probabilities * (to_probabilities - mean);
     if let Some(cap) = inputs.shape.soft_cap {
-        let scores = query.clone().matmul(key.clone().transpose()).mul_scalar(inputs.shape.scale / cap);
-        to_scores = to_scores * scores.tanh().powi_scalar(2).neg().add_scalar(1);
+        let scores = query.clone().matmul(key.clone().transpose()).mul_scalar(inputs.shape.scale);
+        to_scores = to_scores * SoftCap(cap).derivative(scores);
     }
     let to_scores = to_scores.mul_scalar(inputs.shape.scale);
 

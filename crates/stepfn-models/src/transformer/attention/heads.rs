@@ -1,6 +1,6 @@
 //! Packed projections with their heads apart: where several steps need them so, outside the kernels.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::attention::AttentionInputs;
 
 /// The sizes of an attention: `groups · group` query heads, of which each `group` shares keys and values.
@@ -58,9 +58,8 @@ impl Heads {
     }
 
     /// 1 where a query sees a key, else 0, `[texts · heads, queries, keys]`.
-    pub(super) fn seen<B: Backend>(&self, inputs: &AttentionInputs<B>) -> Tensor<B, 3> {
-        let mask = inputs.visible.mask(inputs.query.dtype());
-        let seen = self.broadcast(&mask).equal_elem(0.0).float();
-        if seen.dtype() == inputs.query.dtype() { seen } else { seen.cast(inputs.query.dtype()) }
+    pub(super) fn seen<B: Backend>(&self, inputs: &AttentionInputs<B>, dtype: DType) -> Tensor<B, 3> {
+        let seen = self.broadcast(&inputs.visible.mask(dtype)).equal_elem(0.0).float();
+        if seen.dtype() == dtype { seen } else { seen.cast(dtype) }
     }
 }

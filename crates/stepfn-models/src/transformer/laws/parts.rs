@@ -3,10 +3,10 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
-use burn::tensor::{DType, Device, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::{B, Case, check, noise, random};
+use super::{B, Case, assert_all_close, check, noise, random};
 use crate::ModelError;
 use crate::config::{
     Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement,
@@ -17,9 +17,12 @@ use crate::names::whole;
 use crate::parameters::Parameters;
 use crate::source::{StoredTensor, TensorSource};
 use crate::transformer::activation::Phi;
+use crate::transformer::block::BlockAround;
 use crate::transformer::norm::Norm;
-use crate::transformer::part::Streams;
+use crate::transformer::part::{Part, Streams};
 use crate::transformer::places::Places;
+use crate::transformer::rule::Rule;
+use crate::transformer::tables::Tables;
 use crate::transformer::{Dropout, Head, Linear, NoisyPass, PaddingSide, Stack, TokenBatch};
 
 /// A source that has every tensor, with random values that depend on its name.
@@ -55,8 +58,13 @@ impl TensorSource<B> for Random {
     }
 }
 
-/// Parameters by our own names.
+/// Parameters by our own names, in double precision.
 fn parameters(make: impl FnOnce(&Parameters<'_, B>)) {
+    parameters_as(DType::F64, make);
+}
+
+/// The same in any precision.
+fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) -> T {
     let names = [
         "head",
         "decoder.embedding",
@@ -86,7 +94,7 @@ fn parameters(make: impl FnOnce(&Parameters<'_, B>)) {
     ];
     let family = families::find("gpt2").unwrap();
     let names = names.map(|name| whole(name, name)).to_vec();
-    make(&Parameters::new(&Random, family, names, DType::F64, &Default::default()));
+    make(&Parameters::new(&Random, family, names, dtype, &Default::default()))
 }
 
 /// Texts of these lengths.
@@ -126,20 +134,23 @@ const HIDDEN: usize = 6;
 const SOURCE: [usize; 2] = [3, 2];
 
 fn setups() -> impl Strategy<Value = Setup> {
-    let attention = (1..=2usize, 1..=2usize, any::<[bool; 3]>(), any::<bool>(), any::<bool>());
-    let attention = attention.prop_map(|(n_kv_heads, group, [qkv_bias, output_bias, query_key_norm], cap, window)| {
-        AttentionConfig {
-            n_heads: n_kv_heads * group,
-            n_kv_heads,
-            head_dim: 4,
-            scale: 0.5,
-            qkv_bias,
-            output_bias,
-            query_key_norm,
-            soft_cap: cap.then_some(1.5),
-            windows: vec![window.then_some(2)],
-        }
-    });
+    let (flat, peaked) = (0.5, 500.0);
+    let attention =
+        (1..=2usize, 1..=2usize, any::<[bool; 3]>(), any::<[bool; 2]>(), prop_oneof![Just(flat), Just(peaked)]);
+    let attention =
+        attention.prop_map(|(n_kv_heads, group, [qkv_bias, output_bias, query_key_norm], [cap, window], scale)| {
+            AttentionConfig {
+                n_heads: n_kv_heads * group,
+                n_kv_heads,
+                head_dim: 4,
+                scale,
+                qkv_bias,
+                output_bias,
+                query_key_norm,
+                soft_cap: cap.then_some(1.5),
+                windows: vec![window.then_some(2)],
+            }
+        });
     let rotary = |dim| RotaryConfig { dim, theta: 100.0, scaling: RotaryScaling::None, max_positions: 8 };
     let positions = prop_oneof![
         Just(Positions::Learned { offset: 0, rows: 8 }),
@@ -174,24 +185,76 @@ fn setups() -> impl Strategy<Value = Setup> {
     })
 }
 
+impl Setup {
+    fn targets(&self) -> TokenBatch {
+        batch(&self.lens, self.side)
+    }
+
+    fn source(&self) -> Option<TokenBatch> {
+        self.cross.then(|| batch(&SOURCE[..self.lens.len()], PaddingSide::Right))
+    }
+
+    /// The stack, and what surrounds its block.
+    fn load(&self, parameters: &Parameters<'_, B>, dtype: DType) -> (Stack<B>, Tables<B>, BlockAround<B>) {
+        let stack = Stack::load(parameters, "decoder", [2, HIDDEN], &self.config, self.cross).unwrap();
+        let passes = (0..self.lens.len() as u32).map(|text| NoisyPass { text, sample: 0 }).collect();
+        let dropout = if self.dropout { Dropout::On { seed: 3, passes, rates: None } } else { Dropout::Off };
+        let (tables, around) = stack.surroundings(&self.targets(), self.source().as_ref(), &dropout, dtype);
+        (stack, tables, around)
+    }
+
+    /// What the block reads.
+    fn inputs(&self) -> Streams<Tensor<B, 2>> {
+        let rows = |batch: &TokenBatch| batch.len() * batch.width();
+        let x = random(11, [rows(&self.targets()), HIDDEN]);
+        Streams { x, memory: self.source().map(|source| random(12, [rows(&source), HIDDEN])) }
+    }
+
+    /// Places of padding: `(text, place)`.
+    fn padding(&self) -> Vec<(usize, usize)> {
+        let targets = self.targets();
+        let rows = (0..targets.len()).flat_map(|text| (0..targets.width()).map(move |place| (text, place)));
+        rows.filter(|&(text, place)| targets.position(text, place).is_none()).collect()
+    }
+}
+
+/// The gradients of a block's inputs by each rule, computed in one element type.
+fn block_gradients(setup: &Setup, dtype: DType) -> Vec<(&'static str, Vec<Vec<f64>>)> {
+    parameters_as(dtype, |parameters| {
+        let (stack, _, around) = setup.load(parameters, dtype);
+        let Streams { x, memory } = setup.inputs();
+        let case = Case {
+            name: format!("block in {dtype:?} of {setup:?}"),
+            part: stack.blocks[0].clone(),
+            around,
+            x: Streams { x: x.cast(dtype), memory: memory.map(|memory| memory.cast(dtype)) },
+            texts: setup.lens.len(),
+            padding: setup.padding(),
+            first: None,
+            has_rules: true,
+            conserves: false,
+        };
+        let (_, tape) = case.part.record(case.x.clone(), &case.around);
+        let (_, baseline) = case.part.record(case.baseline(), &case.around);
+        let gradients = |rule: Rule<_>| {
+            let grad = case.all(case.everywhere(1, case.width()).cast(dtype));
+            (rule.name(), case.back(&tape, rule, &case.around, grad))
+        };
+        case.rules(&baseline).into_iter().map(gradients).collect()
+    })
+}
+
 /// Checks a block, its branches and their bodies.
 fn check_block(setup: &Setup) {
     parameters(|parameters| {
-        let Setup { config, cross, lens, side, dropout } = setup;
-        let stack = Stack::load(parameters, "decoder", [2, HIDDEN], config, *cross).unwrap();
-        let targets = batch(lens, *side);
-        let source = cross.then(|| batch(&SOURCE[..lens.len()], PaddingSide::Right));
-        let passes = (0..lens.len() as u32).map(|text| NoisyPass { text, sample: 0 }).collect();
-        let dropout = if *dropout { Dropout::On { seed: 3, passes, rates: None } } else { Dropout::Off };
-        let (tables, around) = stack.surroundings(&targets, source.as_ref(), &dropout, DType::F64);
-
+        let config = &setup.config;
+        let (stack, tables, around) = setup.load(parameters, DType::F64);
+        let targets = setup.targets();
         let (texts, width, count) = (targets.len(), targets.width(), targets.width() - 1);
         let places = Places::first(count, texts, width, &Default::default());
         let first = around.first(&places, &tables.first(&places));
-        let x = random(11, [texts * width, HIDDEN]);
-        let memory = source.as_ref().map(|source| random(12, [texts * source.width(), HIDDEN]));
-        let rows = (0..texts).flat_map(|text| (0..width).map(move |place| (text, place)));
-        let padding: Vec<_> = rows.filter(|&(text, place)| targets.position(text, place).is_none()).collect();
+        let Streams { x, memory } = setup.inputs();
+        let padding = setup.padding();
         macro_rules! check {
             ($name:literal, $part:expr, $x:expr, $around:expr, $first:expr, $conserves:expr) => {
                 check(&Case {
@@ -277,5 +340,17 @@ proptest! {
     #[test]
     fn blocks_and_what_they_are_made_of(setup in setups()) {
         check_block(&setup);
+    }
+
+    #[test]
+    fn every_rule_works_in_every_element_type(mut setup in setups()) {
+        // Rounded scores of peaked attention are other scores.
+        setup.config.attention.scale = 0.5;
+        let expected = block_gradients(&setup, DType::F64);
+        for (dtype, tolerance) in [(DType::F32, 1e-3), (DType::F16, 0.1), (DType::BF16, 0.5)] {
+            for ((rule, ours), (_, expected)) in block_gradients(&setup, dtype).iter().zip(&expected) {
+                assert_all_close(&format!("{rule} in {dtype:?}, {setup:?}"), ours, expected, tolerance);
+            }
+        }
     }
 }
