@@ -5,7 +5,7 @@
 
 mod tables;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stepfn_attribution::{Attribution, formats};
 use stepfn_core::catalog::nearest;
 use stepfn_report::{html, svg};
@@ -103,12 +103,13 @@ pub fn answers(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<Ans
             Box::new(Table { render: move |answer: &Answer| answer.terminal(&options), written: 0 })
         }
         "inseq" => {
-            Box::new(Together { kept: Vec::new(), render: |answers| Ok(formats::inseq::write(answers)? + "\n") })
+            let render = |answers: &[Kept]| {
+                let answers: Vec<Attribution> = answers.iter().map(|kept| kept.attribution.clone()).collect();
+                Ok(formats::inseq::write(&answers)? + "\n")
+            };
+            Box::new(Together { kept: Vec::new(), render })
         }
-        "html" => Box::new(Together {
-            kept: Vec::new(),
-            render: |answers| Ok(html::render(answers, &html::HtmlOptions::default())),
-        }),
+        "html" => Box::new(Together { kept: Vec::new(), render: page }),
         "svg" => Box::new(Svg),
         _ if RECORDS.iter().any(|(known, _)| *known == name) => records(name, options)?,
         _ => return Err(unknown(name, &ANSWERS)),
@@ -195,15 +196,36 @@ impl<T: Record> Writer<T> for Csv {
     }
 }
 
+/// The page of some texts.
+fn page(answers: &[Kept]) -> Result<String> {
+    let text =
+        |kept: &Kept| html::PageText { number: kept.number, id: kept.id.as_deref(), attribution: &kept.attribution };
+    let texts: Vec<html::PageText<'_>> = answers.iter().map(text).collect();
+    Ok(html::render(&texts, &html::HtmlOptions::default()))
+}
+
+/// An attribution, with the number of its text, and its id if the text brought one.
+struct Kept {
+    number: usize,
+    id: Option<String>,
+    attribution: Attribution,
+}
+
 /// A form that needs all attributions at once.
 struct Together {
-    kept: Vec<Attribution>,
-    render: fn(&[Attribution]) -> Result<String>,
+    kept: Vec<Kept>,
+    render: fn(&[Kept]) -> Result<String>,
 }
 
 impl Writer<Answer> for Together {
     fn write(&mut self, outcome: &Outcome<Answer>) -> Result<String> {
-        self.kept.extend(outcome.result.as_ref().ok().map(|answer| answer.0.clone()));
+        let Ok(answer) = &outcome.result else { return Ok(String::new()) };
+        let id = match &outcome.id {
+            id if *id == outcome.number => None,
+            Value::String(id) => Some(id.clone()),
+            id => Some(id.to_string()),
+        };
+        self.kept.push(Kept { number: outcome.number, id, attribution: answer.0.clone() });
         Ok(String::new())
     }
 
