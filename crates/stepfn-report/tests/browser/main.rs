@@ -1,4 +1,4 @@
-//! The HTML page in headless Chromium. `STEPFN_SCREENSHOTS=folder` saves screenshots.
+//! The HTML page in headless Chromium. `STEPFN_SCREENSHOTS=folder` saves the pages and screenshots of them.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't continue should fail")]
 
@@ -10,8 +10,8 @@ mod samples;
 mod selection;
 mod size;
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use chromium::Browser;
 use stepfn_attribution::Attribution;
@@ -32,6 +32,9 @@ impl Pages {
             texts.map(|(number, attribution)| PageText { number, id: None, attribution }).collect();
         let page = self.folder.join(name);
         fs::write(&page, render(&texts, &HtmlOptions { title: Some("Some texts".to_owned()) })).unwrap();
+        if let Some(folder) = env::var_os("STEPFN_SCREENSHOTS") {
+            fs::copy(&page, Path::new(&folder).join(name)).unwrap();
+        }
         format!("file://{}", page.display())
     }
 }

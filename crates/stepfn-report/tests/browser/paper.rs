@@ -26,6 +26,7 @@ pub(crate) fn fits_every_window(browser: &mut Browser, url: &str) {
 pub(crate) fn prints_everything(browser: &mut Browser, url: &str) {
     browser.open(&format!("{url}#select=0.4"));
     browser.save_pdf("print.pdf");
+    browser.look(720, 1000, "light");
     browser.media("print");
     browser.evaluate("window.dispatchEvent(new Event('beforeprint'))");
     assert_eq!(
@@ -38,7 +39,6 @@ pub(crate) fn prints_everything(browser: &mut Browser, url: &str) {
     assert_eq!(browser.evaluate("document.querySelectorAll('.printed tbody tr').length"), 20);
     let scrolls = "[...document.querySelectorAll('main *')].filter(e => e.checkVisibility() && e.scrollHeight > e.clientHeight + 2 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowY)).length";
     assert_eq!(browser.evaluate(scrolls), 0);
-    browser.look(720, 1000, "light");
     assert!(browser.evaluate("document.documentElement.scrollWidth").as_u64().unwrap() <= 720);
     browser.screenshot("print.png");
     browser.evaluate("window.dispatchEvent(new Event('afterprint'))");

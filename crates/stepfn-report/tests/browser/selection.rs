@@ -61,11 +61,11 @@ pub(crate) fn chooses(browser: &mut Browser, url: &str) {
     assert_eq!(browser.evaluate(STATUS), "“chair” was used to predict:");
     assert_eq!(browser.evaluate("document.querySelector('.detail li').textContent"), "Vor1.00");
 
-    browser.click(".row.token .cell[data-step='3']");
+    browser.click(".row.input .cell[data-step='3']");
     assert_eq!(browser.evaluate(PRESSED), "ende");
     browser.click(".row.score .cell[data-step='9']");
     assert_eq!(browser.evaluate(PRESSED), "</s>");
-    browser.click(".row.token .name");
+    browser.click(".row.input .name");
     assert_eq!(browser.evaluate(PRESSED), "The");
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn links(browser: &mut Browser, url: &str) {
 }
 
 pub(crate) fn rescales(browser: &mut Browser, url: &str) {
-    let first = "document.querySelector('.row.token .cell').textContent";
+    let first = "document.querySelector('.row.input .cell').textContent";
     browser.open(url);
     assert_eq!(browser.evaluate(first), "1.00");
     for (scale, expected) in [("share", "0.55"), ("raw", "0.84")] {
@@ -110,7 +110,7 @@ pub(crate) fn rescales(browser: &mut Browser, url: &str) {
     }
     // Raw scores: another head gives another picture.
     browser.open(&format!("{url}#select=2"));
-    let row = "document.querySelector('.row.token').textContent";
+    let row = "document.querySelector('.row.input').textContent";
     let mean = browser.evaluate(row);
     set(browser, ".view", "9");
     assert_ne!(browser.evaluate(row), mean);

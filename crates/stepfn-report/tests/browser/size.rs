@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Instant;
 
 use stepfn_attribution::{Attribution, Scores};
+use stepfn_report::svg::{self, SvgOptions};
 
 use crate::{Pages, samples};
 
@@ -45,6 +46,9 @@ pub(crate) fn stays_usable(pages: &mut Pages) {
         browser.screenshot(&format!("{name}.png"));
     }
     follows_the_selection(pages);
+    let svg = svg::render(&text(1819, 0), &SvgOptions::default());
+    assert!(svg.len() < 1_000_000, "{} bytes", svg.len());
+    crate::draws_svg(pages, 1819, &svg);
 }
 
 /// A selection anywhere in a long text is in view, in the text and in the heat map.

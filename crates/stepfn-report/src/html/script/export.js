@@ -14,10 +14,10 @@ function exportMenu(pane) {
 // The columns and rows of tokens that are exported.
 function exported(pane) {
   const { grid, scores } = pane;
-  const tokens = grid.rows.filter((row) => row.kind === 'token');
+  const tokens = grid.rows.filter((row) => row.kind === 'input');
   if (tokens.length * scores.steps <= MOST_DRAWN) return { from: 0, to: scores.steps, rows: tokens };
   const { from, to, top, bottom } = grid.range();
-  return { from, to, rows: grid.rows.slice(top, bottom).filter((row) => row.kind === 'token') };
+  return { from, to, rows: grid.rows.slice(top, bottom).filter((row) => row.kind === 'input') };
 }
 
 function table(pane) {
@@ -59,14 +59,14 @@ function drawView(pane, pen, { left, top }) {
     pen.text(left + (step - from + 0.5) * CELL.width, top - 6, clipped(labelled(pane.grid.piece(step))), { anchor: 'start', color: '#000', lean: true });
   }
   rows.forEach(({ side, at }, row) => {
-    const y = top + row * CELL.token;
+    const y = top + row * CELL.input;
     pen.text(left - 6, y + 16, clipped(label(text[side][at])), { anchor: 'end', color: '#000' });
     for (let step = from; step < to; step += 1) {
       const value = scores.at(side, at, step);
       if (value === null) continue;
       const share = scores.share(side, at, value);
       const x = left + (step - from) * CELL.width;
-      if (share !== null) pen.rect(x, y, CELL.width - 1, CELL.token - 1, mixed(share, value < 0));
+      if (share !== null) pen.rect(x, y, CELL.width - 1, CELL.input - 1, mixed(share, value < 0));
       const color = share !== null && share > deepFrom(value < 0) ? '#fff' : '#000';
       pen.text(x + CELL.width / 2, y + 16, scores.written(value), { anchor: 'middle', color });
     }
@@ -84,7 +84,7 @@ function mixed(share, below) {
 function frame(pane) {
   const { from, to, rows } = exported(pane);
   const [left, top] = [190, 150];
-  return { left, top, width: left + (to - from) * CELL.width + 130, height: top + rows.length * CELL.token + 10 };
+  return { left, top, width: left + (to - from) * CELL.width + 130, height: top + rows.length * CELL.input + 10 };
 }
 
 function drawnAsSvg(pane) {

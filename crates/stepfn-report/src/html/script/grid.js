@@ -1,7 +1,7 @@
 // Step scores and the heat map in one box, with a column per step. Names and predicted tokens stay in view, and only what is in view is
-// drawn. Rows are {kind: 'score', score} or {kind: 'side', side} or {kind: 'token', side, at}.
+// drawn. Rows are {kind: 'score', score} or {kind: 'side', side} or {kind: 'input', side, at}.
 
-const CELL = { width: 46, token: 24, side: 24, score: 66 };
+const CELL = { width: 46, input: 24, side: 24, score: 66 };
 // Columns and rows that are drawn beyond the edges, so that scrolling shows no gaps.
 const BEYOND = 4;
 // The height of the longest bar.
@@ -33,7 +33,7 @@ class Grid {
     this.rows = pane.text.scores.filter((score) => isWorthAChart(pane.text, score)).map((score) => ({ kind: 'score', score }));
     for (const side of sides) {
       if (sides.length > 1) this.rows.push({ kind: 'side', side });
-      for (let at = 0; at < pane.scores.rows(side); at += 1) this.rows.push({ kind: 'token', side, at });
+      for (let at = 0; at < pane.scores.rows(side); at += 1) this.rows.push({ kind: 'input', side, at });
     }
     this.tops = [0];
     for (const row of this.rows) this.tops.push(this.tops[this.tops.length - 1] + CELL[row.kind]);
@@ -89,7 +89,7 @@ class Grid {
     line.setAttribute('aria-rowindex', index + 2);
     line.style.top = `calc(var(--head) + ${this.tops[index]}px)`;
     if (row.kind === 'side') return this.sideRow(line, row);
-    return row.kind === 'score' ? this.scoreRow(line, row, range) : this.tokenRow(line, row, range);
+    return row.kind === 'score' ? this.scoreRow(line, row, range) : this.inputRow(line, row, range);
   }
 
   sideRow(line, { side }) {
@@ -97,7 +97,7 @@ class Grid {
     return line;
   }
 
-  tokenRow(line, { side, at }, { from, to }) {
+  inputRow(line, { side, at }, { from, to }) {
     const { scores, text } = this.pane;
     const piece = text[side][at];
     const name = make('div', { className: 'name', role: 'rowheader', title: label(piece) }, make('bdi', { textContent: label(piece) }));
@@ -144,7 +144,7 @@ class Grid {
     const { shown } = this.pane;
     const column = shown && shown.side === 'step' ? String(shown.at) : null;
     for (const cell of this.sheet.querySelectorAll('.cell')) cell.classList.toggle('chosen', cell.dataset.step === column);
-    for (const name of this.sheet.querySelectorAll('.token > .name')) {
+    for (const name of this.sheet.querySelectorAll('.input > .name')) {
       name.classList.toggle('chosen', Boolean(shown) && shown.side === name.dataset.side && String(shown.at) === name.dataset.at);
     }
   }
@@ -160,7 +160,7 @@ class Grid {
       if (!seen) this.box.scrollLeft = left - room / 2;
       return;
     }
-    const index = this.rows.findIndex((row) => row.kind === 'token' && row.side === chosen.side && row.at === chosen.at);
+    const index = this.rows.findIndex((row) => row.kind === 'input' && row.side === chosen.side && row.at === chosen.at);
     if (index < 0) return;
     const high = this.box.clientHeight - this.inset('--head');
     const seen = this.tops[index] >= this.box.scrollTop && this.tops[index + 1] <= this.box.scrollTop + high;
