@@ -43,16 +43,19 @@ impl Sink {
 pub(crate) struct Extra<T> {
     path: PathBuf,
     writer: Box<dyn Writer<T>>,
+    /// Texts so far, those that failed included.
+    texts: usize,
     /// The number of the text, and its part of the file.
     parts: Vec<(usize, String)>,
 }
 
 impl<T> Extra<T> {
     pub(crate) fn new(path: &Path, writer: Box<dyn Writer<T>>) -> Self {
-        Self { path: path.to_owned(), writer, parts: Vec::new() }
+        Self { path: path.to_owned(), writer, texts: 0, parts: Vec::new() }
     }
 
     fn write(&mut self, outcome: &Outcome<T>) -> Result<(), Failure> {
+        self.texts += 1;
         let text = self.writer.write(outcome)?;
         if !text.is_empty() {
             self.parts.push((outcome.number, text));
@@ -67,7 +70,7 @@ impl<T> Extra<T> {
                 Failure::work(format!("{}: {error}", path.display()), "give a file that can be written")
             })
         };
-        if self.writer.is_one_file_each() && self.parts.len() > 1 {
+        if self.writer.is_one_file_each() && self.texts > 1 {
             let ending = self.path.extension().unwrap_or_default().to_string_lossy().into_owned();
             let of_text = |(number, text): &(usize, String)| {
                 written(&self.path.with_extension(format!("{number}.{ending}")), text)

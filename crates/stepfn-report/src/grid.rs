@@ -5,7 +5,7 @@ use stepfn_attribution::{Attribution, Scores};
 use stepfn_models::tokenizer::Token;
 
 use crate::color::{Rgb, Scale};
-use crate::label::{label, label_of_step};
+use crate::label::{label, label_of_step, number};
 
 /// A table of scores.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,6 +18,9 @@ pub(crate) struct Grid {
     pub(crate) step_scores: Vec<(String, Vec<f32>)>,
     /// The colour scale of the scores.
     pub(crate) scale: Scale,
+    /// For each step, the score that gets the full colour: the largest of ordinary tokens, so that steps with many inputs are not pale. Empty if
+    /// the scale's largest gets it at every step.
+    largest: Vec<f32>,
     /// Whether special tokens are apart: they don't set the scale and have no colours, because they are often so large that nothing would be
     /// seen of the others.
     pub(crate) apart: bool,
@@ -66,6 +69,7 @@ impl Grid {
         .filter(|section| !section.rows.is_empty())
         .collect();
         let (scale, apart) = scale(&sections);
+        let steps = if normalize { 0..attribution.steps.len() } else { 0..0 };
         let predicted = attribution.target.get(attribution.steps.clone()).unwrap_or_default();
         let columns = predicted.iter().enumerate().map(|(step, token)| {
             let contrast = attribution.contrast.get(step).and_then(Option::as_ref);
@@ -75,15 +79,33 @@ impl Grid {
         Self {
             columns: columns.collect(),
             step_scores: attribution.step_scores.clone().into_iter().chain(deltas).collect(),
+            largest: steps.map(|step| largest(&sections, apart, step)).collect(),
             sections,
             scale,
             apart,
         }
     }
 
+    /// A score as a part of the scale: relative to the largest of its step.
+    pub(crate) fn relative(&self, step: usize, value: f32) -> f32 {
+        match self.largest.get(step) {
+            Some(&largest) if largest > 0.0 => value / largest * self.scale.max,
+            _ => value,
+        }
+    }
+
+    /// What the ends of the scale are.
+    pub(crate) fn ends(&self) -> [String; 2] {
+        let (max, signed) = (self.scale.max, self.scale.signed);
+        if self.largest.is_empty() {
+            return [if signed { -max } else { 0.0 }, max].map(|end| number(end, max));
+        }
+        [if signed { "below 0" } else { "0" }, "step's largest"].map(str::to_owned)
+    }
+
     /// The colour of a token's score; `None` for NaN and for special tokens that are apart.
-    pub(crate) fn color(&self, label: &Label, value: f32) -> Option<Rgb> {
-        if self.apart && label.special { None } else { self.scale.color(value) }
+    pub(crate) fn color(&self, label: &Label, step: usize, value: f32) -> Option<Rgb> {
+        if self.apart && label.special { None } else { self.scale.color(self.relative(step, value)) }
     }
 
     /// Number of scores, seen or not.
@@ -106,6 +128,8 @@ impl Grid {
             sections: self.sections.iter().map(section).collect(),
             step_scores: Vec::new(),
             scale: self.scale,
+            // Its scores are relative already.
+            largest: vec![self.scale.max; self.largest.len().div_ceil(of)],
             apart: false,
         }
     }
@@ -113,8 +137,11 @@ impl Grid {
     fn thinned_row(&self, rows: &[(Label, Vec<f32>)], of: usize) -> Vec<f32> {
         let ordinary = |(label, _): &&(Label, Vec<f32>)| !(self.apart && label.special);
         let largest = |columns: core::ops::Range<usize>| {
-            let values = rows.iter().filter(ordinary).flat_map(|(_, values)| &values[columns.clone()]);
-            let seen = values.filter(|value| !value.is_nan()).copied();
+            let value = |(_, values): &(Label, Vec<f32>)| {
+                columns.clone().map(|step| self.relative(step, values[step])).collect::<Vec<_>>()
+            };
+            let values = rows.iter().filter(ordinary).flat_map(value);
+            let seen = values.filter(|value| !value.is_nan());
             seen.reduce(|one, other| if other.abs() > one.abs() { other } else { one }).unwrap_or(f32::NAN)
         };
         let all = self.columns.len();
@@ -140,6 +167,12 @@ fn scale(sections: &[Section]) -> (Scale, bool) {
     let apart = ordinary.max > 0.0;
     let max = if apart { ordinary.max } else { special.max };
     (Scale { max, signed: ordinary.signed || special.signed }, apart)
+}
+
+/// The largest score of a step among ordinary tokens, or among all if none are apart.
+fn largest(sections: &[Section], apart: bool, step: usize) -> f32 {
+    let rows = sections.iter().flat_map(|section| &section.rows).filter(|(label, _)| !(apart && label.special));
+    Scale::of(rows.map(|(_, values)| values[step])).max
 }
 
 /// The title line, such as `saliency of probability, gpt2`.
@@ -190,9 +223,23 @@ mod tests {
         let apart = Grid::new(&prompt, false);
         assert!(apart.scale.max < ordinary.max, "{:?} {ordinary:?}", apart.scale);
         let rows = &apart.sections[0].rows;
-        assert!(apart.color(&rows[1].0, 0.5).is_none() && apart.color(&rows[0].0, 0.5).is_some());
+        assert!(apart.color(&rows[1].0, 0, 0.5).is_none() && apart.color(&rows[0].0, 0, 0.5).is_some());
         prompt.target.iter_mut().for_each(|token| token.special = true);
         assert_eq!(Grid::new(&prompt, false).scale, ordinary, "there is nothing but special tokens");
+    }
+
+    #[test]
+    fn every_step_has_a_token_in_full_colour() {
+        for sample in [samples::translation(), samples::prompt(), samples::scripts()] {
+            let grid = Grid::new(&sample, true);
+            for step in 0..grid.columns.len() {
+                let rows = grid.sections.iter().flat_map(|section| &section.rows);
+                let colors: Vec<Rgb> =
+                    rows.filter_map(|(label, values)| grid.color(label, step, values[step])).collect();
+                let full = [1.0, -1.0].map(|end| grid.scale.color(end * grid.scale.max).unwrap());
+                assert!(colors.is_empty() || colors.iter().any(|color| full.contains(color)), "step {step}");
+            }
+        }
     }
 
     #[test]

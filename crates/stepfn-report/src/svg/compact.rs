@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use super::{FONT, LABEL, LEAN, MARGIN, SMALL, SvgOptions, document, escaped, hex, room};
 use crate::color::Scale;
 use crate::grid::{Grid, Label, Section};
-use crate::label::{clip, number};
+use crate::label::clip;
 
 /// The most rows and the most columns.
 const MOST: usize = 160;
@@ -88,7 +88,7 @@ impl Drawing<'_> {
                 self.label(label);
             }
             for (column, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-                if self.grid.color(label, value).is_some() {
+                if self.grid.color(label, column, value).is_some() {
                     self.cell(column, value);
                 }
             }
@@ -107,7 +107,7 @@ impl Drawing<'_> {
 
     fn cell(&mut self, column: usize, value: f32) {
         let (x, y, side) = (self.left + self.side * column as f64, self.y, self.side);
-        let path = self.paths.entry(level(self.grid.scale, value)).or_default();
+        let path = self.paths.entry(level(self.grid.scale, self.grid.relative(column, value))).or_default();
         write!(path, "M{x:.0} {y:.0}h{side}v{side}h-{side}z").expect("writing to a string can't fail");
     }
 
@@ -123,9 +123,7 @@ impl Drawing<'_> {
     /// What the colours mean, and how many tokens and steps a cell stands for.
     fn legend(&mut self, of: usize) {
         self.y += FONT;
-        let scale = self.grid.scale;
-        let ends = [if scale.signed { -scale.max } else { 0.0 }, scale.max];
-        let [low, high] = ends.map(|end| number(end, scale.max));
+        let [low, high] = self.grid.ends();
         let cell = if of > 1 { format!("each cell: the largest of {of} × {of}; ") } else { String::new() };
         let (x, y) = (self.left, self.y);
         self.element(format_args!(

@@ -73,7 +73,7 @@ fn draw(grid: &Grid, title: &str, options: &SvgOptions) -> String {
         drawing.step_score(name, values);
     }
     if !grid.sections.is_empty() {
-        drawing.legend(grid.scale);
+        drawing.legend(grid);
     }
     // The last label extends past the table.
     let (wide, high) = ((right + leaning * cosine).max(left + 120.0) + MARGIN, drawing.y + MARGIN);
@@ -145,7 +145,7 @@ impl Drawing {
         for (label, values) in &section.rows {
             self.label(label);
             for (at, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
-                let color = grid.color(label, value);
+                let color = grid.color(label, at, value);
                 let (x, y) = (self.left + self.cell * at as f64, self.y);
                 let (wide, high) = (self.cell, CELL.1);
                 if let Some(color) = color.map(hex) {
@@ -179,7 +179,8 @@ impl Drawing {
         self.y += CELL.1;
     }
 
-    fn legend(&mut self, scale: Scale) {
+    fn legend(&mut self, grid: &Grid) {
+        let scale = grid.scale;
         self.y += 6.0;
         let (wide, high) = (120.0, 8.0);
         let (x, y) = (self.left, self.y);
@@ -194,10 +195,11 @@ impl Drawing {
         self.element(format_args!(
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"url(#scale)\" stroke=\"#999\" stroke-width=\"0.5\"/>"
         ));
-        for (x, anchor, value) in [(x, "start", low), (x + wide, "end", scale.max)] {
-            let (y, value) = (y + high + SMALL + 2.0, number(value, scale.max));
+        let [first, last] = grid.ends();
+        for (x, anchor, end) in [(x, "start", first), (x + wide, "end", last)] {
+            let y = y + high + SMALL + 2.0;
             self.element(format_args!(
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{SMALL}\" text-anchor=\"{anchor}\">{value}</text>"
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{SMALL}\" text-anchor=\"{anchor}\">{end}</text>"
             ));
         }
         self.y += high + SMALL + 4.0;

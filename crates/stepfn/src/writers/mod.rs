@@ -308,4 +308,30 @@ mod tests {
         let error = answers("jsonn", &options).err().unwrap();
         assert_eq!(error.what(), "there is no format `jsonn` (did you mean `json`?)");
     }
+    #[test]
+    fn texts_have_the_same_numbers_in_every_form() {
+        let token = |surface: &str| stepfn_models::tokenizer::Token {
+            id: 0,
+            surface: surface.to_owned(),
+            span: 0..surface.len(),
+            special: false,
+        };
+        let mut attribution = Attribution::new(Vec::new(), vec![token("a"), token("b")], 1..2);
+        attribution.target_scores = stepfn_attribution::Scores::per_token(2, 1, vec![1.0, f32::NAN]).ok();
+        let failure = Error::new(ErrorKind::Text, "the text is empty", "write something");
+        let of = |number: usize, id: Value, result| Outcome { id, number, result };
+        let outcomes = [
+            of(0, 0.into(), Ok(Answer(attribution.clone()))),
+            of(1, 1.into(), Err(failure)),
+            of(2, "third".into(), Ok(Answer(attribution))),
+        ];
+        let numbered = [("csv", ["\n0,", "\n2,"]), ("html", ["{\"number\":0,", "{\"number\":2,\"id\":\"third\","])];
+        for (format, expected) in numbered {
+            let mut writer = answers(format, &WriterOptions::default()).unwrap();
+            let mut text: String = outcomes.iter().map(|outcome| writer.write(outcome).unwrap()).collect();
+            text += &writer.finish().unwrap();
+            assert!(expected.iter().all(|number| text.contains(number)), "{format}: {text}");
+            assert!(!text.contains("\n1,") && !text.contains("{\"number\":1,"), "{format}");
+        }
+    }
 }
