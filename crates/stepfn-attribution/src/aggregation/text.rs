@@ -333,6 +333,7 @@ mod tests {
                 function
             }),
             (slices(), slices()).prop_map(|(source, target)| Stage::Slices { source, target }),
+            function().prop_map(|function| Stage::Characters { function }),
             (side, function()).prop_map(|(side, function)| Stage::Subwords { side, function }),
             (separator, mode, function()).prop_map(|(separator, mode, function)| Stage::Split {
                 separator,

@@ -198,9 +198,7 @@ impl<T: Record> Writer<T> for Csv {
 
 /// The page of some texts.
 fn page(answers: &[Kept]) -> Result<String> {
-    let text =
-        |kept: &Kept| html::PageText { number: kept.number, id: kept.id.as_deref(), attribution: &kept.attribution };
-    let texts: Vec<html::PageText<'_>> = answers.iter().map(text).collect();
+    let texts: Vec<html::PageText<'_>> = answers.iter().map(Kept::on_page).collect();
     Ok(html::render(&texts, &html::HtmlOptions::default()))
 }
 
@@ -209,6 +207,12 @@ struct Kept {
     number: usize,
     id: Option<String>,
     attribution: Attribution,
+}
+
+impl Kept {
+    fn on_page(&self) -> html::PageText<'_> {
+        html::PageText { number: self.number, id: self.id.as_deref(), attribution: &self.attribution }
+    }
 }
 
 /// A form that needs all attributions at once.
