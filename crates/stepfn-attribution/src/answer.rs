@@ -3,7 +3,10 @@
 use burn::tensor::backend::Backend;
 use stepfn_models::tokenizer::{Token, Tokenizer};
 
-use crate::{Attributed, Attribution, AttributionError, Baseline, Prepared, Preparer, Provenance, Text, TextScores};
+use crate::{
+    Alternative, Attributed, Attribution, AttributionError, Baseline, Likely, Prepared, Preparer, Provenance, Text,
+    TextScores,
+};
 
 impl<B: Backend> Preparer<'_, B> {
     /// The answer to a text that this preparer made.
@@ -25,12 +28,28 @@ impl<B: Backend> Preparer<'_, B> {
         answer.source_scores = scores.source;
         answer.target_scores = scores.target;
         answer.deltas = scores.deltas;
-        if let Some(TextScores { scores, joins, .. }) = step_scores {
+        if let Some(TextScores { scores, joins, likely, .. }) = step_scores {
             answer.step_scores = scores.into_iter().collect();
             answer.joins = joins;
+            answer.alternatives = self.alternatives(&likely)?;
         }
         answer.about = Provenance { family: self.model.config().family.to_owned(), ..about };
         Ok(answer)
+    }
+
+    /// The names of the most likely tokens of each step.
+    ///
+    /// # Errors
+    /// [`AttributionError::Model`] if the tokenizer can't name a token.
+    pub fn alternatives(&self, likely: &[Vec<Likely>]) -> Result<Vec<Vec<Alternative>>, AttributionError> {
+        let named = |&Likely { id, probability }: &Likely| {
+            // A model's vocabulary may be padded beyond the tokenizer's.
+            let known = self.tokenizer.id_to_token(id).is_some();
+            let named = if known { self.tokenizer.describe(&[id])?.1.pop() } else { None };
+            let surface = named.map_or_else(|| format!("<{id}>"), |token| token.surface);
+            Ok(Alternative { id, surface, probability })
+        };
+        likely.iter().map(|step| step.iter().map(named).collect()).collect()
     }
 
     /// What replaces tokens that are hidden: the unknown token, or the end token if there is none. Special tokens are never hidden.

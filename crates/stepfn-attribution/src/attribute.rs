@@ -15,7 +15,7 @@ use crate::{
 pub struct Attributed {
     /// The scores of the input tokens.
     pub scores: InputScores,
-    /// Values of the step functions that were asked for in addition.
+    /// Values of the step functions that were asked for in addition, and alternatives.
     pub step_scores: Option<TextScores>,
 }
 
@@ -59,11 +59,11 @@ pub fn attribute<B: Backend>(
 ) -> Result<Vec<Result<Attributed, AttributionError>>, AttributionError> {
     method.check()?;
     Question::check_features(options, texts.len(), (method.name(), method.hides_tokens()))?;
-    let step_scores = if step_scores.is_empty() {
+    let step_scores = if step_scores.is_empty() && options.alternatives == 0 {
         Vec::new()
     } else {
-        let AttributionOptions { seed, rates, first_number, memory, .. } = *options;
-        let scoring = ScoringOptions { seed, rates, first_number, memory, ..ScoringOptions::default() };
+        let AttributionOptions { seed, rates, first_number, memory, alternatives, .. } = *options;
+        let scoring = ScoringOptions { seed, rates, first_number, memory, alternatives, ..ScoringOptions::default() };
         score(model, texts, step_scores, &scoring)?
     };
     let mut step_scores = step_scores.into_iter();

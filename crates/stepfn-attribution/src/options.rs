@@ -30,6 +30,8 @@ pub struct AttributionOptions<'a> {
     pub features: &'a [Features],
     /// Let a contrastive function read the contrast's own context, instead of another target in the original context.
     pub contrast_force_inputs: bool,
+    /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
+    pub alternatives: usize,
     /// Called after each piece of work; [`ControlFlow::Break`] ends the call with
     /// [`AttributionError::Cancelled`](crate::AttributionError::Cancelled).
     pub progress: Option<&'a OnProgress<'a>>,
@@ -83,6 +85,7 @@ impl AttributionOptions<'_> {
             baseline,
             features: &[],
             contrast_force_inputs: false,
+            alternatives: 0,
             progress: None,
         }
     }
@@ -100,6 +103,7 @@ impl core::fmt::Debug for AttributionOptions<'_> {
             .field("baseline", &self.baseline)
             .field("features", &self.features)
             .field("contrast_force_inputs", &self.contrast_force_inputs)
+            .field("alternatives", &self.alternatives)
             .finish_non_exhaustive()
     }
 }

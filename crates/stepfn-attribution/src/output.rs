@@ -61,8 +61,22 @@ pub struct Attribution {
     /// The token that each step was compared with, `None` where a step has no partner; empty where nothing was compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contrast: Vec<Option<Token>>,
+    /// For each step, what the model expected, most likely first; empty where it was not asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Vec<Alternative>>,
     /// How it was made.
     pub about: Provenance,
+}
+
+/// A token that the model could have written at a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// Index in the vocabulary.
+    pub id: u32,
+    /// The token as text.
+    pub surface: String,
+    /// Its probability.
+    pub probability: f32,
 }
 
 impl Attribution {
@@ -83,6 +97,7 @@ impl Attribution {
             joins: BTreeMap::new(),
             deltas: None,
             contrast: Vec::new(),
+            alternatives: Vec::new(),
             about: Provenance::default(),
         }
     }
@@ -111,7 +126,9 @@ impl Attribution {
         let columns = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
         let columns = columns.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
         let contrast = (!self.contrast.is_empty()).then(|| ("contrast".to_owned(), self.contrast.len()));
-        for (what, length) in columns.chain(contrast) {
+        let alternatives =
+            (!self.alternatives.is_empty()).then(|| ("alternatives".to_owned(), self.alternatives.len()));
+        for (what, length) in columns.chain(contrast).chain(alternatives) {
             if length != end - start {
                 return Err(misfit(&what, format!("{}, one per step", end - start), length.to_string()));
             }

@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 use stepfn_core::Join;
 use stepfn_models::tokenizer::Token;
 
+use crate::Alternative;
+
 /// The values of step functions for one text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextScores {
@@ -19,6 +21,20 @@ pub struct TextScores {
     pub joins: BTreeMap<String, Join>,
     /// Scores of all scored tokens together.
     pub sequence: SequenceScores,
+    /// For each scored token, the tokens that the model expected, most likely first; empty where they were not asked for.
+    pub likely: Vec<Vec<Likely>>,
+}
+
+/// The most alternatives of a step that can be asked for.
+pub const MOST_ALTERNATIVES: usize = 100;
+
+/// A token that the model could have written at a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likely {
+    /// Index in the vocabulary.
+    pub id: u32,
+    /// Its probability.
+    pub probability: f32,
 }
 
 /// Scores of all scored tokens of a text together.
@@ -68,16 +84,22 @@ pub struct ScoredTokens<'a> {
     pub tokens: &'a [Token],
     /// Their scores.
     pub scores: &'a TextScores,
+    /// For each scored token, what the model expected; empty where it was not asked for.
+    pub alternatives: &'a [Vec<Alternative>],
 }
 
 impl Serialize for ScoredTokens<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let tokens: Vec<TokenEntry<'_>> = self.tokens.iter().map(TokenEntry::from).collect();
-        let mut object = serializer.serialize_struct("ScoredTokens", 4)?;
+        let asked = !self.alternatives.is_empty();
+        let mut object = serializer.serialize_struct("ScoredTokens", 4 + usize::from(asked))?;
         object.serialize_field("tokens", &tokens)?;
         object.serialize_field("first", &self.scores.first)?;
         object.serialize_field("scores", &InOrder(&self.scores.scores))?;
         object.serialize_field("sequence", &self.scores.sequence)?;
+        if asked {
+            object.serialize_field("alternatives", self.alternatives)?;
+        }
         object.end()
     }
 }
@@ -124,8 +146,10 @@ mod tests {
             scores: vec![("rank".to_owned(), vec![2.0]), ("kl_divergence".to_owned(), vec![f32::NAN])],
             joins: BTreeMap::new(),
             sequence: SequenceScores::new(&[-0.5], &[0.25]),
+            likely: Vec::new(),
         };
-        let json = serde_json::to_string(&ScoredTokens { tokens: &tokens, scores: &scores }).unwrap();
+        let json =
+            serde_json::to_string(&ScoredTokens { tokens: &tokens, scores: &scores, alternatives: &[] }).unwrap();
         let expected = concat!(
             r#"{"tokens":[{"token":"a","id":7,"start":0,"end":1},{"token":" \"é","id":9,"start":1,"end":5}],"first":1,"#,
             r#""scores":{"rank":[2.0],"kl_divergence":[null]},"#,

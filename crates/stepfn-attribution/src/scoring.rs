@@ -6,6 +6,7 @@
 //! alone or in a batch, in any order, with any budget. Dropout masks depend on the text's number.
 
 mod forward;
+mod likely;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,10 +17,13 @@ use stepfn_kernels::is_host;
 use stepfn_models::Model;
 use stepfn_models::config::{DropoutRates, TransformerConfig};
 
-use self::forward::{Batch, Member};
+use self::forward::{Batch, Member, RowScores};
 use crate::batching::{BatchLimits, Shape, batches};
 use crate::budget::Budget;
-use crate::{AttributionError, ContrastText, OnProgress, ParameterError, Progress, SequenceScores, Text, TextScores};
+use crate::{
+    AttributionError, ContrastText, Likely, MOST_ALTERNATIVES, OnProgress, ParameterError, Progress, SequenceScores,
+    Text, TextScores,
+};
 
 /// How [`score`] runs.
 #[derive(Clone, Copy)]
@@ -35,13 +39,23 @@ pub struct ScoringOptions<'a> {
     pub memory: usize,
     /// Maximum number of token slots in a batch, including padding.
     pub batch_tokens: usize,
+    /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`] at most.
+    pub alternatives: usize,
     /// Called after each batch; [`Break`](core::ops::ControlFlow::Break) ends the call with [`AttributionError::Cancelled`].
     pub progress: Option<&'a OnProgress<'a>>,
 }
 
 impl Default for ScoringOptions<'_> {
     fn default() -> Self {
-        Self { seed: 0, rates: None, first_number: 0, memory: 1 << 30, batch_tokens: 4096, progress: None }
+        Self {
+            seed: 0,
+            rates: None,
+            first_number: 0,
+            memory: 1 << 30,
+            batch_tokens: 4096,
+            alternatives: 0,
+            progress: None,
+        }
     }
 }
 
@@ -53,6 +67,7 @@ impl core::fmt::Debug for ScoringOptions<'_> {
             .field("first_number", &self.first_number)
             .field("memory", &self.memory)
             .field("batch_tokens", &self.batch_tokens)
+            .field("alternatives", &self.alternatives)
             .finish_non_exhaustive()
     }
 }
@@ -66,6 +81,9 @@ impl ScoringOptions<'_> {
             if value == 0 {
                 return Err(wrong(parameter, "1 or more", value.to_string()));
             }
+        }
+        if self.alternatives > MOST_ALTERNATIVES {
+            return Err(wrong("alternatives", &format!("{MOST_ALTERNATIVES} or fewer"), self.alternatives.to_string()));
         }
         let rates = self.rates.unwrap_or_default();
         let all = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
@@ -212,9 +230,9 @@ impl<'a, B: Backend> Scorer<'a, B> {
             // If a text fails, its rows are removed from the chunk and the others run again.
             while !chunk.is_empty() {
                 match states.score(self, &chunk)? {
-                    Ok(columns) => {
+                    Ok(scores) => {
                         for (column, &row) in chunk.iter().enumerate() {
-                            scored[states.member(row)].push(&columns, column);
+                            scored[states.member(row)].push(&scores, column);
                         }
                         break;
                     }
@@ -230,14 +248,14 @@ impl<'a, B: Backend> Scorer<'a, B> {
         Ok(first.zip(scored).map(|(first, scored)| self.outcome(first, scored)).collect())
     }
 
-    fn outcome(&self, first: usize, Scored { mut columns, failure }: Scored) -> Outcome {
+    fn outcome(&self, first: usize, Scored { mut columns, likely, failure }: Scored) -> Outcome {
         if let Some(failure) = failure {
             return Err(failure);
         }
         let own = columns.split_off(self.functions.len());
         let names = self.functions.iter().map(|function| function.name().to_owned());
         let sequence = SequenceScores::new(&own[0], &own[1]);
-        Ok(TextScores { first, scores: names.zip(columns).collect(), joins: self.joins(), sequence })
+        Ok(TextScores { first, scores: names.zip(columns).collect(), joins: self.joins(), sequence, likely })
     }
 }
 
@@ -248,15 +266,17 @@ type Outcome = Result<TextScores, AttributionError>;
 #[derive(Debug, Clone, Default)]
 struct Scored {
     columns: Vec<Vec<f32>>,
+    likely: Vec<Vec<Likely>>,
     failure: Option<AttributionError>,
 }
 
 impl Scored {
-    fn push(&mut self, columns: &[Vec<f32>], row: usize) {
-        self.columns.resize(columns.len(), Vec::new());
-        for (kept, column) in self.columns.iter_mut().zip(columns) {
+    fn push(&mut self, scores: &RowScores, row: usize) {
+        self.columns.resize(scores.columns.len(), Vec::new());
+        for (kept, column) in self.columns.iter_mut().zip(&scores.columns) {
             kept.push(column[row]);
         }
+        self.likely.extend(scores.likely.get(row).cloned());
     }
 }
 

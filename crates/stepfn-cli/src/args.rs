@@ -12,7 +12,7 @@ use clap_complete::Shell;
 pub(crate) use shared::{
     ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs, TextArgs, ViewArgs,
 };
-use values::{count, length, seconds};
+use values::{count, length, seconds, top};
 
 /// Scores and attributions of language models.
 #[derive(Debug, Parser)]
@@ -127,6 +127,9 @@ pub(crate) struct ScoreArgs {
     /// Step functions by name, separated by commas (see `stepfn list step-functions`)
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "probability,surprisal,entropy")]
     pub(crate) step_fn: Vec<String>,
+    /// Name the K most likely tokens of each step (1 to 100), as the column `expected`
+    #[arg(long, value_name = "K", value_parser = top)]
+    pub(crate) top: Option<usize>,
     #[command(flatten)]
     pub(crate) contrast: ContrastArgs,
     #[command(flatten)]
@@ -152,6 +155,9 @@ pub(crate) struct AttributeArgs {
     /// Step functions to compute in addition, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(crate) step_scores: Vec<String>,
+    /// Name the K most likely tokens of each step (1 to 100), in JSON and on the page
+    #[arg(long, value_name = "K", value_parser = top)]
+    pub(crate) top: Option<usize>,
     /// Also score the target prefix (encoder-decoder models; causal models always do)
     #[arg(long)]
     pub(crate) target_side: bool,

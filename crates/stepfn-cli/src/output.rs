@@ -40,6 +40,8 @@ pub(crate) struct Extra<T> {
     path: PathBuf,
     writer: Box<dyn Writer<T>>,
     destination: Destination,
+    /// Texts so far, those that failed included.
+    texts: usize,
     /// Of a form with a file for each text, what was written for the first text, until it is known whether there are several.
     first: Option<(String, String)>,
     /// Names of the files of several texts.
@@ -56,10 +58,11 @@ impl<T> Extra<T> {
     ) -> Result<Self, Failure> {
         places.write(option, path)?;
         let destination = Destination::open(path, writer.way())?;
-        Ok(Self { option, path: path.to_owned(), writer, destination, first: None, names: HashSet::new() })
+        Ok(Self { option, path: path.to_owned(), writer, destination, texts: 0, first: None, names: HashSet::new() })
     }
 
     fn write(&mut self, outcome: &Outcome<T>, places: &mut Places) -> Result<(), Failure> {
+        self.texts += 1;
         let text = self.writer.write(outcome)?;
         if !self.writer.is_one_file_each() {
             return Ok(self.destination.write(&text)?);
@@ -68,15 +71,14 @@ impl<T> Extra<T> {
             return Ok(());
         }
         let name = self.name(outcome);
+        if self.texts == 1 {
+            self.first = Some((name, text));
+            return Ok(());
+        }
         if let Some((first, drawn)) = self.first.take() {
             self.write_part(&first, &drawn, places)?;
-            return self.write_part(&name, &text, places);
         }
-        match self.names.len() {
-            1 => self.first = Some((name, text)),
-            _ => self.write_part(&name, &text, places)?,
-        }
-        Ok(())
+        self.write_part(&name, &text, places)
     }
 
     /// What the file of one of several texts is called: as its user calls the text, if that can be part of a name and is not taken.
@@ -98,17 +100,20 @@ impl<T> Extra<T> {
         Ok(destination::write(&path, text)?)
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
+    fn finish(mut self, places: &mut Places) -> Result<(), Failure> {
         let end = self.writer.finish()?;
         if !self.writer.is_one_file_each() {
             self.destination.write(&end)?;
             return Ok(self.destination.finish()?);
         }
-        if let Some((_, text)) = self.first {
-            self.destination.write(&text)?;
-            self.destination.finish()?;
+        match self.first.take() {
+            None => Ok(()),
+            Some((name, text)) if self.texts > 1 => self.write_part(&name, &text, places),
+            Some((_, text)) => {
+                self.destination.write(&text)?;
+                Ok(self.destination.finish()?)
+            }
         }
-        Ok(())
     }
 }
 
@@ -161,7 +166,7 @@ impl<T> Results<T> {
         }
         self.destination.write(&self.writer.finish()?)?;
         self.destination.finish()?;
-        self.extras.into_iter().try_for_each(Extra::finish)?;
+        self.extras.into_iter().try_for_each(|extra| extra.finish(&mut self.places))?;
         match (failed, self.failures) {
             (0, _) | (_, Failures::Mention) => Ok(()),
             (failed, Failures::Count) => {

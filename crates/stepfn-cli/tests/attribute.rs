@@ -113,6 +113,36 @@ fn several_texts_and_those_that_fail() {
 }
 
 #[test]
+fn texts_have_the_same_numbers_in_every_format_also_where_others_fail() {
+    let folder = Scratch::new();
+    let file = |name: &str| folder.0.join(name).display().to_string();
+    let input = folder.write("in.jsonl", "{\"target\": \"x\"}\n{\"target\": \"x\"}\n{\"source\": \"de\"}\n");
+    let (page, map) = (file("page.html"), file("map.svg"));
+    let done = attribute(&["--input", &input, "--format", "csv", "--html", &page, "--svg", &map]);
+    assert_eq!(done.code, 1);
+    assert!(done.out.lines().skip(1).all(|line| line.starts_with("2,")), "{}", done.out);
+    assert!(fs::read_to_string(&page).unwrap().contains("{\"number\":2,"));
+    assert!(fs::exists(file("map.2.svg")).unwrap() && !fs::exists(&map).unwrap());
+}
+
+#[test]
+fn the_most_likely_tokens_are_in_json_and_on_the_page() {
+    let folder = Scratch::new();
+    let page = folder.0.join("page.html").display().to_string();
+    let done = attribute(&["abc", "--top", "4", "--format", "json", "--html", &page]).json();
+    let steps = done["alternatives"].as_array().unwrap();
+    assert!(!steps.is_empty() && steps.iter().all(|step| step.as_array().unwrap().len() == 4), "{done}");
+    assert!(fs::read_to_string(&page).unwrap().contains("\"alternatives\":[[["));
+    let scored = stepfn(["score", "abc", "--top", "2", "--format", "json"]).json();
+    let best: Vec<&Value> = scored["alternatives"].as_array().unwrap().iter().map(|step| &step[0]["id"]).collect();
+    assert_eq!(best, steps.iter().map(|step| &step[0]["id"]).collect::<Vec<_>>());
+    let table = stepfn(["score", "abc", "--top", "2"]).out;
+    assert!(table.lines().next().unwrap().ends_with("expected"), "{table}");
+    assert_eq!(attribute(&["abc", "--top", "0"]).code, 2);
+    assert_eq!(attribute(&["abc", "--top", "101"]).code, 2);
+}
+
+#[test]
 fn parameters_pipelines_and_contrasts() {
     let steps = |n: &str| {
         let set = format!("n_steps={n}");

@@ -20,6 +20,11 @@ pub(crate) fn label_of_step(token: &Token, contrast: Option<&Token>) -> String {
     }
 }
 
+/// A surface by itself as a label.
+pub(crate) fn label_of_surface(surface: &str) -> String {
+    visible(surface)
+}
+
 /// Makes line breaks, lone spaces and control characters visible, so that none of them reaches a terminal.
 fn visible(surface: &str) -> String {
     let trimmed = surface.trim_matches(' ');
@@ -94,6 +99,13 @@ pub(crate) fn number(value: f32, max: f32) -> String {
     }
 }
 
+/// A value of a step function as text: as [`number`], but what is not zero never looks like zero.
+pub(crate) fn step_value(value: f32, max: f32) -> String {
+    let text = number(value, max);
+    let looks_like_zero = text.chars().all(|digit| matches!(digit, '0' | '.'));
+    if looks_like_zero && value != 0.0 && !value.is_nan() { format!("{value:.0e}") } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -148,6 +160,19 @@ mod tests {
             (f32::NAN, 1.0, ""),
         ] {
             assert_eq!(number(value, max), expected, "{value} of {max}");
+        }
+    }
+    #[test]
+    fn values_that_are_not_zero_do_not_look_like_zero() {
+        for (value, max, expected) in [
+            (1e-4, 1.0, "1e-4"),
+            (-2.4e-6, 0.9, "-2e-6"),
+            (0.006, 1.0, "0.01"),
+            (0.0, 1.0, "0.00"),
+            (f32::NAN, 1.0, ""),
+            (f32::INFINITY, 1.0, "inf"),
+        ] {
+            assert_eq!(step_value(value, max), expected, "{value} of {max}");
         }
     }
 }

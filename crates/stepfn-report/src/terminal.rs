@@ -23,7 +23,7 @@ use stepfn_attribution::Attribution;
 
 use crate::color::{Rgb, Scale, ink, nearest_256};
 use crate::grid::{Grid, Label, title};
-use crate::label::{clip, number, width};
+use crate::label::{clip, number, step_value, width};
 
 /// The colours that a terminal supports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -80,7 +80,7 @@ pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
         table.block(&mut text, block);
     }
     if !grid.sections.is_empty() && pen.0 != Colors::None {
-        text.push_str(&legend(grid.scale, pen));
+        text.push_str(&legend(&grid, pen));
     }
     text
 }
@@ -89,7 +89,7 @@ pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
 fn column_width(grid: &Grid, at: usize) -> usize {
     let scores =
         grid.sections.iter().flat_map(|section| &section.rows).map(|(_, values)| number(values[at], grid.scale.max));
-    let step_scores = grid.step_scores.iter().map(|(_, values)| number(values[at], largest(values)));
+    let step_scores = grid.step_scores.iter().map(|(_, values)| step_value(values[at], largest(values)));
     let numbers = scores.chain(step_scores).map(|number| width(&number)).max().unwrap_or(0);
     numbers.max(width(&grid.columns[at].text).min(LABELS[1]))
 }
@@ -138,7 +138,7 @@ impl Table<'_> {
             }
             let seen = |values: &[f32]| values[columns.clone()].iter().any(|value| !value.is_nan());
             for (label, values) in section.rows.iter().filter(|(_, values)| seen(values)) {
-                let row: String = columns.clone().map(|at| self.cell(values[at], self.widths[at])).collect();
+                let row: String = columns.clone().map(|at| self.cell(label, at, values[at])).collect();
                 line(text, &(self.row_label(label) + &row));
             }
         }
@@ -149,7 +149,7 @@ impl Table<'_> {
             let max = largest(values);
             let label = Label { text: crate::label::plain(name), special: false };
             let number = |at: usize| {
-                let number = number(values[at], max);
+                let number = step_value(values[at], max);
                 cell(&number, self.widths[at], &number)
             };
             line(text, &(self.row_label(&label) + &columns.clone().map(number).collect::<String>()));
@@ -166,9 +166,9 @@ impl Table<'_> {
     }
 
     /// A score, with the spaces on both sides coloured too.
-    fn cell(&self, value: f32, width: usize) -> String {
-        let text = number(value, self.grid.scale.max);
-        match self.grid.scale.color(value) {
+    fn cell(&self, label: &Label, step: usize, value: f32) -> String {
+        let (text, width) = (number(value, self.grid.scale.max), self.widths[step]);
+        match self.grid.color(label, step, value) {
             Some(color) => self.pen.on(color, &cell(&text, width, &text)),
             None => cell(&text, width, &text),
         }
@@ -187,13 +187,14 @@ fn line(text: &mut String, line: &str) {
 }
 
 /// The colours and their values.
-fn legend(scale: Scale, pen: Pen) -> String {
+fn legend(grid: &Grid, pen: Pen) -> String {
+    let scale = grid.scale;
     let from = if scale.signed { -12i8 } else { 0 };
     let bar = (from..=12).map(|step| {
         scale.color(f32::from(step) / 12.0 * scale.max).map_or_else(String::new, |color| pen.on(color, " "))
     });
-    let low = number(if scale.signed { -scale.max } else { 0.0 }, scale.max);
-    format!("\n{low} {} {}\n", bar.collect::<String>(), number(scale.max, scale.max))
+    let [low, high] = grid.ends();
+    format!("\n{low} {} {high}\n", bar.collect::<String>())
 }
 
 /// Writes escape sequences if colours are on.

@@ -57,7 +57,7 @@ impl Answer {
 
     /// A page for a browser that loads nothing else.
     pub fn html(&self) -> String {
-        html::render(core::slice::from_ref(&self.0), &html::HtmlOptions::default())
+        html::render(&[html::PageText::single(&self.0)], &html::HtmlOptions::default())
     }
 
     /// The heat map as a drawing.

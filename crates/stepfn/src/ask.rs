@@ -22,6 +22,7 @@ pub struct Ask<'m, B: Backend> {
     input: Input,
     function: AttributedFn<B>,
     step_scores: Vec<Box<dyn StepFunction<B>>>,
+    alternatives: usize,
     target_side: bool,
     unit: Unit,
     contrast_force_inputs: bool,
@@ -36,6 +37,7 @@ impl<'m, B: Backend> Ask<'m, B> {
             input,
             function: AttributedFn::new(Probability::default()),
             step_scores: Vec::new(),
+            alternatives: 0,
             target_side: false,
             unit: Unit::default(),
             contrast_force_inputs: false,
@@ -104,6 +106,11 @@ impl<'m, B: Backend> Ask<'m, B> {
         Self { step_scores: functions.boxed(), ..self }
     }
 
+    /// Names the most likely tokens of each step; at most [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES).
+    pub fn alternatives(self, most: usize) -> Self {
+        Self { alternatives: most, ..self }
+    }
+
     /// Also scores the target prefix of an encoder–decoder. A causal model's text is always scored.
     pub fn target_side(self) -> Self {
         Self { target_side: true, ..self }
@@ -145,8 +152,9 @@ impl<'m, B: Backend> Ask<'m, B> {
     /// [`ErrorKind::Text`](crate::ErrorKind::Text) for a text that doesn't fit the model, [`ErrorKind::Contrast`](crate::ErrorKind::Contrast) if a
     /// function compares and there is nothing to compare with.
     pub fn score(self, functions: impl StepFunctions<B>) -> Result<ScoredText> {
-        let task = ScoreTask { functions: functions.boxed(), options: self.options };
-        one(self.model, &task, self.input)
+        let Self { model, input, alternatives, options, .. } = self;
+        let task = ScoreTask { functions: functions.boxed(), alternatives, options };
+        one(model, &task, input)
     }
 
     /// A score for each (input token, predicted token).
@@ -154,10 +162,22 @@ impl<'m, B: Backend> Ask<'m, B> {
     /// # Errors
     /// As [`score`](Self::score), and if the method does not apply to the model or the function.
     pub fn attribute(self, method: impl AttributionMethod<B> + 'static) -> Result<Answer> {
-        let Self { model, input, function, step_scores, target_side, unit, contrast_force_inputs, raw, options } = self;
+        let Self {
+            model,
+            input,
+            function,
+            step_scores,
+            alternatives,
+            target_side,
+            unit,
+            contrast_force_inputs,
+            raw,
+            options,
+        } = self;
         let task = AttributeTask {
             function,
             step_scores,
+            alternatives,
             target_side,
             unit,
             contrast_force_inputs,

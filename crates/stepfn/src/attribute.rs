@@ -36,6 +36,8 @@ pub struct AttributeTask<B: Backend> {
     pub function: AttributedFn<B>,
     /// Step functions to compute in addition.
     pub step_scores: Vec<Box<dyn StepFunction<B>>>,
+    /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
+    pub alternatives: usize,
     /// Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
     pub target_side: bool,
     /// What perturbation methods hide and show as one, in texts that bring no spans of their own.
@@ -57,6 +59,7 @@ impl<B: Backend> AttributeTask<B> {
             method: Box::new(method),
             function: AttributedFn::new(Probability::default()),
             step_scores: Vec::new(),
+            alternatives: 0,
             target_side: false,
             unit: Unit::default(),
             contrast_force_inputs: false,
@@ -150,6 +153,7 @@ impl<B: Backend> AttributeTask<B> {
             raw: self.raw || self.aggregate.as_ref().is_some_and(Pipeline::needs_raw),
             features: core::slice::from_ref(&features),
             contrast_force_inputs: self.contrast_force_inputs,
+            alternatives: self.alternatives,
             progress: Some(progress),
             ..AttributionOptions::new(preparer.baseline())
         };

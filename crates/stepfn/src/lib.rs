@@ -66,7 +66,9 @@ pub use texts::{Outcome, Outcomes, RunOptions};
 pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
 pub use stepfn_attribution::methods::*;
-pub use stepfn_attribution::{AttributedFn, Attribution, Baseline, Progress, Provenance, Scores};
+pub use stepfn_attribution::{
+    Alternative, AttributedFn, Attribution, Baseline, MOST_ALTERNATIVES, Progress, Provenance, Scores,
+};
 pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;
 pub use stepfn_core::{Alignment, Description};

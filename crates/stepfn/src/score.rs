@@ -6,7 +6,9 @@ use core::ops::ControlFlow;
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use stepfn_attribution::{Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score};
+use stepfn_attribution::{
+    Alternative, Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score,
+};
 use stepfn_core::{StepFunction, StepScore};
 use stepfn_models::config::DropoutRates;
 use stepfn_models::tokenizer::Token;
@@ -54,6 +56,8 @@ tuples!((F), (F, G), (F, G, H), (F, G, H, I));
 pub struct ScoreTask<B: Backend> {
     /// The step functions.
     pub functions: Vec<Box<dyn StepFunction<B>>>,
+    /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
+    pub alternatives: usize,
     /// How they run.
     pub options: RunOptions,
 }
@@ -61,7 +65,7 @@ pub struct ScoreTask<B: Backend> {
 impl<B: Backend> ScoreTask<B> {
     /// These step functions.
     pub fn new(functions: impl StepFunctions<B>) -> Self {
-        Self { functions: functions.boxed(), options: RunOptions::default() }
+        Self { functions: functions.boxed(), alternatives: 0, options: RunOptions::default() }
     }
 
     /// The function that asks for passes with dropout though the model drops nothing: all these passes are the same, and their mean says nothing.
@@ -125,6 +129,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
             first_number: window.first().map_or(0, |numbered| numbered.number as u32),
             memory: model.memory(&self.options),
             batch_tokens: self.options.batch_tokens,
+            alternatives: self.alternatives,
             progress: Some(progress),
         };
         let scores = score(model.model(), &texts, &self.functions, &options)?;
@@ -132,6 +137,8 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
             let Numbered { number, id, fields, .. } = numbered;
             let result = prepared.and_then(|Prepared { source_text, target_text, source, target, .. }| {
+                let scores = scores?;
+                let alternatives = preparer.alternatives(&scores.likely)?;
                 Ok(ScoredText {
                     id: id.clone(),
                     fields: fields.clone(),
@@ -139,7 +146,8 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
                     target_text,
                     source,
                     target,
-                    scores: scores?,
+                    scores,
+                    alternatives,
                     about: about.clone(),
                 })
             });
@@ -166,6 +174,8 @@ pub struct ScoredText {
     pub target: Vec<Token>,
     /// The scores, from the first scored token of the target on, and of all scored tokens together.
     pub scores: TextScores,
+    /// For each scored token, what the model expected, most likely first; empty where it was not asked for.
+    pub alternatives: Vec<Vec<Alternative>>,
     /// How they were made.
     pub about: Provenance,
 }
@@ -189,6 +199,14 @@ impl ScoredText {
         self.scores.scores.iter().map(|(_, values)| value(values).map_or_else(String::new, &cell)).collect()
     }
 
+    /// The alternatives at a position, with their probabilities.
+    fn expected(&self, position: usize) -> String {
+        let step = position.checked_sub(self.scores.first);
+        let alternatives = step.and_then(|step| self.alternatives.get(step)).map_or(&[][..], Vec::as_slice);
+        let one = |other: &Alternative| format!("{} {}", visible(&other.surface), number(f64::from(other.probability)));
+        alternatives.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
     fn names(&self) -> impl Iterator<Item = String> {
         self.scores.scores.iter().map(|(name, _)| name.clone())
     }
@@ -207,17 +225,20 @@ impl Record for ScoredText {
             scored: ScoredTokens<'a>,
             about: &'a Provenance,
         }
-        let Self { id, fields, source_text, target_text, target, scores, about, .. } = self;
-        let scored = ScoredTokens { tokens: target, scores };
+        let Self { id, fields, source_text, target_text, target, scores, alternatives, about, .. } = self;
+        let scored = ScoredTokens { tokens: target, scores, alternatives };
         serde_json::to_string(&Line { id, fields, source_text, target_text, scored, about })
     }
 
     fn table(&self) -> String {
-        let header: Vec<String> = ["#", "token"].map(str::to_owned).into_iter().chain(self.names()).collect();
+        let asked = (!self.alternatives.is_empty()).then(|| "expected".to_owned());
+        let header = ["#", "token"].map(str::to_owned).into_iter().chain(self.names());
+        let header: Vec<String> = header.chain(asked.clone()).collect();
         let row = |position: usize| {
             let token = visible(&self.target[position].surface);
             let scores = self.cells(position, |value| number(f64::from(value)));
-            [position.to_string(), token].into_iter().chain(scores).collect()
+            let expected = asked.as_ref().map(|_| self.expected(position));
+            [position.to_string(), token].into_iter().chain(scores).chain(expected).collect()
         };
         let rows: Vec<Vec<String>> = (self.scores.first..self.target.len()).map(row).collect();
         let sequence = self.scores.sequence;
@@ -227,7 +248,8 @@ impl Record for ScoredText {
 
     fn csv(&self, fields: &[String], with_header: bool) -> String {
         let fixed = ["id", "position", "token", "token_id", "start", "end"].map(str::to_owned);
-        let header: Vec<String> = fixed.into_iter().chain(self.names()).chain(fields.iter().cloned()).collect();
+        let asked = (!self.alternatives.is_empty()).then(|| "expected".to_owned());
+        let header = fixed.into_iter().chain(self.names()).chain(asked.clone()).chain(fields.iter().cloned()).collect();
         let row = |position: usize| {
             let token = &self.target[position];
             let fixed = [
@@ -239,7 +261,8 @@ impl Record for ScoredText {
                 token.span.end.to_string(),
             ];
             let scores = self.cells(position, |value| if value.is_nan() { String::new() } else { value.to_string() });
-            fixed.into_iter().chain(scores).chain(values(&self.fields, fields)).collect()
+            let expected = asked.as_ref().map(|_| self.expected(position));
+            fixed.into_iter().chain(scores).chain(expected).chain(values(&self.fields, fields)).collect()
         };
         let rows = (self.scores.first..self.target.len()).map(row);
         csv_lines(with_header.then_some(header).into_iter().chain(rows))

@@ -53,6 +53,35 @@ fn a_text_is_scored_from_its_string() {
 }
 
 #[test]
+fn alternatives_are_the_most_likely_tokens_of_every_kind_of_result() {
+    let model = verse();
+    let scored = model.ask(LIGHT).alternatives(3).score((Probability::default(), Rank::default())).unwrap();
+    let answer = model.ask(LIGHT).alternatives(3).attribute(Saliency::default()).unwrap();
+    assert_eq!(answer.alternatives, scored.alternatives);
+    assert_eq!(scored.alternatives.len(), scored.tokens().len());
+    let (probabilities, ranks) = (scored.values("probability").unwrap(), scored.values("rank").unwrap());
+    for (step, alternatives) in scored.alternatives.iter().enumerate() {
+        assert!(alternatives.windows(2).all(|pair| pair[0].probability >= pair[1].probability), "{alternatives:?}");
+        // A token of rank 1 to 3 is among the three.
+        let own = alternatives.iter().find(|other| other.id == scored.tokens()[step].id);
+        assert_eq!(own.is_some(), ranks[step] <= 3.0, "{step}");
+        if let Some(own) = own {
+            assert!((own.probability - probabilities[step]).abs() < 1e-5, "{own:?}");
+        }
+    }
+    // They are in JSON, in the table, and on the page; words that are merged have none.
+    let read = read(&serde_json::to_string(&answer.0).unwrap()).unwrap().remove(0);
+    assert_eq!(read.alternatives, answer.alternatives);
+    assert!(scored.to_string().contains("expected") && answer.html().contains("\"alternatives\":[["));
+    let words = answer.aggregate("subwords").unwrap();
+    assert_eq!(words.alternatives.len(), words.steps.len());
+    let none = model.ask(LIGHT).score([Probability::default()]).unwrap();
+    assert!(none.alternatives.is_empty() && !none.to_string().contains("expected"));
+    let too_many = model.ask(LIGHT).alternatives(101).score([Probability::default()]).unwrap_err();
+    assert_eq!(too_many.kind(), ErrorKind::Parameter);
+}
+
+#[test]
 fn a_contrast_is_asked_about_from_the_token_that_differs() {
     let model = verse();
     let ask =

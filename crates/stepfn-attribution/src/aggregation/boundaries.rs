@@ -32,6 +32,17 @@ pub(crate) fn words(tokens: &[Token]) -> Groups {
     groups_by_start(&starts)
 }
 
+/// Characters: tokens that are bytes of one character share its span, and belong together.
+pub(super) fn characters(tokens: &[Token]) -> Groups {
+    let shares = |at: usize| {
+        let Some(before) = at.checked_sub(1).map(|before| &tokens[before].span) else { return false };
+        let span = &tokens[at].span;
+        before.start < span.end && span.start < before.end
+    };
+    let starts: Vec<bool> = (0..tokens.len()).map(|at| !shares(at)).collect();
+    groups_by_start(&starts)
+}
+
 /// Spans given by position; tokens between them are separate.
 pub(super) fn spans(spans: &[Slice], tokens: usize, side: &str) -> Result<Groups, AttributionError> {
     let mut groups = Groups::new();
@@ -182,6 +193,14 @@ mod tests {
         tokens[1].span = 4..7;
         tokens[2].span = 7..8;
         assert_eq!(words(&tokens), [0..1, 1..3]);
+    }
+
+    #[test]
+    fn bytes_of_a_character_belong_together() {
+        let mut tokens = tokens(&["<s>", "a", r"\xD9", r"\x85", "b", "<pad>"]);
+        (tokens[2].span, tokens[3].span, tokens[4].span, tokens[5].span) = (1..3, 1..3, 3..4, 4..4);
+        assert_eq!(characters(&tokens), [0..1, 1..2, 2..4, 4..5, 5..6]);
+        assert_eq!(characters(&[]), Groups::new());
     }
 
     #[test]

@@ -129,6 +129,8 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         step_scores: (attribution.step_scores.iter().zip(other.step_scores.values()))
             .map(|((name, ours), theirs)| (name.clone(), columns(ours, theirs)))
             .collect(),
+        // Of two outputs, neither's alternatives are those of their difference.
+        alternatives: Vec::new(),
         deltas: attribution.deltas.as_ref().zip(other.deltas.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
         ..attribution.clone()
     })

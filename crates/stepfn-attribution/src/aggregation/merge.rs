@@ -5,7 +5,7 @@ use core::ops::Range;
 use stepfn_models::tokenizer::Token;
 
 use super::Function;
-use crate::{Attribution, MERGED, Scores};
+use crate::{Alternative, Attribution, MERGED, Scores};
 
 /// Consecutive ranges that cover all tokens of a side: each becomes one token.
 pub(crate) type Groups = Vec<Range<usize>>;
@@ -79,8 +79,17 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
         source_text: attribution.source_text.clone(),
         target_text: attribution.target_text.clone(),
         joins: attribution.joins.clone(),
+        // A merged step has no alternatives: they are of single tokens.
+        alternatives: match attribution.alternatives.is_empty() {
+            true => Vec::new(),
+            false => columns.iter().map(|steps| alternatives_of(attribution, steps)).collect(),
+        },
         about: attribution.about.clone(),
     }
+}
+
+fn alternatives_of(attribution: &Attribution, steps: &Range<usize>) -> Vec<Alternative> {
+    if steps.len() == 1 { attribution.alternatives[steps.start].clone() } else { Vec::new() }
 }
 
 /// One token made of several. If tokens split a character into bytes, the character is restored.

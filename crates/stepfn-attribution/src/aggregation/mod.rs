@@ -33,6 +33,7 @@ mod slice;
 mod text;
 
 use serde::{Deserialize, Serialize};
+use stepfn_models::tokenizer::Token;
 
 pub(crate) use boundaries::words;
 pub use boundaries::{Separator, SplitMode};
@@ -81,6 +82,12 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
+    /// Merges tokens that are bytes of one character. Short form: `characters`, `characters(sum)`.
+    Characters {
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
     /// Merges the tokens of a word: a token after whitespace starts one. Short form: `subwords`, `subwords(target,sum)`.
     Subwords {
         /// The side to merge; `None` is both.
@@ -120,7 +127,7 @@ const fn absmax() -> Function {
 
 impl Stage {
     /// The names of all short forms, and what they do.
-    pub const ABOUT: [(&'static str, &'static str); 16] = [
+    pub const ABOUT: [(&'static str, &'static str); 17] = [
         ("mean", "mean over the last axis: hidden units, heads or layers; mean(layer) over that one"),
         ("max", "greatest value over an axis"),
         ("min", "least value over an axis"),
@@ -133,6 +140,7 @@ impl Stage {
         ("hidden", "keeps some hidden units: hidden=0:16"),
         ("normalize", "each step's scores as shares of the sum of their sizes, over source and target together"),
         ("spans", "merges tokens by position: spans(source=0:2,target=1:3,mean)"),
+        ("characters", "merges the bytes of a character: characters, characters(sum)"),
         ("subwords", "merges the tokens of a word: subwords, subwords(target,sum)"),
         ("split", "merges what stands between separators: split(\", \"), split(pattern=\"[.!?]\",end)"),
         ("slices", "keeps some tokens: slices(source=0:5,target=-3:)"),
@@ -142,7 +150,7 @@ impl Stage {
     /// Applies this stage, except [`Pair`](Self::Pair), which needs two outputs.
     fn apply(&self, attribution: &Attribution) -> Result<Attribution, AttributionError> {
         let (source, target) = (&attribution.source, &attribution.target);
-        let groups = |side: Side, merge: &dyn Fn(&[stepfn_models::tokenizer::Token]) -> merge::Groups| match side {
+        let groups = |side: Side, merge: &dyn Fn(&[Token]) -> merge::Groups| match side {
             Side::Source => (merge(source), merge::singles(target.len())),
             Side::Target => (merge::singles(source.len()), merge(target)),
         };
@@ -157,6 +165,10 @@ impl Stage {
             Self::Spans { source: on_source, target: on_target, function } => {
                 let source = boundaries::spans(on_source, source.len(), "source")?;
                 let target = boundaries::spans(on_target, target.len(), "target")?;
+                merge::merge(attribution, &source, &target, *function)
+            }
+            Self::Characters { function } => {
+                let (source, target) = (boundaries::characters(source), boundaries::characters(target));
                 merge::merge(attribution, &source, &target, *function)
             }
             Self::Subwords { side, function } => {
@@ -283,6 +295,17 @@ impl Attribution {
             *scores = scores.per_token_default();
         }
         result
+    }
+
+    /// With the bytes of a character merged, so that every token can be read: [`Stage::Characters`]. Without any, nothing changes.
+    #[must_use]
+    pub fn characters(&self) -> Self {
+        let whole = |tokens: &[Token]| boundaries::characters(tokens).len() == tokens.len();
+        if whole(&self.source) && whole(&self.target) {
+            return self.clone();
+        }
+        // Only `pair` can fail.
+        Stage::Characters { function: absmax() }.apply(self).unwrap_or_else(|_| self.clone())
     }
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use stepfn_models::tokenizer::Token;
 
 use super::*;
-use crate::MERGED;
+use crate::{Alternative, MERGED};
 
 fn tokens(surfaces: &[&str]) -> Vec<Token> {
     let mut start = 0;
@@ -176,6 +176,28 @@ fn defaults_follow_the_axes() {
     raw.source_scores = Some(Scores::filled(5, 6, &[(Axis::Hidden, 2)], |_, _, unit| unit as f32));
     assert_eq!(Pipeline::per_token(&raw).to_string(), "vnorm(hidden)");
     assert_eq!(Pipeline::per_token(&raw.per_token()).to_string(), "");
+}
+
+#[test]
+fn bytes_become_characters_and_whole_characters_stay() {
+    let mut bytes = translation(|_, token, step| (token + step) as f32);
+    assert_eq!(bytes.characters(), bytes, "nothing to merge");
+    for (token, byte) in [(2, r"\xC3"), (3, r"\xA4")] {
+        bytes.target[token].surface = byte.to_owned();
+        bytes.target[token].span = 4..6;
+    }
+    let likely = |id: u32| vec![Alternative { id, surface: "x".to_owned(), probability: 0.5 }];
+    bytes.alternatives = (0..6).map(likely).collect();
+    let characters = bytes.characters();
+    assert_eq!(characters.target[2].surface, "ä");
+    assert_eq!((characters.target.len(), characters.steps.clone()), (6, 1..6));
+    assert_eq!(characters.target_scores.as_ref().unwrap().shape(), [6, 5]);
+    assert_eq!(characters.about.aggregation, ["characters"]);
+    // Alternatives are of single tokens: the merged step has none.
+    let ids = |step: usize| characters.alternatives[step].iter().map(|other| other.id).collect::<Vec<_>>();
+    assert_eq!((ids(0), ids(1), ids(2)), (vec![0], vec![], vec![3]));
+    assert!(characters.check().is_ok());
+    assert_eq!("characters(sum)".parse::<Pipeline>().unwrap().to_string(), "characters(sum)");
 }
 
 #[test]

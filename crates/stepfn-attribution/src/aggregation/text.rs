@@ -113,6 +113,13 @@ fn stage(name: &str, arguments: Vec<Argument>) -> Result<Stage, AttributionError
                 _ => Ok(Stage::Slices { source, target }),
             }
         }
+        "characters" => {
+            let function = arguments.iter().try_fold(Function::AbsMax, |_, argument| match &argument.key {
+                None => argument.value.parse(),
+                Some(_) => Err(unknown(argument, "a function")),
+            })?;
+            Ok(Stage::Characters { function })
+        }
         "subwords" => {
             let (mut side, mut function) = (None, Function::AbsMax);
             for argument in &arguments {
@@ -228,6 +235,7 @@ impl fmt::Display for Stage {
                 ("spans", positions(source, target).into_iter().chain(function(by)).collect())
             }
             Self::Slices { source, target } => ("slices", positions(source, target)),
+            Self::Characters { function: by } => ("characters", function(by).into_iter().collect()),
             Self::Subwords { side, function: by } => {
                 ("subwords", side.iter().map(|side| side.name().to_owned()).chain(function(by)).collect())
             }
@@ -325,6 +333,7 @@ mod tests {
                 function
             }),
             (slices(), slices()).prop_map(|(source, target)| Stage::Slices { source, target }),
+            function().prop_map(|function| Stage::Characters { function }),
             (side, function()).prop_map(|(side, function)| Stage::Subwords { side, function }),
             (separator, mode, function()).prop_map(|(separator, mode, function)| Stage::Split {
                 separator,

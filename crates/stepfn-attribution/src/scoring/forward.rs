@@ -7,9 +7,10 @@ use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, NoisyPass};
 
 use super::Scorer;
+use super::likely::likely;
 use crate::passes::prediction::{Pairing, located};
 use crate::passes::{batch_of, select};
-use crate::{AttributionError, ContrastText, Text};
+use crate::{AttributionError, ContrastText, Likely, Text};
 
 /// A text in a batch.
 #[derive(Debug, Clone, Copy)]
@@ -42,8 +43,16 @@ struct Row {
     partner: Option<usize>,
 }
 
-/// A score for each of some rows, per function; or the first row that has none, with its text's own numbers in the error.
-pub(super) type Columns = Result<Vec<Vec<f32>>, (usize, StepError)>;
+/// The scores of some rows; or the first row that has none, with its text's own numbers in the error.
+pub(super) type Columns = Result<RowScores, (usize, StepError)>;
+
+/// The scores of some rows.
+pub(super) struct RowScores {
+    /// For each function a score per row, then log-probabilities and entropies.
+    pub(super) columns: Vec<Vec<f32>>,
+    /// The most likely tokens of each row, if they were asked for.
+    pub(super) likely: Vec<Vec<Likely>>,
+}
 
 impl<B: Backend> Batch<B> {
     /// Runs all passes that the functions need.
@@ -79,7 +88,7 @@ impl<B: Backend> Batch<B> {
         self.rows[row].step
     }
 
-    /// The scores of some rows by all functions, then their log-probabilities and entropies.
+    /// The scores of some rows.
     pub(super) fn score(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Columns, AttributionError> {
         match self.columns(scorer, rows) {
             Ok(columns) => Ok(Ok(columns)),
@@ -98,7 +107,7 @@ impl<B: Backend> Batch<B> {
         Pairing::new(rows.iter().map(|&row| self.rows[row].partner))
     }
 
-    fn columns(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Vec<Vec<f32>>, StepError> {
+    fn columns(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<RowScores, StepError> {
         let steps = self.steps(scorer, rows)?;
         let mut columns = Vec::with_capacity(scorer.functions.len() + 2);
         for function in scorer.functions {
@@ -111,7 +120,7 @@ impl<B: Backend> Batch<B> {
         }
         columns.push(host(steps.log_prob()));
         columns.push(host(steps.prediction().entropy()));
-        Ok(columns)
+        Ok(RowScores { columns, likely: likely(steps.prediction(), scorer.options.alternatives) })
     }
 
     /// The predictions of all passes at some rows.

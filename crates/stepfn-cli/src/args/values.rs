@@ -21,6 +21,12 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
     count.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TEXTS}"))
 }
 
+pub(super) fn top(text: &str) -> Result<usize, String> {
+    let most = stepfn::MOST_ALTERNATIVES;
+    let top = text.trim().parse().ok().filter(|top| (1..=most).contains(top));
+    top.ok_or_else(|| format!("expected a whole number from 1 to {most}"))
+}
+
 pub(super) fn length(text: &str) -> Result<usize, String> {
     let length = text.trim().parse().ok().filter(|length| (2..=MOST_TOKENS).contains(length));
     length.ok_or_else(|| {

@@ -66,6 +66,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     let step_scores = args.step_scores.iter().map(|name| Ok(Box::new(registry.function(name, &next())?) as _));
     let task = AttributeTask {
         step_scores: step_scores.collect::<stepfn::Result<_>>()?,
+        alternatives: args.top.unwrap_or(0),
         target_side: args.target_side,
         unit: match args.features {
             UnitName::Tokens => Unit::Tokens,

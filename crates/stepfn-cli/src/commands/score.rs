@@ -83,5 +83,6 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
         .zip(parameters)
         .map(|(name, own)| registry.function(name, &own.into()))
         .collect::<stepfn::Result<_>>()?;
-    Ok(ScoreTask { options: run_options(&args.model, *dropout), ..ScoreTask::new(functions) })
+    let alternatives = args.top.unwrap_or(0);
+    Ok(ScoreTask { alternatives, options: run_options(&args.model, *dropout), ..ScoreTask::new(functions) })
 }

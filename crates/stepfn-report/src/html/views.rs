@@ -4,6 +4,8 @@ use serde::Serialize;
 use stepfn_attribution::aggregation::{Function, Slice};
 use stepfn_attribution::{Attribution, Axis, Scores};
 
+use super::packed::{Bits, Packed};
+
 /// With more numbers than this, single layers and heads are left out of the page.
 const MOST_NUMBERS: usize = 400_000;
 
@@ -11,15 +13,50 @@ const MOST_NUMBERS: usize = 400_000;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct View {
     pub(super) name: String,
-    /// `[token][step]`, `null` for NaN.
-    pub(super) source: Option<Vec<Vec<Option<f64>>>>,
-    pub(super) target: Option<Vec<Vec<Option<f64>>>>,
+    /// Whether any score is below zero.
+    signed: bool,
+    /// The sum of the absolute scores of each step, over source and target.
+    total: Vec<Option<f64>>,
+    source: Option<Packed>,
+    target: Option<Packed>,
+}
+
+impl View {
+    /// The scores of an attribution, reduced in one way.
+    pub(super) fn new(attribution: &Attribution, way: &Way, bits: Bits) -> Self {
+        let source = attribution.source_scores.as_ref().map(|scores| way.reduce(scores));
+        let target = attribution.target_scores.as_ref().map(|scores| way.reduce(scores));
+        let mut total = vec![0f64; attribution.steps.len()];
+        let mut signed = false;
+        for scores in [&source, &target].into_iter().flatten() {
+            for (at, &value) in scores.values().iter().enumerate().filter(|(_, value)| value.is_finite()) {
+                total[at % scores.steps()] += f64::from(value.abs());
+                signed |= value < 0.0;
+            }
+        }
+        Self {
+            name: way.name.clone(),
+            signed,
+            total: total.into_iter().map(|total| short(total as f32)).collect(),
+            source: source.map(|scores| Packed::new(&scores, &attribution.source, bits)),
+            target: target.map(|scores| Packed::new(&scores, &attribution.target, bits)),
+        }
+    }
+}
+
+/// How many scores a view of an attribution stores: for each step, those of the tokens up to the last that it sees.
+pub(super) fn cells(attribution: &Attribution) -> usize {
+    let seen = |scores: &Scores, token: usize, step: usize| scores.at(token, step).iter().any(|value| !value.is_nan());
+    let of_step = |scores: &Scores, step: usize| {
+        (0..scores.tokens()).rposition(|token| seen(scores, token, step)).map_or(0, |last| last + 1)
+    };
+    let sides = [&attribution.source_scores, &attribution.target_scores];
+    sides.into_iter().flatten().map(|scores| (0..scores.steps()).map(|step| of_step(scores, step)).sum::<usize>()).sum()
 }
 
 /// The available views, the default first. Scores that are already aggregated have one view.
-pub(super) fn views(attribution: &Attribution) -> Vec<View> {
+pub(super) fn ways(attribution: &Attribution) -> Vec<Way> {
     let sides = [&attribution.source_scores, &attribution.target_scores];
-    let cells: usize = sides.into_iter().flatten().map(|scores| scores.tokens() * scores.steps()).sum();
     let size = |axis: Axis| {
         let inner = sides.into_iter().flatten().flat_map(Scores::inner);
         inner.filter(|&(own, _)| own == axis).map(|(_, size)| size).max().unwrap_or(0)
@@ -49,7 +86,7 @@ pub(super) fn views(attribution: &Attribution) -> Vec<View> {
             ways.push(Way { name: format!("{over}: mean"), ..Way::default() });
         }
         ways.push(Way { name: format!("{over}: largest"), others: Function::Max, ..Way::default() });
-        let singles = (layers + layers.max(1) * heads) * cells;
+        let singles = (layers + layers.max(1) * heads) * cells(attribution);
         if singles <= MOST_NUMBERS {
             ways.extend((0..layers).map(|layer| Way {
                 name: format!("layer {layer}"),
@@ -71,16 +108,11 @@ pub(super) fn views(attribution: &Attribution) -> Vec<View> {
     if ways.is_empty() {
         ways.push(Way::default());
     }
-    let view = |way: Way| View {
-        source: attribution.source_scores.as_ref().map(|scores| rows(&way.reduce(scores))),
-        target: attribution.target_scores.as_ref().map(|scores| rows(&way.reduce(scores))),
-        name: way.name,
-    };
-    ways.into_iter().map(view).collect()
+    ways
 }
 
 /// How layers, heads and hidden units are reduced to one number.
-struct Way {
+pub(super) struct Way {
     name: String,
     hidden: Function,
     others: Function,
@@ -119,11 +151,6 @@ impl Way {
     }
 }
 
-fn rows(scores: &Scores) -> Vec<Vec<Option<f64>>> {
-    let row = |token| (0..scores.steps()).map(|step| short(scores.at(token, step)[0])).collect();
-    (0..scores.tokens()).map(row).collect()
-}
-
 /// Five significant digits: more than anyone can see, and half the page size.
 pub(super) fn short(value: f32) -> Option<f64> {
     if value.is_finite() { format!("{value:.4e}").parse().ok() } else { None }
@@ -134,26 +161,35 @@ mod tests {
     use super::*;
     use crate::samples;
 
+    /// The names of all views of an attribution, and the scores of one token at one step in each.
+    fn named(attribution: &Attribution, token: usize, step: usize) -> Vec<(String, f32)> {
+        let scores = attribution.target_scores.as_ref().unwrap();
+        ways(attribution).into_iter().map(|way| (way.name.clone(), way.reduce(scores).at(token, step)[0])).collect()
+    }
+
     #[test]
     fn aggregated_scores_have_one_view() {
-        let views = views(&samples::translation());
-        assert_eq!(views.len(), 1);
-        let source = views[0].source.as_ref().unwrap();
-        assert_eq!((source.len(), source[0].len()), (8, 10));
-        assert_eq!(views[0].target.as_ref().unwrap()[10][9], None, "NaN");
+        let translation = samples::translation();
+        let ways = ways(&translation);
+        assert_eq!(ways.len(), 1);
+        let view = View::new(&translation, &ways[0], Bits::Eight);
+        assert_eq!(view.source.unwrap().lengths, [8; 10]);
+        assert_eq!(view.target.unwrap().lengths, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(cells(&translation), 80 + 55);
+        assert!(view.signed);
     }
 
     #[test]
     fn each_layer_and_head_has_a_view() {
-        let views = views(&samples::hostile());
-        let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+        let views = named(&samples::hostile(), 0, 1);
+        let names: Vec<&str> = views.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names[..4], ["layers and heads: mean", "layers and heads: largest", "layer 0", "layer 1"]);
         assert_eq!(names[9], "layer 1, head 2");
         assert_eq!(names.len(), 2 + 2 + 6);
         let raw = samples::hostile().target_scores.unwrap();
-        assert_eq!(views[9].target.as_ref().unwrap()[0][1], short(raw.at(0, 1)[5]));
+        assert_eq!(views[9].1, raw.at(0, 1)[5]);
         let layer: f32 = raw.at(0, 1)[3..].iter().sum::<f32>() / 3.0;
-        assert_eq!(views[3].target.as_ref().unwrap()[0][1], short(layer));
+        assert!((views[3].1 - layer).abs() < 1e-6);
     }
 
     #[test]
@@ -161,8 +197,8 @@ mod tests {
         let mut raw = samples::prompt();
         let values = (0..13 * 7 * 2).map(|at| if at % 2 == 0 { 3.0 } else { -4.0 }).collect();
         raw.target_scores = Scores::new(vec![Axis::Token, Axis::Step, Axis::Hidden], vec![13, 7, 2], values).ok();
-        let first: Vec<_> = views(&raw).iter().map(|view| view.target.as_ref().unwrap()[0][0]).collect();
-        assert_eq!(first, [Some(5.0), Some(-1.0), Some(-0.5), Some(-4.0)]);
+        let first: Vec<f32> = named(&raw, 0, 0).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(first, [5.0, -1.0, -0.5, -4.0]);
     }
 
     #[test]
@@ -171,7 +207,7 @@ mod tests {
         let values = vec![0.5; 13 * 7 * 80 * 80];
         raw.target_scores =
             Scores::new(vec![Axis::Token, Axis::Step, Axis::Layer, Axis::Head], vec![13, 7, 80, 80], values).ok();
-        assert_eq!(views(&raw).len(), 2);
+        assert_eq!(ways(&raw).len(), 2);
     }
 
     #[test]

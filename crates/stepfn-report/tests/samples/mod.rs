@@ -16,6 +16,12 @@ fn tokens(surfaces: &[&str]) -> Vec<Token> {
         .collect()
 }
 
+/// Numbered words.
+pub(crate) fn words(count: usize) -> Vec<Token> {
+    let words: Vec<String> = (0..count).map(|at| format!(" w{at}")).collect();
+    tokens(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 /// "The chairman opened the meeting." into German, with both sides, signed.
 pub(crate) fn translation() -> Attribution {
     let source = tokens(&["The", " chair", "man", " opened", " the", " meeting", ".", "</s>"]);
@@ -127,5 +133,24 @@ pub(crate) fn hostile() -> Attribution {
     attribution.step_scores.insert("<b>odd</b> \"name\"".to_owned(), vec![1.0, f32::NAN, 3.0, -2.0]);
     attribution.about.method = "attention".to_owned();
     attribution.about.model = "</title><script>alert(2)</script>".to_owned();
+    attribution
+}
+
+/// Arabic, Japanese and an emoji, whose characters are several tokens of bytes each, and an end token with nearly all of the scores.
+pub(crate) fn scripts() -> Attribution {
+    let mut target =
+        tokens(&["<s>", r"\xD9", r"\x85", "رحبا", " 日", r"\xE6\x9C", r"\xAC", " ", r"\xF0\x9F\x98", r"\x80", "</s>"]);
+    let spans = [0..0, 0..2, 0..2, 2..10, 10..14, 14..17, 14..17, 17..18, 18..22, 18..22, 22..22];
+    target.iter_mut().zip(spans).for_each(|(token, span)| token.span = span);
+    let mut attribution = Attribution::new(Vec::new(), target, 1..11);
+    let score = |at: usize| match (at / 10, at % 10) {
+        (token, step) if token > step => f32::NAN,
+        (0, _) => 0.9,
+        (token, step) => 0.001 * (token + step) as f32,
+    };
+    attribution.target_scores = Scores::per_token(11, 10, (0..110).map(score).collect()).ok();
+    attribution.step_scores.insert("probability".to_owned(), vec![0.5, 0.9, 3e-6, 0.2, 0.7, 0.8, 0.9, 0.1, 0.99, 0.9]);
+    attribution.deltas = Some(vec![1e-16; 10]);
+    attribution.about.method = "saliency".to_owned();
     attribution
 }

@@ -119,12 +119,13 @@ pub fn answers(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<Ans
             Box::new(Table { render: move |answer: &Answer| answer.terminal(&options), written: 0 })
         }
         "inseq" => {
-            Box::new(Together { kept: Vec::new(), render: |answers| Ok(formats::inseq::write(answers)? + "\n") })
+            let render = |answers: &[Kept]| {
+                let answers: Vec<Attribution> = answers.iter().map(|kept| kept.attribution.clone()).collect();
+                Ok(formats::inseq::write(&answers)? + "\n")
+            };
+            Box::new(Together { kept: Vec::new(), render })
         }
-        "html" => Box::new(Together {
-            kept: Vec::new(),
-            render: |answers| Ok(html::render(answers, &html::HtmlOptions::default())),
-        }),
+        "html" => Box::new(Together { kept: Vec::new(), render: page }),
         "svg" => Box::new(Svg),
         _ if RECORDS.iter().any(|(known, _)| *known == name) => records(name, options)?,
         _ => return Err(unknown(name, &ANSWERS)),
@@ -236,15 +237,35 @@ impl<T: Record> Writer<T> for Csv {
     }
 }
 
+/// The page of some texts.
+fn page(answers: &[Kept]) -> Result<String> {
+    let texts: Vec<html::PageText<'_>> = answers.iter().map(Kept::on_page).collect();
+    Ok(html::render(&texts, &html::HtmlOptions::default()))
+}
+
+/// An attribution, with the number and the id of its text.
+struct Kept {
+    number: usize,
+    id: String,
+    attribution: Attribution,
+}
+
+impl Kept {
+    fn on_page(&self) -> html::PageText<'_> {
+        html::PageText { number: self.number, id: Some(&self.id), attribution: &self.attribution }
+    }
+}
+
 /// A form that needs all attributions at once.
 struct Together {
-    kept: Vec<Attribution>,
-    render: fn(&[Attribution]) -> Result<String>,
+    kept: Vec<Kept>,
+    render: fn(&[Kept]) -> Result<String>,
 }
 
 impl Writer<Answer> for Together {
     fn write(&mut self, outcome: &Outcome<Answer>) -> Result<String> {
-        self.kept.extend(outcome.result.as_ref().ok().map(|answer| answer.0.clone()));
+        let Ok(answer) = &outcome.result else { return Ok(String::new()) };
+        self.kept.push(Kept { number: outcome.number, id: plain(&outcome.id), attribution: answer.0.clone() });
         Ok(String::new())
     }
 
@@ -329,5 +350,31 @@ mod tests {
         assert!(ANSWERS.iter().all(|(name, _)| answers(name, &options).is_ok()));
         let error = answers("jsonn", &options).err().unwrap();
         assert_eq!(error.what(), "there is no format `jsonn` (did you mean `json`?)");
+    }
+    #[test]
+    fn texts_have_the_same_numbers_in_every_form() {
+        let token = |surface: &str| stepfn_models::tokenizer::Token {
+            id: 0,
+            surface: surface.to_owned(),
+            span: 0..surface.len(),
+            special: false,
+        };
+        let mut attribution = Attribution::new(Vec::new(), vec![token("a"), token("b")], 1..2);
+        attribution.target_scores = stepfn_attribution::Scores::per_token(2, 1, vec![1.0, f32::NAN]).ok();
+        let failure = Error::new(ErrorKind::Text, "the text is empty", "write something");
+        let of = |number: usize, id: Value, result| Outcome { id, number, result };
+        let outcomes = [
+            of(0, 0.into(), Ok(Answer(attribution.clone()))),
+            of(1, 1.into(), Err(failure)),
+            of(2, "third".into(), Ok(Answer(attribution))),
+        ];
+        let numbered = [("csv", ["\n0,", "\n2,"]), ("html", ["{\"number\":0,", "{\"number\":2,\"id\":\"third\","])];
+        for (format, expected) in numbered {
+            let mut writer = answers(format, &WriterOptions::default()).unwrap();
+            let mut text: String = outcomes.iter().map(|outcome| writer.write(outcome).unwrap()).collect();
+            text += &writer.finish().unwrap();
+            assert!(expected.iter().all(|number| text.contains(number)), "{format}: {text}");
+            assert!(!text.contains("\n1,") && !text.contains("{\"number\":1,"), "{format}");
+        }
     }
 }

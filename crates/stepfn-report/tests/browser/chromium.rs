@@ -131,6 +131,18 @@ impl Browser {
         fs::write(folder.join(name), image).unwrap();
     }
 
+    /// Shows the page as on `screen` or on paper (`print`).
+    pub(crate) fn media(&mut self, media: &str) {
+        self.call("Emulation.setEmulatedMedia", json!({"media": media}));
+    }
+
+    /// Prints the page into a file in the folder `STEPFN_SCREENSHOTS`, if that is set.
+    pub(crate) fn save_pdf(&mut self, name: &str) {
+        let Some(folder) = env::var_os("STEPFN_SCREENSHOTS").map(PathBuf::from) else { return };
+        let printed = self.call("Page.printToPDF", json!({"printBackground": false}));
+        fs::write(folder.join(name), STANDARD.decode(printed["data"].as_str().unwrap()).unwrap()).unwrap();
+    }
+
     fn call(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let mut message = json!({"id": self.last, "method": method, "params": params});

@@ -1,12 +1,14 @@
-//! The heat map as SVG, for papers: scalable, with real text.
+//! The heat map as SVG, for papers: scalable, with real text. A table that is too large for numbers is drawn [without them](compact).
+
+mod compact;
 
 use core::fmt::Write;
 
 use stepfn_attribution::Attribution;
 
-use crate::color::{Rgb, Scale, ink};
+use crate::color::{BLACK, Rgb, Scale, ink};
 use crate::grid::{Grid, Label, Section, title};
-use crate::label::{clip, number, plain, width};
+use crate::label::{clip, number, plain, step_value, width};
 
 /// Drawing options.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -41,38 +43,51 @@ const LABEL: usize = 24;
 /// Column labels are rotated by this angle, which saves space and keeps them readable.
 const LEAN: f64 = 50.0;
 
+/// The most cells that are drawn with numbers: about a megabyte.
+const MOST_CELLS: usize = 5_000;
+
 /// Draws the attribution of one text.
 pub fn render(attribution: &Attribution, options: &SvgOptions) -> String {
     let grid = Grid::new(attribution, options.normalize);
+    let title = plain(&title(attribution));
+    if grid.cells() > MOST_CELLS { compact::draw(&grid, &title, options) } else { draw(&grid, &title, options) }
+}
+
+/// Draws a table with a number in each cell.
+fn draw(grid: &Grid, title: &str, options: &SvgOptions) -> String {
     let steps = if options.step_scores { grid.step_scores.as_slice() } else { &[] };
     let row_labels = grid.sections.iter().flat_map(|section| &section.rows).map(|(label, _)| label.text.as_str());
     let left = MARGIN + room(row_labels.chain(steps.iter().map(|(name, _)| name.as_str()))) + 8.0;
     let leaning = room(grid.columns.iter().map(|column| column.text.as_str()));
     let (sine, cosine) = LEAN.to_radians().sin_cos();
     let top = MARGIN + leaning * sine + FONT;
-    let cell = cell_width(&grid, steps, options.numbers);
+    let cell = cell_width(grid, steps, options.numbers);
     let right = left + cell * grid.columns.len() as f64;
 
     let mut drawing = Drawing { text: String::new(), left, cell, y: top };
     drawing.header(&grid.columns);
     for section in &grid.sections {
-        drawing.section(section, grid.scale, options.numbers);
+        drawing.section(section, grid, options.numbers);
     }
     for (name, values) in steps {
         drawing.step_score(name, values);
     }
     if !grid.sections.is_empty() {
-        drawing.legend(grid.scale);
+        drawing.legend(grid);
     }
     // The last label extends past the table.
     let (wide, high) = ((right + leaning * cosine).max(left + 120.0) + MARGIN, drawing.y + MARGIN);
-    let name = escaped(&plain(&title(attribution)));
+    document((wide, high), title, options, &drawing.text)
+}
+
+/// A file of that size, on white.
+fn document((wide, high): (f64, f64), title: &str, options: &SvgOptions, content: &str) -> String {
+    let title = escaped(title);
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {wide:.0} {high:.0}\" width=\"{wide:.0}\" \
-         height=\"{high:.0}\" font-family=\"{}\" font-size=\"{FONT}\" role=\"img\" aria-label=\"{name}\">\n\
-         <title>{name}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}</svg>\n",
-        escaped(&options.font),
-        drawing.text
+         height=\"{high:.0}\" font-family=\"{}\" font-size=\"{FONT}\" role=\"img\" aria-label=\"{title}\">\n\
+         <title>{title}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{content}</svg>\n",
+        escaped(&options.font)
     )
 }
 
@@ -84,10 +99,10 @@ fn room<'a>(labels: impl Iterator<Item = &'a str>) -> f64 {
 /// A cell width that fits the widest number.
 fn cell_width(grid: &Grid, steps: &[(String, Vec<f32>)], numbers: bool) -> f64 {
     let cells = grid.sections.iter().flat_map(|section| &section.rows).filter(|_| numbers);
-    let cells = cells.map(|(_, values)| (values, grid.scale.max));
+    let cells = cells.flat_map(|(_, values)| values).map(|&value| number(value, grid.scale.max).len());
     let steps = steps.iter().map(|(_, values)| (values, Scale::of(values.iter().copied()).max));
-    let texts = cells.chain(steps).flat_map(|(values, max)| values.iter().map(move |&value| number(value, max).len()));
-    CELL.0.max(texts.max().unwrap_or(0) as f64 * DIGIT + 6.0)
+    let steps = steps.flat_map(|(values, max)| values.iter().map(move |&value| step_value(value, max).len()));
+    CELL.0.max(cells.chain(steps).max().unwrap_or(0) as f64 * DIGIT + 6.0)
 }
 
 struct Drawing {
@@ -126,19 +141,20 @@ impl Drawing {
         self.element(format_args!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"end\"{style}>{text}</text>"));
     }
 
-    fn section(&mut self, section: &Section, scale: Scale, numbers: bool) {
+    fn section(&mut self, section: &Section, grid: &Grid, numbers: bool) {
         for (label, values) in &section.rows {
             self.label(label);
-            for (at, &value) in values.iter().enumerate() {
-                let Some(color) = scale.color(value) else { continue };
+            for (at, &value) in values.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+                let color = grid.color(label, at, value);
                 let (x, y) = (self.left + self.cell * at as f64, self.y);
                 let (wide, high) = (self.cell, CELL.1);
-                self.element(format_args!(
-                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"{}\" stroke=\"#fff\"/>",
-                    hex(color)
-                ));
+                if let Some(color) = color.map(hex) {
+                    self.element(format_args!(
+                        "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"{color}\" stroke=\"#fff\"/>"
+                    ));
+                }
                 if numbers {
-                    self.number(at, &number(value, scale.max), ink(color));
+                    self.number(at, &number(value, grid.scale.max), color.map_or(BLACK, ink));
                 }
             }
             self.y += CELL.1;
@@ -158,12 +174,13 @@ impl Drawing {
         self.label(&Label { text: plain(name), special: true });
         let max = Scale::of(values.iter().copied()).max;
         for (at, &value) in values.iter().enumerate() {
-            self.number(at, &number(value, max), Rgb(68, 68, 68));
+            self.number(at, &step_value(value, max), Rgb(68, 68, 68));
         }
         self.y += CELL.1;
     }
 
-    fn legend(&mut self, scale: Scale) {
+    fn legend(&mut self, grid: &Grid) {
+        let scale = grid.scale;
         self.y += 6.0;
         let (wide, high) = (120.0, 8.0);
         let (x, y) = (self.left, self.y);
@@ -178,10 +195,11 @@ impl Drawing {
         self.element(format_args!(
             "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{wide}\" height=\"{high}\" fill=\"url(#scale)\" stroke=\"#999\" stroke-width=\"0.5\"/>"
         ));
-        for (x, anchor, value) in [(x, "start", low), (x + wide, "end", scale.max)] {
-            let (y, value) = (y + high + SMALL + 2.0, number(value, scale.max));
+        let [first, last] = grid.ends();
+        for (x, anchor, end) in [(x, "start", first), (x + wide, "end", last)] {
+            let y = y + high + SMALL + 2.0;
             self.element(format_args!(
-                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{SMALL}\" text-anchor=\"{anchor}\">{value}</text>"
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" font-size=\"{SMALL}\" text-anchor=\"{anchor}\">{end}</text>"
             ));
         }
         self.y += high + SMALL + 4.0;
@@ -241,8 +259,8 @@ mod tests {
     fn a_cell_for_every_score() {
         let svg = render(&samples::translation(), &SvgOptions::default());
         let rects = elements(&svg).iter().filter(|name| *name == "rect").count();
-        // 8 source tokens at 10 steps; 1 to 10 target tokens; the background and the legend.
-        assert_eq!(rects, 80 + 55 + 2);
+        // 7 source tokens at 10 steps; 0 to 9 target tokens; the background and the legend. Special tokens have no colour.
+        assert_eq!(rects, 70 + 45 + 2);
         assert!(svg.contains(">eröffnet</text>") && svg.contains(">0.97</text>"), "{svg}");
         let bare = SvgOptions { numbers: false, step_scores: false, ..SvgOptions::default() };
         let bare = render(&samples::translation(), &bare);
@@ -256,6 +274,22 @@ mod tests {
         let names = elements(&svg);
         assert!(names.iter().all(|name| name != "script" && name != "b"), "{names:?}");
         assert!(svg.contains("&lt;script&gt;alert(1)") && !svg.contains('\x1b'), "{svg}");
+    }
+
+    #[test]
+    fn a_large_table_is_thinned() {
+        let mut long = samples::prompt();
+        let tokens = 2_000;
+        long.target = samples::words(tokens);
+        (long.steps, long.contrast) = (1..tokens, Vec::new());
+        long.step_scores.clear();
+        let score = |at: usize| if at / (tokens - 1) <= at % (tokens - 1) { (at % 7) as f32 } else { f32::NAN };
+        let values = (0..tokens * (tokens - 1)).map(score).collect();
+        long.target_scores = stepfn_attribution::Scores::per_token(tokens, tokens - 1, values).ok();
+        let svg = render(&long, &SvgOptions::default());
+        elements(&svg);
+        assert!(svg.len() < 1_000_000, "{}", svg.len());
+        assert!(svg.contains("the largest of 13 × 13"), "{svg}");
     }
 
     #[test]
