@@ -90,6 +90,8 @@ impl<B: Backend> LanguageModel<B> {
     /// As [`load`](LanguageModel::load); [`ErrorKind::Device`] if there is no such device, or it can't compute in the type of numbers;
     /// [`ErrorKind::Option`] or [`ErrorKind::Generation`] for settings that don't exist or can't be used.
     pub fn load_on<D: Devices<Backend = B>>(name: &str, options: &LoadOptions) -> Result<Self> {
+        // Report typing errors before anything is read.
+        GenerationOptions::check(&options.generation)?;
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
         let Files { checkpoint, tokenizer, generation: published } = Files::find(name)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;

@@ -11,10 +11,11 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::Model;
 use stepfn_models::transformer::{Rule, Stack};
 
+use super::limits::{MOST_TOKENS, MOST_WORDS_ON_A_PATH};
 use super::gradient::{by_chunks, gradients};
 use crate::passes::token_batch;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
@@ -50,16 +51,8 @@ impl Default for DiscretizedIntegratedGradients {
 impl Named for DiscretizedIntegratedGradients {
     const NAME: &'static str = "discretized_integrated_gradients";
     const SUMMARY: &'static str = "gradients integrated along a path through the embeddings of real words";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        if self.n_steps < 2 {
-            return Err(Self::out_of_range("n_steps", "a whole number, 2 or greater", self.n_steps));
-        }
-        match self.n_neighbors {
-            0 => Err(Self::out_of_range("n_neighbors", "a whole number, 1 or greater", 0)),
-            _ => Ok(()),
-        }
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["dig"];
+    const COUNTS: &'static [Count] = &[Count::new("n_steps", 2, MOST_WORDS_ON_A_PATH), Count::new("n_neighbors", 1, MOST_TOKENS)];
 }
 
 impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {

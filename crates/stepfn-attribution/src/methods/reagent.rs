@@ -18,9 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::functions::{Probability, Rank};
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
+use super::limits::{MOST_PROBES, MOST_SAMPLES, MOST_TOKENS};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbation, Perturbed, Side, Steps};
 
@@ -69,16 +70,10 @@ impl Named for Reagent {
     const NAME: &'static str = "reagent";
     const SUMMARY: &'static str =
         "how much the probability of the target falls when tokens are replaced by plausible ones";
+    const COUNTS: &'static [Count] = &[Count::new("keep_top_n", 0, MOST_TOKENS), Count::new("stopping_condition_top_k", 1, MOST_TOKENS), Count::new("max_probe_steps", 1, MOST_SAMPLES), Count::new("num_probes", 1, MOST_PROBES)];
 
     fn validate(&self) -> Result<(), ParameterError> {
-        let counts = [
-            ("stopping_condition_top_k", self.stopping_condition_top_k),
-            ("max_probe_steps", self.max_probe_steps),
-            ("num_probes", self.num_probes),
-        ];
-        if let Some((name, _)) = counts.into_iter().find(|&(_, count)| count == 0) {
-            return Err(Self::out_of_range(name, "a whole number, 1 or greater", 0));
-        }
+        self.check_counts()?;
         match self.replacing_ratio > 0.0 && self.replacing_ratio < 1.0 {
             true => Ok(()),
             false => Err(Self::out_of_range("replacing_ratio", "a number between 0 and 1", self.replacing_ratio)),
