@@ -1,5 +1,7 @@
 //! How a model writes: `generation_config.json`, with some of its fields changed.
 
+use core::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 use stepfn_core::catalog::nearest;
 use stepfn_core::{CatalogError, ParameterError};
@@ -32,9 +34,9 @@ impl GenerationOptions {
             let (owner, parameter) = (OWNER, unknown.clone());
             return Err(CatalogError::UnknownParameter { owner, parameter, nearest, available: known }.into());
         }
-        for (field, most, expected) in WHOLE_TEXT {
+        for (field, range, expected) in WHOLE_TEXT {
             let value = changes.get(field).filter(|value| !value.is_null());
-            if let Some(value) = value.filter(|value| value.as_u64().is_none_or(|number| number > most)) {
+            if let Some(value) = value.filter(|value| value.as_u64().is_none_or(|number| !range.contains(&number))) {
                 return Err(ParameterError::new(OWNER, field, expected, value).into());
             }
         }
@@ -86,12 +88,11 @@ impl GenerationOptions {
 /// What errors call the fields that are changed.
 const OWNER: &str = "generation";
 
-/// The fields that [`GenerationSettings`] does not have, because they count the prompt or belong to the model: the greatest value, and what is
-/// expected.
-const WHOLE_TEXT: [(&str, u64, &str); 3] = [
-    ("max_length", 1 << 20, "a whole number from 0 to 1048576"),
-    ("min_length", 1 << 20, "a whole number from 0 to 1048576"),
-    ("decoder_start_token_id", u32::MAX as u64, "a token id"),
+/// The fields that [`GenerationSettings`] does not have, because they count the prompt or belong to the model: their range, and how errors say it.
+const WHOLE_TEXT: [(&str, RangeInclusive<u64>, &str); 3] = [
+    ("max_length", 2..=1 << 20, "a whole number from 2 to 1048576"),
+    ("min_length", 0..=1 << 20, "a whole number from 0 to 1048576"),
+    ("decoder_start_token_id", 0..=u32::MAX as u64, "a token id"),
 ];
 
 /// The error of a changed field names the change; any other error is the checkpoint's.

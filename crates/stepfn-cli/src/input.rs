@@ -1,6 +1,8 @@
 //! The input texts, from the command line or line by line from a file.
 
-use std::fs::File;
+mod bounded;
+
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -9,6 +11,8 @@ use stepfn::{Alignment, Error, ErrorKind, Input};
 
 use crate::args::{ContrastArgs, TextArgs};
 use crate::failure::Failure;
+use crate::progress::{Ends, Extent};
+use bounded::{BoundedLines, LONGEST, Line as ReadLine};
 
 /// An iterator over the texts; a file is read lazily.
 pub(crate) enum Inputs {
@@ -20,8 +24,12 @@ pub(crate) enum Inputs {
 
 /// The lines of a file.
 pub(crate) struct Lines {
-    reader: Box<dyn BufRead>,
+    reader: BoundedLines,
     name: String,
+    /// Bytes of the file, if it has an end that is known.
+    size: Option<u64>,
+    /// Where each text ends in the file.
+    ends: Ends,
     line: usize,
     alignment: Alignment,
 }
@@ -71,6 +79,15 @@ impl Inputs {
         Self::Given(inputs.into_iter())
     }
 
+    /// How much there is to do, as far as that is known.
+    pub(crate) fn extent(&self) -> Extent {
+        match self {
+            Self::Given(inputs) => Extent::Texts(inputs.len()),
+            Self::Lines(Lines { size: Some(size), ends, .. }) => Extent::Bytes(*size, ends.clone()),
+            Self::Lines(_) => Extent::Unknown,
+        }
+    }
+
     /// The number of texts, if known.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
@@ -94,8 +111,8 @@ impl Iterator for Inputs {
 impl Lines {
     fn open(path: &Path, alignment: Alignment) -> Result<Self, Failure> {
         let hint = "give a file of JSON lines, or - for standard input";
-        let (name, reader): (String, Box<dyn BufRead>) = if path.as_os_str() == "-" {
-            ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())))
+        let (name, reader, size): (String, Box<dyn BufRead>, Option<u64>) = if path.as_os_str() == "-" {
+            ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())), None)
         } else {
             let name = path.display().to_string();
             let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
@@ -103,9 +120,22 @@ impl Lines {
                 return Err(failed("this is a folder".to_owned()));
             }
             let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-            (name, Box::new(BufReader::new(file)))
+            // Pipes and devices have no size.
+            let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+            (name, Box::new(BufReader::new(file)), size)
         };
-        Ok(Self { reader, name, line: 0, alignment })
+        Ok(Self::new(reader, name, size, alignment))
+    }
+
+    fn new(reader: Box<dyn BufRead>, name: String, size: Option<u64>, alignment: Alignment) -> Self {
+        Self { reader: BoundedLines::new(reader), name, size, ends: Ends::default(), line: 0, alignment }
+    }
+
+    /// The error of a line that is too long.
+    fn too_long(&self, hint: &str) -> Error {
+        let most = LONGEST >> 20;
+        let what = format!("{}, line {}: the line is longer than {most} MiB", self.name, self.line);
+        Error::new(ErrorKind::Text, what, hint)
     }
 }
 
@@ -114,19 +144,22 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let mut bytes = Vec::new();
-            match self.reader.read_until(b'\n', &mut bytes) {
-                Ok(0) => return None,
-                Ok(_) => {}
+            let read = self.reader.next();
+            self.line += 1;
+            let bytes = match read {
+                Ok(None) => return None,
+                Ok(Some(ReadLine::Whole(bytes))) => bytes,
+                Ok(Some(ReadLine::TooLong)) => return Some(Err(self.too_long("split the text"))),
+                Ok(Some(ReadLine::Endless)) => {
+                    return Some(Err(self.too_long("give a file of lines; nothing after this one was read")));
+                }
                 Err(error) => {
-                    // Stop here: what comes after a read error can't be trusted.
-                    self.reader = Box::new(io::empty());
                     let what = format!("{}: {error}", self.name);
                     return Some(Err(Error::new(ErrorKind::File, what, "check the file")));
                 }
-            }
-            self.line += 1;
+            };
             if !bytes.trim_ascii().is_empty() {
+                self.ends.push(self.reader.bytes_read());
                 let place = format!("{}, line {}", self.name, self.line);
                 return Some(match parse(&bytes, &self.alignment) {
                     Ok(input) => Ok(Input { place: Some(place), ..input }),
@@ -204,8 +237,7 @@ mod tests {
             "{\"target\": \"b\", \"contrast_target\": \"c\", \"target_spans\": [[0, 1]], \"source_spans\": null}\n",
             "{\"sauce\": \"a\"}\n{}\n[1\n{\"source\": 3}\n{\"source\": \"a\", \"source_spans\": [[-1, 2]]}"
         );
-        let reader = Box::new(text.as_bytes());
-        let lines = Lines { reader, name: "x".to_owned(), line: 0, alignment: Alignment::OneToOne };
+        let lines = Lines::new(Box::new(text.as_bytes()), "x".to_owned(), None, Alignment::OneToOne);
         let mut inputs: Vec<stepfn::Result<Input>> = lines.collect();
         let wrong = inputs.split_off(2);
         let inputs: Vec<Input> = inputs.into_iter().map(Result::unwrap).collect();

@@ -119,7 +119,9 @@ pub enum ModelError {
         most: usize,
     },
     /// A prediction is not a number, so no token can be chosen.
-    #[error("the prediction of new token {position} contains NaN or infinity: a broken checkpoint, or an overflow in half precision")]
+    #[error(
+        "the prediction of new token {position} contains NaN or infinity: a broken checkpoint, or an overflow in half precision"
+    )]
     NonFinite {
         /// The new token, counted from 1.
         position: usize,
@@ -154,7 +156,7 @@ impl ModelError {
         expected: impl Into<String>,
         found: impl core::fmt::Display,
     ) -> Self {
-        Self::Setting { field: field.into(), expected: expected.into(), found: found.to_string() }
+        Self::Setting { field: field.into(), expected: expected.into(), found: crate::json::shortened(&found) }
     }
 
     pub(crate) fn config(

@@ -137,6 +137,7 @@ impl From<ModelError> for Error {
                 (ErrorKind::Model, "check that all files of the folder belong to one model and are complete")
             }
             ModelError::TokenId { .. } => (ErrorKind::Model, "check that tokenizer.json belongs to this model"),
+            ModelError::LongText { .. } => (ErrorKind::Text, "split the text"),
             ModelError::Setting { .. } => (ErrorKind::Generation, "change this generation setting"),
             ModelError::NothingAllowed { .. } => (
                 ErrorKind::Generation,

@@ -48,6 +48,7 @@ mod generate;
 mod input;
 mod model;
 mod registry;
+mod room;
 mod score;
 mod texts;
 

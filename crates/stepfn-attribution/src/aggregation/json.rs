@@ -21,7 +21,8 @@ pub(super) fn read(text: &str) -> Result<Pipeline, AttributionError> {
             (Ok(stage), _) => Ok(stage),
             (Err(_), Some(name)) if !STAGES.contains(&name.as_str()) => Err(unknown_stage(&name)),
             (Err(_), Some(name)) => {
-                let expected = format!("the fields of `{name}` with their values (see the short forms for what they are)");
+                let expected =
+                    format!("the fields of `{name}` with their values (see the short forms for what they are)");
                 Err(wrong(&format!("stage {}", number + 1), expected, value))
             }
             (Err(_), None) => {

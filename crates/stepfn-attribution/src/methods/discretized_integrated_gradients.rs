@@ -15,8 +15,8 @@ use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::Model;
 use stepfn_models::transformer::{Rule, Stack};
 
-use super::limits::{MOST_TOKENS, MOST_WORDS_ON_A_PATH};
 use super::gradient::{by_chunks, gradients};
+use super::limits::{MOST_TOKENS, MOST_WORDS_ON_A_PATH, check_fit};
 use crate::passes::token_batch;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
 
@@ -52,7 +52,8 @@ impl Named for DiscretizedIntegratedGradients {
     const NAME: &'static str = "discretized_integrated_gradients";
     const SUMMARY: &'static str = "gradients integrated along a path through the embeddings of real words";
     const ALSO_CALLED: &'static [&'static str] = &["dig"];
-    const COUNTS: &'static [Count] = &[Count::new("n_steps", 2, MOST_WORDS_ON_A_PATH), Count::new("n_neighbors", 1, MOST_TOKENS)];
+    const COUNTS: &'static [Count] =
+        &[Count::new("n_steps", 2, MOST_WORDS_ON_A_PATH), Count::new("n_neighbors", 1, MOST_TOKENS)];
 }
 
 impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
@@ -69,7 +70,11 @@ impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
     }
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
-        let model = passes.model();
+        /// A number of a path in double precision, and one on the device.
+        const NUMBER: usize = 12;
+        let (model, question) = (passes.model(), passes.question());
+        let tokens = question.lengths(question.steps()).tokens();
+        check_fit::<Self>(question, ("n_steps", self.n_steps), tokens * model.config().hidden_size * NUMBER)?;
         let source = match (&passes.question().text().source, model.encoder()) {
             (Some(source), Some(encoder)) => Some(self.paths(passes, encoder, source)?),
             _ => None,

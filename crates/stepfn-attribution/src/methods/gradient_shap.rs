@@ -8,8 +8,8 @@ use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::limits::MOST_SAMPLES;
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
+use super::limits::MOST_SAMPLES;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
 
 /// Gradients at random points between a baseline and the text.

@@ -13,8 +13,8 @@ use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::limits::MOST_SAMPLES;
 use super::least_squares::NormalEquations;
+use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
@@ -59,6 +59,7 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
+        check_samples::<Self>(passes.question(), self.n_samples, 1)?;
         let n = players.len();
         let (coalitions, chance): (_, fn(usize, usize) -> f64) = match all_coalitions(n, self.n_samples) {
             Some(all) => (all, chance_of_any),

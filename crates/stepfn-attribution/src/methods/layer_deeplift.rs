@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named};
 
-use super::limits::LAYER;
 use super::deeplift;
 use super::gradient::by_chunks;
+use super::limits::LAYER;
 use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes};
 
 /// DeepLIFT at a layer's output.

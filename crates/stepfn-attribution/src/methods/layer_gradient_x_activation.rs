@@ -7,8 +7,8 @@ use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named};
 use stepfn_models::transformer::Rule;
 
-use super::limits::LAYER;
 use super::gradient::{by_chunks, times};
+use super::limits::LAYER;
 use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes, StepRows};
 
 /// A layer's output times its gradient.

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 
-use super::limits::{LAYER, PATH_POINTS};
 use super::gradient::by_chunks;
 use super::integrated_gradients::{IntegratedGradients, PathSteps};
+use super::limits::{LAYER, PATH_POINTS};
 use crate::quadrature::Quadrature;
 use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes};
 

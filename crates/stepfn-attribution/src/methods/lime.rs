@@ -8,8 +8,8 @@ use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::limits::MOST_SAMPLES;
 use super::least_squares::NormalEquations;
+use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
@@ -85,6 +85,7 @@ impl<B: Backend> AttributionMethod<B> for Lime {
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
+        check_samples::<Self>(passes.question(), self.n_samples, 1)?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         // One stream per sample, so that what is drawn for a token does not depend on later tokens.
         let present = |sample: usize| -> Vec<bool> {

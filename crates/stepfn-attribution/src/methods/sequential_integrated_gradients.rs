@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 
-use super::limits::PATH_POINTS;
 use super::gradient::{along_the_line, by_chunks, difference, times};
+use super::limits::PATH_POINTS;
 use crate::passes::Embedded;
 use crate::quadrature::Quadrature;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};

@@ -10,7 +10,7 @@ use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
-use super::limits::MOST_SAMPLES;
+use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
@@ -55,6 +55,7 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
         let n = players.len();
+        check_samples::<Self>(passes.question(), self.n_samples, n)?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         let orders = orders(n, self.n_samples, seed);
         // The empty coalition, then for each order the coalitions between it and the full one.

@@ -28,7 +28,7 @@ impl OnBackend for Generate<'_> {
         let inputs = Inputs::sources(&args.text, args.source.as_ref(), args.input.as_deref())?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
-        let teller = Teller::new(&args.output.to, inputs.len());
+        let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);
         let options = WriterOptions { single: single && model.texts_per_prompt() <= 1, ..WriterOptions::default() };

@@ -10,7 +10,7 @@ use stepfn::writers::{WriterOptions, records};
 use stepfn::{Registry, ScoreTask};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
-use super::parameters::{Owner, assigned};
+use super::parameters::{Owner, assigned, function};
 use crate::args::{ParameterArgs, ScoreArgs};
 use crate::failure::Failure;
 use crate::input::Inputs;
@@ -34,7 +34,7 @@ impl OnBackend for Score<'_> {
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
-        let teller = Teller::new(&args.output.to, inputs.len());
+        let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         if let Some(function) = task.drops_nothing(&model) {
             teller.warn(&format!(
@@ -61,7 +61,7 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let registry = Registry::<B>::default();
     for (index, name) in names.iter().enumerate() {
         // Report unknown names before their parameters.
-        registry.function(name, &stepfn::Value::Null)?;
+        function(&registry, name, stepfn::Value::Null)?;
         if names[..index].contains(name) {
             return Err(Failure::usage(format!("--step-fn names `{name}` twice"), "name each step function once"));
         }
@@ -72,7 +72,7 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let functions: Vec<_> = names
         .iter()
         .zip(parameters)
-        .map(|(name, own)| registry.function(name, &own.into()))
-        .collect::<stepfn::Result<_>>()?;
+        .map(|(name, own)| function(&registry, name, own.into()))
+        .collect::<Result<_, _>>()?;
     Ok(ScoreTask { options: run_options(&args.model, *dropout), ..ScoreTask::new(functions) })
 }

@@ -8,7 +8,7 @@ use stepfn::{Answer, Outcome};
 use super::view;
 use crate::args::ShowArgs;
 use crate::failure::Failure;
-use crate::progress::Teller;
+use crate::progress::{Extent, Teller};
 
 /// Shows the attributions in a file that stepfn or inseq wrote.
 pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
@@ -30,6 +30,6 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
         None => Ok(answer.per_token()),
     };
     let outcome = |(number, answer): (usize, Answer)| Outcome { id: number.into(), number, result: shown(answer) };
-    let results = view::results(&args.view, Teller::new(&args.view.to, texts), texts)?;
+    let results = view::results(&args.view, Teller::new(&args.view.to, Extent::Texts(answers.len())), texts)?;
     results.write_all(answers.into_iter().enumerate().map(outcome))
 }

@@ -1,8 +1,6 @@
 //! Reads lines of files that may be anything: a device without an end, a line of gigabytes, a file with a byte order mark.
 
-use std::cell::Cell;
 use std::io::{self, BufRead};
-use std::rc::Rc;
 
 /// The longest line that is read. What a model can read of a text is far less.
 pub(super) const LONGEST: usize = 8 << 20;
@@ -17,7 +15,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub(super) struct BoundedLines {
     reader: Box<dyn BufRead>,
     /// Bytes read so far.
-    read: Rc<Cell<u64>>,
+    read: u64,
 }
 
 /// What a line was.
@@ -33,12 +31,12 @@ pub(super) enum Line {
 
 impl BoundedLines {
     pub(super) fn new(reader: Box<dyn BufRead>) -> Self {
-        Self { reader, read: Rc::default() }
+        Self { reader, read: 0 }
     }
 
-    /// The number of bytes that were read so far, now and later.
-    pub(super) fn bytes_read(&self) -> Rc<Cell<u64>> {
-        Rc::clone(&self.read)
+    /// The number of bytes that were read so far.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.read
     }
 
     /// The next line, or `None` at the end of the file.
@@ -54,7 +52,7 @@ impl BoundedLines {
     }
 
     fn line(&mut self) -> io::Result<Option<Line>> {
-        let is_first = self.read.get() == 0;
+        let is_first = self.read == 0;
         let mut line = Vec::new();
         loop {
             let buffer = match self.reader.fill_buf() {
@@ -83,8 +81,8 @@ impl BoundedLines {
 
     /// Passes over the rest of a line that is too long.
     fn rest(&mut self) -> io::Result<Line> {
-        let start = self.read.get();
-        while self.read.get() - start < LOOKED_FOR {
+        let start = self.read;
+        while self.read - start < LOOKED_FOR {
             let buffer = self.reader.fill_buf()?;
             let end = buffer.iter().position(|&byte| byte == b'\n').map(|end| end + 1);
             let (passed, is_end) = (end.unwrap_or(buffer.len()), end.is_some() || buffer.is_empty());
@@ -98,7 +96,7 @@ impl BoundedLines {
 
     fn consume(&mut self, bytes: usize) {
         self.reader.consume(bytes);
-        self.read.set(self.read.get() + bytes as u64);
+        self.read += bytes as u64;
     }
 }
 
@@ -139,10 +137,9 @@ mod tests {
     #[test]
     fn bytes_are_counted_as_they_are_read() {
         let mut lines = BoundedLines::new(Box::new(&b"ab\nc"[..]));
-        let read = lines.bytes_read();
         lines.next().unwrap();
-        assert_eq!(read.get(), 3);
+        assert_eq!(lines.bytes_read(), 3);
         lines.next().unwrap();
-        assert_eq!(read.get(), 4);
+        assert_eq!(lines.bytes_read(), 4);
     }
 }

@@ -98,9 +98,8 @@ pub(super) fn read<N: Named>(given: &Map<String, Value>) -> Result<N, ParameterE
         }
     }
     let named = serde_json::from_value::<N>(Value::Object(given.clone()));
-    let named = named.map_err(|_| {
-        N::out_of_range("parameters", "values that go together", Value::Object(given.clone()))
-    })?;
+    let named =
+        named.map_err(|_| N::out_of_range("parameters", "values that go together", Value::Object(given.clone())))?;
     named.check_counts()?;
     named.validate()?;
     Ok(named)

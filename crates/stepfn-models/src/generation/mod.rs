@@ -97,11 +97,7 @@ fn log_normalizer(logits: &[f32]) -> (f32, f32) {
 }
 
 /// The logits of all hypotheses for new token `position`, counted from 0, after checking that they are numbers.
-fn checked_logits(
-    decoder: &mut impl Decoder,
-    hypotheses: usize,
-    position: usize,
-) -> Result<Vec<Vec<f32>>, ModelError> {
+fn checked_logits(decoder: &mut impl Decoder, hypotheses: usize, position: usize) -> Result<Vec<Vec<f32>>, ModelError> {
     let rows = decoder.logits()?;
     assert_eq!(rows.len(), hypotheses, "a decoder must return one row of logits for each of its hypotheses");
     // −∞ is the logit of a token that is impossible.

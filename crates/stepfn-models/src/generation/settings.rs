@@ -118,7 +118,9 @@ impl GenerationSettings {
         }
         let (most, why) = match (self.num_beams, self.do_sample) {
             (1, true) => (usize::MAX, String::new()),
-            (1, false) => (1, "1, because greedy search returns one text (set num_beams or do_sample for more)".to_owned()),
+            (1, false) => {
+                (1, "1, because greedy search returns one text (set num_beams or do_sample for more)".to_owned())
+            }
             (beams, _) => (beams, format!("at most {beams}, as num_beams")),
         };
         if self.num_return_sequences > most {
@@ -214,7 +216,10 @@ mod tests {
     fn ranges_are_named() {
         let good = GenerationSettings::default;
         for (settings, says) in [
-            (GenerationSettings { max_new_tokens: 0, ..good() }, "`max_new_tokens` must be a whole number from 1 to 1048576, not 0"),
+            (
+                GenerationSettings { max_new_tokens: 0, ..good() },
+                "`max_new_tokens` must be a whole number from 1 to 1048576, not 0",
+            ),
             (GenerationSettings { min_new_tokens: 65, ..good() }, "at most 64, as max_new_tokens, not 65"),
             (GenerationSettings { num_beams: 0, ..good() }, "num_beams"),
             (GenerationSettings { num_beams: 1_000_000_000, ..good() }, "num_beams"),

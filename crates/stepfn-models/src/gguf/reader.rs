@@ -222,9 +222,10 @@ impl<'a> Reader<'a> {
             10 => self.u64()?.into(),
             11 => self.array().map(i64::from_le_bytes)?.into(),
             _ => {
-                return Err(
-                    self.error(format!("metadata before byte {} has a type that GGUF does not have, number {kind}", self.at))
-                );
+                return Err(self.error(format!(
+                    "metadata before byte {} has a type that GGUF does not have, number {kind}",
+                    self.at
+                )));
             }
         })
     }
@@ -237,7 +238,9 @@ impl<'a> Reader<'a> {
             4..=6 => 4,
             8 | 10..=12 => 8,
             ARRAY => return Err(self.error("expected a list of numbers or strings, found a list of lists")),
-            _ => return Err(self.error(format!("a list has elements of a type that GGUF does not have, number {kind}"))),
+            _ => {
+                return Err(self.error(format!("a list has elements of a type that GGUF does not have, number {kind}")));
+            }
         };
         let count = self.count("elements of a list", size)?;
         Ok(match kind {

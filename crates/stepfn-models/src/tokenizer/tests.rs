@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod spans;
+
 use std::fs;
 
 use proptest::prelude::*;

@@ -77,16 +77,14 @@ impl GenerationSettings {
             length_penalty: read(json, "length_penalty", "a number")?.unwrap_or(default.length_penalty),
             early_stopping: read(json, "early_stopping", "true or false (`never` is not supported)")?
                 .unwrap_or(default.early_stopping),
-            num_return_sequences: count(json, "num_return_sequences")?
-                .unwrap_or(default.num_return_sequences),
+            num_return_sequences: count(json, "num_return_sequences")?.unwrap_or(default.num_return_sequences),
             do_sample: read(json, "do_sample", "true or false")?.unwrap_or(default.do_sample),
             temperature: read(json, "temperature", "a number")?.unwrap_or(default.temperature),
             top_k: count(json, "top_k")?.unwrap_or(default.top_k),
             top_p: read(json, "top_p", "a number")?.unwrap_or(default.top_p),
             seed: default.seed,
             repetition_penalty: read(json, "repetition_penalty", "a number")?.unwrap_or(default.repetition_penalty),
-            no_repeat_ngram_size: count(json, "no_repeat_ngram_size")?
-                .unwrap_or(default.no_repeat_ngram_size),
+            no_repeat_ngram_size: count(json, "no_repeat_ngram_size")?.unwrap_or(default.no_repeat_ngram_size),
             bad_words_ids: read(json, "bad_words_ids", "a list of lists of token ids")?
                 .unwrap_or(default.bad_words_ids),
             eos,
