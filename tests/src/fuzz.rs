@@ -5,10 +5,12 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::DType;
+use stepfn_attribution::aggregation::Pipeline;
+use stepfn_attribution::{Attribution, Scores, formats};
 use stepfn_models::Model;
 use stepfn_models::checkpoint::Checkpoint;
 use stepfn_models::generation::GenerationSettings;
-use stepfn_models::tokenizer::Tokenizer;
+use stepfn_models::tokenizer::{Token, Tokenizer};
 
 use crate::gguf::GgufFile;
 use crate::golden::folder;
@@ -19,11 +21,13 @@ type Flex = stepfn_cpu::flex::Backend;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 6] = [
     ("checkpoint", checkpoint, checkpoint_seeds),
     ("gguf", gguf, gguf_seeds),
     ("tokenizer", tokenizer, || golden_files("models/tokenizers", "tokenizer.json")),
     ("generation", generation, || golden_files("models", "generation_config.json")),
+    ("results", results, results_seeds),
+    ("pipeline", pipeline, pipeline_seeds),
 ];
 
 /// Keeps libFuzzer's hook from ending the process on panics that are caught, namely those of the tokenizers crate, which become errors.
@@ -77,6 +81,52 @@ pub fn generation(bytes: &[u8]) {
     {
         let _ = settings.validate();
     }
+}
+
+/// A file of attributions: ours, or inseq's. What is read is aggregated and written again.
+pub fn results(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    for attribution in formats::read(text).unwrap_or_default() {
+        let per_token = attribution.per_token();
+        let _ = Pipeline::for_display(&attribution).apply(&attribution);
+        let _ = per_token.about.aggregation.len();
+    }
+}
+
+/// A pipeline, in its short form or as JSON. What is read is written the same.
+pub fn pipeline(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else { return };
+    if let Ok(pipeline) = text.parse::<Pipeline>() {
+        assert_eq!(pipeline.to_string().parse::<Pipeline>().as_ref(), Ok(&pipeline), "{text}");
+    }
+}
+
+fn results_seeds() -> Vec<Vec<u8>> {
+    let saved =
+        ["inseq_gpt2.json", "inseq_t5.json"].map(|name| fs::read(folder().join("attribution").join(name)).unwrap());
+    let token = |surface: &str, at: usize| Token {
+        id: 7,
+        surface: surface.to_owned(),
+        span: at..at + surface.len(),
+        special: false,
+    };
+    let mut attribution = Attribution::new(vec![token("a", 0)], vec![token("b", 0), token(" c", 1)], 1..2);
+    attribution.source_scores = Scores::per_token(1, 1, vec![0.5]).ok();
+    attribution.target_scores = Scores::per_token(2, 1, vec![0.25, f32::NAN]).ok();
+    attribution.step_scores.insert("probability".to_owned(), vec![0.75]);
+    let two = [attribution.clone(), attribution.clone()];
+    let ours = [formats::json::write(&[attribution]), formats::json::write(&two), formats::json::write_lines(&two)];
+    saved.into_iter().chain(ours.map(String::into_bytes)).collect()
+}
+
+fn pipeline_seeds() -> Vec<Vec<u8>> {
+    let texts = [
+        "layers=0:4,mean(layer),subwords(target,sum),normalize",
+        "spans(source=0:2,source=4:6,target=1:3,mean),slices(source=0:5,target=-3:)",
+        "split(\", \",end),split(pattern='[.!?]',sum),pair",
+        r#"[{"stage":"spans","target":["0:2"]},{"stage":"reduce","function":"vnorm"},{"stage":"normalize"}]"#,
+    ];
+    texts.map(|text| text.as_bytes().to_vec()).into()
 }
 
 fn golden_files(parent: &str, file: &str) -> Vec<Vec<u8>> {

@@ -18,7 +18,7 @@ pub(crate) struct Lengths {
 }
 
 impl Lengths {
-    fn tokens(self) -> usize {
+    pub(crate) fn tokens(self) -> usize {
         self.source + self.target
     }
 }
@@ -172,6 +172,11 @@ impl Budget {
         /// Tensors of the size of the logits that a step function's derivative keeps at the same time.
         const COPIES: usize = 8;
         (self.memory / 4 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).max(1)
+    }
+
+    /// Bytes for the logits of one row in all passes, which are scored together.
+    pub(crate) fn bytes_per_row(&self) -> usize {
+        self.vocab * FLOAT * self.passes
     }
 
     /// The number of rows whose logits, in all passes, fit into half of the memory while they are scored.

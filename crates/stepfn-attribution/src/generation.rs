@@ -1,8 +1,11 @@
 //! How a model writes: `generation_config.json`, with some of its fields changed.
 
+use core::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
-use stepfn_core::CatalogError;
 use stepfn_core::catalog::nearest;
+use stepfn_core::{CatalogError, ParameterError};
+use stepfn_models::ModelError;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::generation::GenerationSettings;
 
@@ -20,26 +23,39 @@ pub struct GenerationOptions {
 }
 
 impl GenerationOptions {
+    /// Checks fields that are to be changed, as far as that is possible without a model: their names, types and ranges.
+    ///
+    /// # Errors
+    /// [`AttributionError::Catalog`] with the first field that can't be used.
+    pub fn check(changes: &Map<String, Value>) -> Result<(), AttributionError> {
+        let known = known_fields();
+        if let Some(unknown) = changes.keys().find(|field| !known.contains(field)) {
+            let nearest = nearest(unknown, known.iter().map(String::as_str)).map(str::to_owned);
+            let (owner, parameter) = (OWNER, unknown.clone());
+            return Err(CatalogError::UnknownParameter { owner, parameter, nearest, available: known }.into());
+        }
+        for (field, range, expected) in WHOLE_TEXT {
+            let value = changes.get(field).filter(|value| !value.is_null());
+            if let Some(value) = value.filter(|value| value.as_u64().is_none_or(|number| !range.contains(&number))) {
+                return Err(ParameterError::new(OWNER, field, expected, value).into());
+            }
+        }
+        let settings = GenerationSettings::from_json(&Value::Object(changes.clone()));
+        let checked = settings.and_then(|settings| settings.validate_each());
+        checked.map_err(|error| of_change(error, changes))
+    }
+
     /// What a checkpoint says in `generation_config.json` (`null` if it has none), with some fields changed.
     ///
     /// # Errors
-    /// [`AttributionError::Catalog`] for an unknown field, [`AttributionError::Model`] for a value that is out of range or not supported.
+    /// [`AttributionError::Catalog`] for a changed field that does not exist or can't be used, [`AttributionError::Model`] for one of the
+    /// checkpoint's.
     pub fn new(
         generation_config: &Value,
         changes: &Map<String, Value>,
         config: &TransformerConfig,
     ) -> Result<Self, AttributionError> {
-        let known = known_fields();
-        if let Some(unknown) = changes.keys().find(|field| !known.contains(field)) {
-            let nearest = nearest(unknown, known.iter().map(String::as_str)).map(str::to_owned);
-            return Err(CatalogError::UnknownParameter {
-                owner: "generation",
-                parameter: unknown.clone(),
-                nearest,
-                available: known,
-            }
-            .into());
-        }
+        Self::check(changes)?;
         let mut fields = generation_config.as_object().cloned().unwrap_or_default();
         // A length of new tokens takes precedence over one that counts the prompt, unless only the latter is asked for.
         for (asked, outweighed) in [("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")] {
@@ -51,7 +67,13 @@ impl GenerationOptions {
         let number = |field: &str| fields.get(field).and_then(Value::as_u64);
         let max_length = number("max_length").filter(|_| number("max_new_tokens").is_none());
         let decoder_start = number("decoder_start_token_id").and_then(|id| u32::try_from(id).ok());
-        let mut settings = GenerationSettings::from_json(&Value::Object(fields))?;
+        let mut settings =
+            GenerationSettings::from_json(&Value::Object(fields)).map_err(|error| of_change(error, changes))?;
+        if let Err(error @ AttributionError::Catalog(_)) =
+            settings.validate().map_err(|error| of_change(error, changes))
+        {
+            return Err(error);
+        }
         if settings.eos.is_empty() {
             settings.eos.clone_from(&config.special.eos);
         }
@@ -63,18 +85,32 @@ impl GenerationOptions {
     }
 }
 
+/// What errors call the fields that are changed.
+const OWNER: &str = "generation";
+
+/// The fields that [`GenerationSettings`] does not have, because they count the prompt or belong to the model: their range, and how errors say it.
+const WHOLE_TEXT: [(&str, RangeInclusive<u64>, &str); 3] = [
+    ("max_length", 2..=1 << 20, "a whole number from 2 to 1048576"),
+    ("min_length", 0..=1 << 20, "a whole number from 0 to 1048576"),
+    ("decoder_start_token_id", 0..=u32::MAX as u64, "a token id"),
+];
+
+/// The error of a changed field names the change; any other error is the checkpoint's.
+fn of_change(error: ModelError, changes: &Map<String, Value>) -> AttributionError {
+    match error {
+        ModelError::Setting { field, expected, found } if changes.contains_key(&field) => {
+            ParameterError::new(OWNER, field, expected, found).into()
+        }
+        error => error.into(),
+    }
+}
+
 /// The fields that can be changed: those of `generation_config.json` that are supported.
 fn known_fields() -> Vec<String> {
     let settings = serde_json::to_value(GenerationSettings::default()).unwrap_or_default();
     let ours = settings.as_object().into_iter().flat_map(Map::keys);
     let renamed = ["eos", "forced_bos", "forced_eos", "prefix", "seed"];
-    let theirs = [
-        "eos_token_id",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "max_length",
-        "min_length",
-        "decoder_start_token_id",
-    ];
-    ours.filter(|field| !renamed.contains(&field.as_str())).cloned().chain(theirs.map(str::to_owned)).collect()
+    let theirs = ["eos_token_id", "forced_bos_token_id", "forced_eos_token_id"].into_iter();
+    let theirs = theirs.chain(WHOLE_TEXT.map(|(field, ..)| field)).map(str::to_owned);
+    ours.filter(|field| !renamed.contains(&field.as_str())).cloned().chain(theirs).collect()
 }

@@ -53,6 +53,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         crate::scoring::check_fits(config, "", text.source.as_deref(), &text.target, question.steps().width())?;
         let passes = 1 + function.needs().noisy_samples;
         let budget = Budget::new(config, question.options().memory, passes, is_host::<B>());
+        crate::scoring::check_noise(&budget, question.options().memory, function.needs().noisy_samples)?;
         let embedded = |side: Side, ids: &[u32]| embedded(model, side, ids);
         let source = text.source.as_deref().map(|source| embedded(Side::Source, source)).transpose()?;
         let target = embedded(Side::Target, &text.target[..question.steps().width()])?;

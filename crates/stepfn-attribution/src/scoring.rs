@@ -131,6 +131,7 @@ pub fn score<B: Backend>(
     // The noisy passes are run a few at a time, but their logits are scored together.
     let all = 1 + usize::from(needs.contrast != Need::Unused) + needs.noisy_samples;
     let budget = Budget::new(model.config(), options.memory, all, is_host::<B>());
+    check_noise(&budget, options.memory, needs.noisy_samples)?;
     let scorer = Scorer { model, functions, needs, options, budget };
     let mut results: Vec<Option<Outcome>> = Vec::new();
     results.resize_with(texts.len(), || None);
@@ -278,6 +279,20 @@ impl Scored {
         }
         self.likely.extend(scores.likely.get(row).cloned());
     }
+}
+
+/// Checks that the predictions of one token in all noisy passes fit into memory.
+pub(crate) fn check_noise(budget: &Budget, memory: usize, noisy_samples: usize) -> Result<(), AttributionError> {
+    /// Memory that every machine has.
+    const SPARE: usize = 1 << 30;
+    let bytes = budget.bytes_per_row();
+    if noisy_samples == 0 || bytes <= memory.max(SPARE) {
+        return Ok(());
+    }
+    Err(AttributionError::Unsuited(format!(
+        "the predictions of one token in {noisy_samples} passes with dropout need {:.1} GiB of memory: take fewer passes (n_mcd_steps)",
+        bytes as f64 / f64::from(1 << 30)
+    )))
 }
 
 fn check_names<B: Backend>(functions: &[Box<dyn StepFunction<B>>]) -> Result<(), AttributionError> {

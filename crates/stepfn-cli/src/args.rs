@@ -12,7 +12,7 @@ use clap_complete::Shell;
 pub(crate) use shared::{
     ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs, TextArgs, ViewArgs,
 };
-use values::{count, length, seconds, top};
+use values::{count, length, name, seconds, text, top, whole};
 
 /// Scores and attributions of language models.
 #[derive(Debug, Parser)]
@@ -125,7 +125,7 @@ pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) texts: TextArgs,
     /// Step functions by name, separated by commas (see `stepfn list step-functions`)
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "probability,surprisal,entropy")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name, default_value = "probability,surprisal,entropy")]
     pub(crate) step_fn: Vec<String>,
     /// Name the K most likely tokens of each step (1 to 100), as the column `expected`
     #[arg(long, value_name = "K", value_parser = top)]
@@ -147,13 +147,13 @@ pub(crate) struct AttributeArgs {
     #[command(flatten)]
     pub(crate) texts: TextArgs,
     /// Attribution method (see `stepfn list methods`)
-    #[arg(long, value_name = "NAME", default_value = "saliency")]
+    #[arg(long, value_name = "NAME", value_parser = name, default_value = "saliency")]
     pub(crate) method: String,
     /// The step function to attribute (see `stepfn list step-functions`)
-    #[arg(long, value_name = "NAME", default_value = "probability")]
+    #[arg(long, value_name = "NAME", value_parser = name, default_value = "probability")]
     pub(crate) attributed_fn: String,
     /// Step functions to compute in addition, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
     pub(crate) step_scores: Vec<String>,
     /// Name the K most likely tokens of each step (1 to 100), in JSON and on the page
     #[arg(long, value_name = "K", value_parser = top)]
@@ -165,10 +165,10 @@ pub(crate) struct AttributeArgs {
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
     pub(crate) features: UnitName,
     /// First token to attribute, counted in the target from 0; default: the first after the prompt
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub(crate) from: Option<usize>,
     /// First token after the attributed ones; default: the end of the target
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub(crate) to: Option<usize>,
     #[command(flatten)]
     pub(crate) contrast: ContrastArgs,
@@ -210,7 +210,7 @@ pub(crate) struct GenerateArgs {
     #[arg(conflicts_with = "input")]
     pub(crate) text: Vec<String>,
     /// A prompt or source
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "input"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "input"], value_parser = text, allow_hyphen_values = true)]
     pub(crate) source: Option<String>,
     #[command(flatten)]
     pub(crate) lines: LinesArgs,
@@ -225,10 +225,10 @@ pub(crate) struct GenerateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// Shapes of models, separated by commas: gpt2-small, smollm2-135m, opus-mt-base, t5-small, tiny; default: all but tiny
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', conflicts_with = "model")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name, conflicts_with = "model")]
     pub(crate) shape: Vec<String>,
     /// What to measure, separated by commas: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention; default: all but input_x_gradient and attention
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
     pub(crate) work: Vec<String>,
     /// Tokens per text, including prompt or source; default: 32,128; with --quick: 16
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length)]

@@ -54,6 +54,13 @@ impl Failure {
         Self::work(format!("{name}: {error}"), "free some space, or write to another file with -o")
     }
 
+    /// An error about a name or a parameter of something that `stepfn list` lists.
+    pub(crate) fn listed(error: Error, list: &str) -> Self {
+        let is_listed = matches!(error.kind(), ErrorKind::Name | ErrorKind::Parameter);
+        let failure = Self::from(error);
+        if is_listed { Self { hint: format!("see `stepfn list {list}`"), ..failure } } else { failure }
+    }
+
     /// The same failure, with the place where it happened.
     pub(crate) fn at(self, place: &str) -> Self {
         Self { what: format!("{place}: {}", self.what), ..self }
@@ -72,9 +79,6 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let hint = match error.kind() {
-            ErrorKind::Name | ErrorKind::Parameter => {
-                "see `stepfn list methods`, `stepfn list step-functions` and `stepfn list aggregators`"
-            }
             ErrorKind::Generation => "change it with --generation FIELD=VALUE",
             ErrorKind::Device => "use --backend cpu, or see `stepfn list backends`",
             ErrorKind::Family => "see `stepfn list families`",

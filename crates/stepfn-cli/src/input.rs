@@ -1,6 +1,8 @@
 //! The input texts, from the command line or line by line from a file.
 
-use std::fs::File;
+mod bounded;
+
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -9,6 +11,8 @@ use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Value};
 use self::line::parse;
 use crate::args::{ContrastArgs, LinesArgs, TextArgs};
 use crate::failure::Failure;
+use crate::progress::{Ends, Extent};
+use bounded::{BoundedLines, LONGEST, Line as ReadLine};
 
 mod line;
 
@@ -22,8 +26,12 @@ pub(crate) enum Inputs {
 
 /// The lines of a file.
 pub(crate) struct Lines {
-    reader: Box<dyn BufRead>,
+    reader: BoundedLines,
     name: String,
+    /// Bytes of the file, if it has an end that is known.
+    size: Option<u64>,
+    /// Where each text ends in the file.
+    ends: Ends,
     line: usize,
     alignment: Alignment,
     /// Fields that travel with the text.
@@ -99,6 +107,15 @@ impl Inputs {
         Self::Given(inputs.into_iter())
     }
 
+    /// How much there is to do, as far as that is known.
+    pub(crate) fn extent(&self) -> Extent {
+        match self {
+            Self::Given(inputs) => Extent::Texts(inputs.len()),
+            Self::Lines(Lines { size: Some(size), ends, .. }) => Extent::Bytes(*size, ends.clone()),
+            Self::Lines(_) => Extent::Unknown,
+        }
+    }
+
     /// The number of texts, if known.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
@@ -122,8 +139,8 @@ impl Iterator for Inputs {
 impl Lines {
     fn open(path: &Path, alignment: Alignment, keep: &[String]) -> Result<Self, Failure> {
         let hint = "give a file of JSON lines, or - for standard input";
-        let (name, reader): (String, Box<dyn BufRead>) = if path.as_os_str() == "-" {
-            ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())))
+        let (name, reader, size): (String, Box<dyn BufRead>, Option<u64>) = if path.as_os_str() == "-" {
+            ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())), None)
         } else {
             let name = path.display().to_string();
             let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
@@ -131,9 +148,22 @@ impl Lines {
                 return Err(failed("this is a folder".to_owned()));
             }
             let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-            (name, Box::new(BufReader::new(file)))
+            // Pipes and devices have no size.
+            let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
+            (name, Box::new(BufReader::new(file)), size)
         };
-        Ok(Self { reader, name, line: 0, alignment, keep: keep.to_vec() })
+        Ok(Self::new(reader, name, size, alignment, keep))
+    }
+
+    fn new(reader: Box<dyn BufRead>, name: String, size: Option<u64>, alignment: Alignment, keep: &[String]) -> Self {
+        let reader = BoundedLines::new(reader);
+        Self { reader, name, size, ends: Ends::default(), line: 0, alignment, keep: keep.to_vec() }
+    }
+
+    /// The line that was read last, which has no text.
+    fn wrong(&self, what: &str, hint: &str) -> Named {
+        let what = format!("{}, line {}: {what}", self.name, self.line);
+        Named { id: self.line.into(), input: Err(Error::new(ErrorKind::Text, what, hint)) }
     }
 }
 
@@ -142,20 +172,19 @@ impl Iterator for Lines {
 
     fn next(&mut self) -> Option<Named> {
         loop {
-            let mut bytes = Vec::new();
-            match self.reader.read_until(b'\n', &mut bytes) {
-                Ok(0) => return None,
-                Ok(_) => {}
-                Err(error) => {
-                    // Stop here: what comes after a read error can't be trusted.
-                    self.reader = Box::new(io::empty());
-                    let what = format!("{}: {error}", self.name);
-                    let input = Err(Error::new(ErrorKind::File, what, "check the file"));
-                    return Some(Named { id: (self.line + 1).into(), input });
-                }
-            }
+            let read = self.reader.next();
             self.line += 1;
+            let bytes = match read {
+                Ok(None) => return None,
+                Ok(Some(ReadLine::Whole(bytes))) => bytes,
+                Ok(Some(ReadLine::TooLong)) => return Some(self.wrong(&too_long(), "split the text")),
+                Ok(Some(ReadLine::Endless)) => {
+                    return Some(self.wrong(&too_long(), "give a file of lines; nothing after this one was read"));
+                }
+                Err(error) => return Some(self.wrong(&error.to_string(), "check the file")),
+            };
             if !bytes.trim_ascii().is_empty() {
+                self.ends.push(self.reader.bytes_read());
                 let place = format!("{}, line {}", self.name, self.line);
                 let (id, input) = parse(&bytes, &self.keep);
                 let id = if id.is_null() { self.line.into() } else { id };
@@ -179,6 +208,10 @@ pub(crate) fn columns(format: &str, lines: &LinesArgs) -> Result<Vec<String>, Fa
     Ok(keep.clone())
 }
 
+fn too_long() -> String {
+    format!("the line is longer than {} MiB", LONGEST >> 20)
+}
+
 fn nothing_asked() -> Failure {
     Failure::usage("there is no text", "give texts, --source, --target, or --input FILE (`-` for standard input)")
 }
@@ -188,8 +221,8 @@ mod tests {
     use super::*;
 
     fn lines(text: &'static [u8], keep: &[&str]) -> Vec<Named> {
-        let keep = keep.iter().map(|name| (*name).to_owned()).collect();
-        Lines { reader: Box::new(text), name: "x".to_owned(), line: 0, alignment: Alignment::OneToOne, keep }.collect()
+        let keep: Vec<String> = keep.iter().map(|name| (*name).to_owned()).collect();
+        Lines::new(Box::new(text), "x".to_owned(), None, Alignment::OneToOne, &keep).collect()
     }
 
     #[test]

@@ -31,6 +31,12 @@ fn main() -> ExitCode {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             error.print().map_err(|error| Failure::output("standard output", &error))
         }
+        // `stepfn` alone. Nothing was asked for, so this is wrong usage, and its answer is the help.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            // If standard error can't be written, there is nowhere left to report it.
+            drop(error.print());
+            Err(Failure::usage("", ""))
+        }
         Err(error) => {
             let first = std::env::args_os().nth(1).and_then(|first| first.into_string().ok());
             let known = Cli::command();

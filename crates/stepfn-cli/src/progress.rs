@@ -1,12 +1,43 @@
 //! Progress and messages on standard error: a bar on a terminal, and no bar in a pipe.
 
 use core::time::Duration;
+use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
+use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use stepfn::Progress;
+use stepfn::writers::number;
 
 use crate::args::DestinationArgs;
+
+/// How much there is to do.
+#[derive(Clone)]
+pub(crate) enum Extent {
+    /// This many texts.
+    Texts(usize),
+    /// The texts of a file of this many bytes.
+    Bytes(u64, Ends),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Where each text that was read ends in its file, in bytes.
+#[derive(Clone, Default)]
+pub(crate) struct Ends(Rc<RefCell<Vec<u64>>>);
+
+impl Ends {
+    /// Adds the end of the next text.
+    pub(crate) fn push(&self, end: u64) {
+        self.0.borrow_mut().push(end);
+    }
+
+    /// The end of a text, counted from 1.
+    fn of(&self, text: usize) -> u64 {
+        self.0.borrow().get(text.wrapping_sub(1)).copied().unwrap_or(0)
+    }
+}
 
 /// Writes progress, warnings and notes to standard error.
 #[derive(Clone)]
@@ -16,40 +47,60 @@ pub(crate) struct Teller {
     verbose: bool,
 }
 
-/// Clears the bar when it is dropped.
-struct Bar(ProgressBar);
+/// A bar that is cleared when it is dropped.
+struct Bar {
+    bar: ProgressBar,
+    extent: Extent,
+    /// What is counted: texts, rows.
+    name: &'static str,
+    started: Instant,
+}
 
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
 impl Teller {
-    /// A bar for this many texts, or for an unknown number.
-    pub(crate) fn new(args: &DestinationArgs, texts: Option<usize>) -> Self {
-        Self::counting(args, texts, "texts")
+    /// A bar for texts.
+    pub(crate) fn new(args: &DestinationArgs, extent: Extent) -> Self {
+        Self::counting(args, extent, "texts")
     }
 
-    /// A bar for this many items called `name`, or for an unknown number.
-    pub(crate) fn counting(args: &DestinationArgs, all: Option<usize>, name: &str) -> Self {
-        let bar = match all {
+    /// A bar for items called `name`.
+    pub(crate) fn counting(args: &DestinationArgs, extent: Extent, name: &'static str) -> Self {
+        let bar = match &extent {
             _ if args.quiet || !io::stderr().is_terminal() => ProgressBar::hidden(),
-            // One text is finished before a bar would be seen.
-            Some(1) => ProgressBar::hidden(),
-            Some(all) => {
-                let template = format!("{{bar:30}} {{pos}} of {{len}} {name}, {{eta}} left");
-                ProgressBar::new(all as u64).with_style(style(&template))
-            }
-            None => ProgressBar::new_spinner().with_style(style(&format!("{{spinner}} {{pos}} {name}, {{per_sec}}"))),
+            // Its parts are shown as soon as they are known.
+            Extent::Texts(1) => ProgressBar::new(1).with_style(style("{spinner} {elapsed}")),
+            Extent::Texts(all) => ProgressBar::new(*all as u64).with_style(style(KNOWN)),
+            Extent::Bytes(all, _) => ProgressBar::new(*all).with_style(style(KNOWN)),
+            Extent::Unknown => ProgressBar::new_spinner().with_style(style("{spinner} {msg}")),
         };
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar: Rc::new(Bar(bar)), quiet: args.quiet, verbose: args.verbose }
+        let bar = Bar { bar, extent, name, started: Instant::now() };
+        Self { bar: Rc::new(bar), quiet: args.quiet, verbose: args.verbose }
     }
 
     /// Sets how many are done.
     pub(crate) fn done(&self, number: usize) {
-        self.bar.0.set_position(number as u64);
+        let Bar { bar, extent, name, started } = &*self.bar;
+        bar.set_message(done(extent, name, number, started.elapsed()));
+        bar.set_position(match extent {
+            Extent::Bytes(_, ends) => ends.of(number),
+            _ => number as u64,
+        });
+    }
+
+    /// Sets how far the work on the only text is.
+    pub(crate) fn within(&self, progress: &Progress) {
+        let Bar { bar, extent: Extent::Texts(1), .. } = &*self.bar else { return };
+        if progress.pieces > 1 {
+            bar.set_style(style("{bar:30} {percent} %, {eta} left"));
+            bar.set_length(progress.pieces as u64);
+            bar.set_position(progress.pieces_done as u64);
+        }
     }
 
     /// Prints a warning, unless `--quiet`.
@@ -68,7 +119,7 @@ impl Teller {
 
     /// Hides the bar while `run` writes.
     pub(crate) fn suspended<T>(&self, run: impl FnOnce() -> T) -> T {
-        self.bar.0.suspend(run)
+        self.bar.bar.suspend(run)
     }
 
     fn tell(&self, message: &str) {
@@ -77,6 +128,46 @@ impl Teller {
     }
 }
 
+/// What a bar shows if its end is known.
+const KNOWN: &str = "{bar:30} {percent} %, {msg}, {eta} left";
+
+/// How many are done, of how many if that is known, and how fast.
+fn done(extent: &Extent, name: &str, done: usize, elapsed: Duration) -> String {
+    let of = match extent {
+        Extent::Texts(all) => format!(" of {all}"),
+        _ => String::new(),
+    };
+    let rate = done as f64 / elapsed.as_secs_f64().max(1e-3);
+    format!("{done}{of} {name}, {} per second", number(rate))
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_says_how_many_how_fast_and_of_how_many_if_known() {
+        let after = Duration::from_secs(2);
+        assert_eq!(done(&Extent::Texts(900), "texts", 291, after), "291 of 900 texts, 145.5 per second");
+        assert_eq!(done(&Extent::Unknown, "texts", 3, after), "3 texts, 1.500 per second");
+        assert_eq!(done(&Extent::Bytes(10, Ends::default()), "texts", 0, after), "0 texts, 0 per second");
+    }
+
+    #[test]
+    fn a_file_is_as_far_as_its_last_finished_text() {
+        let ends = Ends::default();
+        [4, 9].into_iter().for_each(|end| ends.push(end));
+        assert_eq!([0, 1, 2, 3].map(|text| ends.of(text)), [0, 4, 9, 0]);
+    }
+
+    #[test]
+    fn every_template_is_one() {
+        for template in [KNOWN, "{spinner} {msg}", "{spinner} {elapsed}", "{bar:30} {percent} %, {eta} left"] {
+            assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
+        }
+    }
 }

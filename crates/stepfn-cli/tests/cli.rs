@@ -76,7 +76,10 @@ fn models_that_are_not_there_or_broken_say_so() {
     score(folder.path()).fails(1, "config.json", "a model is a folder with");
     let file = folder.write("gpt2", "");
     score(&file).fails(1, "incomplete GGUF file", "a GGUF file");
-    score("g2q").fails(1, "did you mean `g2p`?", "a hub's org/name");
+    score("g2q").fails(1, "did you mean `g2p`?", "a name on a hub");
+    // One word may be a name on a hub, as in the first example of the help.
+    score("gpt2").fails(1, "gpt2 on the hub: ", "a name on a hub");
+    score("nowhere.gguf").fails(1, "there is no model `nowhere.gguf`", "a GGUF file");
     let gpt2 = model("gpt2", &[100]);
     fs::remove_file(gpt2.0.join("tokenizer.json")).unwrap();
     score(gpt2.path()).fails(1, "tokenizer.json", "a model is a folder with");
@@ -91,8 +94,13 @@ fn models_that_are_not_there_or_broken_say_so() {
     fs::copy(fixture::goldens().join("tokenizers/byte_bpe/tokenizer.json"), gpt2.0.join("tokenizer.json")).unwrap();
     score(gpt2.path()).fails(1, "ids below 101", "tokenizer.json belongs to this model");
     let gpt2 = model("gpt2", &[100]);
-    gpt2.write("config.json", "{\"model_type\": \"gtp2\"}");
+    gpt2.write("config.json", "{\"model_type\": \"gpt-2\"}");
     score(gpt2.path()).fails(1, "did you mean `gpt2`?", "stepfn list families");
+    gpt2.write("config.json", "{\"model_type\": \"gptj\"}");
+    let done = score(gpt2.path());
+    done.fails(1, "`gptj` is not supported; supported: ", "stepfn list families");
+    gpt2.write("config.json", "{\"model_type\": \"gpt2\", \"n_layer\": -1}");
+    score(gpt2.path()).fails(1, "`n_layer`", "correct config.json if the value is a mistake");
 }
 
 #[test]
@@ -100,10 +108,22 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     let gpt2 = model("gpt2", &[100]);
     let score = |more: &[&str]| stepfn(["score", "-m", gpt2.path()].iter().chain(more));
     score(&["t1 t2", "--step-fn", "entrpy"]).fails(2, "did you mean `entropy`?", "stepfn list step-functions");
+    score(&["t1 t2", "--step-fn", "kl"]).fails(2, "did you mean `kl_divergence`?", "stepfn list step-functions");
+    assert_eq!(score(&["t1 t2", "--step-fn", "rank, entropy"]).code, 0);
+    assert_eq!(score(&["--target", "- t1"]).err.contains("unexpected argument"), false);
+    score(&["--target", "--step-fn", "rank"]).fails(2, "this is an option", "stepfn score --help");
+    score(&["t1 t2", "--generation", "num_beams=0"]).fails(
+        2,
+        "`num_beams` must be a whole number from 1",
+        "change this",
+    );
     score(&["t1 t2", "--step-fn", "rank,rank"]).fails(2, "names `rank` twice", "once");
     score(&["t1 t2", "--backend", "cuba"]).fails(2, "invalid value 'cuba'", "'cuda'");
     score(&["t1 t2", "--formt", "json"]).fails(2, "unexpected argument '--formt'", "'--format'");
     score(&["t1 t2", "--device", "7"]).fails(2, "no CPU device `7`", "stepfn list backends");
+    for option in ["--seed", "--batch-tokens", "--max-new-tokens"] {
+        score(&["t1 t2", option, "x"]).fails(2, "expected a whole number, 0 or greater", "stepfn score --help");
+    }
     score(&["t1 t2", "--memory", "lots"]).fails(2, "800MB or 8GiB", "stepfn score --help");
     score(&["t1 t2", "--batch-tokens", "0"]).fails(2, "`batch_tokens` must be 1 or more, not 0", "change this option");
     score(&["t1 t2", "--target", "t1 t3"]).fails(2, "a text alone is the target of this model", "leave out one");
@@ -118,6 +138,7 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     }
     let none = stepfn([] as [&str; 0]);
     assert_eq!((none.code, none.out.as_str()), (2, ""));
+    assert!(none.err.contains("Usage: stepfn <COMMAND>") && !none.err.contains("error"), "{}", none.err);
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;
@@ -190,4 +211,30 @@ fn a_program_that_is_ended_leaves_complete_lines() {
     assert!(interrupt.success());
     assert_eq!(child.wait().unwrap().code(), None);
     assert!(lines.next().is_none());
+}
+
+#[test]
+fn input_without_an_end_is_an_error_and_a_byte_order_mark_is_not() {
+    let gpt2 = model("gpt2", &[100]);
+    let folder = Scratch::new();
+    let score = |file: &str| stepfn(["score", "-m", gpt2.path(), "--format", "jsonl", "--input", file]);
+    let line = "{\"target\": \"t1 t2\"}\n";
+    let marked = folder.write("marked.jsonl", format!("\u{FEFF}{line}"));
+    assert_eq!((score(&marked).code, score(&marked).out.lines().count()), (0, 1));
+    let of_bytes = |bytes: usize| format!("{{\"target\": \"{}\"}}\n{line}", "t1 ".repeat(bytes / 3));
+    for (bytes, says) in [(9 << 20, "line 1: the line is longer than 8 MiB"), (2 << 20, "at most 1048576 are read")] {
+        let done = score(&folder.write("long.jsonl", of_bytes(bytes)));
+        assert!(done.err.contains(says) && done.err.contains("help: split the text"), "{}", done.err);
+        let results: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((done.code, results.len()), (1, 2), "{}", done.err);
+        assert!(results[0]["error"].is_string() && results[1]["error"].is_null(), "{}", done.out);
+    }
+    if cfg!(target_os = "linux") {
+        let done = score("/dev/zero");
+        assert!(
+            done.code == 1 && done.err.contains("/dev/zero, line 1: the line is longer than 8 MiB"),
+            "{}",
+            done.err
+        );
+    }
 }

@@ -3,10 +3,16 @@
 //! A type is [`Named`] if its fields are its parameters. A [`Catalog`] makes it from its name and the parameters that differ from the
 //! defaults, lists what it knows, and answers an unknown name with the nearest one.
 
+mod names;
+mod values;
+
 use std::collections::BTreeMap;
 
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+
+pub use names::nearest;
+pub use values::{Count, ParameterError};
 
 /// A type that a [`Catalog`] can make: its fields are its parameters, and `Default` gives their defaults.
 pub trait Named: Default + Serialize + DeserializeOwned {
@@ -16,13 +22,25 @@ pub trait Named: Default + Serialize + DeserializeOwned {
     const SUMMARY: &'static str;
     /// What its number counts: nats, bits, probability, tokens… Empty where that depends on something else.
     const UNIT: &'static str = "";
+    /// What else people call it: abbreviations, names in other libraries. Errors suggest the name for these; they are not names.
+    const ALSO_CALLED: &'static [&'static str] = &[];
+    /// The parameters that count something, with their ranges. Each has a greatest value, because what it counts takes time or memory.
+    const COUNTS: &'static [Count] = &[];
 
-    /// Checks that the parameters are in their ranges.
+    /// Checks that the parameters are in their ranges. An implementation of your own starts with [`check_counts`](Self::check_counts).
     ///
     /// # Errors
     /// [`ParameterError`] with the parameter and its range.
     fn validate(&self) -> Result<(), ParameterError> {
-        Ok(())
+        self.check_counts()
+    }
+
+    /// Checks the parameters that are in [`COUNTS`](Self::COUNTS).
+    ///
+    /// # Errors
+    /// [`ParameterError`] with the parameter and its range.
+    fn check_counts(&self) -> Result<(), ParameterError> {
+        values::check_counts(self)
     }
 
     /// The error of a parameter that is out of its range.
@@ -36,32 +54,6 @@ pub fn parameters(named: &impl Serialize) -> Map<String, Value> {
     match serde_json::to_value(named) {
         Ok(Value::Object(fields)) => fields,
         _ => Map::new(),
-    }
-}
-
-/// A parameter or option has a value that can't be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{owner}: `{parameter}` must be {expected}, not {found}")]
-pub struct ParameterError {
-    /// What has the parameter: a step function, a method, a group of options.
-    pub owner: String,
-    /// The parameter.
-    pub parameter: String,
-    /// What it may be.
-    pub expected: String,
-    /// What it is.
-    pub found: String,
-}
-
-impl ParameterError {
-    /// The error of `parameter` of `owner`.
-    pub fn new(
-        owner: impl Into<String>,
-        parameter: impl Into<String>,
-        expected: impl Into<String>,
-        found: impl core::fmt::Display,
-    ) -> Self {
-        Self { owner: owner.into(), parameter: parameter.into(), expected: expected.into(), found: found.to_string() }
     }
 }
 
@@ -125,6 +117,10 @@ pub struct Description {
     pub unit: String,
     /// The parameters with their defaults.
     pub parameters: Map<String, Value>,
+    /// The ranges of the parameters that count something.
+    pub counts: &'static [Count],
+    /// What else people call it.
+    pub also_called: &'static [&'static str],
 }
 
 type Make<T> = dyn Fn(&Map<String, Value>) -> Result<Box<T>, ParameterError> + Send + Sync;
@@ -159,8 +155,10 @@ impl<T: ?Sized + 'static> Catalog<T> {
             summary: N::SUMMARY.to_owned(),
             unit: N::UNIT.to_owned(),
             parameters: parameters(&N::default()),
+            counts: N::COUNTS,
+            also_called: N::ALSO_CALLED,
         };
-        let make = move |parameters: &Map<String, Value>| Ok(boxed(from_parameters::<N>(parameters)?));
+        let make = move |parameters: &Map<String, Value>| Ok(boxed(values::read::<N>(parameters)?));
         self.entries.insert(N::NAME, Entry { description, make: Box::new(make) });
         Ok(())
     }
@@ -175,7 +173,7 @@ impl<T: ?Sized + 'static> Catalog<T> {
             return Err(CatalogError::UnknownName {
                 kind: self.kind,
                 name: name.to_owned(),
-                nearest: nearest(name, self.entries.keys().copied()).map(str::to_owned),
+                nearest: self.nearest(name).map(str::to_owned),
                 available: self.entries.keys().map(|&name| name.to_owned()).collect(),
             });
         };
@@ -189,6 +187,15 @@ impl<T: ?Sized + 'static> Catalog<T> {
             });
         }
         Ok((entry.make)(parameters)?)
+    }
+
+    /// The name that someone who wrote `name` probably means.
+    pub fn nearest(&self, name: &str) -> Option<&str> {
+        let called = |entry: &&Entry<T>| entry.description.also_called.iter().any(|other| names::same(name, other));
+        match self.entries.values().find(called) {
+            Some(entry) => Some(&entry.description.name),
+            None => nearest(name, self.entries.keys().copied()),
+        }
     }
 
     /// What is known of `name`.
@@ -206,56 +213,6 @@ impl<T: ?Sized> core::fmt::Debug for Catalog<T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_set().entries(self.entries.keys()).finish()
     }
-}
-
-fn from_parameters<N: Named>(parameters: &Map<String, Value>) -> Result<N, ParameterError> {
-    // serde does not make an object of a type without fields.
-    if parameters.is_empty() {
-        return Ok(N::default());
-    }
-    // One by one, so that an error can name the parameter.
-    for (name, value) in parameters {
-        let alone = Map::from_iter([(name.clone(), value.clone())]);
-        if let Err(error) = serde_json::from_value::<N>(Value::Object(alone)) {
-            return Err(N::out_of_range(name, type_message(&error), value));
-        }
-    }
-    let named = serde_json::from_value::<N>(Value::Object(parameters.clone()));
-    let named = named.map_err(|error| N::out_of_range("parameters", type_message(&error), "these together"))?;
-    named.validate()?;
-    Ok(named)
-}
-
-/// What serde expected, without its name for what it found.
-fn type_message(error: &serde_json::Error) -> String {
-    let message = error.to_string();
-    match message.rsplit_once("expected ") {
-        Some((_, expected)) => readable(expected),
-        None => format!("a value that can be read ({message})"),
-    }
-}
-
-/// Rust's names of types, in words.
-fn readable(expected: &str) -> String {
-    let words = match expected {
-        "usize" | "u64" | "u32" => "a whole number",
-        "f32" | "f64" => "a number",
-        "a boolean" => "true or false",
-        "a sequence" => "a list",
-        other => other,
-    };
-    words.to_owned()
-}
-
-/// The name most like another, if any is like it at all.
-pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// Below this Jaro–Winkler similarity two names have little but length in common.
-    const ALIKE: f64 = 0.75;
-    names
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= ALIKE)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -289,10 +246,8 @@ mod tests {
     impl Named for Window {
         const NAME: &'static str = "window";
         const SUMMARY: &'static str = "a window";
-
-        fn validate(&self) -> Result<(), ParameterError> {
-            if self.size > 0 { Ok(()) } else { Err(Self::out_of_range("size", "1 or greater", self.size)) }
-        }
+        const ALSO_CALLED: &'static [&'static str] = &["pane"];
+        const COUNTS: &'static [Count] = &[Count::new("size", 1, 100)];
     }
 
     fn catalog() -> Catalog<Window> {
@@ -321,12 +276,19 @@ mod tests {
             failure("window", json!({"sice": 3})),
             "window has no parameter `sice` (did you mean `size`?); it has shape, size"
         );
-        assert_eq!(failure("window", json!({"size": 0})), "window: `size` must be 1 or greater, not 0");
-        assert_eq!(failure("window", json!({"size": "big"})), "window: `size` must be a whole number, not \"big\"");
-        assert_eq!(
-            failure("window", json!({"shape": "oval"})),
-            "window: `shape` must be `round` or `square`, not \"oval\""
-        );
+        assert!(failure("Pane", json!({})).starts_with("there is no opening `Pane` (did you mean `window`?)"));
+        for size in [json!(0), json!(-1), json!(1_000_000_000_000_u64), json!(1.5), json!("big"), json!(null)] {
+            assert_eq!(
+                failure("window", json!({"size": size})),
+                format!("window: `size` must be a whole number from 1 to 100, not {size}")
+            );
+        }
+        for shape in [json!("oval"), json!(3), json!(["round"])] {
+            assert_eq!(
+                failure("window", json!({"shape": shape})),
+                format!("window: `shape` must be `round` or `square`, not {shape}")
+            );
+        }
     }
 
     #[test]

@@ -56,7 +56,7 @@ mod step_function;
 
 pub use alignment::Alignment;
 pub use batch::{Contrast, ContrastView, NoisyPredictions, StepBatch};
-pub use catalog::{Catalog, CatalogError, Description, Named, ParameterError};
+pub use catalog::{Catalog, CatalogError, Count, Description, Named, ParameterError};
 pub use error::{PassKind, StepError};
 pub use prediction::Prediction;
 pub use registry::Registry;

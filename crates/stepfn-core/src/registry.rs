@@ -110,7 +110,7 @@ mod tests {
         let error = make("kl_divergence", json!({ "topk": 3 })).unwrap_err().to_string();
         assert!(error.contains("`topk`") && error.contains("`top_k`"), "{error}");
         let error = make("kl_divergence", json!({ "top_k": "three" })).unwrap_err().to_string();
-        assert_eq!(error, "kl_divergence: `top_k` must be a whole number, not \"three\"");
+        assert_eq!(error, "kl_divergence: `top_k` must be a whole number from 0 to 16777216, not \"three\"");
         let error = make("top_p_size", json!({ "top_p": 1.5 })).unwrap_err().to_string();
         assert_eq!(error, "top_p_size: `top_p` must be a number in (0, 1], not 1.5");
         let error = make("probability", json!({ "log": true })).unwrap_err().to_string();

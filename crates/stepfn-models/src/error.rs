@@ -41,7 +41,7 @@ pub enum ModelError {
     UnknownFamily {
         /// The family of the checkpoint.
         found: String,
-        /// The closest supported name.
+        /// A supported name that differs in spelling only.
         nearest: Option<String>,
         /// All supported names.
         supported: Vec<&'static str>,
@@ -110,8 +110,32 @@ pub enum ModelError {
         /// The ids that it may be.
         expected: String,
     },
+    /// A text is too long to be read.
+    #[error("the text has {bytes} bytes, and at most {most} are read")]
+    LongText {
+        /// Bytes of the text.
+        bytes: usize,
+        /// Bytes that a text may have.
+        most: usize,
+    },
+    /// A prediction is not a number, so no token can be chosen.
+    #[error(
+        "the prediction of new token {position} contains NaN or infinity: a broken checkpoint, or an overflow in half precision"
+    )]
+    NonFinite {
+        /// The new token, counted from 1.
+        position: usize,
+    },
+    /// No token may follow.
+    #[error("the generation settings allow none of the {vocabulary} tokens as new token {position}")]
+    NothingAllowed {
+        /// The new token, counted from 1.
+        position: usize,
+        /// Tokens in the vocabulary.
+        vocabulary: usize,
+    },
     /// A generation setting is invalid.
-    #[error("generation settings, `{field}`: expected {expected}, found {found}")]
+    #[error("generation: `{field}` must be {expected}, not {found}")]
     Setting {
         /// The setting, or the field of `generation_config.json`.
         field: String,
@@ -132,7 +156,7 @@ impl ModelError {
         expected: impl Into<String>,
         found: impl core::fmt::Display,
     ) -> Self {
-        Self::Setting { field: field.into(), expected: expected.into(), found: found.to_string() }
+        Self::Setting { field: field.into(), expected: expected.into(), found: crate::json::shortened(&found) }
     }
 
     pub(crate) fn config(

@@ -205,7 +205,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A value as JSON, shortened for messages.
-fn shortened(value: &Value) -> String {
+pub(crate) fn shortened(value: &impl core::fmt::Display) -> String {
     const MOST: usize = 100;
     let text = value.to_string();
     match text.char_indices().nth(MOST) {

@@ -4,18 +4,19 @@
 //! tokens. Truncation, padding and merge dropout are switched off even if a `tokenizer.json` enables them, because a text must always give
 //! the same complete token sequence.
 
+mod describe;
+mod files;
+mod spelling;
+
 use core::ops::Range;
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use tokenizers::ModelWrapper;
 
 use crate::ModelError;
+use spelling::Spelling;
 
 /// A token of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,9 @@ pub struct Token {
     /// Whether it is a special token, either added by the tokenizer or written in the text.
     pub special: bool,
 }
+
+/// The longest text that is encoded, in bytes. Encoding takes some hundred times its memory, and no model here reads as many tokens.
+pub const LONGEST_TEXT: usize = 1 << 20;
 
 /// The tokenizer of a checkpoint.
 ///
@@ -53,108 +57,12 @@ pub struct Tokenizer {
     spelling: Spelling,
     added: BTreeSet<u32>,
     special: BTreeSet<u32>,
-    /// In the order of [`NAMED`].
+    /// In the order of [`files::NAMED`].
     named: [Option<String>; 4],
     chat_template: Option<String>,
 }
 
-/// Fields of `tokenizer_config.json` and `special_tokens_map.json`.
-const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
-
 impl Tokenizer {
-    /// Reads a checkpoint's tokenizer, from a folder (as [`from_folder`](Self::from_folder)) or from a GGUF file (feature `gguf`).
-    ///
-    /// A GGUF file is memory-mapped during the call; it must not be changed or truncated in that time.
-    ///
-    /// # Errors
-    /// [`ModelError::File`], which names the file that is missing, unreadable or malformed.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let path = path.as_ref();
-        #[cfg(feature = "gguf")]
-        if path.is_file() {
-            // Mapped, because the file also contains the weights.
-            return Self::from_gguf_bytes(path, crate::checkpoint::map(path)?.bytes());
-        }
-        Self::from_folder(path)
-    }
-
-    /// Reads the tokenizer of a GGUF file in memory. `path` identifies it in error messages.
-    ///
-    /// # Errors
-    /// [`ModelError::File`] if it is not a GGUF file, or has no supported tokenizer.
-    #[cfg(feature = "gguf")]
-    pub fn from_gguf_bytes(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
-        let crate::gguf::GgufTokenizer { json, named, chat_template } = crate::gguf::GgufTokenizer::parse(path, bytes)?;
-        let tokenizer = Self::parse(json.to_string().as_bytes(), path.to_owned())?;
-        Ok(Self { named, chat_template, ..tokenizer })
-    }
-
-    /// Reads `tokenizer.json` from a folder. If they exist, also reads `tokenizer_config.json` and `special_tokens_map.json` (for names of
-    /// special tokens; the former takes precedence) and `chat_template.jinja`.
-    ///
-    /// # Errors
-    /// [`ModelError::File`], which names the file that is missing, unreadable or malformed.
-    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, ModelError> {
-        let folder = folder.as_ref();
-        let path = folder.join("tokenizer.json");
-        let bytes = fs::read(&path).map_err(|error| file_error(&path, error))?;
-        let mut tokenizer = Self::parse(&bytes, path)?;
-        for name in ["tokenizer_config.json", "special_tokens_map.json"] {
-            let path = folder.join(name);
-            let Some(bytes) = read_if_there(&path)? else { continue };
-            let json: Value = serde_json::from_slice(&bytes).map_err(|error| file_error(&path, error))?;
-            let fields = json.as_object().ok_or_else(|| file_error(&path, "expected a JSON object"))?;
-            for (field, slot) in NAMED.iter().zip(&mut tokenizer.named) {
-                let value = fields.get(*field).unwrap_or(&Value::Null);
-                let content = value.get("content").unwrap_or(value);
-                if content.is_null() {
-                    continue;
-                }
-                let content = content.as_str().ok_or_else(|| {
-                    file_error(&path, format!("`{field}`: expected a name or an object with `content`, found {value}"))
-                })?;
-                slot.get_or_insert_with(|| content.to_owned());
-            }
-            if let Some(template) = fields.get("chat_template") {
-                tokenizer.chat_template = default_template(template);
-            }
-        }
-        let path = folder.join("chat_template.jinja");
-        if let Some(bytes) = read_if_there(&path)? {
-            tokenizer.chat_template = Some(String::from_utf8(bytes).map_err(|error| file_error(&path, error))?);
-        }
-        Ok(tokenizer)
-    }
-
-    /// Reads the contents of a `tokenizer.json`.
-    ///
-    /// # Errors
-    /// [`ModelError::File`] if they are malformed.
-    pub fn from_bytes(json: &[u8]) -> Result<Self, ModelError> {
-        Self::parse(json, PathBuf::from("tokenizer.json"))
-    }
-
-    fn parse(json: &[u8], path: PathBuf) -> Result<Self, ModelError> {
-        let parts: Parts = serde_json::from_slice(json).map_err(|error| file_error(&path, error))?;
-        let mut inner = guarded(&path, || tokenizers::Tokenizer::from_bytes(json))?;
-        inner.with_truncation(None).map_err(|error| file_error(&path, error))?;
-        inner.with_padding(None);
-        if let ModelWrapper::BPE(model) = inner.get_model()
-            && model.dropout.is_some()
-        {
-            let mut model = model.clone();
-            model.dropout = None;
-            inner.with_model(model);
-        }
-        let mut spelling = Spelling::default();
-        spelling.learn(&parts.pre_tokenizer);
-        spelling.learn(&parts.decoder);
-        let tokens = inner.get_added_tokens_decoder();
-        let special = tokens.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
-        let added = tokens.keys().copied().collect();
-        Ok(Self { inner, path, spelling, added, special, named: Default::default(), chat_template: None })
-    }
-
     /// Checks that a model with `vocab_size` embeddings has one for each token. It may have more.
     ///
     /// # Errors
@@ -182,8 +90,12 @@ impl Tokenizer {
     /// Special tokens written in the text are always recognized.
     ///
     /// # Errors
-    /// [`ModelError::File`], which names the tokenizer, if it can't encode the text.
+    /// [`ModelError::LongText`] if the text is longer than [`LONGEST_TEXT`]; [`ModelError::File`], which names the tokenizer, if it can't
+    /// encode the text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, ModelError> {
+        if text.len() > LONGEST_TEXT {
+            return Err(ModelError::LongText { bytes: text.len(), most: LONGEST_TEXT });
+        }
         // `encode` returns offsets in bytes.
         let encoding = guarded(&self.path, || self.inner.encode(text, add_special_tokens))?;
         let from_text: Vec<bool> = encoding.get_special_tokens_mask().iter().map(|added| *added == 0).collect();
@@ -245,42 +157,6 @@ impl Tokenizer {
         guarded(&self.path, || self.inner.decode(ids, skip_special_tokens))
     }
 
-    /// The text of ids that a model generated, without special tokens, and a token for each id, as [`encode`](Self::encode) returns for a
-    /// given text.
-    ///
-    /// # Errors
-    /// As for [`decode`](Self::decode).
-    pub fn describe(&self, ids: &[u32]) -> Result<(String, Vec<Token>), ModelError> {
-        let text = self.decode(ids, true)?;
-        let mut tokens: Vec<Token> = Vec::with_capacity(ids.len());
-        // How much text the tokens so far cover, and the first token whose last character is still incomplete.
-        let (mut covered, mut waiting) = (0, None);
-        for (i, &id) in ids.iter().enumerate() {
-            let special = self.special.contains(&id);
-            tokens.push(Token { id, surface: String::new(), span: covered..covered, special });
-            if special {
-                continue;
-            }
-            let so_far = self.decode(&ids[..=i], true)?;
-            // Incomplete characters decode to replacement characters.
-            let whole = so_far.trim_end_matches(char::REPLACEMENT_CHARACTER);
-            let end = if i + 1 == ids.len() { text.len() } else { common(whole, &text) };
-            let first = *waiting.get_or_insert(i);
-            if end > covered {
-                tokens[first..].iter_mut().filter(|token| !token.special).for_each(|token| token.span = covered..end);
-                (covered, waiting) = (end, None);
-            }
-        }
-        for i in 0..tokens.len() {
-            let Token { id, span, special, .. } = tokens[i].clone();
-            let token = self.inner.id_to_token(id).unwrap_or_default();
-            let shared = |other: Option<&Token>| other.is_some_and(|other| !span.is_empty() && other.span == span);
-            let shared = shared(i.checked_sub(1).and_then(|i| tokens.get(i))) || shared(tokens.get(i + 1));
-            tokens[i].surface = if special { token } else { self.surface(id, &token, &text, &span, shared) };
-        }
-        Ok((text, tokens))
-    }
-
     /// The id of a token as the vocabulary writes it (`Ġof`, `▁of`, `</s>`).
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
         self.inner.token_to_id(token)
@@ -327,114 +203,11 @@ impl Tokenizer {
     }
 }
 
-/// The parts of a `tokenizer.json` that determine how its vocabulary is written.
-#[derive(Deserialize)]
-struct Parts {
-    #[serde(default)]
-    pre_tokenizer: Value,
-    #[serde(default)]
-    decoder: Value,
-}
-
-/// How the vocabulary's tokens are written.
-#[derive(Debug, Clone, Default)]
-struct Spelling {
-    /// One character per byte, as in GPT-2.
-    byte_level: bool,
-    /// `<0x0A>` for a byte, as in Llama.
-    byte_fallback: bool,
-    /// Strings that stand for a space.
-    markers: Vec<String>,
-}
-
-impl Spelling {
-    fn learn(&mut self, part: &Value) {
-        match part.get("type").and_then(Value::as_str) {
-            Some("ByteLevel") => self.byte_level = true,
-            Some("ByteFallback") => self.byte_fallback = true,
-            Some("Metaspace") => self.mark(part.get("replacement")),
-            Some("Replace") if part.get("content").is_some_and(|content| content == " ") => {
-                self.mark(part.pointer("/pattern/String"));
-            }
-            _ => {}
-        }
-        for list in ["pretokenizers", "decoders"] {
-            part.get(list).and_then(Value::as_array).into_iter().flatten().for_each(|part| self.learn(part));
-        }
-    }
-
-    fn mark(&mut self, marker: Option<&Value>) {
-        if let Some(marker) = marker.and_then(Value::as_str)
-            && !marker.is_empty()
-        {
-            self.markers.push(marker.to_owned());
-        }
-    }
-
-    /// The readable form of a token, and whether it consists of complete characters.
-    fn read(&self, token: &str) -> (String, bool) {
-        if self.byte_level
-            && let Some(bytes) = token.chars().map(byte_of).collect::<Option<Vec<u8>>>()
-        {
-            return readable(&bytes);
-        }
-        let hex = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
-        if self.byte_fallback
-            && let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())
-        {
-            return readable(&[byte]);
-        }
-        (self.markers.iter().fold(token.to_owned(), |token, marker| token.replace(marker.as_str(), " ")), true)
-    }
-}
-
-/// The byte for a character of a byte-level vocabulary. Printable Latin-1 characters stand for themselves, and characters from U+0100 on
-/// for the other 68 bytes in order (Radford et al. 2019, `bytes_to_unicode`).
-fn byte_of(character: char) -> Option<u8> {
-    let code = u32::from(character);
-    let byte = match code {
-        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => code,
-        0x100..=0x120 => code - 0x100,
-        0x121..=0x142 => code - 0x121 + 0x7F,
-        0x143 => 0xAD,
-        _ => return None,
-    };
-    u8::try_from(byte).ok()
-}
-
-fn readable(bytes: &[u8]) -> (String, bool) {
-    let mut text = String::new();
-    for chunk in bytes.utf8_chunks() {
-        text.push_str(chunk.valid());
-        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}")));
-    }
-    (text, core::str::from_utf8(bytes).is_ok())
-}
-
-/// Length in bytes of the common prefix of two texts, in complete characters.
-fn common(a: &str, b: &str) -> usize {
-    let differs = a.char_indices().zip(b.chars()).find(|((_, ours), theirs)| ours != theirs);
-    differs.map_or(a.len().min(b.len()), |((at, _), _)| at)
-}
-
-fn default_template(template: &Value) -> Option<String> {
-    let named = |name: &str| template.as_array()?.iter().find(|entry| entry["name"] == name)?["template"].as_str();
-    template.as_str().or_else(|| named("default")).map(str::to_owned)
-}
-
 /// Calls into `tokenizers`, which panics on some malformed files (such as a truncated `precompiled_charsmap`).
 fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, ModelError> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|error| file_error(path, error)),
         Err(_) => Err(file_error(path, "malformed; the `tokenizers` library failed on it")),
-    }
-}
-
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file_error(path, error)),
     }
 }
 

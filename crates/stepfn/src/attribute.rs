@@ -15,6 +15,7 @@ use stepfn_attribution::{
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, StepFunction, StepScore};
 
+use crate::room;
 use crate::texts::{Numbered, Task};
 use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions};
 
@@ -142,6 +143,7 @@ impl<B: Backend> AttributeTask<B> {
         let started = Instant::now();
         let preparer = model.preparer();
         let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
+        room::check(model, &prepared.text)?;
         narrow(&mut prepared, input)?;
         let features = self.features(input, &prepared)?;
         let options = AttributionOptions {

@@ -107,6 +107,9 @@ impl fmt::Debug for Error {
 
 impl core::error::Error for Error {}
 
+/// What to do about predictions that are not finite.
+const BROKEN_NUMBERS: &str = "try single precision (f32); if that doesn't help, the checkpoint is broken";
+
 impl From<DeviceError> for Error {
     fn from(error: DeviceError) -> Self {
         let hint = match error {
@@ -130,14 +133,22 @@ impl From<ModelError> for Error {
                 (ErrorKind::Model, "check the name and the connection, or download the model and give its folder")
             }
             ModelError::UnknownFamily { .. } => (ErrorKind::Family, "use a model of one of the supported families"),
-            ModelError::Config { .. } => {
-                (ErrorKind::Model, "this option of the family is not supported; use another model of the family")
-            }
+            ModelError::Config { .. } => (
+                ErrorKind::Model,
+                "correct config.json if the value is a mistake; if it is right, stepfn can't run this model, so use one without this option",
+            ),
             ModelError::MissingTensor { .. } | ModelError::UnusedTensor { .. } | ModelError::Tensor { .. } => {
                 (ErrorKind::Model, "check that all files of the folder belong to one model and are complete")
             }
             ModelError::TokenId { .. } => (ErrorKind::Model, "check that tokenizer.json belongs to this model"),
+            ModelError::LongText { .. } => (ErrorKind::Text, "split the text"),
             ModelError::Setting { .. } => (ErrorKind::Generation, "change this generation setting"),
+            ModelError::NothingAllowed { .. } => (
+                ErrorKind::Generation,
+                "relax bad_words_ids, no_repeat_ngram_size, min_new_tokens or prefix, or the forced first or last token",
+            ),
+            ModelError::NonFinite { .. } => (ErrorKind::Numbers, BROKEN_NUMBERS),
+            ModelError::NoRule { .. } => (ErrorKind::Parameter, "choose another method"),
             _ => (ErrorKind::Text, "change the text, or use another model"),
         };
         Self::new(kind, what, hint)
@@ -151,6 +162,9 @@ impl From<CatalogError> for Error {
             CatalogError::DuplicateName { .. } => (ErrorKind::Name, "rename one of the two"),
             CatalogError::Parameter(error) if ["attribution", "scoring"].contains(&error.owner.as_str()) => {
                 (ErrorKind::Option, "change this option")
+            }
+            CatalogError::Parameter(error) if error.owner == "generation" => {
+                (ErrorKind::Option, "change this generation setting")
             }
             CatalogError::UnknownParameter { owner: "generation", .. } => {
                 (ErrorKind::Option, "check the spelling of the setting")
@@ -181,10 +195,7 @@ impl From<AttributionError> for Error {
                     StepError::PairOutside { .. } => {
                         (ErrorKind::Alignment, "pairs count the scored tokens of either text from 0, prompts left out")
                     }
-                    StepError::NonFinite { .. } => (
-                        ErrorKind::Numbers,
-                        "try single precision (f32); if that doesn't help, the checkpoint is broken",
-                    ),
+                    StepError::NonFinite { .. } => (ErrorKind::Numbers, BROKEN_NUMBERS),
                     StepError::NoSpread { .. } => {
                         (ErrorKind::Dropout, "give a dropout rate above 0, or use the statistic `mean`")
                     }

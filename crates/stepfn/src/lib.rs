@@ -49,6 +49,7 @@ mod generate;
 mod input;
 mod model;
 mod registry;
+mod room;
 mod score;
 mod texts;
 

@@ -90,6 +90,8 @@ impl<B: Backend> LanguageModel<B> {
     /// As [`load`](LanguageModel::load); [`ErrorKind::Device`] if there is no such device, or it can't compute in the type of numbers;
     /// [`ErrorKind::Option`] or [`ErrorKind::Generation`] for settings that don't exist or can't be used.
     pub fn load_on<D: Devices<Backend = B>>(name: &str, options: &LoadOptions) -> Result<Self> {
+        // Report typing errors before anything is read.
+        GenerationOptions::check(&options.generation)?;
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
         let Files { checkpoint, tokenizer, generation: published } = Files::find(name)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
@@ -302,21 +304,31 @@ fn locate(name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     #[cfg(feature = "hub")]
-    {
-        // A path with a typing error is not a name on a hub.
-        let parts = name.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..").count();
-        if parts == 2
-            && !path.is_absolute()
-            && let Ok(name) = name.parse()
-        {
-            return Ok(stepfn_models::hub::Hub::from_env().fetch(&name)?);
-        }
+    if let Some(on_hub) = name_on_hub(name) {
+        let found = stepfn_models::hub::Hub::from_env().fetch(&on_hub);
+        // A word may also be meant for a model that is compiled in, or for a folder.
+        return match found {
+            Err(error) if !name.contains('/') => Err(no_model(name, &format!("; {error}"))),
+            found => Ok(found?),
+        };
     }
+    Err(no_model(name, ""))
+}
+
+/// The name that something which is not here may have on a hub. A path with a typing error has none.
+#[cfg(feature = "hub")]
+fn name_on_hub(name: &str) -> Option<stepfn_models::hub::HubName> {
+    let is_file = ["gguf", "safetensors", "bin", "json"].iter().any(|ending| name.ends_with(&format!(".{ending}")));
+    if is_file { None } else { name.parse().ok() }
+}
+
+/// The error of a model that is not there; `more` says where else it is not.
+fn no_model(name: &str, more: &str) -> Error {
     let compiled_in = models();
     let nearest = nearest(name, compiled_in.iter().map(|[name, ..]| name.as_str()));
     let meant = nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"));
-    let hint = "give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a hub's org/name";
-    Err(Error::new(ErrorKind::Model, format!("there is no model `{name}`{meant}"), hint))
+    let hint = "give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a name on a hub (org/name or name)";
+    Error::new(ErrorKind::Model, format!("there is no model `{name}`{meant}{more}"), hint)
 }
 
 fn with_language(options: &LoadOptions, tokenizer: &Tokenizer) -> Result<Map<String, Value>> {

@@ -115,6 +115,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
             let input = input.as_ref().map_err(Clone::clone)?;
             input.without_spans()?;
             let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
+            crate::room::check(model, &prepared.text)?;
             crate::attribute::narrow(&mut prepared, input)?;
             Ok(prepared)
         };

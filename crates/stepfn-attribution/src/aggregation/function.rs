@@ -5,7 +5,8 @@ use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AttributionError, ParameterError};
+use super::names::unknown_function;
+use crate::AttributionError;
 
 /// How several scores become one. NaN is skipped; the result is NaN if all values are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -86,14 +87,7 @@ impl FromStr for Function {
     type Err = AttributionError;
 
     fn from_str(name: &str) -> Result<Self, AttributionError> {
-        Self::ALL.into_iter().find(|function| function.name() == name).ok_or_else(|| {
-            AttributionError::from(ParameterError::new(
-                "aggregation",
-                "function",
-                format!("one of {}", Self::ALL.map(Self::name).join(", ")),
-                format!("`{name}`"),
-            ))
-        })
+        Self::ALL.into_iter().find(|function| function.name() == name).ok_or_else(|| unknown_function(name))
     }
 }
 

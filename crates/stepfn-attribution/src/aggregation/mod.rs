@@ -28,7 +28,9 @@ mod axes;
 mod boundaries;
 mod columns;
 mod function;
+mod json;
 mod merge;
+mod names;
 mod slice;
 mod text;
 

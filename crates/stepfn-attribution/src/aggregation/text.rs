@@ -6,6 +6,7 @@
 use core::fmt;
 use core::str::FromStr;
 
+use super::names::unknown_stage;
 use super::{Function, Pipeline, Separator, Side, Slice, SplitMode, Stage};
 use crate::{AttributionError, Axis, ParameterError};
 
@@ -20,8 +21,7 @@ impl FromStr for Pipeline {
     fn from_str(text: &str) -> Result<Self, AttributionError> {
         let text = text.trim();
         if text.starts_with('[') {
-            return serde_json::from_str(text)
-                .map_err(|error| wrong("pipeline", "a JSON list of stages", error.to_string()));
+            return super::json::read(text);
         }
         if text.is_empty() {
             return Ok(Self(Vec::new()));
@@ -132,11 +132,7 @@ fn stage(name: &str, arguments: Vec<Argument>) -> Result<Stage, AttributionError
             Ok(Stage::Subwords { side, function })
         }
         "split" => split(&arguments),
-        _ => Err(wrong(
-            "stage",
-            format!("one of {}", Stage::ABOUT.map(|(name, _)| name).join(", ")),
-            format!("`{name}`"),
-        )),
+        _ => Err(unknown_stage(name)),
     }
 }
 

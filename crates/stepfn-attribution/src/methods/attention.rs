@@ -24,6 +24,7 @@ pub struct Attention {
 impl Named for Attention {
     const NAME: &'static str = "attention";
     const SUMMARY: &'static str = "attention probabilities of the place that predicts a step";
+    const ALSO_CALLED: &'static [&'static str] = &["attn", "attention_weights", "raw_attention"];
 }
 
 impl<B: Backend> AttributionMethod<B> for Attention {

@@ -22,6 +22,7 @@ pub struct AttentionFlow {}
 impl Named for AttentionFlow {
     const NAME: &'static str = "attention_flow";
     const SUMMARY: &'static str = "maximum flow through the network that attention makes";
+    const ALSO_CALLED: &'static [&'static str] = &["flow"];
 }
 
 impl<B: Backend> AttributionMethod<B> for AttentionFlow {

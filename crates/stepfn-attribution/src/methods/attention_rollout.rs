@@ -20,6 +20,7 @@ pub struct AttentionRollout {}
 impl Named for AttentionRollout {
     const NAME: &'static str = "attention_rollout";
     const SUMMARY: &'static str = "attention multiplied through the layers; sums to 1";
+    const ALSO_CALLED: &'static [&'static str] = &["rollout"];
 }
 
 impl<B: Backend> AttributionMethod<B> for AttentionRollout {

@@ -17,6 +17,7 @@ pub struct AttnLrp {}
 impl Named for AttnLrp {
     const NAME: &'static str = "attn_lrp";
     const SUMMARY: &'static str = "layer-wise relevance propagation with rules for attention";
+    const ALSO_CALLED: &'static [&'static str] = &["lrp", "attnlrp", "layerwise_relevance_propagation"];
 }
 
 impl<B: Backend> AttributionMethod<B> for AttnLrp {

@@ -18,6 +18,7 @@ pub struct DeepLift {}
 impl Named for DeepLift {
     const NAME: &'static str = "deeplift";
     const SUMMARY: &'static str = "differences from a baseline, shared by the rescale rule; adds up to f(x) − f(x̄)";
+    const ALSO_CALLED: &'static [&'static str] = &["dl", "rescale"];
 }
 
 impl<B: Backend> AttributionMethod<B> for DeepLift {

@@ -11,11 +11,12 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::Model;
 use stepfn_models::transformer::{Rule, Stack};
 
 use super::gradient::{by_chunks, gradients};
+use super::limits::{MOST_TOKENS, MOST_WORDS_ON_A_PATH, check_fit};
 use crate::passes::token_batch;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
 
@@ -50,16 +51,9 @@ impl Default for DiscretizedIntegratedGradients {
 impl Named for DiscretizedIntegratedGradients {
     const NAME: &'static str = "discretized_integrated_gradients";
     const SUMMARY: &'static str = "gradients integrated along a path through the embeddings of real words";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        if self.n_steps < 2 {
-            return Err(Self::out_of_range("n_steps", "a whole number, 2 or greater", self.n_steps));
-        }
-        match self.n_neighbors {
-            0 => Err(Self::out_of_range("n_neighbors", "a whole number, 1 or greater", 0)),
-            _ => Ok(()),
-        }
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["dig"];
+    const COUNTS: &'static [Count] =
+        &[Count::new("n_steps", 2, MOST_WORDS_ON_A_PATH), Count::new("n_neighbors", 1, MOST_TOKENS)];
 }
 
 impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
@@ -76,7 +70,11 @@ impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
     }
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
-        let model = passes.model();
+        /// A number of a path in double precision, and one on the device.
+        const NUMBER: usize = 12;
+        let (model, question) = (passes.model(), passes.question());
+        let tokens = question.lengths(question.steps()).tokens();
+        check_fit::<Self>(question, ("n_steps", self.n_steps), tokens * model.config().hidden_size * NUMBER)?;
         let source = match (&passes.question().text().source, model.encoder()) {
             (Some(source), Some(encoder)) => Some(self.paths(passes, encoder, source)?),
             _ => None,

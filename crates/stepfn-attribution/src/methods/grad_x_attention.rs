@@ -30,6 +30,7 @@ pub struct GradXAttention {
 impl Named for GradXAttention {
     const NAME: &'static str = "grad_x_attention";
     const SUMMARY: &'static str = "attention probabilities times the gradient with respect to them";
+    const ALSO_CALLED: &'static [&'static str] = &["attention_x_gradient"];
 }
 
 impl<B: Backend> AttributionMethod<B> for GradXAttention {

@@ -5,10 +5,11 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
+use super::limits::MOST_SAMPLES;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
 
 /// Gradients at random points between a baseline and the text.
@@ -30,11 +31,11 @@ impl Default for GradientShap {
 impl Named for GradientShap {
     const NAME: &'static str = "gradient_shap";
     const SUMMARY: &'static str = "gradients at random points between a baseline and the noisy text";
+    const ALSO_CALLED: &'static [&'static str] = &["gs", "expected_gradients"];
+    const COUNTS: &'static [Count] = &[Count::new("n_samples", 1, MOST_SAMPLES)];
 
     fn validate(&self) -> Result<(), ParameterError> {
-        if self.n_samples == 0 {
-            return Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", 0));
-        }
+        self.check_counts()?;
         match self.stdevs {
             stdevs if stdevs >= 0.0 && stdevs.is_finite() => Ok(()),
             stdevs => Err(Self::out_of_range("stdevs", "a number, 0 or greater", stdevs)),

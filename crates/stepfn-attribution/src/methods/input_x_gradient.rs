@@ -16,6 +16,7 @@ pub struct InputXGradient {}
 impl Named for InputXGradient {
     const NAME: &'static str = "input_x_gradient";
     const SUMMARY: &'static str = "embeddings times gradient, x ⊙ ∂f/∂x";
+    const ALSO_CALLED: &'static [&'static str] = &["ixg", "gxi", "gradient_x_input"];
 }
 
 impl<B: Backend> AttributionMethod<B> for InputXGradient {

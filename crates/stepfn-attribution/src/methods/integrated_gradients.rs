@@ -4,9 +4,10 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
+use super::limits::PATH_POINTS;
 use crate::quadrature::Quadrature;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};
 
@@ -52,12 +53,14 @@ impl Default for IntegratedGradients {
 impl Named for IntegratedGradients {
     const NAME: &'static str = "integrated_gradients";
     const SUMMARY: &'static str = "gradients integrated from a baseline to the text; adds up to f(x) − f(x̄)";
+    const ALSO_CALLED: &'static [&'static str] = &["ig"];
+    const COUNTS: &'static [Count] = &[PATH_POINTS.or("auto")];
 
     fn validate(&self) -> Result<(), ParameterError> {
-        match self.n_steps {
-            PathSteps::Fixed(0) => Err(Self::out_of_range("n_steps", "a whole number, 1 or greater, or \"auto\"", 0)),
-            _ if self.tolerance > 0.0 => Ok(()),
-            _ => Err(Self::out_of_range("tolerance", "a number greater than 0", self.tolerance)),
+        self.check_counts()?;
+        match self.tolerance > 0.0 {
+            true => Ok(()),
+            false => Err(Self::out_of_range("tolerance", "a number greater than 0", self.tolerance)),
         }
     }
 }

@@ -10,10 +10,11 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
 use super::least_squares::NormalEquations;
+use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
@@ -35,13 +36,8 @@ impl Default for KernelShap {
 impl Named for KernelShap {
     const NAME: &'static str = "kernel_shap";
     const SUMMARY: &'static str = "Shapley values by least squares over coalitions of tokens; adds up to f(x) − f(x̄)";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        match self.n_samples {
-            0 | 1 => Err(Self::out_of_range("n_samples", "a whole number, 2 or greater", self.n_samples)),
-            _ => Ok(()),
-        }
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["shap", "kernelshap"];
+    const COUNTS: &'static [Count] = &[Count::new("n_samples", 2, MOST_SAMPLES)];
 }
 
 impl<B: Backend> AttributionMethod<B> for KernelShap {
@@ -63,6 +59,7 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
+        check_samples::<Self>(passes.question(), self.n_samples, 1)?;
         let n = players.len();
         let (coalitions, chance): (_, fn(usize, usize) -> f64) = match all_coalitions(n, self.n_samples) {
             Some(all) => (all, chance_of_any),

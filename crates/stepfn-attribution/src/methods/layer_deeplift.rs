@@ -3,11 +3,12 @@
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use stepfn_core::Named;
 use stepfn_core::catalog::parameters;
+use stepfn_core::{Count, Named};
 
 use super::deeplift;
 use super::gradient::by_chunks;
+use super::limits::LAYER;
 use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes};
 
 /// DeepLIFT at a layer's output.
@@ -22,6 +23,8 @@ pub struct LayerDeepLift {
 impl Named for LayerDeepLift {
     const NAME: &'static str = "layer_deeplift";
     const SUMMARY: &'static str = "DeepLIFT at the output of a layer";
+    const ALSO_CALLED: &'static [&'static str] = &["ldl"];
+    const COUNTS: &'static [Count] = &[LAYER];
 }
 
 impl<B: Backend> AttributionMethod<B> for LayerDeepLift {

@@ -3,11 +3,12 @@
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use stepfn_core::Named;
 use stepfn_core::catalog::parameters;
+use stepfn_core::{Count, Named};
 use stepfn_models::transformer::Rule;
 
 use super::gradient::{by_chunks, times};
+use super::limits::LAYER;
 use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes, StepRows};
 
 /// A layer's output times its gradient.
@@ -22,6 +23,8 @@ pub struct LayerGradientXActivation {
 impl Named for LayerGradientXActivation {
     const NAME: &'static str = "layer_gradient_x_activation";
     const SUMMARY: &'static str = "output of a layer times its gradient, h ⊙ ∂f/∂h";
+    const ALSO_CALLED: &'static [&'static str] = &["lgxa"];
+    const COUNTS: &'static [Count] = &[LAYER];
 }
 
 impl<B: Backend> AttributionMethod<B> for LayerGradientXActivation {

@@ -5,10 +5,11 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 
 use super::gradient::by_chunks;
 use super::integrated_gradients::{IntegratedGradients, PathSteps};
+use super::limits::{LAYER, PATH_POINTS};
 use crate::quadrature::Quadrature;
 use crate::{AttributionError, AttributionMethod, InputScores, Layer, Passes};
 
@@ -41,10 +42,8 @@ impl LayerIntegratedGradients {
 impl Named for LayerIntegratedGradients {
     const NAME: &'static str = "layer_integrated_gradients";
     const SUMMARY: &'static str = "integrated gradients at the output of a layer";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        self.path().validate()
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["lig"];
+    const COUNTS: &'static [Count] = &[LAYER, PATH_POINTS.or("auto")];
 }
 
 impl<B: Backend> AttributionMethod<B> for LayerIntegratedGradients {

@@ -5,10 +5,11 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
 use super::least_squares::NormalEquations;
+use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
@@ -47,12 +48,11 @@ impl Default for Lime {
 impl Named for Lime {
     const NAME: &'static str = "lime";
     const SUMMARY: &'static str = "a linear model of the function's values when random tokens are hidden";
+    const COUNTS: &'static [Count] = &[Count::new("n_samples", 1, MOST_SAMPLES)];
 
     fn validate(&self) -> Result<(), ParameterError> {
-        let Self { n_samples, mask_prob, alpha, kernel_width, .. } = *self;
-        if n_samples == 0 {
-            return Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", n_samples));
-        }
+        self.check_counts()?;
+        let Self { mask_prob, alpha, kernel_width, .. } = *self;
         if !(mask_prob > 0.0 && mask_prob < 1.0) {
             return Err(Self::out_of_range("mask_prob", "a probability between 0 and 1", mask_prob));
         }
@@ -85,6 +85,7 @@ impl<B: Backend> AttributionMethod<B> for Lime {
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
+        check_samples::<Self>(passes.question(), self.n_samples, 1)?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         // One stream per sample, so that what is drawn for a token does not depend on later tokens.
         let present = |sample: usize| -> Vec<bool> {

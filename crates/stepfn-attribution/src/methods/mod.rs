@@ -23,6 +23,7 @@ mod layer_gradient_x_activation;
 mod layer_integrated_gradients;
 mod least_squares;
 mod lime;
+mod limits;
 mod occlusion;
 mod players;
 mod reagent;

@@ -7,8 +7,9 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 
+use super::limits::MOST_TOKENS;
 use super::players::{hideable, units};
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed, Question, ScoreTable, Side};
 
@@ -41,11 +42,11 @@ struct Window {
 impl Named for Occlusion {
     const NAME: &'static str = "occlusion";
     const SUMMARY: &'static str = "what the function loses when a token, or a window of them, is hidden";
+    const ALSO_CALLED: &'static [&'static str] = &["leave_one_out", "loo", "erasure"];
+    const COUNTS: &'static [Count] = &[Count::new("window", 1, MOST_TOKENS), Count::new("stride", 1, MOST_TOKENS)];
 
     fn validate(&self) -> Result<(), ParameterError> {
-        if self.window == 0 {
-            return Err(Self::out_of_range("window", "a whole number, 1 or greater", 0));
-        }
+        self.check_counts()?;
         match self.stride {
             stride if (1..=self.window).contains(&stride) => Ok(()),
             stride => {

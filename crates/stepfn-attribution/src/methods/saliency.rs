@@ -27,6 +27,7 @@ impl Default for Saliency {
 impl Named for Saliency {
     const NAME: &'static str = "saliency";
     const SUMMARY: &'static str = "gradient with respect to the embeddings, |∂f/∂x|";
+    const ALSO_CALLED: &'static [&'static str] = &["gradient", "grad", "vanilla_gradient"];
 }
 
 impl<B: Backend> AttributionMethod<B> for Saliency {

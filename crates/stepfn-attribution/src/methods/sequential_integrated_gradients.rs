@@ -5,9 +5,10 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 
 use super::gradient::{along_the_line, by_chunks, difference, times};
+use super::limits::PATH_POINTS;
 use crate::passes::Embedded;
 use crate::quadrature::Quadrature;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};
@@ -31,13 +32,8 @@ impl Default for SequentialIntegratedGradients {
 impl Named for SequentialIntegratedGradients {
     const NAME: &'static str = "sequential_integrated_gradients";
     const SUMMARY: &'static str = "integrated gradients of each token by itself, all others staying what they are";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        match self.n_steps {
-            0 => Err(Self::out_of_range("n_steps", "a whole number, 1 or greater", 0)),
-            _ => Ok(()),
-        }
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["sig"];
+    const COUNTS: &'static [Count] = &[PATH_POINTS];
 }
 
 impl<B: Backend> AttributionMethod<B> for SequentialIntegratedGradients {

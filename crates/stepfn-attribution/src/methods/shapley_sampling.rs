@@ -7,9 +7,10 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
-use stepfn_core::{Named, ParameterError};
+use stepfn_core::{Count, Named, ParameterError};
 use stepfn_models::random::SplitMix64;
 
+use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
 use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
 
@@ -30,13 +31,8 @@ impl Default for ShapleySampling {
 impl Named for ShapleySampling {
     const NAME: &'static str = "shapley_sampling";
     const SUMMARY: &'static str = "Shapley values by what tokens add in random orders; adds up to f(x) − f(x̄)";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        match self.n_samples {
-            0 => Err(Self::out_of_range("n_samples", "a whole number, 1 or greater", 0)),
-            _ => Ok(()),
-        }
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["shapley", "shapley_value_sampling", "svs"];
+    const COUNTS: &'static [Count] = &[Count::new("n_samples", 1, MOST_SAMPLES)];
 }
 
 impl<B: Backend> AttributionMethod<B> for ShapleySampling {
@@ -59,6 +55,7 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let players = Players::of(passes.question())?;
         let n = players.len();
+        check_samples::<Self>(passes.question(), self.n_samples, n)?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         let orders = orders(n, self.n_samples, seed);
         // The empty coalition, then for each order the coalitions between it and the full one.

@@ -46,6 +46,7 @@ impl Default for ValueZeroing {
 impl Named for ValueZeroing {
     const NAME: &'static str = "value_zeroing";
     const SUMMARY: &'static str = "how far each layer's output moves without a token's value vector";
+    const ALSO_CALLED: &'static [&'static str] = &["vz"];
 }
 
 impl<B: Backend> AttributionMethod<B> for ValueZeroing {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::choices::{ElementType, answer_formats, backends, record_formats};
-use super::values::{pair, rate, size};
+use super::values::{pair, rate, size, text, whole};
 
 /// Which texts.
 #[derive(Debug, Args)]
@@ -14,10 +14,10 @@ pub(crate) struct TextArgs {
     #[arg(conflicts_with = "input")]
     pub(crate) text: Vec<String>,
     /// What the encoder reads, or the prompt of a causal model
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) source: Option<String>,
     /// What the model should say; for a causal model, the full text, which starts with the prompt
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) target: Option<String>,
     #[command(flatten)]
     pub(crate) lines: LinesArgs,
@@ -38,10 +38,10 @@ pub(crate) struct LinesArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ContrastArgs {
     /// Another source or prompt to compare with
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) contrast_source: Option<String>,
     /// Another target to compare with; for a causal model, the full text
-    #[arg(long, value_name = "TEXT", conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) contrast_target: Option<String>,
     /// Pairs of scored token and contrast token, both counted from the first scored one; default: 0:0,1:1,…
     #[arg(long, value_name = "PAIRS", value_delimiter = ',', value_parser = pair)]
@@ -63,7 +63,7 @@ pub(crate) struct ParameterArgs {
 #[derive(Debug, Default, Args)]
 pub(crate) struct GenerationArgs {
     /// Maximum number of tokens to write
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
     pub(crate) max_new_tokens: Option<usize>,
     /// Change a field of generation_config.json: num_beams=4, do_sample=true, …
     #[arg(long, value_name = "FIELD=VALUE")]
@@ -89,13 +89,13 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = ElementType::F32)]
     pub(crate) dtype: ElementType,
     /// Seed of all random numbers: dropout, sampling
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Memory for computing, in addition to the model: 800MB, 8GiB, …; default: a quarter of the device's memory, at most 4 GiB
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub(crate) memory: Option<usize>,
     /// Maximum number of tokens per batch, including padding
-    #[arg(long, value_name = "N", default_value_t = 4096)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, default_value_t = 4096)]
     pub(crate) batch_tokens: usize,
 }
 

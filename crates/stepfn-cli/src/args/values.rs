@@ -1,5 +1,38 @@
 //! Parsers of argument values.
 
+use core::str::FromStr;
+
+use clap::CommandFactory;
+
+use super::Cli;
+
+/// A name in a list: spaces around it don't count.
+pub(super) fn name(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("expected a name".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
+/// A text, which may begin with `-`. An option's name is not taken for one, because then the text was forgotten.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    let is_option = Cli::command().get_subcommands().flat_map(|command| command.get_arguments()).any(|argument| {
+        let long = argument.get_long().map(|long| format!("--{long}"));
+        let short = argument.get_short().map(|short| format!("-{short}"));
+        let written = text.split_once('=').map_or(text, |(option, _)| option);
+        long.as_deref() == Some(written) || short.as_deref() == Some(text)
+    });
+    match is_option {
+        true => Err("expected a text, and this is an option; give a text that looks like one with --input".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+/// A whole number.
+pub(super) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
+    text.trim().parse().map_err(|_| "expected a whole number, 0 or greater".to_owned())
+}
+
 pub(super) fn pair(text: &str) -> Result<(usize, usize), String> {
     let number = |part: &str| part.trim().parse().ok();
     let pair = text.split_once(':').and_then(|(left, right)| Some((number(left)?, number(right)?)));
@@ -79,9 +112,29 @@ mod tests {
     #[test]
     fn counts_lengths_and_seconds_are_checked() {
         assert_eq!((count("3"), length(" 2"), seconds("0.5")), (Ok(3), Ok(2), Ok(0.5)));
+        assert_eq!((whole("3"), whole::<u64>("18446744073709551615")), (Ok(3_usize), Ok(u64::MAX)));
+        for text in ["-1", "1.5", "many", "", "18446744073709551616"] {
+            assert_eq!(whole::<u64>(text).unwrap_err(), "expected a whole number, 0 or greater", "{text}");
+        }
         assert!(count("0").is_err() && count("-1").is_err() && length("1").is_err());
         assert!(count("65537").is_err() && length("131073").is_err() && length("131072").is_ok());
         assert!(seconds("0").is_err() && seconds("nan").is_err() && seconds("inf").is_err());
+    }
+
+    #[test]
+    fn a_text_may_begin_with_a_dash_but_is_no_option() {
+        for words in ["- two eggs", "-1", "--", "-- she said", "--wild", ""] {
+            assert_eq!(text(words).as_deref(), Ok(words));
+        }
+        for option in ["--step-fn", "--target=x", "-o", "--html"] {
+            assert!(text(option).is_err(), "{option}");
+        }
+    }
+
+    #[test]
+    fn names_are_read_without_the_spaces_around_them() {
+        assert_eq!(name(" entropy ").as_deref(), Ok("entropy"));
+        assert!(name(" ").is_err() && name("").is_err());
     }
 
     #[test]

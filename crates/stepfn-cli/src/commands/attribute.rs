@@ -1,5 +1,6 @@
 //! `stepfn attribute`: shows which input tokens predictions came from.
 
+use core::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
@@ -7,7 +8,7 @@ use stepfn::backend::{Devices, OnBackend};
 use stepfn::{AttributeTask, Input, Registry, Unit, Value};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
-use super::parameters::{Owner, assigned};
+use super::parameters::{Owner, assigned, function, method};
 use super::view;
 use crate::args::{AttributeArgs, UnitName};
 use crate::failure::Failure;
@@ -33,14 +34,18 @@ impl OnBackend for Attribute<'_> {
         let places = output::places(args.texts.lines.input.as_deref(), &args.model);
         let fields = columns(&args.view.format, &args.texts.lines)?;
         let texts = inputs.len();
-        let teller = Teller::new(&args.view.to, texts);
+        let teller = Teller::new(&args.view.to, inputs.extent());
         let results = view::results(&args.view, fields, teller.clone(), texts, places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
         note_loaded(&model, started, &teller);
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
         let started = Instant::now();
-        let done = results.write_all(model.attribute_all(narrowed, &task));
+        let progress = |progress: stepfn::Progress| {
+            teller.within(&progress);
+            ControlFlow::Continue(())
+        };
+        let done = results.write_all(model.attribute_all(narrowed, &task).on_progress(progress));
         teller.note(|| format!("attributed in {:.2} s", started.elapsed().as_secs_f64()));
         done
     }
@@ -50,9 +55,9 @@ impl OnBackend for Attribute<'_> {
 fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     let registry = Registry::<B>::default();
     // Report unknown names before their parameters.
-    registry.method(&args.method, &Value::Null)?;
+    method(&registry, &args.method, Value::Null)?;
     for name in core::iter::once(&args.attributed_fn).chain(&args.step_scores) {
-        registry.function(name, &Value::Null)?;
+        function(&registry, name, Value::Null)?;
     }
     let mut owners =
         vec![Owner::of_method(&registry, &args.method), Owner::of_function(&registry, &args.attributed_fn)];
@@ -61,11 +66,11 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     let assigned = assigned(&owners, &args.parameters.set, ("the method and the step functions", add))?;
     let mut assigned = assigned.into_iter().map(Value::Object);
     let mut next = || assigned.next().unwrap_or_default();
-    let method = registry.method(&args.method, &next())?;
-    let function = registry.function(&args.attributed_fn, &next())?;
-    let step_scores = args.step_scores.iter().map(|name| Ok(Box::new(registry.function(name, &next())?) as _));
+    let chosen = method(&registry, &args.method, next())?;
+    let attributed = function(&registry, &args.attributed_fn, next())?;
+    let step_scores = args.step_scores.iter().map(|name| Ok(Box::new(function(&registry, name, next())?) as _));
     let task = AttributeTask {
-        step_scores: step_scores.collect::<stepfn::Result<_>>()?,
+        step_scores: step_scores.collect::<Result<_, Failure>>()?,
         alternatives: args.top.unwrap_or(0),
         target_side: args.target_side,
         unit: match args.features {
@@ -76,7 +81,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
         raw: args.view.raw,
         aggregate: view::pipeline(&args.view)?,
         options: run_options(&args.model, args.parameters.dropout),
-        ..AttributeTask::new(method).function(function)
+        ..AttributeTask::new(chosen).function(attributed)
     };
     if task.check().is_err() {
         let hiding = registry.methods_that_hide_tokens().join(", ");

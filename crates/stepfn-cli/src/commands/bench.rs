@@ -23,7 +23,7 @@ use crate::args::{BenchArgs, BenchFormat, GenerationArgs};
 use crate::failure::Failure;
 use crate::memory;
 use crate::output;
-use crate::progress::Teller;
+use crate::progress::{Extent, Teller};
 
 /// Measures, or compares earlier measurements.
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
@@ -113,7 +113,7 @@ impl OnBackend for Bench<'_> {
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let Self { args, plan } = self;
         let place = Place::<D>::new(&args.place.device, args.place.dtype.dtype())?;
-        let teller = Teller::counting(&args.to, Some(plan.rows()), "rows");
+        let teller = Teller::counting(&args.to, Extent::Texts(plan.rows()), "rows");
         if cfg!(debug_assertions) && !args.quick {
             teller.warn(
                 "this program was built without optimization, and its times mean little: build it with --release",

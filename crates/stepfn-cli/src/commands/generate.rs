@@ -35,7 +35,7 @@ impl OnBackend for Generate<'_> {
         let destination = output::open(&args.output.to, writer(true)?.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
-        let teller = Teller::new(&args.output.to, inputs.len());
+        let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);
         let writer = writer(single && model.texts_per_prompt() <= 1)?;

@@ -5,6 +5,7 @@ use stepfn::backend::{self, DefaultBackend, DeviceError, DeviceInfo};
 use stepfn::writers::{ANSWERS, Record, WriterOptions, aligned, csv_lines, records};
 use stepfn::{Description, Registry, Stage};
 
+use super::view;
 use crate::args::{ListArgs, Listing};
 use crate::failure::Failure;
 use crate::output::write_one;
@@ -74,6 +75,46 @@ impl List {
     }
 }
 
+/// Width of lists that are not shown on a terminal.
+const WIDEST: usize = 100;
+
+impl List {
+    /// The rows as a table; as paragraphs where a table would be too wide.
+    fn within(&self, width: usize) -> String {
+        let table = aligned(&self.columns, &self.rows);
+        if table.lines().all(|line| line.chars().count() <= width) {
+            return table;
+        }
+        self.rows.iter().map(|row| self.paragraphs(row, width)).collect()
+    }
+
+    /// A row with a line for its name, and below it the other cells, the summary first.
+    fn paragraphs(&self, row: &[String], width: usize) -> String {
+        let cells = self.columns.iter().zip(row).skip(1).filter(|(_, cell)| !cell.is_empty());
+        let (summary, others): (Vec<_>, Vec<_>) = cells.partition(|(column, _)| *column == "summary");
+        let summary = summary.into_iter().map(|(_, cell)| cell.clone());
+        let lines = summary.chain(others.into_iter().map(|(column, cell)| format!("{column}: {cell}")));
+        lines.fold(format!("{}\n", row[0]), |text, line| text + &wrapped(&line, width))
+    }
+}
+
+/// A text in indented lines that break between words.
+fn wrapped(text: &str, width: usize) -> String {
+    const INDENT: &str = "    ";
+    let mut lines = vec![INDENT.to_owned()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > INDENT.len() && line + 1 + word.chars().count() > width {
+            lines.push(INDENT.to_owned());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push_str(if line.len() > INDENT.len() { " " } else { "" });
+            line.push_str(word);
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
 impl Record for List {
     fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(&self.objects().collect::<Vec<_>>())
@@ -86,11 +127,31 @@ impl Record for List {
     fn table(&self) -> String {
         match self.rows.is_empty() {
             true => "none in this program\n".to_owned(),
-            false => aligned(&self.columns, &self.rows),
+            false => self.within(view::terminal_width().unwrap_or(WIDEST)),
         }
     }
 
     fn csv(&self, _fields: &[String], with_header: bool) -> String {
         csv_lines(with_header.then(|| self.columns.clone()).into_iter().chain(self.rows.iter().cloned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_list_is_wider_than_the_terminal() {
+        let lists = [methods(), step_functions(), pairs(&Stage::ABOUT), pairs(&ANSWERS)];
+        for list in lists {
+            let names: Vec<&String> = list.rows.iter().map(|row| &row[0]).collect();
+            for width in [60, 80, 100, 400] {
+                let text = list.within(width);
+                let too_wide = text.lines().find(|line| line.chars().count() > width && line.contains(' '));
+                // A single word may be too long to break.
+                assert!(too_wide.is_none_or(|line| line.split_whitespace().count() == 1), "{width}: {too_wide:?}");
+                assert!(names.iter().all(|name| text.contains(name.as_str())), "{text}");
+            }
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn::{Registry, nearest};
+use stepfn::extend::AttributionMethod;
+use stepfn::{AttributedFn, Registry, nearest};
 
 use crate::failure::Failure;
 
@@ -31,6 +32,24 @@ impl Owner {
     }
 }
 
+/// The step function of that name.
+pub(super) fn function<B: Backend>(
+    registry: &Registry<B>,
+    name: &str,
+    parameters: Value,
+) -> Result<AttributedFn<B>, Failure> {
+    registry.function(name, &parameters).map_err(|error| Failure::listed(error, "step-functions"))
+}
+
+/// The attribution method of that name.
+pub(super) fn method<B: Backend>(
+    registry: &Registry<B>,
+    name: &str,
+    parameters: Value,
+) -> Result<Box<dyn AttributionMethod<B>>, Failure> {
+    registry.method(name, &parameters).map_err(|error| Failure::listed(error, "methods"))
+}
+
 /// Parses `NAME=VALUE`. The value is JSON if it parses as JSON, and a string otherwise.
 pub(super) fn assignment(text: &str, option: &str) -> Result<(String, Value), Failure> {
     let (name, value) = text.split_once('=').ok_or_else(|| {
@@ -56,7 +75,8 @@ pub(super) fn assigned(
         };
         let names: Vec<&str> = owners.iter().map(|owner| owner.name.as_str()).collect();
         if let Some(owner) = owner.filter(|owner| !names.contains(owner)) {
-            let what = format!("--set {text}: `{owner}` is none of {what} asked for: {}", names.join(", "));
+            let meant = suggestion(owner, &names);
+            let what = format!("--set {text}: `{owner}` is none of {what} asked for{meant}: {}", names.join(", "));
             return Err(Failure::usage(what, add(owner)));
         }
         let mut taken = false;
@@ -71,14 +91,17 @@ pub(super) fn assigned(
             }
         }
         if !taken {
-            let meant = nearest(parameter, known.iter().copied());
-            let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
+            let meant = suggestion(parameter, &known);
             let asked = owner.map_or_else(|| names.join(", "), str::to_owned);
             let what = format!("--set {text}: no parameter `{parameter}`{meant} of {asked}");
             return Err(Failure::usage(what, LISTS));
         }
     }
     Ok(parameters)
+}
+
+fn suggestion(name: &str, known: &[&str]) -> String {
+    nearest(name, known.iter().copied()).map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"))
 }
 
 /// The hint that says where parameters are listed.

@@ -10,7 +10,7 @@ use stepfn::writers::{WriterOptions, records};
 use stepfn::{Registry, ScoreTask};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
-use super::parameters::{Owner, assigned};
+use super::parameters::{Owner, assigned, function};
 use crate::args::{ParameterArgs, ScoreArgs};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
@@ -43,7 +43,7 @@ impl OnBackend for Score<'_> {
         let destination = output::open(&args.output.to, writer.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation)?;
-        let teller = Teller::new(&args.output.to, inputs.len());
+        let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         if let Some(function) = task.drops_nothing(&model) {
             teller.warn(&format!(
@@ -70,7 +70,7 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let registry = Registry::<B>::default();
     for (index, name) in names.iter().enumerate() {
         // Report unknown names before their parameters.
-        registry.function(name, &stepfn::Value::Null)?;
+        function(&registry, name, stepfn::Value::Null)?;
         if names[..index].contains(name) {
             return Err(Failure::usage(format!("--step-fn names `{name}` twice"), "name each step function once"));
         }
@@ -81,8 +81,8 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let functions: Vec<_> = names
         .iter()
         .zip(parameters)
-        .map(|(name, own)| registry.function(name, &own.into()))
-        .collect::<stepfn::Result<_>>()?;
+        .map(|(name, own)| function(&registry, name, own.into()))
+        .collect::<Result<_, _>>()?;
     let alternatives = args.top.unwrap_or(0);
     Ok(ScoreTask { alternatives, options: run_options(&args.model, *dropout), ..ScoreTask::new(functions) })
 }

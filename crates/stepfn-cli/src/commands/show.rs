@@ -11,7 +11,7 @@ use super::view;
 use crate::args::ShowArgs;
 use crate::failure::Failure;
 use crate::output::{Failures, Results};
-use crate::progress::Teller;
+use crate::progress::{Extent, Teller};
 
 /// Shows the attributions in a file that stepfn or inseq wrote.
 pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
@@ -44,7 +44,8 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
     if let Some(path) = &args.pair {
         places.read("--pair", path);
     }
-    let results = view::results(view, Vec::new(), Teller::new(&view.to, Some(texts)), Some(texts), places)?;
+    let teller = Teller::new(&view.to, Extent::Texts(texts));
+    let results = view::results(view, Vec::new(), teller, Some(texts), places)?;
     Results { failures: Failures::Mention, ..results }.write_all(answers.into_iter().map(shown))
 }
 

@@ -14,7 +14,8 @@ use crate::progress::Teller;
 /// Parses `--aggregate`.
 pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
     let Some(text) = &args.aggregate else { return Ok(None) };
-    let pipeline = stepfn::pipeline(text).map_err(|error| Failure::from(error).at(&format!("--aggregate {text}")))?;
+    let pipeline = stepfn::pipeline(text)
+        .map_err(|error| Failure::listed(error, "aggregators").at(&format!("--aggregate {text}")))?;
     match pipeline.needs_pair() {
         true => Err(Failure::usage(
             format!("--aggregate {text}: `pair` compares two files"),
@@ -62,7 +63,7 @@ fn terminal(args: &ViewArgs) -> TerminalOptions {
 const WIDE: usize = 10_000;
 
 /// Width of the terminal; `COLUMNS` takes precedence.
-fn terminal_width() -> Option<usize> {
+pub(super) fn terminal_width() -> Option<usize> {
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     asked.or_else(|| Some(usize::from(console_size()?)))
 }

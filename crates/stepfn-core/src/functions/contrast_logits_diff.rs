@@ -42,6 +42,7 @@ impl Named for ContrastLogitsDiff {
     const NAME: &'static str = "contrast_logits_diff";
     const SUMMARY: &'static str = "logit of the target minus that of the contrastive target, z_y - z'_y'";
     const UNIT: &'static str = "logits";
+    const ALSO_CALLED: &'static [&'static str] = &["logit_diff", "logit_difference"];
 }
 
 impl StepScore for ContrastLogitsDiff {

@@ -53,6 +53,7 @@ impl Named for ContrastProbDiff {
     const NAME: &'static str = "contrast_prob_diff";
     const SUMMARY: &'static str = "probability of the target minus that of the contrastive target, p_y - p'_y'";
     const UNIT: &'static str = "probability";
+    const ALSO_CALLED: &'static [&'static str] = &["prob_diff"];
 }
 
 impl StepScore for ContrastProbDiff {

@@ -36,6 +36,7 @@ impl Named for Crossentropy {
     const NAME: &'static str = "crossentropy";
     const SUMMARY: &'static str = "cross-entropy of the target, -ln p_y";
     const UNIT: &'static str = "nats";
+    const ALSO_CALLED: &'static [&'static str] = &["ce", "nll", "loss", "negative_log_likelihood"];
 }
 
 impl StepScore for Crossentropy {

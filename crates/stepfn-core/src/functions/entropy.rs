@@ -36,6 +36,7 @@ impl Named for Entropy {
     const NAME: &'static str = "entropy";
     const SUMMARY: &'static str = "entropy of the prediction, -sum p ln p";
     const UNIT: &'static str = "nats";
+    const ALSO_CALLED: &'static [&'static str] = &["h", "shannon_entropy"];
 }
 
 impl StepScore for Entropy {

@@ -48,6 +48,7 @@ impl Named for InContextPvi {
     const NAME: &'static str = "in_context_pvi";
     const SUMMARY: &'static str = "in-context pointwise V-usable information, -ln p_y + ln p'_y'";
     const UNIT: &'static str = "nats";
+    const ALSO_CALLED: &'static [&'static str] = &["pvi"];
 }
 
 impl StepScore for InContextPvi {

@@ -41,6 +41,7 @@ impl Named for JsDivergence {
     const NAME: &'static str = "js_divergence";
     const SUMMARY: &'static str = "Jensen-Shannon divergence between the prediction and the contrastive one";
     const UNIT: &'static str = "nats";
+    const ALSO_CALLED: &'static [&'static str] = &["js", "jsd", "jensen_shannon"];
 }
 
 impl StepScore for JsDivergence {

@@ -24,8 +24,9 @@ use serde_json::{Map, Value};
 use stepfn_kernels::divergence;
 use stepfn_kernels::nucleus::{Likely, nucleus};
 
+use super::MOST_TOKENS;
 use crate::catalog::parameters;
-use crate::{Join, Named, Needs, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Count, Join, Named, Needs, ParameterError, Prediction, StepBatch, StepError, StepFunction, StepScore};
 
 /// `Σ pᵢ (ln pᵢ − ln p'ᵢ)` of every row, over the tokens that `filter` keeps.
 ///
@@ -75,13 +76,14 @@ impl Named for KlDivergence {
     const NAME: &'static str = "kl_divergence";
     const SUMMARY: &'static str = "Kullback-Leibler divergence of the prediction from the contrastive one";
     const UNIT: &'static str = "nats";
+    const ALSO_CALLED: &'static [&'static str] = &["kl", "kld", "relative_entropy"];
+    const COUNTS: &'static [Count] =
+        &[Count::new("top_k", 0, MOST_TOKENS), Count::new("min_tokens_to_keep", 1, MOST_TOKENS)];
 
     fn validate(&self) -> Result<(), ParameterError> {
+        self.check_counts()?;
         if !(self.top_p > 0.0 && self.top_p <= 1.0) {
             return Err(Self::out_of_range("top_p", "a number in (0, 1]", self.top_p));
-        }
-        if self.min_tokens_to_keep == 0 {
-            return Err(Self::out_of_range("min_tokens_to_keep", "a whole number, 1 or greater", 0));
         }
         Ok(())
     }

@@ -37,6 +37,7 @@ impl Named for Logit {
     const NAME: &'static str = "logit";
     const SUMMARY: &'static str = "logit of the target, z_y";
     const UNIT: &'static str = "logits";
+    const ALSO_CALLED: &'static [&'static str] = &["score"];
 }
 
 impl StepScore for Logit {

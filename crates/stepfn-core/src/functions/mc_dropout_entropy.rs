@@ -18,9 +18,9 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check_noisy_passes;
+use super::MOST_NOISY_PASSES;
 use crate::catalog::parameters;
-use crate::{Join, Named, Needs, NoisyPredictions, ParameterError, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Count, Join, Named, Needs, NoisyPredictions, StepBatch, StepError, StepFunction, StepScore};
 
 /// Entropy of the mean of several predictions.
 ///
@@ -50,10 +50,7 @@ impl Named for McDropoutEntropy {
     const NAME: &'static str = "mc_dropout_entropy";
     const SUMMARY: &'static str = "entropy of the mean prediction over passes with dropout";
     const UNIT: &'static str = "nats";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        check_noisy_passes::<Self>(self.n_mcd_steps, 1)
-    }
+    const COUNTS: &'static [Count] = &[Count::new("n_mcd_steps", 1, MOST_NOISY_PASSES)];
 }
 
 impl StepScore for McDropoutEntropy {

@@ -18,9 +18,9 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check_noisy_passes;
+use super::SPREAD_PASSES;
 use crate::catalog::parameters;
-use crate::{Join, Named, Needs, NoisyPredictions, ParameterError, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Count, Join, Named, Needs, NoisyPredictions, StepBatch, StepError, StepFunction, StepScore};
 
 /// Entropy of the mean of several predictions minus the mean of their entropies.
 ///
@@ -50,10 +50,8 @@ impl Named for McDropoutMutualInformation {
     const NAME: &'static str = "mc_dropout_mutual_information";
     const SUMMARY: &'static str = "disagreement of the predictions under dropout: H(mean) - mean H (BALD)";
     const UNIT: &'static str = "nats";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        check_noisy_passes::<Self>(self.n_mcd_steps, 2)
-    }
+    const ALSO_CALLED: &'static [&'static str] = &["bald", "mutual_information"];
+    const COUNTS: &'static [Count] = &[SPREAD_PASSES];
 }
 
 impl StepScore for McDropoutMutualInformation {

@@ -22,9 +22,9 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check_noisy_passes;
+use super::MOST_NOISY_PASSES;
 use crate::catalog::parameters;
-use crate::{Join, Named, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Count, Join, Named, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};
 
 /// A statistic of the target's probability over noisy passes; see [`mc_dropout_prob_avg()`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,10 +109,16 @@ impl Named for McDropoutProbAvg {
     const NAME: &'static str = "mc_dropout_prob_avg";
     const SUMMARY: &'static str = "probability of the target over passes with dropout: mean, z-score, std or var";
     const UNIT: &'static str = "probability";
+    const ALSO_CALLED: &'static [&'static str] = &["mcd", "mc_dropout"];
+    const COUNTS: &'static [Count] = &[Count::new("n_mcd_steps", 1, MOST_NOISY_PASSES)];
 
     fn validate(&self) -> Result<(), ParameterError> {
-        let least = if self.statistic == NoisyStatistic::Mean { 1 } else { 2 };
-        check_noisy_passes::<Self>(self.n_mcd_steps, least)
+        self.check_counts()?;
+        match self.statistic {
+            NoisyStatistic::Mean => Ok(()),
+            _ if self.n_mcd_steps > 1 => Ok(()),
+            _ => Err(Self::out_of_range("n_mcd_steps", "2 or greater, for a spread", self.n_mcd_steps)),
+        }
     }
 }
 

@@ -17,9 +17,9 @@ use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::check_noisy_passes;
+use super::SPREAD_PASSES;
 use crate::catalog::parameters;
-use crate::{Join, Named, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};
+use crate::{Count, Join, Named, Needs, StepBatch, StepError, StepFunction, StepScore};
 
 /// Variance of the noisy probabilities of the target, with n − 1.
 ///
@@ -48,10 +48,7 @@ impl Named for McDropoutVariance {
     const NAME: &'static str = "mc_dropout_variance";
     const SUMMARY: &'static str = "variance of the target's probability over passes with dropout";
     const UNIT: &'static str = "probability squared";
-
-    fn validate(&self) -> Result<(), ParameterError> {
-        check_noisy_passes::<Self>(self.n_mcd_steps, 2)
-    }
+    const COUNTS: &'static [Count] = &[SPREAD_PASSES];
 }
 
 impl StepScore for McDropoutVariance {

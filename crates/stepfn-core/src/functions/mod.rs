@@ -50,7 +50,7 @@ pub use typicality::*;
 
 use serde_json::{Map, Value};
 
-use crate::catalog::{Named, ParameterError};
+use crate::catalog::{Count, Named};
 use crate::{Join, StepScore};
 
 /// Passes the types of all step functions of this crate to a macro.
@@ -85,12 +85,13 @@ macro_rules! for_each_builtin {
 }
 pub(crate) use for_each_builtin;
 
-/// Checks that there are enough noisy passes: one for a mean, two for a spread.
-fn check_noisy_passes<F: Named>(n_mcd_steps: usize, least: usize) -> Result<(), ParameterError> {
-    let expected =
-        if least < 2 { "a whole number, 1 or greater" } else { "a whole number, 2 or greater, for a spread" };
-    if n_mcd_steps >= least { Ok(()) } else { Err(F::out_of_range("n_mcd_steps", expected, n_mcd_steps)) }
-}
+/// The greatest number of noisy passes. The logits of all passes of a step are in memory together.
+const MOST_NOISY_PASSES: usize = 10_000;
+/// The greatest number of tokens that a parameter may count: the greatest vocabulary that a model may have.
+const MOST_TOKENS: usize = 1 << 24;
+
+/// The number of noisy passes that a spread is estimated from.
+const SPREAD_PASSES: Count = Count::new("n_mcd_steps", 2, MOST_NOISY_PASSES);
 
 /// How the scores of a function of this crate are joined, from its name and the parameters that it was made with; `None` for a name that is not
 /// one of this crate's.

@@ -51,6 +51,7 @@ impl Named for Pcxmi {
     const NAME: &'static str = "pcxmi";
     const SUMMARY: &'static str = "pointwise conditional cross-mutual information, -log2(p_y / p'_y')";
     const UNIT: &'static str = "bits";
+    const ALSO_CALLED: &'static [&'static str] = &["cxmi"];
 }
 
 impl StepScore for Pcxmi {

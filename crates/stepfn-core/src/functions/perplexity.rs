@@ -58,6 +58,7 @@ impl Named for Perplexity {
     const NAME: &'static str = "perplexity";
     const SUMMARY: &'static str = "perplexity of the target, 1 / p_y";
     const UNIT: &'static str = "tokens";
+    const ALSO_CALLED: &'static [&'static str] = &["ppl"];
 }
 
 impl StepScore for Perplexity {

@@ -42,6 +42,7 @@ impl Named for Probability {
     const NAME: &'static str = "probability";
     const SUMMARY: &'static str = "probability of the target, p_y (logprob: ln p_y)";
     const UNIT: &'static str = "probability";
+    const ALSO_CALLED: &'static [&'static str] = &["p", "prob", "likelihood"];
 }
 
 impl StepScore for Probability {

@@ -63,6 +63,7 @@ impl Named for RenyiEntropy {
     const NAME: &'static str = "renyi_entropy";
     const SUMMARY: &'static str = "Rényi entropy of order alpha, ln(sum p^alpha) / (1 - alpha)";
     const UNIT: &'static str = "nats";
+    const ALSO_CALLED: &'static [&'static str] = &["renyi"];
 
     fn validate(&self) -> Result<(), ParameterError> {
         if (0.0..=LARGEST).contains(&self.alpha) {

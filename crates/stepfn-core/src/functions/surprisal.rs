@@ -40,6 +40,7 @@ impl Named for Surprisal {
     const NAME: &'static str = "surprisal";
     const SUMMARY: &'static str = "surprisal of the target, -log2 p_y";
     const UNIT: &'static str = "bits";
+    const ALSO_CALLED: &'static [&'static str] = &["information", "self_information"];
 }
 
 impl StepScore for Surprisal {

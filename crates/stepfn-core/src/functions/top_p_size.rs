@@ -54,6 +54,7 @@ impl Named for TopPSize {
     const NAME: &'static str = "top_p_size";
     const SUMMARY: &'static str = "size of the smallest set of most likely tokens that holds top_p of the probability";
     const UNIT: &'static str = "tokens";
+    const ALSO_CALLED: &'static [&'static str] = &["nucleus_size"];
 
     fn validate(&self) -> Result<(), ParameterError> {
         if self.top_p > 0.0 && self.top_p <= 1.0 {

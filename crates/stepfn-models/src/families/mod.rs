@@ -69,21 +69,15 @@ pub fn all() -> &'static [Family] {
 /// The family with a given `model_type`.
 ///
 /// # Errors
-/// [`ModelError::UnknownFamily`], with the closest name and all names.
+/// [`ModelError::UnknownFamily`], with all names. A name that differs only in case, `-` and `_` is suggested. One that is merely similar is
+/// not, because programs write this field: `gptj` is another family, and not a typing error for `gpt2`.
 pub fn find(model_type: &str) -> Result<&'static Family, ModelError> {
-    /// Names less similar than this are not suggested.
-    const ALIKE: f64 = 0.75;
     if let Some(family) = FAMILIES.iter().find(|family| family.name == model_type) {
         return Ok(family);
     }
-    let likeness = |name: &str| strsim::jaro_winkler(name, &model_type.to_lowercase());
+    let plain = |name: &str| name.to_lowercase().replace(['-', '_'], "");
     let supported: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-    let nearest = supported
-        .iter()
-        .map(|name| (likeness(name), *name))
-        .filter(|(likeness, _)| *likeness > ALIKE)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, name)| name.to_owned());
+    let nearest = supported.iter().find(|name| plain(name) == plain(model_type)).map(|name| (*name).to_owned());
     Err(ModelError::UnknownFamily { found: model_type.to_owned(), nearest, supported })
 }
 

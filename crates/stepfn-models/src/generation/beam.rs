@@ -46,7 +46,7 @@ pub(super) fn search(
     let mut running = vec![Running { sequence: prompt.to_vec(), score: 0.0 }];
     let mut finished: Vec<Hypothesis> = Vec::new();
     for length in 1..=settings.max_new_tokens {
-        let mut rows = checked_logits(decoder, running.len())?;
+        let mut rows = checked_logits(decoder, running.len(), length - 1)?;
         for (text, row) in running.iter().zip(&mut rows) {
             let (greatest, log_sum) = log_normalizer(row);
             row.iter_mut().for_each(|logit| *logit = *logit - greatest - log_sum);

@@ -40,7 +40,7 @@ pub(super) fn search(
     let mut hypotheses = 1;
     let mut scores = Vec::new();
     for position in 0..settings.max_new_tokens {
-        let rows = checked_logits(decoder, hypotheses)?;
+        let rows = checked_logits(decoder, hypotheses, position)?;
         let (mut parents, mut tokens, mut next) = (Vec::new(), Vec::new(), Vec::new());
         for mut text in running {
             let logits = &rows[text.row];

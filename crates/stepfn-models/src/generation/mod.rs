@@ -96,18 +96,19 @@ fn log_normalizer(logits: &[f32]) -> (f32, f32) {
     (greatest, sum.ln() as f32)
 }
 
-/// The logits of all hypotheses, after checking their number.
-fn checked_logits(decoder: &mut impl Decoder, hypotheses: usize) -> Result<Vec<Vec<f32>>, ModelError> {
+/// The logits of all hypotheses for new token `position`, counted from 0, after checking that they are numbers.
+fn checked_logits(decoder: &mut impl Decoder, hypotheses: usize, position: usize) -> Result<Vec<Vec<f32>>, ModelError> {
     let rows = decoder.logits()?;
     assert_eq!(rows.len(), hypotheses, "a decoder must return one row of logits for each of its hypotheses");
-    Ok(rows)
+    // −∞ is the logit of a token that is impossible.
+    let is_broken = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+    match rows.iter().flatten().any(is_broken) {
+        true => Err(ModelError::NonFinite { position: position + 1 }),
+        false => Ok(rows),
+    }
 }
 
 /// The error if no token can be chosen as generated token `position`, counted from 0.
 fn nothing_allowed(position: usize, vocabulary: usize) -> ModelError {
-    ModelError::setting(
-        "bad_words_ids, no_repeat_ngram_size, min_new_tokens, prefix, forced_bos, forced_eos",
-        format!("settings that leave at least one of the {vocabulary} tokens allowed"),
-        format!("none for generated token {}", position + 1),
-    )
+    ModelError::NothingAllowed { position: position + 1, vocabulary }
 }

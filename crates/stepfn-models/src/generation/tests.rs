@@ -268,12 +268,35 @@ fn samples_follow_the_distribution() {
 }
 
 #[test]
+fn predictions_that_are_not_numbers_are_an_error_of_the_model_and_not_of_the_settings() {
+    struct Broken(f32);
+
+    impl Decoder for Broken {
+        fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {
+            Ok(vec![vec![0.0, self.0, 1.0]])
+        }
+
+        fn advance(&mut self, _parents: &[usize], _tokens: &[u32]) -> Result<(), ModelError> {
+            Ok(())
+        }
+    }
+
+    for (num_beams, do_sample) in [(1, false), (1, true), (3, false)] {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let settings = GenerationSettings { num_beams, do_sample, ..GenerationSettings::default() };
+            let error = generate(&mut Broken(broken), &[0], &settings).unwrap_err();
+            assert_eq!(error, ModelError::NonFinite { position: 1 });
+        }
+    }
+}
+
+#[test]
 fn banning_every_token_is_an_error() {
     for num_beams in [1, 3] {
         let bad_words_ids = (0..12).map(|id| vec![id]).collect();
         let settings = GenerationSettings { bad_words_ids, num_beams, ..GenerationSettings::default() };
         let error = generate(&mut Toy::new(1, 12, &[3]), &[3], &settings).unwrap_err().to_string();
-        assert!(error.contains("bad_words_ids") && error.contains("none for generated token 1"), "{error}");
+        assert_eq!(error, "the generation settings allow none of the 12 tokens as new token 1");
         let outside = GenerationSettings { prefix: vec![12], num_beams, ..GenerationSettings::default() };
         assert!(generate(&mut Toy::new(1, 12, &[3]), &[3], &outside).is_err());
     }

@@ -23,6 +23,42 @@ pub(super) enum Blocks {
     Q6K,
 }
 
+/// ggml's element types by number; the missing ones are no longer written.
+const NAMES: [(u32, &str); 32] = [
+    (0, "F32"),
+    (1, "F16"),
+    (2, "Q4_0"),
+    (3, "Q4_1"),
+    (6, "Q5_0"),
+    (7, "Q5_1"),
+    (8, "Q8_0"),
+    (9, "Q8_1"),
+    (10, "Q2_K"),
+    (11, "Q3_K"),
+    (12, "Q4_K"),
+    (13, "Q5_K"),
+    (14, "Q6_K"),
+    (15, "Q8_K"),
+    (16, "IQ2_XXS"),
+    (17, "IQ2_XS"),
+    (18, "IQ3_XXS"),
+    (19, "IQ1_S"),
+    (20, "IQ4_NL"),
+    (21, "IQ3_S"),
+    (22, "IQ2_S"),
+    (23, "IQ4_XS"),
+    (24, "I8"),
+    (25, "I16"),
+    (26, "I32"),
+    (27, "I64"),
+    (28, "F64"),
+    (29, "IQ1_M"),
+    (30, "BF16"),
+    (34, "TQ1_0"),
+    (35, "TQ2_0"),
+    (39, "MXFP4"),
+];
+
 impl Blocks {
     /// The element type with the given number in the file.
     pub(super) fn numbered(number: u32) -> Option<Self> {
@@ -37,6 +73,14 @@ impl Blocks {
             30 => Self::Bf16,
             _ => return None,
         })
+    }
+
+    /// What ggml calls the element type with the given number, read or not.
+    pub(super) fn name(number: u32) -> String {
+        match NAMES.iter().find(|(known, _)| *known == number) {
+            Some((_, name)) => (*name).to_owned(),
+            None => format!("an unknown element type, number {number}"),
+        }
     }
 
     /// The supported types, for error messages.

@@ -107,7 +107,7 @@ impl RawRow {
             found,
         };
         let blocks = Blocks::numbered(kind)
-            .ok_or_else(|| error(format!("elements of type {}", Blocks::READ), format!("type {kind}")))?;
+            .ok_or_else(|| error(format!("a type that is read, {}", Blocks::READ), Blocks::name(kind)))?;
         let (elements, size) = blocks.size();
         if dims.is_empty() || dims[0] % elements as u64 != 0 {
             return Err(error(format!("a row length that is a multiple of {elements}"), format!("sizes {dims:?}")));
@@ -130,6 +130,9 @@ impl RawRow {
         Ok(TensorRow { shape, blocks, bytes: begin as usize..end as usize, name })
     }
 }
+
+/// The number of the type of a list.
+const ARRAY: u32 = 9;
 
 struct Reader<'a> {
     path: &'a Path,
@@ -198,7 +201,6 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&mut self, kind: u32) -> Result<Metadata, ModelError> {
-        const ARRAY: u32 = 9;
         Ok(match kind {
             6 => Metadata::Float(decimal(self.array().map(f32::from_le_bytes)?)),
             7 => Metadata::Bool(self.take(1)? != [0]),
@@ -220,9 +222,10 @@ impl<'a> Reader<'a> {
             10 => self.u64()?.into(),
             11 => self.array().map(i64::from_le_bytes)?.into(),
             _ => {
-                return Err(
-                    self.error(format!("metadata before byte {}: expected a type from 0 to 12, found {kind}", self.at))
-                );
+                return Err(self.error(format!(
+                    "metadata before byte {} has a type that GGUF does not have, number {kind}",
+                    self.at
+                )));
             }
         })
     }
@@ -234,7 +237,10 @@ impl<'a> Reader<'a> {
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            _ => return Err(self.error(format!("expected a list of numbers or strings, found a list of type {kind}"))),
+            ARRAY => return Err(self.error("expected a list of numbers or strings, found a list of lists")),
+            _ => {
+                return Err(self.error(format!("a list has elements of a type that GGUF does not have, number {kind}")));
+            }
         };
         let count = self.count("elements of a list", size)?;
         Ok(match kind {

@@ -1,17 +1,22 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use proptest::prelude::*;
-use serde_json::json;
+mod spans;
 
+use std::fs;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::spelling::byte_of;
 use super::*;
 
-const GOLDENS: [&str; 3] = ["byte_bpe", "byte_fallback", "unigram"];
+pub(super) const GOLDENS: [&str; 3] = ["byte_bpe", "byte_fallback", "unigram"];
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/models/tokenizers").join(name)
 }
 
-fn golden(name: &str) -> Tokenizer {
+pub(super) fn golden(name: &str) -> Tokenizer {
     Tokenizer::from_folder(folder(name)).unwrap()
 }
 
@@ -32,7 +37,7 @@ fn ids(tokens: &[Token]) -> Vec<u32> {
     tokens.iter().map(|token| token.id).collect()
 }
 
-fn config(cases: u32) -> ProptestConfig {
+pub(super) fn config(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 

@@ -382,3 +382,15 @@ fn functions_that_read_noisy_passes_are_occluded_too() {
     let scores = found.scores.target.unwrap();
     same(&[scores.at(2, 0)[0], scores.at(2, 1)[0]], &fall).unwrap();
 }
+
+#[test]
+fn samples_that_do_not_fit_into_memory_are_refused_before_any_runs() {
+    let text = Text::causal((0..40).map(|place| 5 + place).collect(), 3);
+    let function = Registries::default().attributed("probability", &Map::new()).unwrap();
+    let start = std::time::Instant::now();
+    // 100,000 orders of 40 tokens are 3.9 million variants of 40 tokens.
+    let method = method("shapley_sampling", &json!({ "n_samples": 100_000 }));
+    let error = attribute(&*CAUSAL, &[text], &method, &function, &[], &options()).unwrap().remove(0).unwrap_err();
+    assert!(error.to_string().starts_with("shapley_sampling: `n_samples` must be at most "), "{error}");
+    assert!(start.elapsed() < std::time::Duration::from_secs(2), "{:?}", start.elapsed());
+}

@@ -1,0 +1,42 @@
+//! Names that people mistype or abbreviate.
+
+/// The name most like another, if any is like it at all. Case, spaces, `-` and `_` don't matter, and the start of a name is like it.
+pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    /// Below this Jaro–Winkler similarity two names have little but length in common.
+    const ALIKE: f64 = 0.75;
+    let plain_name = plain(name);
+    names
+        .map(|candidate| (strsim::jaro_winkler(&plain_name, &plain(candidate)), candidate))
+        .filter(|(similarity, _)| *similarity >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether two names differ at most in case, spaces, `-` and `_`.
+pub(super) fn same(one: &str, other: &str) -> bool {
+    plain(one) == plain(other)
+}
+
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, ' ' | '-' | '_')).flat_map(char::to_lowercase).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spelling_and_typing_errors_have_the_name_that_was_meant() {
+        let names = ["integrated_gradients", "input_x_gradient", "saliency", "mean"];
+        for (written, meant) in [
+            ("Integrated Gradients", Some("integrated_gradients")),
+            ("inputxgradient", Some("input_x_gradient")),
+            ("salincy", Some("saliency")),
+            ("men", Some("mean")),
+            ("zzz", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(written, names.into_iter()), meant, "{written}");
+        }
+    }
+}
