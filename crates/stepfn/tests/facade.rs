@@ -78,7 +78,7 @@ fn alternatives_are_the_most_likely_tokens_of_every_kind_of_result() {
     let none = model.ask(LIGHT).score([Probability::default()]).unwrap();
     assert!(none.alternatives.is_empty() && !none.to_string().contains("expected"));
     let too_many = model.ask(LIGHT).alternatives(101).score([Probability::default()]).unwrap_err();
-    assert_eq!(too_many.kind(), ErrorKind::Parameter);
+    assert_eq!(too_many.kind(), ErrorKind::Option);
 }
 
 #[test]
