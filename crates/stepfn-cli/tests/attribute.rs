@@ -113,16 +113,16 @@ fn several_texts_and_those_that_fail() {
 }
 
 #[test]
-fn texts_have_the_same_numbers_in_every_format_also_where_others_fail() {
+fn texts_have_the_same_ids_in_every_format_also_where_others_fail() {
     let folder = Scratch::new();
     let file = |name: &str| folder.0.join(name).display().to_string();
     let input = folder.write("in.jsonl", "{\"target\": \"x\"}\n{\"target\": \"x\"}\n{\"source\": \"de\"}\n");
     let (page, map) = (file("page.html"), file("map.svg"));
     let done = attribute(&["--input", &input, "--format", "csv", "--html", &page, "--svg", &map]);
     assert_eq!(done.code, 1);
-    assert!(done.out.lines().skip(1).all(|line| line.starts_with("2,")), "{}", done.out);
-    assert!(fs::read_to_string(&page).unwrap().contains("{\"number\":2,"));
-    assert!(fs::exists(file("map.2.svg")).unwrap() && !fs::exists(&map).unwrap());
+    assert!(done.out.lines().skip(1).all(|line| line.starts_with("3,")), "{}", done.out);
+    assert!(fs::read_to_string(&page).unwrap().contains("{\"id\":\"3\","));
+    assert!(fs::exists(file("map.3.svg")).unwrap() && !fs::exists(&map).unwrap());
 }
 
 #[test]

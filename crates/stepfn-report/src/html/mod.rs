@@ -7,7 +7,7 @@
 //! The page stays usable whatever its size. Its script draws what is looked at: one text, the blocks of it and the cells that are in view.
 //! Its data has at most [`MOST_BYTES`], with [scores in 8 or 16 bits](packed); texts that don't fit are left out and counted.
 //!
-//! The selection is stored in the URL fragment (`#select=0.3`: the fourth predicted token of the text with the number 0), so the URL links to
+//! The selection is stored in the URL fragment (`#select=1.3`: the fourth predicted token of the text with the id 1), so the URL links to
 //! that view.
 
 mod opening;
@@ -57,10 +57,8 @@ pub struct HtmlOptions {
 /// A text of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct PageText<'a> {
-    /// The text's number, as in other formats.
-    pub number: usize,
-    /// The text's id, if it brought one.
-    pub id: Option<&'a str>,
+    /// The text's id, as in other formats.
+    pub id: &'a str,
     /// Its scores.
     pub attribution: &'a Attribution,
 }
@@ -68,7 +66,7 @@ pub struct PageText<'a> {
 impl<'a> PageText<'a> {
     /// A page of this text only.
     pub fn single(attribution: &'a Attribution) -> Self {
-        Self { number: 0, id: None, attribution }
+        Self { id: "1", attribution }
     }
 }
 
@@ -172,9 +170,7 @@ mod tests {
     }
 
     fn page(attributions: &[Attribution]) -> String {
-        let texts = attributions.iter().enumerate();
-        let texts: Vec<PageText<'_>> =
-            texts.map(|(number, attribution)| PageText { number, id: None, attribution }).collect();
+        let texts: Vec<PageText<'_>> = attributions.iter().map(PageText::single).collect();
         render(&texts, &HtmlOptions::default())
     }
 
@@ -205,15 +201,11 @@ mod tests {
     }
 
     #[test]
-    fn texts_have_the_numbers_of_other_formats() {
+    fn texts_have_the_ids_of_other_formats() {
         let [one, other] = [samples::translation(), samples::prompt()];
-        let texts = [
-            PageText { number: 0, id: None, attribution: &one },
-            PageText { number: 2, id: Some("third"), attribution: &other },
-        ];
+        let texts = [PageText { id: "1", attribution: &one }, PageText { id: "third", attribution: &other }];
         let data = data_of(&render(&texts, &HtmlOptions::default()));
-        assert_eq!((&data["texts"][1]["number"], &data["texts"][1]["id"]), (&2.into(), &"third".into()));
-        assert_eq!(data["texts"][0].get("id"), None);
+        assert_eq!((&data["texts"][0]["id"], &data["texts"][1]["id"]), (&"1".into(), &"third".into()));
     }
 
     /// A causal text, all of whose tokens but the first are steps.
@@ -232,8 +224,7 @@ mod tests {
     #[test]
     fn data_has_a_limit_whatever_the_texts() {
         let long = long(200);
-        let text = |number: usize| PageText { number, id: None, attribution: &long };
-        let texts: Vec<PageText<'_>> = (0..20).map(text).collect();
+        let texts = [PageText::single(&long); 20];
         let bytes = Bits::Eight.characters(views::cells(&long));
         let parsed = |most: usize| {
             let (data, left_out) = data(&texts, most);

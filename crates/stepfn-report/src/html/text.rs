@@ -22,9 +22,7 @@ pub(super) struct Detail {
 /// The data of a text.
 #[derive(Serialize)]
 pub(super) struct TextData<'a> {
-    number: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    id: &'a str,
     title: String,
     /// What the reader should know, such as that scores are left out.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -96,7 +94,6 @@ impl<'a> TextData<'a> {
         };
         let note = "The scores of this text do not fit into a page; its JSON has them. Attribute fewer of its steps to see them here.";
         Self {
-            number: text.number,
             id: text.id,
             title: title(characters),
             note: detail.is_none().then_some(note),

@@ -25,11 +25,11 @@ struct Pages {
 }
 
 impl Pages {
-    /// Writes a page of some texts, numbered from 0, and returns its URL.
+    /// Writes a page of some texts, whose ids are their numbers from 0, and returns its URL.
     fn write(&self, name: &str, texts: &[Attribution]) -> String {
-        let texts = texts.iter().enumerate();
-        let texts: Vec<PageText<'_>> =
-            texts.map(|(number, attribution)| PageText { number, id: None, attribution }).collect();
+        let ids: Vec<String> = (0..texts.len()).map(|number| number.to_string()).collect();
+        let texts = texts.iter().zip(&ids);
+        let texts: Vec<PageText<'_>> = texts.map(|(attribution, id)| PageText { id, attribution }).collect();
         let page = self.folder.join(name);
         fs::write(&page, render(&texts, &HtmlOptions { title: Some("Some texts".to_owned()) })).unwrap();
         if let Some(folder) = env::var_os("STEPFN_SCREENSHOTS") {

@@ -243,16 +243,15 @@ fn page(answers: &[Kept]) -> Result<String> {
     Ok(html::render(&texts, &html::HtmlOptions::default()))
 }
 
-/// An attribution, with the number and the id of its text.
+/// An attribution, with the id of its text.
 struct Kept {
-    number: usize,
     id: String,
     attribution: Attribution,
 }
 
 impl Kept {
     fn on_page(&self) -> html::PageText<'_> {
-        html::PageText { number: self.number, id: Some(&self.id), attribution: &self.attribution }
+        html::PageText { id: &self.id, attribution: &self.attribution }
     }
 }
 
@@ -265,7 +264,7 @@ struct Together {
 impl Writer<Answer> for Together {
     fn write(&mut self, outcome: &Outcome<Answer>) -> Result<String> {
         let Ok(answer) = &outcome.result else { return Ok(String::new()) };
-        self.kept.push(Kept { number: outcome.number, id: plain(&outcome.id), attribution: answer.0.clone() });
+        self.kept.push(Kept { id: plain(&outcome.id), attribution: answer.0.clone() });
         Ok(String::new())
     }
 
@@ -351,8 +350,9 @@ mod tests {
         let error = answers("jsonn", &options).err().unwrap();
         assert_eq!(error.what(), "there is no format `jsonn` (did you mean `json`?)");
     }
+
     #[test]
-    fn texts_have_the_same_numbers_in_every_form() {
+    fn texts_have_the_same_ids_in_every_form() {
         let token = |surface: &str| stepfn_models::tokenizer::Token {
             id: 0,
             surface: surface.to_owned(),
@@ -364,17 +364,17 @@ mod tests {
         let failure = Error::new(ErrorKind::Text, "the text is empty", "write something");
         let of = |number: usize, id: Value, result| Outcome { id, number, result };
         let outcomes = [
-            of(0, 0.into(), Ok(Answer(attribution.clone()))),
-            of(1, 1.into(), Err(failure)),
+            of(0, 1.into(), Ok(Answer(attribution.clone()))),
+            of(1, 2.into(), Err(failure)),
             of(2, "third".into(), Ok(Answer(attribution))),
         ];
-        let numbered = [("csv", ["\n0,", "\n2,"]), ("html", ["{\"number\":0,", "{\"number\":2,\"id\":\"third\","])];
-        for (format, expected) in numbered {
+        let named = [("csv", ["\n1,", "\nthird,"]), ("html", ["{\"id\":\"1\",", "{\"id\":\"third\","])];
+        for (format, expected) in named {
             let mut writer = answers(format, &WriterOptions::default()).unwrap();
             let mut text: String = outcomes.iter().map(|outcome| writer.write(outcome).unwrap()).collect();
             text += &writer.finish().unwrap();
-            assert!(expected.iter().all(|number| text.contains(number)), "{format}: {text}");
-            assert!(!text.contains("\n1,") && !text.contains("{\"number\":1,"), "{format}");
+            assert!(expected.iter().all(|id| text.contains(id)), "{format}: {text}");
+            assert!(!text.contains("\n2,") && !text.contains("{\"id\":\"2\","), "{format}");
         }
     }
 }

@@ -1,4 +1,4 @@
-// The texts of the page: one before, one after, and a list in which one is found by its number, its id or its words.
+// The texts of the page: one before, one after, and a list in which one is found by its id or its words.
 
 const LINE = 30;
 
@@ -54,7 +54,4 @@ class Chooser {
   }
 }
 
-// Texts are called what they are called in CSV: their ids, or their numbers where they have none.
-function nameOf(text) {
-  return text.id === undefined ? `Text ${text.number}` : `Text ${text.id}`;
-}
+const nameOf = (text) => `Text ${text.id}`;

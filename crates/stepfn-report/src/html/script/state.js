@@ -9,22 +9,24 @@ const state = { scale: 'peak', special: false, colour: '', theme: '', panes: [] 
 for (const score of page.texts.flatMap((text) => text.scores)) {
   score.values = score.values.map((value) => (typeof value === 'string' ? Number(value) : value));
 }
-const indexOf = new Map(page.texts.map((text, index) => [text.number, index]));
+// Of several texts with one id, the first has the address.
+const indexOf = new Map(page.texts.map((text, index) => [text.id, index]).reverse());
 
 // What is selected at first: the most surprising step.
 function opening(text) {
   return text.first === null ? null : { side: 'step', at: text.first };
 }
 
-// `0.3` is the fourth predicted token of text 0; `0.s3` is in its source, `0.t3` in its target.
+// `7.3` is the fourth predicted token of the text with the id 7; `7.s3` is in its source, `7.t3` in its target, and `7` is the text alone.
 function readPlace(written, view) {
-  const found = /^(\d+)(?:\.([st]?)(\d+))?$/.exec(written || '');
-  const index = found ? indexOf.get(Number(found[1])) : undefined;
+  if (written === null) return null;
+  const found = indexOf.has(written) ? null : /^(.*)\.([st]?)(\d+)$/.exec(written);
+  const index = indexOf.get(found ? found[1] : written);
   if (index === undefined) return null;
   const text = page.texts[index];
-  const side = { s: 'source', t: 'target' }[found[2]] || 'step';
+  const side = { s: 'source', t: 'target' }[found ? found[2] : ''] || 'step';
   const count = side === 'step' ? text.end - text.start : text[side].length;
-  const chosen = found[3] !== undefined && Number(found[3]) < count ? { side, at: Number(found[3]) } : null;
+  const chosen = found && Number(found[3]) < count ? { side, at: Number(found[3]) } : null;
   const known = /^\d+$/.test(view || '') && Number(view) < text.views.length;
   return { index, chosen: chosen || opening(text), view: known ? Number(view) : 0 };
 }
@@ -34,7 +36,7 @@ function readAddress() {
   if (parts.get('scale') in SCALES) state.scale = parts.get('scale');
   state.special = parts.get('special') === '1';
   state.colour = parts.get('colour') || '';
-  const start = page.texts.length > 0 ? String(page.texts[0].number) : '';
+  const start = page.texts.length > 0 ? page.texts[0].id : null;
   const main = readPlace(parts.get('select'), parts.get('view')) || readPlace(start, parts.get('view'));
   const beside = readPlace(parts.get('beside'), parts.get('besideview'));
   state.panes = [main, beside].filter((place) => place !== null);
@@ -44,7 +46,7 @@ function writeAddress() {
   const parts = new URLSearchParams();
   state.panes.forEach(({ index, chosen, view }, pane) => {
     const what = chosen ? `.${{ source: 's', target: 't', step: '' }[chosen.side]}${chosen.at}` : '';
-    parts.set(pane === 0 ? 'select' : 'beside', `${page.texts[index].number}${what}`);
+    parts.set(pane === 0 ? 'select' : 'beside', `${page.texts[index].id}${what}`);
     if (view) parts.set(pane === 0 ? 'view' : 'besideview', view);
   });
   if (state.scale !== 'peak') parts.set('scale', state.scale);
