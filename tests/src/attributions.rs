@@ -15,7 +15,7 @@ use stepfn_models::Model;
 use crate::golden::folder;
 
 /// The models that have golden attributions.
-pub const MODELS: [&str; 4] = ["gpt2", "llama", "marian", "t5"];
+pub const MODELS: [&str; 5] = ["gpt2", "llama", "marian", "t5", "gemma2"];
 
 /// The golden attributions of one model.
 #[derive(Deserialize)]

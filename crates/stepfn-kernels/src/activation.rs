@@ -4,9 +4,9 @@ use core::f64::consts::{FRAC_1_SQRT_2, PI};
 
 use burn::tensor::{Tensor, activation, backend::Backend};
 
-use crate::Cotangents;
 use crate::host::{self, BlockKernel, HostRows};
 use crate::lanes;
+use crate::{Cotangents, narrowed, widened};
 
 /// The nonlinearity of a feed-forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,8 +105,11 @@ pub fn gated_backward<B: Backend>(
     composed_gated_backward(gate, up, activation, grad, cotangents)
 }
 
+/// `φ(x)`. Half precision is widened, because powers of x overflow.
 fn composed<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
-    match activation {
+    let dtype = x.dtype();
+    let x = widened(x);
+    let activated = match activation {
         Activation::Relu => activation::relu(x),
         Activation::Silu => x.clone() * activation::sigmoid(x),
         Activation::Gelu => activation::gelu(x),
@@ -115,7 +118,8 @@ fn composed<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2>
             x.mul_scalar(0.5) * tanh.add_scalar(1)
         }
         Activation::GeluQuick => x.clone() * activation::sigmoid(x.mul_scalar(QUICK)),
-    }
+    };
+    narrowed(activated, dtype)
 }
 
 /// `tanh(√(2/π) (x + 0.044715 x³))`.
@@ -124,9 +128,11 @@ fn tanh_of_gelu<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
     (x + cubic).mul_scalar((2.0 / PI).sqrt()).tanh()
 }
 
-/// `φ'(x)`, and 0 for relu at 0.
+/// `φ'(x)`, and 0 for relu at 0. Half precision is widened.
 fn derivative<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
-    match activation {
+    let dtype = x.dtype();
+    let x = widened(x);
+    let derivative = match activation {
         Activation::Relu => x.zeros_like().mask_fill(x.greater_elem(0), 1.0),
         Activation::Silu => sigmoid_derivative(x, 1.0),
         Activation::Gelu => {
@@ -142,7 +148,8 @@ fn derivative<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 
             (tanh.add_scalar(1) + bend).mul_scalar(0.5)
         }
         Activation::GeluQuick => sigmoid_derivative(x, QUICK),
-    }
+    };
+    narrowed(derivative, dtype)
 }
 
 /// The derivative of `x σ(slope x)`: `σ + slope x σ (1 − σ)`.

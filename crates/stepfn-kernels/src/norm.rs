@@ -18,6 +18,18 @@ pub enum NormKind {
     Rms,
 }
 
+/// The Euclidean norm of every row, in single precision or better. Squares neither overflow nor vanish, because each row is divided by its
+/// largest element first.
+///
+/// # Shapes
+/// - `x`: `[rows, d]`, result: `[rows, 1]`
+pub fn euclidean<B: Backend>(x: Tensor<B, 2>) -> Tensor<B, 2> {
+    let x = widened(x);
+    let largest = x.clone().abs().max_dim(1);
+    let divisor = largest.clone().mask_fill(largest.clone().equal_elem(0), 1);
+    (x / divisor).powi_scalar(2).sum_dim(1).sqrt() * largest
+}
+
 /// Normalizes every row. Half precision is widened to `f32`, because squares would overflow and sums lose digits.
 ///
 /// # Shapes
@@ -247,7 +259,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::testing::{Flex, NdArray, assert_same, autodiff, double, noise, one_by_one};
+    use crate::testing::{Flex, NdArray, assert_same, autodiff, double, noise, one_by_one, values};
 
     const KINDS: [NormKind; 2] = [NormKind::Layer, NormKind::Rms];
 
@@ -298,6 +310,19 @@ mod tests {
             let expected = one_by_one(&grad, cotangents, |grad| autodiff(&x, grad, |x| forward(x, kind, true)));
             assert_same(&backward::<Flex>([4, 7], DType::F64, kind, cotangents), &expected, 1e-9);
         }
+    }
+
+    #[test]
+    fn norms_of_very_small_and_very_large_rows_keep_their_digits() {
+        for (dtype, sizes) in [(DType::F32, [1e-36, 1e36]), (DType::F16, [1e-4, 1e4]), (DType::BF16, [1e-36, 1e36])] {
+            for size in sizes {
+                let row = noise::<Flex, 2>([1, 64], 1).mul_scalar(size).cast(dtype);
+                let expected = values(&row).iter().map(|x| x * x).sum::<f64>().sqrt();
+                let found = values(&euclidean(row))[0];
+                assert!((found / expected - 1.0).abs() < 1e-5, "{dtype:?}: {found} instead of {expected}");
+            }
+        }
+        assert_eq!(values(&euclidean(Tensor::<Flex, 2>::zeros([1, 3], &Default::default()))), [0.0]);
     }
 
     #[test]

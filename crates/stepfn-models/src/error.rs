@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::DType;
+
 /// Why a model could not be loaded or run.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -93,6 +95,15 @@ pub enum ModelError {
         part: &'static str,
         /// The rule, as papers call it.
         rule: &'static str,
+    },
+    /// Derivatives of a model in half precision have left the range of its numbers.
+    #[error(
+        "derivatives are too large for {}: load the model as bf16 or f32",
+        format!("{dtype:?}").to_lowercase()
+    )]
+    Overflow {
+        /// The model's element type.
+        dtype: DType,
     },
     /// A token id is not in the vocabulary of the model or of the tokenizer.
     #[error(

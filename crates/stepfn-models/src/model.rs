@@ -13,7 +13,7 @@ use crate::config::TransformerConfig;
 use crate::families;
 use crate::parameters::Parameters;
 use crate::source::{Outline, TensorSource, Tensors};
-use crate::transformer::{Forward, Gradients, Head, Part, Rule, Saved, Stack};
+use crate::transformer::{Forward, Gradients, Head, InRange, Part, Rule, Saved, Stack};
 
 /// A transformer language model, causal or encoder–decoder.
 #[derive(Debug)]
@@ -116,7 +116,8 @@ impl<B: Backend> Model<B> {
         self.head.forward(hidden, &())
     }
 
-    /// Pulls cotangents of [`logits`](Self::logits) back to the hidden states.
+    /// Pulls cotangents of [`logits`](Self::logits) back to the hidden states. They may be in single precision where the model is in half
+    /// precision, and the result is.
     ///
     /// # Shapes
     /// - `hidden`: `[rows, hidden]`, and the baseline's under [`Rule::DeepLift`]
@@ -124,14 +125,16 @@ impl<B: Backend> Model<B> {
     /// - result: `[rows, hidden]`
     ///
     /// # Errors
-    /// [`ModelError::NoRule`] if the head has no such rule.
+    /// [`ModelError::NoRule`] if the head has no such rule; [`ModelError::Overflow`] if half precision is too short.
     pub fn logits_backward(
         &self,
         hidden: &Tensor<B, 2>,
         rule: Rule<&Tensor<B, 2>>,
         grad: Tensor<B, 2>,
     ) -> Result<Tensor<B, 2>, ModelError> {
+        let rows = grad.dims()[0];
+        let (grad, inverse) = InRange::of(grad, hidden.dtype(), core::iter::repeat_n(1, rows)).split();
         let to_hidden = self.head.backward(Saved::new(hidden, rule), &(), Gradients::of_rows(grad))?;
-        Ok(to_hidden.everywhere().0)
+        inverse.restored(to_hidden.everywhere().0)
     }
 }

@@ -8,7 +8,7 @@ use std::cell::RefCell;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::transformer::{Dropout, Entry, Inside, Keep, Rule, StackTape, Starts, TokenBatch, WeightGradients};
+use crate::transformer::{Dropout, Entry, InRange, Inside, Keep, Rule, StackTape, Starts, TokenBatch, WeightGradients};
 use crate::{Model, ModelError};
 
 /// What one stack reads.
@@ -61,6 +61,13 @@ impl<B: Backend> Tape<B> {
     pub fn first(&self, places: usize) -> Self {
         let hidden = self.decoder.places(places).of(&self.hidden);
         Self { encoder: self.encoder.clone(), decoder: self.decoder.first(places), hidden }
+    }
+
+    /// Cotangents that start at some places, in the range of the model's numbers.
+    fn in_range(&self, grad: Tensor<B, 2>, starts: &Starts) -> InRange<B> {
+        let texts = grad.dims()[0] / starts.rows().max(1);
+        let rows = (0..texts).flat_map(|_| starts.places().iter().map(Vec::len));
+        InRange::of(grad, self.hidden.dtype(), rows)
     }
 
     /// The decoder's residual stream before a block, or after the last one, `[texts · width, hidden]`.
@@ -134,14 +141,15 @@ impl<B: Backend> Model<B> {
         Ok(Tape { encoder: encoder_tape, decoder, hidden })
     }
 
-    /// Pulls cotangents back from where they start in the last hidden states to what the model read. Under [`Rule::DeepLift`] the baseline's
+    /// Pulls cotangents back from where they start in the last hidden states to what the model read. They may be in single precision where the
+    /// model is in half precision, and the results are. Under [`Rule::DeepLift`] the baseline's
     /// tape has as many texts and places.
     ///
     /// # Shapes
     /// - `grad`: `[texts · rows, hidden]`, one row for each place of each cotangent, in the order of `starts`, the same in all texts
     ///
     /// # Errors
-    /// [`ModelError::NoRule`] if a part of the model has no such rule.
+    /// [`ModelError::NoRule`] if a part of the model has no such rule; [`ModelError::Overflow`] if half precision is too short.
     ///
     /// # Panics
     /// If shapes don't fit the tape.
@@ -153,17 +161,18 @@ impl<B: Backend> Model<B> {
         starts: &Starts,
     ) -> Result<InputGradients<B>, ModelError> {
         let decoder_rule = rule.map(|tape| &tape.decoder);
+        let (grad, inverse) = tape.in_range(grad, starts).split();
         let grad = tape.decoder.start(grad, starts);
         let to = self.decoder().pull_back(&tape.decoder, decoder_rule, grad, None)?;
         let source = match (self.encoder(), &tape.encoder, to.memory) {
             (Some(encoder), Some(encoder_tape), Some(grad)) => {
                 // A baseline of the same model has an encoder's tape too.
                 let rule = rule.map(|tape| tape.encoder.as_ref().unwrap_or(encoder_tape));
-                Some(encoder.pull_back(encoder_tape, rule, grad, None)?.x.everywhere().0)
+                Some(inverse.restored(encoder.pull_back(encoder_tape, rule, grad, None)?.x.everywhere().0)?)
             }
             _ => None,
         };
-        Ok(InputGradients { source, target: to.x.everywhere().0 })
+        Ok(InputGradients { source, target: inverse.restored(to.x.everywhere().0)? })
     }
 
     /// Pulls cotangents back through the decoder by the gradient, and shows them at each of its attentions, from the last block to the first.
@@ -184,7 +193,8 @@ impl<B: Backend> Model<B> {
         each: &mut dyn FnMut(WeightGradients<'_, B>),
     ) -> Result<(), ModelError> {
         let each = RefCell::new(each);
-        let show = |gradients: WeightGradients<'_, B>| (each.borrow_mut())(gradients);
+        let (grad, inverse) = tape.in_range(grad, starts).split();
+        let show = |gradients: WeightGradients<'_, B>| (each.borrow_mut())(gradients.with_inverse(&inverse));
         let grad = tape.decoder.start(grad, starts);
         self.decoder().pull_back(&tape.decoder, Rule::Gradient, grad, Some(&show))?;
         Ok(())

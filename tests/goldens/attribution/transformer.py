@@ -1,4 +1,4 @@
-"""The four tiny models once more, written out in float64, so that what other programs compute can be checked.
+"""The five tiny models once more, written out in float64, so that what other programs compute can be checked.
 
 Slow and short: every part is a function of tensors, and a `Run` says what is to be done differently (relevance
 rules, a value vector set to zero, a block's output replaced) and keeps what was seen on the way.
@@ -40,7 +40,11 @@ class Run:
         y = x * (factor.detach() if self.lrp else factor) * weight
         return y if bias is None else y + bias
 
-    def attend(self, site, heads, q, k, v, scale, bias=0.0, causal=False):
+    def cap(self, u, most):
+        """A soft cap: a nonlinearity like any other, so relevance passes it by the identity rule."""
+        return self.activate(lambda u: most * (u / most).tanh(), u)
+
+    def attend(self, site, heads, q, k, v, scale, bias=0.0, causal=False, most=None, window=None):
         """`q`, `k`, `v`: `[batch, token, head · size]`; there may be fewer heads of `k` and `v`."""
         stack, kind, layer = site
         if self.zeroed[:3] == site:
@@ -49,10 +53,14 @@ class Run:
         size = q.shape[-1] // heads
         q, k, v = (y.unflatten(-1, (-1, size)).transpose(1, 2) for y in (q, k, v))
         k, v = (y.repeat_interleave(heads // y.shape[1], dim=1) for y in (k, v))
-        scores = self.halve(q @ k.transpose(-1, -2)) * scale + bias
+        scores = self.halve(q @ k.transpose(-1, -2)) * scale
+        scores = (scores if most is None else self.cap(scores, most)) + bias
         if causal:
             future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
             scores = scores.masked_fill(future, -math.inf)
+        if window is not None:
+            past = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(-window)
+            scores = scores.masked_fill(past, -math.inf)
         weights = scores.softmax(-1)
         self.attention[stack, kind, layer] = weights
         return self.halve(weights @ v).transpose(1, 2).flatten(2)
@@ -111,8 +119,10 @@ class Transformer:
         self.seq2seq = self.kind in ("marian", "t5")
         name = {
             "gpt2": "transformer.wte", "llama": "model.embed_tokens", "marian": "model.shared", "t5": "shared",
+            "gemma2": "model.embed_tokens",
         }[self.kind]
-        scale = math.sqrt(self.config["d_model"]) if self.kind == "marian" else 1.0
+        width = {"marian": "d_model", "gemma2": "hidden_size"}.get(self.kind)
+        scale = math.sqrt(self.config[width]) if width else 1.0
         self.embeddings = self.w[name + ".weight"] * scale
         self.table = self.w[name + ".weight"]
 
@@ -124,6 +134,7 @@ class Transformer:
         return {
             "gpt2": lambda: c["n_layer"],
             "llama": lambda: c["num_hidden_layers"],
+            "gemma2": lambda: c["num_hidden_layers"],
             "marian": lambda: c[f"{stack}_layers"],
             "t5": lambda: c["num_layers" if stack == "encoder" else "num_decoder_layers"],
         }[self.kind]()
@@ -135,9 +146,10 @@ class Transformer:
         return y + self.w[name + ".bias"] if name + ".bias" in self.w else y
 
     def norm(self, run, name, x):
-        eps = {"gpt2": 1e-5, "llama": 1e-5, "marian": 1e-5, "t5": 1e-6}[self.kind]
+        eps = {"gpt2": 1e-5, "llama": 1e-5, "marian": 1e-5, "t5": 1e-6, "gemma2": 1e-6}[self.kind]
         centred = self.kind in ("gpt2", "marian")
-        return run.normalise(x, self.w[name + ".weight"], self.w.get(name + ".bias"), eps, centred)
+        weight = self.w[name + ".weight"] + (1.0 if self.kind == "gemma2" else 0.0)
+        return run.normalise(x, weight, self.w.get(name + ".bias"), eps, centred)
 
     def logits(self, inputs, run=None):
         """`inputs`: the embeddings of the text, or of source and target. `[batch, token, vocabulary]`"""
@@ -152,6 +164,8 @@ class Transformer:
             return x @ self.w["lm_head.weight"].T
         if self.kind == "marian":
             return x @ self.table.T + self.w["final_logits_bias"]
+        if self.kind == "gemma2":
+            return run.cap(x @ self.table.T, self.config["final_logit_softcapping"])
         return x * self.config["d_model"] ** -0.5 @ self.table.T if self.kind == "t5" else x @ self.table.T
 
     def stack(self, run, stack, x, memory):
@@ -184,6 +198,28 @@ class Transformer:
             y = self.norm(run, at + "post_attention_layernorm", x)
             gate = run.activate(F.silu, self.linear(at + "mlp.gate_proj", y))
             x = x + self.linear(at + "mlp.down_proj", run.halve(gate * self.linear(at + "mlp.up_proj", y)))
+            x = run.leave(stack, layer, x)
+        run.final[stack] = self.norm(run, "model.norm", x)
+        return run.final[stack]
+
+    def gemma2(self, run, stack, x, _):
+        c = self.config
+        heads, kv_heads = c["num_attention_heads"], c["num_key_value_heads"]
+        scale, most = c["query_pre_attn_scalar"] ** -0.5, c["attn_logit_softcapping"]
+        for layer, kind in enumerate(c["layer_types"]):
+            at = f"model.layers.{layer}."
+            y = self.norm(run, at + "input_layernorm", x)
+            q, k, v = (self.linear(f"{at}self_attn.{p}_proj", y) for p in "qkv")
+            q, k = rotate(q, heads), rotate(k, kv_heads)
+            window = c["sliding_window"] if kind == "sliding_attention" else None
+            site = (stack, "self", layer)
+            mixed = run.attend(site, heads, q, k, v, scale, causal=True, most=most, window=window)
+            mixed = self.linear(at + "self_attn.o_proj", mixed)
+            x = x + self.norm(run, at + "post_attention_layernorm", mixed)
+            y = self.norm(run, at + "pre_feedforward_layernorm", x)
+            gate = run.activate(gelu_new, self.linear(at + "mlp.gate_proj", y))
+            inner = run.halve(gate * self.linear(at + "mlp.up_proj", y))
+            x = x + self.norm(run, at + "post_feedforward_layernorm", self.linear(at + "mlp.down_proj", inner))
             x = run.leave(stack, layer, x)
         run.final[stack] = self.norm(run, "model.norm", x)
         return run.final[stack]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
+use stepfn_kernels::widened;
 use stepfn_models::Model;
 use stepfn_models::transformer::{Rule, Stack};
 
@@ -108,7 +109,7 @@ impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
                 let found = gradients(passes, &variants, Rule::Gradient, steps)?;
                 let walked = |grad: Tensor<B, 2>, path: &Tensor<B, 3>| {
                     let [_, tokens, size] = path.dims();
-                    let way = points(path, start + 1) - points(path, start);
+                    let way = widened(points(path, start + 1)) - widened(points(path, start));
                     let grad = grad.reshape([count, steps.len(), tokens, size]) * way.unsqueeze_dim::<4>(1);
                     grad.sum_dim(0).reshape([steps.len() * tokens, size])
                 };
@@ -300,12 +301,12 @@ impl<B: Backend> Vocabulary<'_, B> {
         if new.is_empty() {
             return Ok(());
         }
-        let queries = self.stack.embed(&token_batch(self.model, &new, 1)?).transpose();
+        let queries = widened(self.stack.embed(&token_batch(self.model, &new, 1)?)).transpose();
         let mut near: Vec<Vec<(f32, u32)>> = vec![Vec::new(); new.len()];
         let all = self.model.config().vocab_size as u32;
         for start in (0..all).step_by(CHUNK as usize) {
             let ids: Vec<u32> = (start..all.min(start + CHUNK)).collect();
-            let chunk = self.stack.embed(&token_batch(self.model, &ids, 1)?);
+            let chunk = widened(self.stack.embed(&token_batch(self.model, &ids, 1)?));
             let norms = chunk.clone().powi_scalar(2).sum_dim(1);
             let distances = norms - chunk.matmul(queries.clone()).mul_scalar(2);
             let distances: Vec<f32> = distances.into_data().iter::<f32>().collect();

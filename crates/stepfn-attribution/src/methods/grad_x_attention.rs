@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::Named;
 use stepfn_core::catalog::parameters;
+use stepfn_models::ModelError;
 use stepfn_models::transformer::{AttentionKind, WeightGradients};
 
 use super::gradient::collected;
@@ -52,21 +53,29 @@ impl<B: Backend> AttributionMethod<B> for GradXAttention {
         };
         collected(passes, &passes.chunks_with_own_passes(), |steps| {
             let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
+            let mut failed = Ok(());
             passes.weight_gradients(steps, &mut |gradients: WeightGradients<'_, B>| {
                 let found = match gradients.kind() {
                     AttentionKind::Own => &mut target,
                     AttentionKind::Cross => &mut source,
                 };
-                if !layers.contains(&gradients.layer()) {
+                if failed.is_err() || !layers.contains(&gradients.layer()) {
                     return;
                 }
-                let scores = self.scores(&gradients, &heads, steps.len());
+                let scores = match self.scores(&gradients, &heads, steps.len()) {
+                    Ok(scores) => scores,
+                    Err(error) => {
+                        failed = Err(error);
+                        return;
+                    }
+                };
                 let sum = match found.remove(&gradients.layer()) {
                     Some(sum) => scores + sum,
                     None => scores,
                 };
                 found.insert(gradients.layer(), sum);
             })?;
+            failed?;
             let joined = |found: BTreeMap<usize, Tensor<B, 2>>| {
                 let mut layers = Layers::new(passes.question().options().raw);
                 found.into_values().for_each(|scores| layers.push(scores));
@@ -80,12 +89,17 @@ impl<B: Backend> AttributionMethod<B> for GradXAttention {
 
 impl GradXAttention {
     /// The scores of one attention, over all passes, `[steps · keys, heads]`.
-    fn scores<B: Backend>(&self, gradients: &WeightGradients<'_, B>, heads: &[usize], steps: usize) -> Tensor<B, 2> {
-        let scores = gradients.times_weights(self.positive); // [passes · steps, heads, keys]
+    fn scores<B: Backend>(
+        &self,
+        gradients: &WeightGradients<'_, B>,
+        heads: &[usize],
+        steps: usize,
+    ) -> Result<Tensor<B, 2>, ModelError> {
+        let scores = gradients.times_weights(self.positive)?; // [passes · steps, heads, keys]
         let chosen = indices(heads, &scores.device());
         let scores = scores.select(1, chosen);
         let [all, heads, keys] = scores.dims();
         let scores = scores.reshape([all / steps, steps * heads * keys]).sum_dim(0);
-        scores.reshape([steps, heads, keys]).swap_dims(1, 2).reshape([steps * keys, heads])
+        Ok(scores.reshape([steps, heads, keys]).swap_dims(1, 2).reshape([steps * keys, heads]))
     }
 }

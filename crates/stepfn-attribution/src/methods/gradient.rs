@@ -1,6 +1,8 @@
 //! What gradient methods share: going through the steps chunk by chunk, products with inputs, and integrals along a line.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
+use stepfn_kernels::norm::euclidean;
+use stepfn_kernels::widened;
 use stepfn_models::transformer::Rule;
 
 use crate::{AttributionError, Axis, InputScores, Passes, PullBack, ScoreTable, StepRows, Steps, Variants};
@@ -22,7 +24,7 @@ pub fn by_chunks<B: Backend>(
     collected(passes, &chunks, |steps| {
         let rows = each(steps)?;
         let size = rows.source.as_ref().or(rows.target.as_ref()).map_or(1, |scores| scores.dims()[1]);
-        let rows = rows.map(|x| if raw { x } else { x.powi_scalar(2).sum_dim(1).sqrt() });
+        let rows = rows.map(|x| if raw { x } else { euclidean(x) });
         Ok((rows, if raw { vec![(Axis::Hidden, size)] } else { Vec::new() }))
     })
 }
@@ -69,7 +71,7 @@ pub fn gradients<B: Backend>(
 pub fn times<B: Backend>(piece: StepRows<B>, factor: &Variants<B>, steps: usize) -> StepRows<B> {
     let product = |scores: Tensor<B, 2>, factor: &Tensor<B, 2>| {
         let [rows, size] = scores.dims();
-        let scores = scores.reshape([steps, rows / steps, size]) * factor.clone().unsqueeze_dim(0);
+        let scores = scores.reshape([steps, rows / steps, size]) * widened(factor.clone()).unsqueeze_dim(0);
         scores.reshape([rows, size])
     };
     StepRows {
@@ -92,9 +94,9 @@ pub(super) fn totals<B: Backend>(piece: &StepRows<B>, steps: usize) -> Vec<f64> 
     totals
 }
 
-/// The difference of two variants, side by side.
+/// The difference of two variants, side by side. Half precision is widened: the difference is for products, no model reads it.
 pub(super) fn difference<B: Backend>(here: &Variants<B>, baseline: &Variants<B>) -> Variants<B> {
-    here.combined(baseline, here.count, |here, baseline| here - baseline)
+    here.combined(baseline, here.count, |here, baseline| widened(here) - widened(baseline))
 }
 
 /// `f(here) − f(baseline)` at each step.

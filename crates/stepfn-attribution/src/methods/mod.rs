@@ -55,6 +55,9 @@ pub use sequential_integrated_gradients::SequentialIntegratedGradients;
 pub use shapley_sampling::ShapleySampling;
 pub use value_zeroing::{Metric, ValueZeroing};
 
+#[cfg(test)]
+mod half_precision;
+
 /// Hands the types of all methods of this crate to a macro.
 macro_rules! for_each_method {
     ($macro:ident) => {

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use stepfn_core::Named;
 use stepfn_core::catalog::parameters;
+use stepfn_kernels::norm::euclidean;
+use stepfn_kernels::widened;
 use stepfn_models::transformer::{AttentionKind, Inside, Removal};
 
 use super::inside::{Layers, all_at_once, chosen, indices, rows};
@@ -136,15 +138,15 @@ impl Metric {
     /// # Shapes
     /// - `a`, `b`: `[rows, size]`, result: `[rows]`
     fn between<B: Backend>(self, a: Tensor<B, 2>, b: Tensor<B, 2>) -> Tensor<B, 1> {
-        let length = |x: Tensor<B, 2>| x.powi_scalar(2).sum_dim(1).sqrt();
         let [rows, _] = a.dims();
+        let (a, b) = (widened(a), widened(b));
         let distance = match self {
             // ½ ‖a/‖a‖ − b/‖b‖‖² is 1 − cos, and accurate even if the two are almost the same.
             Metric::Cosine => {
-                let unit = |x: Tensor<B, 2>| x.clone() / length(x).clamp_min(1e-8);
+                let unit = |x: Tensor<B, 2>| x.clone() / euclidean(x).clamp_min(1e-8);
                 (unit(a) - unit(b)).powi_scalar(2).sum_dim(1).div_scalar(2)
             }
-            Metric::Euclidean => length(a - b),
+            Metric::Euclidean => euclidean(a - b),
         };
         distance.reshape([rows])
     }

@@ -5,6 +5,7 @@ use core::ops::Range;
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::{Alignment, Contrast, Need, PassKind, StepBatch, StepError};
+use stepfn_kernels::widened;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, Rule};
 
@@ -124,8 +125,9 @@ impl<B: Backend> Passes<'_, B> {
         steps: Steps,
     ) -> Result<Local<B>, AttributionError> {
         let at = |logits: Tensor<B, 2>, noisy: Option<Tensor<B, 2>>| -> Result<Local<B>, AttributionError> {
-            let leaf = Tensor::<Autodiff<B>, 2>::from_inner(logits).require_grad();
-            let noisy = noisy.map(|noisy| Tensor::<Autodiff<B>, 2>::from_inner(noisy).require_grad());
+            // Derivatives of small probabilities would vanish in half precision.
+            let leaf = Tensor::<Autodiff<B>, 2>::from_inner(widened(logits)).require_grad();
+            let noisy = noisy.map(|noisy| Tensor::<Autodiff<B>, 2>::from_inner(widened(noisy)).require_grad());
             let contrast = self.contrast_logits(chunk, steps).map(Tensor::from_inner);
             let batch = self.predictions(leaf.clone(), noisy.clone(), contrast, chunk, steps)?;
             let scores = self.function.tracked().score(&batch).map_err(|error| self.located(error, chunk, steps))?;
@@ -138,8 +140,8 @@ impl<B: Backend> Passes<'_, B> {
         match rule.baseline() {
             None => at(logits, noisy.map(|noisy| self.model.logits(noisy.clone()))),
             Some(baseline) => {
-                let there = self.model.logits(baseline.clone());
-                self.between(&there, &logits, chunk, steps, |between| Ok(at(between, None)?.logits))
+                let there = widened(self.model.logits(baseline.clone()));
+                self.between(&there, &widened(logits), chunk, steps, |between| Ok(at(between, None)?.logits))
             }
         }
     }

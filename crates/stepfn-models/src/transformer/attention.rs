@@ -22,6 +22,7 @@ use stepfn_kernels::rotary::{Rotation, rotate};
 
 use super::Linear;
 use super::front::{Front, Gradients};
+use super::in_range::Inverse;
 use super::inside::AttentionKind;
 use super::norm::Norm;
 use super::part::{Forward, Part, Streams, WithMemory};
@@ -184,7 +185,14 @@ impl<B: Backend> Attention<B> {
         let inputs = self.inputs(tape.here, &key, &value, view);
         if let Some(Watch { show, layer }) = tape.watch {
             let (kind, front) = (tape.here.kind, front.clone());
-            show(WeightGradients { inputs: inputs.clone(), grad: grad.clone(), front, kind, layer });
+            show(WeightGradients {
+                inputs: inputs.clone(),
+                grad: grad.clone(),
+                front,
+                kind,
+                layer,
+                inverse: Inverse::none(),
+            });
         }
         let gradient = |grad| match front {
             Front::Rows(_) => at_rows::backward_at_rows(&inputs, grad),

@@ -40,6 +40,7 @@ mod dropout;
 mod feed_forward;
 mod front;
 mod head;
+mod in_range;
 mod inside;
 #[cfg(test)]
 mod laws;
@@ -65,6 +66,7 @@ pub use tokens::{PaddingSide, TokenBatch};
 
 pub(crate) use front::Gradients;
 pub(crate) use head::Head;
+pub(crate) use in_range::InRange;
 pub(crate) use linear::Linear;
 pub(crate) use part::{Forward, Part};
 pub(crate) use rule::Saved;

@@ -5,9 +5,12 @@ use core::fmt;
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::attention::{AttentionInputs, attention_probabilities};
+use stepfn_kernels::widened;
 
 use super::heads::Heads;
+use crate::ModelError;
 use crate::transformer::front::Front;
+use crate::transformer::in_range::Inverse;
 use crate::transformer::inside::AttentionKind;
 
 /// Cotangents on their way back through one attention.
@@ -20,6 +23,8 @@ pub struct WeightGradients<'a, B: Backend> {
     pub(super) front: Front<B>,
     pub(super) kind: AttentionKind,
     pub(super) layer: usize,
+    /// What restores the cotangents of models in half precision.
+    pub(super) inverse: Inverse<B>,
 }
 
 /// What is called with the cotangents at every attention.
@@ -56,20 +61,33 @@ impl<B: Backend> WeightGradients<'_, B> {
         self.layer
     }
 
-    /// `Σ A ⊙ ∂f/∂A` over queries, for each cotangent, head and key; with `positive`, of positive derivatives only.
+    /// With what restores the cotangents.
+    pub(crate) fn with_inverse(self, inverse: &Inverse<B>) -> Self {
+        Self { inverse: inverse.clone(), ..self }
+    }
+
+    /// `Σ A ⊙ ∂f/∂A` over queries, for each cotangent, head and key; with `positive`, of positive derivatives only. Half precision is widened.
     ///
     /// # Shapes
     /// - result: `[texts · cotangents, heads, keys]`
-    pub fn times_weights(&self, positive: bool) -> Tensor<B, 3> {
+    ///
+    /// # Errors
+    /// [`ModelError::Overflow`] if half precision is too short.
+    pub fn times_weights(&self, positive: bool) -> Result<Tensor<B, 3>, ModelError> {
+        self.inverse.restored(self.sums(positive))
+    }
+
+    /// The same of the cotangents as they came.
+    fn sums(&self, positive: bool) -> Tensor<B, 3> {
         let heads = Heads::of(&self.inputs);
         let Heads { texts, queries, keys, .. } = heads;
         let n_heads = self.inputs.shape.n_heads;
-        let weights = attention_probabilities(&self.inputs).reshape([texts * n_heads, queries, keys]);
-        let values = heads.shared(self.inputs.value).transpose(); // [texts · heads, head_dim, keys]
-        let dropout = self.inputs.dropout.map(|dropout| heads.broadcast(dropout));
+        let weights = widened(attention_probabilities(&self.inputs)).reshape([texts * n_heads, queries, keys]);
+        let values = heads.shared(&widened(self.inputs.value.clone())).transpose(); // [texts · heads, head_dim, keys]
+        let dropout = self.inputs.dropout.map(|dropout| widened(heads.broadcast(dropout)));
         // [texts · heads, queries, head_dim] to [texts · heads, queries, keys]
         let product = |grad: Tensor<B, 2>| {
-            let mut gradients = heads.split(grad, queries).matmul(values.clone());
+            let mut gradients = heads.split(widened(grad), queries).matmul(values.clone());
             if let Some(dropout) = &dropout {
                 gradients = gradients * dropout.clone();
             }
