@@ -23,6 +23,9 @@ impl Tokenizer {
     /// As for [`decode`](Self::decode).
     pub fn describe(&self, ids: &[u32]) -> Result<(String, Vec<Token>), ModelError> {
         let text = self.decode(ids, true)?;
+        if let Some(tokens) = self.as_given(ids, &text) {
+            return Ok((text, tokens));
+        }
         let spans = self.spans(ids, &text, &TOKENS_BEFORE)?;
         let token = |(&id, span)| Token { id, surface: String::new(), span, special: self.special.contains(&id) };
         let mut tokens: Vec<Token> = ids.iter().zip(spans).map(token).collect();
@@ -34,6 +37,26 @@ impl Tokenizer {
             tokens[i].surface = if special { token } else { self.surface(id, &token, &text, &span, shared) };
         }
         Ok((text, tokens))
+    }
+
+    /// The tokens as [`encode`](Self::encode) returns them, if the text has just these: a token is the same whether the text was written or given.
+    fn as_given(&self, ids: &[u32], text: &str) -> Option<Vec<Token>> {
+        let given = self.encode(text, false).ok()?;
+        let own = || ids.iter().filter(|id| !self.special.contains(id));
+        if !own().eq(given.iter().map(|token| &token.id)) {
+            return None;
+        }
+        let mut given = given.into_iter();
+        let mut end = 0;
+        let token = |&id: &u32| {
+            if !self.special.contains(&id) {
+                let token = given.next()?;
+                end = token.span.end;
+                return Some(token);
+            }
+            Some(Token { id, surface: self.inner.id_to_token(id)?, span: end..end, special: true })
+        };
+        ids.iter().map(token).collect()
     }
 
     /// The span of each id in the text of all. A special token has an empty one.
