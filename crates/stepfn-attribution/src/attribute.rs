@@ -1,7 +1,7 @@
 //! The entry: texts and a method in, scores of input tokens out.
 
 use burn::tensor::backend::Backend;
-use stepfn_core::StepFunction;
+use stepfn_core::{Need, StepFunction, StepScore};
 use stepfn_models::Model;
 
 use crate::scoring::{ScoringOptions, score};
@@ -72,7 +72,11 @@ pub fn attribute<B: Backend>(
         let step_scores = step_scores.next().transpose();
         let scores = Question::new(text, options, index, texts.len())
             .and_then(|question| Passes::new(question, model, function))
-            .and_then(|passes| method.attribute(&passes));
+            .and_then(|passes| method.attribute(&passes))
+            .and_then(|scores| match method.is_of_function() && function.needs().contrast == Need::Required {
+                true => Ok(scores.without(&unpaired(text)?)),
+                false => Ok(scores),
+            });
         all.push(match (scores, step_scores) {
             (Err(AttributionError::Cancelled), _) => return Err(AttributionError::Cancelled),
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -80,4 +84,11 @@ pub fn attribute<B: Backend>(
         });
     }
     Ok(all)
+}
+
+/// The steps without a partner in the contrast, counted from the first: there a contrastive function has no value, and no input a share of it.
+fn unpaired(text: &Text) -> Result<Vec<usize>, AttributionError> {
+    let Some(contrast) = &text.contrast else { return Ok(Vec::new()) };
+    let partners = contrast.alignment.partners(text.steps.len(), contrast.target.len() - contrast.first)?;
+    Ok((0..partners.len()).filter(|&step| partners[step].is_none()).collect())
 }

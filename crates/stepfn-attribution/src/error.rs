@@ -24,6 +24,9 @@ pub enum AttributionError {
     /// The method can't be applied to this model, with this step function or these options.
     #[error("{0}")]
     Unsuited(String),
+    /// The function compares with a contrast, and whatever the input, both sides are the same.
+    #[error("{0}")]
+    SameContext(String),
     /// There is no method or step function of that name, or a parameter can't be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -6,10 +6,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StackName {
+    /// The encoder, or the only stack of a causal model: the one whose tokens always have scores.
+    #[default]
+    Auto,
     /// The encoder.
     Encoder,
     /// The decoder, or the only stack of a causal model.
-    #[default]
     Decoder,
 }
 
@@ -17,6 +19,7 @@ impl StackName {
     /// Its name, as in JSON.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::Encoder => "encoder",
             Self::Decoder => "decoder",
         }

@@ -261,6 +261,18 @@ impl Scores {
         Self { axes, shape, values }
     }
 
+    /// Without the numbers of some steps: they are NaN.
+    pub(crate) fn without(mut self, steps: &[usize]) -> Self {
+        let depth: usize = self.shape[2..].iter().product();
+        let all = self.steps();
+        for (at, values) in self.values.chunks_mut(depth.max(1)).enumerate() {
+            if steps.contains(&(at % all)) {
+                values.fill(f32::NAN);
+            }
+        }
+        self
+    }
+
     /// The axes after token and step, with their sizes.
     pub fn inner(&self) -> Vec<(Axis, usize)> {
         self.axes[2..].iter().copied().zip(self.shape[2..].iter().copied()).collect()

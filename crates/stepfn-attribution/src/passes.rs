@@ -108,7 +108,7 @@ impl<'a, B: Backend> Passes<'a, B> {
         let config = self.model.config();
         let stack = match place.stack {
             StackName::Encoder => config.encoder.as_ref(),
-            StackName::Decoder => Some(&config.decoder),
+            StackName::Auto | StackName::Decoder => Some(&config.decoder),
         };
         let layers = stack.map_or(0, |stack| stack.n_layers);
         if place.layer >= layers {
@@ -123,7 +123,9 @@ impl<'a, B: Backend> Passes<'a, B> {
             StackName::Encoder => {
                 after.source = tape.encoder_residual(place.layer + 1).map(|hidden| Embedded { hidden, entry });
             }
-            StackName::Decoder => after.target = Embedded { hidden: tape.residual(place.layer + 1), entry },
+            StackName::Auto | StackName::Decoder => {
+                after.target = Embedded { hidden: tape.residual(place.layer + 1), entry }
+            }
         }
         Ok(after)
     }

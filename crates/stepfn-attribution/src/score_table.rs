@@ -17,6 +17,18 @@ pub struct InputScores {
     pub deltas: Option<Vec<f32>>,
 }
 
+impl InputScores {
+    /// Without the numbers of some steps: they are NaN.
+    pub(crate) fn without(self, steps: &[usize]) -> Self {
+        let deltas = self.deltas.map(|mut deltas| {
+            steps.iter().for_each(|&step| deltas[step] = f32::NAN);
+            deltas
+        });
+        let scores = |scores: Option<Scores>| scores.map(|scores| scores.without(steps));
+        Self { source: scores(self.source), target: scores(self.target), deltas }
+    }
+}
+
 /// Scores of both sides for some steps, still on the device: `[steps · tokens, units]`.
 #[derive(Debug, Clone)]
 pub struct StepRows<B: Backend> {

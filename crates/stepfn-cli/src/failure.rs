@@ -51,7 +51,7 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self { code: 0, what: String::new(), hint: String::new() };
         }
-        Self::work(format!("{name}: {error}"), "free some space, or write to another file with -o")
+        Self::work(format!("{name}: {error}"), "make room, or write elsewhere")
     }
 
     /// An error about a name or a parameter of something that `stepfn list` lists.
@@ -83,6 +83,7 @@ impl From<Error> for Failure {
             ErrorKind::Device => "use --backend cpu, or see `stepfn list backends`",
             ErrorKind::Family => "see `stepfn list families`",
             ErrorKind::Contrast => "give --contrast-source or --contrast-target, or these fields in --input",
+            ErrorKind::SameContext => "add --contrast-force-inputs, so that the contrast reads its own context",
             ErrorKind::Alignment => "--align counts the scored tokens of either text from 0, prompts left out",
             ErrorKind::Dropout => "give a rate with --dropout, or --set statistic=mean",
             ErrorKind::Numbers => "try --dtype f32; if that doesn't help, the checkpoint is broken",

@@ -61,7 +61,7 @@ fn results_go_to_a_file_if_asked() {
     let done = stepfn(args.iter().chain(&["-o", &file]));
     assert_eq!((done.code, done.out.as_str()), (0, ""));
     assert_eq!(fs::read_to_string(&file).unwrap(), printed.out);
-    stepfn(args.iter().chain(&["-o", folder.path()])).fails(1, "directory", "a file that can be written");
+    stepfn(args.iter().chain(&["-o", folder.path()])).fails(1, "folder", "a file that can be written");
     let told = stepfn(args.iter().chain(&["-v"]));
     assert_eq!(told.out, printed.out);
     assert!(told.err.contains("(gpt2) on cpu f32: 0: CPU") && told.err.contains("loaded in"), "{}", told.err);
@@ -155,8 +155,8 @@ fn a_full_disk_is_an_error() {
         let full = || fs::File::options().write(true).open("/dev/full").unwrap();
         let args = ["score", "-m", gpt2.path(), "t1 t2", "t3 t4", "--format", format];
         let done: Done = program().args(args).stdout(full()).output().unwrap().into();
-        done.fails(1, "standard output: No space left on device", "free some space");
-        stepfn(args.iter().chain(&["-o", "/dev/full"])).fails(1, "/dev/full: No space left on device", "-o");
+        done.fails(1, "standard output: No space left on device", "make room");
+        stepfn(args.iter().chain(&["-o", "/dev/full"])).fails(1, "/dev/full: No space left on device", "make room");
     }
     let done: Done = program()
         .args(["completions", "bash"])
@@ -164,7 +164,7 @@ fn a_full_disk_is_an_error() {
         .output()
         .unwrap()
         .into();
-    done.fails(1, "No space left on device", "free some space");
+    done.fails(1, "No space left on device", "make room");
 }
 
 #[test]

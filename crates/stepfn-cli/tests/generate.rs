@@ -78,5 +78,5 @@ fn several_results_and_several_sources_are_lists() {
         "generation has no parameter `max_tokens`",
         "spelling",
     );
-    stepfn(args.iter().chain(&["--generation", "num_beams=0"])).fails(1, "num_beams", "--generation");
+    stepfn(args.iter().chain(&["--generation", "num_beams=0"])).fails(2, "num_beams", "change this generation setting");
 }

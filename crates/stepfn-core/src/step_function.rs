@@ -91,6 +91,8 @@ pub enum Join {
 pub struct Needs {
     /// The contrastive pass.
     pub contrast: Need,
+    /// Whether it compares what two contexts predict: in the same context it is constant, whatever the input.
+    pub of_contexts: bool,
     /// Passes with dropout on.
     pub noisy_samples: usize,
 }
@@ -109,17 +111,23 @@ pub enum Need {
 
 impl Needs {
     /// The contrastive pass, without which the function is an error.
-    pub const CONTRAST: Self = Self { contrast: Need::Required, noisy_samples: 0 };
+    pub const CONTRAST: Self = Self { contrast: Need::Required, of_contexts: false, noisy_samples: 0 };
+    /// The contrastive pass in a context of its own: a divergence of two predictions.
+    pub const CONTRAST_CONTEXT: Self = Self { of_contexts: true, ..Self::CONTRAST };
     /// The contrastive pass, where there is one.
-    pub const CONTRAST_IF_GIVEN: Self = Self { contrast: Need::Optional, noisy_samples: 0 };
+    pub const CONTRAST_IF_GIVEN: Self = Self { contrast: Need::Optional, ..Self::CONTRAST };
 
     /// So many passes with dropout on.
     pub const fn noisy(samples: usize) -> Self {
-        Self { contrast: Need::Unused, noisy_samples: samples }
+        Self { contrast: Need::Unused, of_contexts: false, noisy_samples: samples }
     }
 
     /// The passes that serve both.
     pub fn union(self, other: Self) -> Self {
-        Self { contrast: self.contrast.max(other.contrast), noisy_samples: self.noisy_samples.max(other.noisy_samples) }
+        Self {
+            contrast: self.contrast.max(other.contrast),
+            of_contexts: self.of_contexts || other.of_contexts,
+            noisy_samples: self.noisy_samples.max(other.noisy_samples),
+        }
     }
 }

@@ -13,8 +13,9 @@ use stepfn_attribution::{
     Provenance, attribute,
 };
 use stepfn_core::functions::Probability;
-use stepfn_core::{Alignment, StepFunction, StepScore};
+use stepfn_core::{Alignment, Need, StepFunction, StepScore};
 
+use crate::error::FORCE_INPUTS;
 use crate::room;
 use crate::texts::{Numbered, Task};
 use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions};
@@ -103,6 +104,16 @@ impl<B: Backend> AttributeTask<B> {
         }
     }
 
+    /// Checks that a source to compare with is read by something.
+    fn check_contrast(&self, input: &Input) -> Result<()> {
+        let compared = self.step_scores.iter().any(|function| function.needs().contrast != Need::Unused);
+        if input.contrast_source.is_none() || self.contrast_force_inputs || compared {
+            return Ok(());
+        }
+        let what = "the contrast's source is given, but the contrast is predicted in the text's own context";
+        Err(Error::new(ErrorKind::SameContext, what, FORCE_INPUTS))
+    }
+
     fn hides_nothing(&self, asked: &str) -> Error {
         let what = format!("{} does not hide tokens, so it cannot hide {asked}", self.method.name());
         let hint = "use a method that hides tokens, such as occlusion, or merge the scores of words by aggregation (`subwords`)";
@@ -141,6 +152,7 @@ impl<B: Backend> AttributeTask<B> {
         progress: &dyn Fn(Progress) -> ControlFlow<()>,
     ) -> Result<Answer> {
         let started = Instant::now();
+        self.check_contrast(input)?;
         let preparer = model.preparer();
         let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
         room::check(model, &prepared.text)?;

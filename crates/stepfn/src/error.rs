@@ -45,6 +45,8 @@ pub enum ErrorKind {
     Text,
     /// A contrast that is missing.
     Contrast,
+    /// A contrast that reads the same context as the text, where nothing can differ.
+    SameContext,
     /// An alignment that doesn't fit the text and its contrast.
     Alignment,
     /// Passes with dropout that all say the same.
@@ -109,6 +111,9 @@ impl core::error::Error for Error {}
 
 /// What to do about predictions that are not finite.
 const BROKEN_NUMBERS: &str = "try single precision (f32); if that doesn't help, the checkpoint is broken";
+
+/// What lets a contrast read a context of its own.
+pub(crate) const FORCE_INPUTS: &str = "set `contrast_force_inputs`, so that the contrast reads its own context";
 
 impl From<DeviceError> for Error {
     fn from(error: DeviceError) -> Self {
@@ -203,6 +208,7 @@ impl From<AttributionError> for Error {
                 };
                 Self::new(kind, what, hint)
             }
+            AttributionError::SameContext(_) => Self::new(ErrorKind::SameContext, what, FORCE_INPUTS),
             AttributionError::Unsuited(_) => {
                 Self::new(ErrorKind::Parameter, what, "choose another method or step function")
             }

@@ -37,9 +37,10 @@ impl<B: Backend> AttributionMethod<B> for LayerDeepLift {
     }
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let layer = self.layer.in_model(passes)?;
         by_chunks(passes, |steps| {
-            let (baseline, here) = self.layer.ends(passes, steps)?;
-            Ok(self.layer.of_stack(deeplift::between(passes, &baseline, &here, steps)?))
+            let (baseline, here) = layer.ends(passes, steps)?;
+            Ok(layer.of_stack(deeplift::between(passes, &baseline, &here, steps)?))
         })
     }
 }

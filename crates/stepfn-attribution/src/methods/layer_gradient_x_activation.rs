@@ -37,11 +37,12 @@ impl<B: Backend> AttributionMethod<B> for LayerGradientXActivation {
     }
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let layer = self.layer.in_model(passes)?;
         by_chunks(passes, |steps| {
-            let here = self.layer.here(passes, steps)?;
+            let here = layer.here(passes, steps)?;
             let inputs = passes.differentiate(&here, Rule::Gradient, steps)?;
             let piece = StepRows { source: inputs.source, target: Some(inputs.target), deltas: None };
-            Ok(self.layer.of_stack(times(piece, &here, steps.len())))
+            Ok(layer.of_stack(times(piece, &here, steps.len())))
         })
     }
 }

@@ -60,9 +60,10 @@ impl<B: Backend> AttributionMethod<B> for LayerIntegratedGradients {
     }
 
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
+        let layer = self.layer.in_model(passes)?;
         by_chunks(passes, |steps| {
-            let (baseline, here) = self.layer.ends(passes, steps)?;
-            Ok(self.layer.of_stack(self.path().between(passes, &baseline, &here, steps)?))
+            let (baseline, here) = layer.ends(passes, steps)?;
+            Ok(layer.of_stack(self.path().between(passes, &baseline, &here, steps)?))
         })
     }
 }

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_core::{Alignment, Contrast, Need, PassKind, StepBatch, StepError};
+use stepfn_core::{Alignment, Contrast, Need, PassKind, StepBatch, StepError, StepScore};
 use stepfn_kernels::widened;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, Rule};
@@ -231,6 +231,9 @@ impl<B: Backend> Passes<'_, B> {
         };
         let target_ids = contrast.target[contrast.first..].to_vec();
         let partners = contrast.alignment.partners(text.steps.len(), target_ids.len())?;
+        if !self.question.options().contrast_force_inputs {
+            self.check_can_differ(&partners, &target_ids)?;
+        }
         let hidden = match self.question.options().contrast_force_inputs {
             false => None,
             true => {
@@ -248,6 +251,27 @@ impl<B: Backend> Passes<'_, B> {
             }
         };
         Ok(Some(Comparison { partners, target_ids, hidden }))
+    }
+
+    /// Checks that a contrast which reads the text's own context can make a difference.
+    fn check_can_differ(&self, partners: &[Option<usize>], others: &[u32]) -> Result<(), AttributionError> {
+        let (needs, text) = (self.needs(), self.question.text());
+        let name = self.function().name();
+        if needs.of_contexts {
+            let what = format!(
+                "`{name}` compares what two contexts predict, but the contrast is predicted in the text's own context"
+            );
+            return Err(AttributionError::SameContext(what));
+        }
+        let own = &text.target[text.steps.clone()];
+        let differs = |(own, partner): (&u32, &Option<usize>)| partner.is_some_and(|partner| others[partner] != *own);
+        if needs.contrast == Need::Required && !own.iter().zip(partners).any(differs) {
+            let what = format!(
+                "in the text's own context the contrast has no other token at any step, so `{name}` does not depend on the input"
+            );
+            return Err(AttributionError::SameContext(what));
+        }
+        Ok(())
     }
 
     /// An error of the text, with the step's own number in place of its row's.

@@ -360,10 +360,10 @@ fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
         let report = Report::read(&text).map_err(|error| Failure::from(error).at(&name))?;
         Ok((name, report))
     };
-    let comparison = compare(args.compare.iter().map(read).collect::<Result<_, _>>()?);
     let mut places = Places::default();
     args.compare.iter().for_each(|path| places.read("--compare", path));
     let mut destination = output::open(&args.to, Way::Whole, &mut places)?;
+    let comparison = compare(args.compare.iter().map(read).collect::<Result<_, _>>()?);
     let text = match args.format {
         BenchFormat::Json => serde_json::to_string(&comparison).map_err(|error| no_json(&error))? + "\n",
         BenchFormat::Table => table(&comparison),

@@ -54,7 +54,7 @@ impl StepScore for JsDivergence {
     }
 
     fn needs(&self) -> Needs {
-        Needs::CONTRAST
+        Needs::CONTRAST_CONTEXT
     }
 }
 

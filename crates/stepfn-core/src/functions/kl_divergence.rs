@@ -103,7 +103,7 @@ impl StepScore for KlDivergence {
     }
 
     fn needs(&self) -> Needs {
-        Needs::CONTRAST
+        Needs::CONTRAST_CONTEXT
     }
 }
 

@@ -362,12 +362,11 @@ mod tests {
         let mut attribution = Attribution::new(Vec::new(), vec![token("a"), token("b")], 1..2);
         attribution.target_scores = stepfn_attribution::Scores::per_token(2, 1, vec![1.0, f32::NAN]).ok();
         let failure = Error::new(ErrorKind::Text, "the text is empty", "write something");
-        let of = |number: usize, id: Value, result| Outcome { id, number, result };
-        let outcomes = [
-            of(0, 1.into(), Ok(Answer(attribution.clone()))),
-            of(1, 2.into(), Err(failure)),
-            of(2, "third".into(), Ok(Answer(attribution))),
-        ];
+        let of = |number: usize, id: serde_json::Value, failure: Option<Error>| {
+            let answer = Answer(Attribution { id: id.clone(), ..attribution.clone() });
+            Outcome { id, number, fields: Map::new(), result: failure.map_or(Ok(answer), Err) }
+        };
+        let outcomes = [of(0, 1.into(), None), of(1, 2.into(), Some(failure)), of(2, "third".into(), None)];
         let named = [("csv", ["\n1,", "\nthird,"]), ("html", ["{\"id\":\"1\",", "{\"id\":\"third\","])];
         for (format, expected) in named {
             let mut writer = answers(format, &WriterOptions::default()).unwrap();
