@@ -41,7 +41,7 @@ pub fn write_part(attributions: &[Attribution], fields: &[String], with_header: 
         for name in fields {
             table.extend([",", &cell(name)]);
         }
-        table.push_str("\n");
+        table.push('\n');
     }
     for (number, attribution) in attributions.iter().enumerate() {
         let text = match &attribution.id {
