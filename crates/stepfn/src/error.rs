@@ -163,7 +163,10 @@ impl From<ModelError> for Error {
 impl From<CatalogError> for Error {
     fn from(error: CatalogError) -> Self {
         let (kind, hint) = match &error {
-            CatalogError::UnknownName { .. } => (ErrorKind::Name, "check the spelling, or register it under this name"),
+            CatalogError::UnknownName { kind: "method" | "step function", .. } => {
+                (ErrorKind::Name, "check the spelling, or register it under this name")
+            }
+            CatalogError::UnknownName { .. } => (ErrorKind::Name, "check the spelling"),
             CatalogError::DuplicateName { .. } => (ErrorKind::Name, "rename one of the two"),
             CatalogError::Parameter(error) if ["attribution", "scoring"].contains(&error.owner.as_str()) => {
                 (ErrorKind::Option, "change this option")
