@@ -98,7 +98,7 @@ pub enum ModelError {
     },
     /// Derivatives of a model in half precision have left the range of its numbers.
     #[error(
-        "derivatives are too large for {}: load the model as bf16 or f32",
+        "the gradient has numbers that are larger than {} can hold",
         format!("{dtype:?}").to_lowercase()
     )]
     Overflow {

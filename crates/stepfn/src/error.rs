@@ -153,6 +153,7 @@ impl From<ModelError> for Error {
                 "relax bad_words_ids, no_repeat_ngram_size, min_new_tokens or prefix, or the forced first or last token",
             ),
             ModelError::NonFinite { .. } => (ErrorKind::Numbers, BROKEN_NUMBERS),
+            ModelError::Overflow { .. } => (ErrorKind::Numbers, "use single precision (f32), or bf16"),
             ModelError::NoRule { .. } => (ErrorKind::Parameter, "choose another method"),
             _ => (ErrorKind::Text, "change the text, or use another model"),
         };

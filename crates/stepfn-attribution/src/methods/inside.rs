@@ -1,6 +1,7 @@
 //! What methods that look inside the model share: chosen layers and heads, rows of attention, and how they are put together.
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use stepfn_kernels::widened;
 use stepfn_models::transformer::{AttentionKind, Inside};
 
 use stepfn_core::Named;
@@ -59,9 +60,7 @@ pub(super) fn mean_over_heads<B: Backend>(
 ) -> Option<Tensor<B, 2>> {
     by_queries(passes, inside, kind, queries, |probabilities| {
         let [_, _, queries, keys] = probabilities.dims();
-        let half = matches!(probabilities.dtype(), DType::F16 | DType::BF16);
-        let probabilities = if half { probabilities.cast(DType::F32) } else { probabilities };
-        probabilities.mean_dim(1).reshape([queries, keys])
+        widened(probabilities).mean_dim(1).reshape([queries, keys])
     })
 }
 

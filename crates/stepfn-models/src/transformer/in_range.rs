@@ -140,6 +140,6 @@ mod tests {
         let (grad, inverse) = InRange::of(rows(&[1.0, 1.0], 2), DType::F16, [1].into_iter()).split();
         let error = inverse.restored(grad.mul_scalar(1e5)).unwrap_err();
         assert_eq!(error, ModelError::Overflow { dtype: DType::F16 });
-        assert_eq!(error.to_string(), "derivatives are too large for f16: load the model as bf16 or f32");
+        assert_eq!(error.to_string(), "the gradient has numbers that are larger than f16 can hold");
     }
 }
