@@ -86,7 +86,7 @@ pub fn generation(bytes: &[u8]) {
 /// A file of attributions: ours, or inseq's. What is read is aggregated and written again.
 pub fn results(bytes: &[u8]) {
     let Ok(text) = core::str::from_utf8(bytes) else { return };
-    for attribution in formats::read(text).unwrap_or_default() {
+    for attribution in formats::read(text).unwrap_or_default().into_iter().flatten() {
         let per_token = attribution.per_token();
         let _ = Pipeline::for_display(&attribution).apply(&attribution);
         let _ = per_token.about.aggregation.len();
