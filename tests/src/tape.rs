@@ -30,7 +30,13 @@ impl Question {
         let batch = |texts: [&[u32]; 2]| {
             TokenBatch::new(texts.map(<[u32]>::to_vec).to_vec(), vocab, PaddingSide::Right).unwrap()
         };
-        let rates = DropoutRates { embedding: 0.2, attention: 0.3, residual: 0.1, activation: 0.25, last: 0.1 };
+        let rates = DropoutRates {
+            embedding: Some(0.2),
+            attention: Some(0.3),
+            residual: Some(0.1),
+            activation: Some(0.25),
+            last: Some(0.1),
+        };
         let passes = [4, 9].map(|text| NoisyPass { text, sample: 1 }).to_vec();
         Self {
             source: model.encoder().map(|_| batch([&[5, 9, 30, 7], &[44, 3, 8, 21]])),

@@ -84,8 +84,10 @@ fn dropout_of_rate_0_is_no_dropout() {
         let batch: Vec<Vec<u32>> = texts.iter().map(|text| text.0.clone()).collect();
         let batch = TokenBatch::new(batch, model.config().vocab_size, PaddingSide::Right).unwrap();
         let off = states(&model, &batch, &Dropout::Off);
-        let rates = Some(DropoutRates::default());
-        assert_eq!(noisy_states(&model, &texts, PaddingSide::Right, 7, rates), off, "{}", folder.display());
+        for rates in [DropoutRates::default(), model.config().decoder.dropout.at_rate(0.0)] {
+            let found = noisy_states(&model, &texts, PaddingSide::Right, 7, Some(rates));
+            assert_eq!(found, off, "{}: {rates:?}", folder.display());
+        }
     }
 }
 
@@ -119,7 +121,7 @@ fn invalid_model_inputs_are_errors() {
     let target = StackInput::embedded(&targets, decoder.embed(&targets));
     let error = message(marian.decode(&copies, target, &Dropout::Off, None).unwrap_err());
     assert!(error.contains("an encoder's output, or a cache of it, for each of the 2 texts"), "{error}");
-    let rates = Some(DropoutRates { attention: 1.0, ..DropoutRates::default() });
+    let rates = Some(DropoutRates { attention: Some(1.0), ..DropoutRates::default() });
     let dropout = Dropout::On { seed: 1, passes: vec![NoisyPass { text: 0, sample: 0 }], rates };
     let decoder = model.decoder();
     let pass = Pass::new(&short).with_dropout(&dropout);

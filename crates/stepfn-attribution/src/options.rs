@@ -11,7 +11,7 @@ use crate::Features;
 pub struct AttributionOptions<'a> {
     /// Seed of everything random: dropout passes of the attributed function, samples of a method.
     pub seed: u64,
-    /// Dropout rates that replace the checkpoint's own.
+    /// Dropout rates that replace the checkpoint's own, at whatever sites they are for.
     pub rates: Option<DropoutRates>,
     /// The number of the first text in the whole run: random numbers belong to a text's number.
     pub first_number: u32,

@@ -30,7 +30,7 @@ use crate::{
 pub struct ScoringOptions<'a> {
     /// Seed of passes with dropout.
     pub seed: u64,
-    /// Dropout rates to use instead of the checkpoint's own.
+    /// Dropout rates to use instead of the checkpoint's own, at whatever sites they are for.
     pub rates: Option<DropoutRates>,
     /// The number of the first text in the whole run. If several calls continue the count, texts have the same scores as in one call, because dropout
     /// masks depend on a text's number.
@@ -85,9 +85,7 @@ impl ScoringOptions<'_> {
         if self.alternatives > MOST_ALTERNATIVES {
             return Err(wrong("alternatives", &format!("{MOST_ALTERNATIVES} or fewer"), self.alternatives.to_string()));
         }
-        let rates = self.rates.unwrap_or_default();
-        let all = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
-        match all.into_iter().find(|&rate| DropRate::new(rate).is_none()) {
+        match self.rates.unwrap_or_default().rates().find(|&rate| DropRate::new(rate).is_none()) {
             Some(rate) => Err(wrong("rates", "dropout rates in [0, 1)", rate.to_string())),
             None => Ok(()),
         }

@@ -239,19 +239,35 @@ pub struct FeedForwardConfig {
     pub bias: bool,
 }
 
-/// Dropout rates from the checkpoint, by site.
+/// Dropout rates by site: those of the checkpoint, `None` at sites where the published model has no dropout; or others in their place, `None` to
+/// drop nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct DropoutRates {
     /// Embeddings.
-    pub embedding: f64,
+    pub embedding: Option<f64>,
     /// Attention probabilities.
-    pub attention: f64,
+    pub attention: Option<f64>,
     /// Outputs that are added to the residual stream.
-    pub residual: f64,
+    pub residual: Option<f64>,
     /// Hidden activations of the feed-forward.
-    pub activation: f64,
+    pub activation: Option<f64>,
     /// After the final normalization (T5).
-    pub last: f64,
+    pub last: Option<f64>,
+}
+
+impl DropoutRates {
+    /// One rate at the sites that have any.
+    pub fn at_rate(self, rate: f64) -> Self {
+        let Self { embedding, attention, residual, activation, last } = self;
+        let [embedding, attention, residual, activation, last] =
+            [embedding, attention, residual, activation, last].map(|site| site.map(|_| rate));
+        Self { embedding, attention, residual, activation, last }
+    }
+
+    /// The rates that there are.
+    pub fn rates(self) -> impl Iterator<Item = f64> {
+        [self.embedding, self.attention, self.residual, self.activation, self.last].into_iter().flatten()
+    }
 }
 
 /// Maps hidden states to logits.

@@ -121,7 +121,7 @@ fn train<B: AutodiffBackend>(settings: &Settings, device: &B::Device) -> Outcome
     let schedule = Schedule { peak: settings.peak, warmup: 200, steps: steps * settings.epochs };
     let is_stored = |name: &str| name != "lm_head.weight";
     // No dropout on attention: masks for all pairs of positions would take a third of the time.
-    let rates = DropoutRates { embedding: 0.05, residual: 0.05, ..DropoutRates::default() };
+    let rates = DropoutRates { embedding: Some(0.05), residual: Some(0.05), ..DropoutRates::default() };
     let mut trainer = Trainer::<B>::new(config_json(), is_stored, schedule, Some(rates), settings.seed, device)?;
     println!(
         "# {} parameters, {} tokens in {} chapters; {} windows held out, trigram perplexity {baseline:.2}; {schedule:?}",

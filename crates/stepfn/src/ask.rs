@@ -136,7 +136,7 @@ impl<'m, B: Backend> Ask<'m, B> {
         Self { options: RunOptions { seed, ..self.options }, ..self }
     }
 
-    /// Dropout rate of the noisy passes, instead of the model's own rates.
+    /// Dropout rate of the noisy passes, instead of the model's own rates: at the sites where the published model has dropout.
     pub fn dropout(self, rate: f64) -> Self {
         Self { options: RunOptions { dropout: Some(rate), ..self.options }, ..self }
     }

@@ -160,7 +160,7 @@ impl<B: Backend> AttributeTask<B> {
         let features = self.features(input, &prepared)?;
         let options = AttributionOptions {
             seed: self.options.seed,
-            rates: self.options.rates(),
+            rates: self.options.rates(model.config()),
             first_number: number as u32,
             memory: model.memory(&self.options),
             attribute_target: self.target_side,

@@ -10,7 +10,6 @@ use stepfn_attribution::{
     Alternative, Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score,
 };
 use stepfn_core::{StepFunction, StepScore};
-use stepfn_models::config::DropoutRates;
 use stepfn_models::tokenizer::Token;
 use stepfn_report::is_invisible;
 
@@ -72,11 +71,10 @@ impl<B: Backend> ScoreTask<B> {
     pub fn drops_nothing(&self, model: &LanguageModel<B>) -> Option<&str> {
         let noisy = self.functions.iter().find(|function| function.needs().noisy_samples > 0)?;
         let config = model.config();
+        let stacks = || config.encoder.iter().chain([&config.decoder]);
         let drops_nothing = match self.options.dropout {
             Some(rate) => rate == 0.0,
-            None => {
-                config.encoder.iter().chain([&config.decoder]).all(|stack| stack.dropout == DropoutRates::default())
-            }
+            None => stacks().all(|stack| stack.dropout.rates().all(|rate| rate == 0.0)),
         };
         drops_nothing.then(|| noisy.name())
     }
@@ -126,7 +124,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         let texts: Vec<Text> = prepared.iter().map(text).collect();
         let options = ScoringOptions {
             seed: self.options.seed,
-            rates: self.options.rates(),
+            rates: self.options.rates(model.config()),
             first_number: window.first().map_or(0, |numbered| numbered.number as u32),
             memory: model.memory(&self.options),
             batch_tokens: self.options.batch_tokens,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::Progress;
-use stepfn_models::config::DropoutRates;
+use stepfn_models::config::{DropoutRates, TransformerConfig};
 
 use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result};
 
@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result};
 pub struct RunOptions {
     /// Seed of everything random: dropout, samples of a method.
     pub seed: u64,
-    /// Dropout rate of the noisy passes, instead of the model's own rates.
+    /// Dropout rate of the noisy passes, instead of the model's own rates: at the sites where the published model has dropout.
     pub dropout: Option<f64>,
     /// Bytes for what is computed, in addition to the model. By default a quarter of the device's memory, and no more than 4 GiB.
     pub memory: Option<usize>,
@@ -30,11 +30,9 @@ impl Default for RunOptions {
 }
 
 impl RunOptions {
-    /// The rate at every site.
-    pub(crate) fn rates(&self) -> Option<DropoutRates> {
-        let everywhere =
-            |rate| DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate };
-        self.dropout.map(everywhere)
+    /// The rate at every site that the model has. Its encoder has the sites of its decoder.
+    pub(crate) fn rates(&self, config: &TransformerConfig) -> Option<DropoutRates> {
+        self.dropout.map(|rate| config.decoder.dropout.at_rate(rate))
     }
 }
 
@@ -180,4 +178,22 @@ impl<B: Backend, I: Iterator, T> core::fmt::Debug for Outcomes<'_, B, I, T> {
 pub(crate) fn one<B: Backend, T>(model: &LanguageModel<B>, task: impl Task<B, Output = T>, input: Input) -> Result<T> {
     let ended = || Error::new(ErrorKind::Text, "there is no result", "report this as a bug");
     Outcomes::new(model, task, [input]).next().ok_or_else(ended)?.result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropout_rate_is_for_the_sites_that_the_published_model_has() {
+        let rates = |name: &str, dropout| {
+            let model: LanguageModel = LanguageModel::load(name).unwrap();
+            RunOptions { dropout, ..RunOptions::default() }.rates(model.config())
+        };
+        let rate = Some(0.3);
+        assert_eq!(rates("verse", rate), Some(DropoutRates { attention: rate, ..DropoutRates::default() }), "Llama");
+        let of_marian = DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: None };
+        assert_eq!(rates("g2p", rate), Some(of_marian), "Marian");
+        assert_eq!(rates("g2p", None), None);
+    }
 }

@@ -326,7 +326,7 @@ fn options_and_functions_that_make_no_sense_are_refused() {
     let refused = |options: ScoringOptions<'_>| score(&CAUSAL, &texts, &once, &options).unwrap_err().to_string();
     let error = refused(ScoringOptions { batch_tokens: 0, ..ScoringOptions::default() });
     assert_eq!(error, "scoring: `batch_tokens` must be 1 or more, not 0");
-    let rates = Some(DropoutRates { attention: 1.0, ..DropoutRates::default() });
+    let rates = Some(DropoutRates { attention: Some(1.0), ..DropoutRates::default() });
     assert!(refused(ScoringOptions { rates, ..ScoringOptions::default() }).contains("dropout rates in [0, 1), not 1"));
     let twice = functions(&[("rank", json!({})), ("rank", json!({}))]);
     let error = score(&CAUSAL, &texts, &twice, &ScoringOptions::default()).unwrap_err().to_string();

@@ -54,7 +54,7 @@ pub(crate) struct ParameterArgs {
     /// Set a parameter of a step function or method: top_p=0.9, or kl_divergence.top_k=20 for one of them only
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
-    /// Dropout rate of the noisy passes, instead of the model's own rates
+    /// Dropout rate of the noisy passes, instead of the model's own rates: at the sites where the published model has dropout
     #[arg(long, value_name = "RATE", value_parser = rate)]
     pub(crate) dropout: Option<f64>,
 }

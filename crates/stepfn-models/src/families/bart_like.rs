@@ -68,11 +68,11 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
             bias: true,
         },
         dropout: DropoutRates {
-            embedding: dropout,
-            attention: f.rate_or("attention_dropout", variant.attention_dropout)?,
-            residual: dropout,
-            activation: f.rate_or("activation_dropout", 0.0)?,
-            last: 0.0,
+            embedding: Some(dropout),
+            attention: Some(f.rate_or("attention_dropout", variant.attention_dropout)?),
+            residual: Some(dropout),
+            activation: Some(f.rate_or("activation_dropout", 0.0)?),
+            last: None,
         },
     })
 }

@@ -38,8 +38,8 @@ pub(super) const BLOOM: Family = Family {
                 attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
                 feed_forward: FeedForwardConfig { size, activation: Activation::GeluTanh, gated: false, bias: true },
                 dropout: DropoutRates {
-                    attention: f.rate_or("attention_dropout", 0.0)?,
-                    residual: f.rate_or("hidden_dropout", 0.0)?,
+                    attention: Some(f.rate_or("attention_dropout", 0.0)?),
+                    residual: Some(f.rate_or("hidden_dropout", 0.0)?),
                     ..DropoutRates::default()
                 },
             },

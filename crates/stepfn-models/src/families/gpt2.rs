@@ -44,9 +44,9 @@ pub(super) const GPT2: Family = Family {
                     bias: true,
                 },
                 dropout: DropoutRates {
-                    embedding: f.rate_or("embd_pdrop", 0.1)?,
-                    attention: f.rate_or("attn_pdrop", 0.1)?,
-                    residual: f.rate_or("resid_pdrop", 0.1)?,
+                    embedding: Some(f.rate_or("embd_pdrop", 0.1)?),
+                    attention: Some(f.rate_or("attn_pdrop", 0.1)?),
+                    residual: Some(f.rate_or("resid_pdrop", 0.1)?),
                     ..DropoutRates::default()
                 },
             },

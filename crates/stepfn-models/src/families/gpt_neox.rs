@@ -50,9 +50,9 @@ pub(super) const GPT_NEOX: Family = Family {
                     bias: true,
                 },
                 dropout: DropoutRates {
-                    embedding: hidden_dropout,
-                    attention: f.rate_or("attention_dropout", 0.0)?,
-                    residual: hidden_dropout,
+                    embedding: Some(hidden_dropout),
+                    attention: Some(f.rate_or("attention_dropout", 0.0)?),
+                    residual: Some(hidden_dropout),
                     ..DropoutRates::default()
                 },
             },

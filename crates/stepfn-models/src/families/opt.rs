@@ -44,8 +44,8 @@ pub(super) const OPT: Family = Family {
                     bias,
                 },
                 dropout: DropoutRates {
-                    attention: f.rate_or("attention_dropout", 0.0)?,
-                    residual: f.rate_or("dropout", 0.1)?,
+                    attention: Some(f.rate_or("attention_dropout", 0.0)?),
+                    residual: Some(f.rate_or("dropout", 0.1)?),
                     ..DropoutRates::default()
                 },
             },

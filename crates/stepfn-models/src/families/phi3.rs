@@ -24,7 +24,7 @@ pub(super) const PHI3: Family = Family {
             ..llama_like::Defaults::llama("phi3")
         };
         let mut config = llama_like::configure(f, defaults)?;
-        config.decoder.dropout.residual = f.rate_or("resid_pdrop", 0.0)?;
+        config.decoder.dropout.residual = Some(f.rate_or("resid_pdrop", 0.0)?);
         config.decoder.attention.windows.fill(llama_like::window(f, None)?);
         Ok(config)
     },

@@ -80,7 +80,13 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
             ..AttentionConfig::multi_head(n_layers, n_heads, f.usize_or("d_kv", 64)?, false)
         },
         feed_forward: feed_forward(f)?,
-        dropout: DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: rate },
+        dropout: DropoutRates {
+            embedding: Some(rate),
+            attention: Some(rate),
+            residual: Some(rate),
+            activation: Some(rate),
+            last: Some(rate),
+        },
     })
 }
 

@@ -318,6 +318,36 @@ fn every_number_is_checked() {
     assert!(find("gpt2").unwrap().configure(&golden("llama")).is_err());
 }
 
+/// `FAMILIES.md` lists the sites that PyTorch's modules have: one column each for embeddings, attention, residual branches and activations, and
+/// one for others, of which there is only T5's after its final normalizations.
+#[test]
+fn dropout_sites_are_those_of_the_published_models() {
+    let notes = std::fs::read_to_string(Path::new(GOLDENS).join("FAMILIES.md")).unwrap();
+    let section = notes.split("\n## ").find(|section| section.starts_with("B. Dropout sites")).unwrap();
+    let is_site =
+        |cell: &str| !(["", "-"].contains(&cell) || cell.starts_with("none") || cell.to_lowercase().contains("unused"));
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let cells = rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect::<Vec<_>>());
+    let sites: BTreeMap<&str, Vec<bool>> = cells
+        .flat_map(|cells| {
+            let sites: Vec<bool> = cells[1..].iter().map(|cell| is_site(cell)).collect();
+            cells[0].split(", ").map(move |family| (family, sites.clone())).collect::<Vec<_>>()
+        })
+        .collect();
+    for folder in folders() {
+        let config_json = read(&folder.join("config.json"));
+        let family = config_json["model_type"].as_str().unwrap();
+        let config = configure(&config_json).unwrap();
+        for stack in config.encoder.iter().chain([&config.decoder]) {
+            let rates = stack.dropout;
+            let found = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
+            assert_eq!(found.map(|rate| rate.is_some()).to_vec(), sites[family], "{}", folder.display());
+            let count = sites[family].iter().filter(|site| **site).count();
+            assert_eq!(rates.at_rate(0.25).rates().collect::<Vec<_>>(), vec![0.25; count], "{}", folder.display());
+        }
+    }
+}
+
 #[test]
 fn family_specific_fields_are_read() {
     let stack = |folder| configure(&golden(folder)).unwrap().decoder;
@@ -330,8 +360,8 @@ fn family_specific_fields_are_read() {
     assert_eq!(stack("qwen2").attention.windows, [None; 2]);
     assert_eq!(stack("gemma2").attention.scale, 7f64.powf(-0.5));
     assert_eq!(stack("t5").attention.scale, 1.0);
-    assert_eq!(stack("t5").dropout.last, 0.1);
-    assert_eq!(stack("phi3").dropout.embedding, 0.0);
+    assert_eq!(stack("t5").dropout.last, Some(0.1));
+    assert_eq!(stack("phi3").dropout.embedding, None);
     assert_eq!(configure(&golden("t5")).unwrap().head.scale, 32f64.powf(-0.5));
     assert_eq!(configure(&golden("t5_gated")).unwrap().head.scale, 1.0);
     assert_eq!(configure(&golden("llama3_rope")).unwrap().special.eos, [2, 5]);

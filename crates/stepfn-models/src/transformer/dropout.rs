@@ -20,7 +20,7 @@ pub enum Dropout {
         seed: u64,
         /// Which pass each text of the batch is: one entry per text.
         passes: Vec<NoisyPass>,
-        /// Rates to use instead of the checkpoint's.
+        /// Rates to use instead of the checkpoint's, at whatever sites they are for.
         rates: Option<DropoutRates>,
     },
 }
@@ -87,12 +87,12 @@ impl Masks<'_> {
         &self,
         layer: usize,
         site: Site,
-        rate: f64,
+        rate: Option<f64>,
         width: usize,
         device: &B::Device,
     ) -> Option<Tensor<B, 2>> {
         let Dropout::On { seed, passes, .. } = self.dropout else { return None };
-        let rate = DropRate::new(rate).filter(|rate| rate.get() > 0.0)?;
+        let rate = DropRate::new(rate?).filter(|rate| rate.get() > 0.0)?;
         let row = |text: usize, place| {
             let NoisyPass { text: number, sample } = passes[text];
             let position = self.batch.position(text, place).unwrap_or(0) as u32;

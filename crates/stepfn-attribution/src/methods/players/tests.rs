@@ -362,7 +362,7 @@ fn parameters_out_of_range_are_errors() {
 fn functions_that_read_noisy_passes_are_occluded_too() {
     let text = Text::causal(vec![5, 9, 30, 7, 61], 3);
     let function = Registries::default().attributed("mc_dropout_prob_avg", &Map::new()).unwrap();
-    let rates = Some(stepfn_models::config::DropoutRates { residual: 0.3, ..CAUSAL.config().decoder.dropout });
+    let rates = Some(stepfn_models::config::DropoutRates { residual: Some(0.3), ..CAUSAL.config().decoder.dropout });
     let options = AttributionOptions { rates, ..options() };
     let method = method("occlusion", &json!({ "abs": false }));
     let found = attribute(&*CAUSAL, core::slice::from_ref(&text), &method, &function, &[], &options)

@@ -178,7 +178,12 @@ fn setups() -> impl Strategy<Value = Setup> {
             residual: if parallel && !cross { Residual::Parallel } else { Residual::Sequential },
             attention,
             feed_forward,
-            dropout: DropoutRates { embedding: 0.0, attention: 0.3, residual: 0.2, activation: 0.25, last: 0.0 },
+            dropout: DropoutRates {
+                attention: Some(0.3),
+                residual: Some(0.2),
+                activation: Some(0.25),
+                ..DropoutRates::default()
+            },
         };
         let side = if left { PaddingSide::Left } else { PaddingSide::Right };
         Setup { config, cross, lens, side, dropout }

@@ -61,8 +61,7 @@ impl<B: Backend> Stack<B> {
             return Err(ModelError::input(format!("one noisy pass for each of the {texts} texts"), passes.len()));
         }
         let rates = rates.unwrap_or(self.config.dropout);
-        let all = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
-        match all.into_iter().find(|&rate| DropRate::new(rate).is_none()) {
+        match rates.rates().find(|&rate| DropRate::new(rate).is_none()) {
             Some(rate) => Err(ModelError::input("dropout rates in [0, 1)", rate)),
             None => Ok(()),
         }
