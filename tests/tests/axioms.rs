@@ -10,7 +10,7 @@ use stepfn_tests::axioms::{Examined, FUNCTIONS, difference, linear, raw, sides, 
 /// How far scores are from adding up, relative to their sum, or to a hundredth of their absolute sum if they cancel.
 fn incompleteness(attributed: &Attributed) -> f64 {
     let (totals, sizes) = (sums(attributed, f64::from), sums(attributed, |x| f64::from(x.abs())));
-    let deltas = attributed.scores.deltas.as_ref().unwrap();
+    let deltas = &attributed.scores.completeness.as_ref().unwrap().deltas;
     assert_eq!(deltas.len(), totals.len());
     let off = |((delta, total), size): ((&f32, &f64), &f64)| {
         assert!(delta.is_finite() && *size > 0.0, "{delta} of {total} ({size})");
@@ -58,7 +58,7 @@ fn integrated_gradients_add_points_until_the_tolerance_is_met() {
             let parameters = json!({ "n_steps": "auto", "tolerance": TOLERANCE });
             let attributed = examined.first(("integrated_gradients", parameters), function);
             let totals = sums(&attributed, f64::from);
-            for (delta, total) in attributed.scores.deltas.unwrap().iter().zip(totals) {
+            for (delta, total) in attributed.scores.completeness.unwrap().deltas.iter().zip(totals) {
                 let change = (total - f64::from(*delta)).abs().max(1e-6);
                 assert!(
                     f64::from(delta.abs()) <= TOLERANCE * change,

@@ -4,8 +4,8 @@ use burn::tensor::backend::Backend;
 use stepfn_models::tokenizer::{Token, Tokenizer};
 
 use crate::{
-    Alternative, Attributed, Attribution, AttributionError, Baseline, Likely, Prepared, Preparer, Provenance, Text,
-    TextScores,
+    Alternative, Attributed, Attribution, AttributionError, Baseline, Completeness, Likely, Prepared, Preparer,
+    Provenance, Text, TextScores,
 };
 
 impl<B: Backend> Preparer<'_, B> {
@@ -27,7 +27,9 @@ impl<B: Backend> Preparer<'_, B> {
         answer.contrast = contrast_tokens(self.tokenizer, &prepared.text)?;
         answer.source_scores = scores.source;
         answer.target_scores = scores.target;
-        answer.deltas = scores.deltas;
+        if let Some(Completeness { deltas, changes }) = scores.completeness {
+            (answer.deltas, answer.changes) = (Some(deltas), Some(changes));
+        }
         if let Some(TextScores { scores, joins, likely, .. }) = step_scores {
             answer.step_scores = scores.into_iter().collect();
             answer.joins = joins;

@@ -76,6 +76,10 @@ pub fn attribute<B: Backend>(
             .and_then(|scores| match method.is_of_function() && function.needs().contrast == Need::Required {
                 true => Ok(scores.without(&unpaired(text)?)),
                 false => Ok(scores),
+            })
+            .and_then(|scores| match scores.infinite() {
+                Some(step) => Err(AttributionError::NotFinite { step, method: method.name().to_owned() }),
+                None => Ok(scores),
             });
         all.push(match (scores, step_scores) {
             (Err(AttributionError::Cancelled), _) => return Err(AttributionError::Cancelled),

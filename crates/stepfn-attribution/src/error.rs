@@ -27,6 +27,14 @@ pub enum AttributionError {
     /// The function compares with a contrast, and whatever the input, both sides are the same.
     #[error("{0}")]
     SameContext(String),
+    /// Scores that should be numbers are not.
+    #[error("step {step}: the scores by `{method}` are not finite")]
+    NotFinite {
+        /// The step, from 0 at the first that is scored.
+        step: usize,
+        /// The method.
+        method: String,
+    },
     /// There is no method or step function of that name, or a parameter can't be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

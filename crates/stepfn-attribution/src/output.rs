@@ -10,6 +10,7 @@ use stepfn_models::tokenizer::Token;
 use stepfn_core::Join;
 
 use crate::aggregation::Function;
+use crate::number::Number;
 use crate::{AttributionError, Provenance};
 
 /// The version of the JSON that [`Attribution`] is written as.
@@ -58,6 +59,9 @@ pub struct Attribution {
     /// For methods that promise completeness: how far the scores of each step are from adding up.
     #[serde(with = "optional_column")]
     pub deltas: Option<Vec<f32>>,
+    /// For the same methods: what the scores of each step should add up to, `f(x) − f(x̄)`.
+    #[serde(default, with = "optional_column", skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<f32>>,
     /// The token that each step was compared with, `None` where a step has no partner; empty where nothing was compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub contrast: Vec<Option<Token>>,
@@ -96,6 +100,7 @@ impl Attribution {
             step_scores: BTreeMap::new(),
             joins: BTreeMap::new(),
             deltas: None,
+            changes: None,
             contrast: Vec::new(),
             alternatives: Vec::new(),
             about: Provenance::default(),
@@ -125,6 +130,7 @@ impl Attribution {
         }
         let columns = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
         let columns = columns.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
+        let columns = columns.chain(self.changes.iter().map(|changes| ("changes".to_owned(), changes.len())));
         let contrast = (!self.contrast.is_empty()).then(|| ("contrast".to_owned(), self.contrast.len()));
         let alternatives =
             (!self.alternatives.is_empty()).then(|| ("alternatives".to_owned(), self.alternatives.len()));
@@ -273,6 +279,13 @@ impl Scores {
         self
     }
 
+    /// The first step with an infinite score.
+    pub(crate) fn infinite(&self) -> Option<usize> {
+        let depth: usize = self.shape[2..].iter().product();
+        let at = |(place, value): (usize, &f32)| value.is_infinite().then_some(place / depth % self.steps());
+        self.values.iter().enumerate().filter_map(at).min()
+    }
+
     /// The axes after token and step, with their sizes.
     pub fn inner(&self) -> Vec<(Axis, usize)> {
         self.axes[2..].iter().copied().zip(self.shape[2..].iter().copied()).collect()
@@ -323,59 +336,59 @@ impl Scores {
 struct Unchecked {
     axes: Vec<Axis>,
     shape: Vec<usize>,
-    values: Vec<Option<f32>>,
+    values: Vec<Number<f32>>,
 }
 
 impl TryFrom<Unchecked> for Scores {
     type Error = AttributionError;
 
     fn try_from(unchecked: Unchecked) -> Result<Self, AttributionError> {
-        Self::new(unchecked.axes, unchecked.shape, from_nullable(unchecked.values))
+        Self::new(unchecked.axes, unchecked.shape, from_numbers(unchecked.values))
     }
 }
 
 impl From<Scores> for Unchecked {
     fn from(scores: Scores) -> Self {
-        Self { axes: scores.axes, shape: scores.shape, values: nullable(&scores.values) }
+        Self { axes: scores.axes, shape: scores.shape, values: numbers(&scores.values) }
     }
 }
 
-/// JSON has no NaN.
-fn nullable(values: &[f32]) -> Vec<Option<f32>> {
-    values.iter().map(|value| value.is_finite().then_some(*value)).collect()
+/// As JSON has them.
+fn numbers(values: &[f32]) -> Vec<Number<f32>> {
+    values.iter().copied().map(Number).collect()
 }
 
-fn from_nullable(values: Vec<Option<f32>>) -> Vec<f32> {
-    values.into_iter().map(|value| value.unwrap_or(f32::NAN)).collect()
+fn from_numbers(values: Vec<Number<f32>>) -> Vec<f32> {
+    values.into_iter().map(|Number(value)| value).collect()
 }
 
 mod columns {
-    use super::{BTreeMap, Deserialize, Deserializer, Serialize, Serializer, from_nullable, nullable};
+    use super::{BTreeMap, Deserialize, Deserializer, Number, Serialize, Serializer, from_numbers, numbers};
 
     pub(super) fn serialize<S: Serializer>(
         scores: &BTreeMap<String, Vec<f32>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let nullable: BTreeMap<&String, _> = scores.iter().map(|(name, values)| (name, nullable(values))).collect();
-        nullable.serialize(serializer)
+        let numbers: BTreeMap<&String, _> = scores.iter().map(|(name, values)| (name, numbers(values))).collect();
+        numbers.serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<BTreeMap<String, Vec<f32>>, D::Error> {
-        let scores = BTreeMap::<String, Vec<Option<f32>>>::deserialize(deserializer)?;
-        Ok(scores.into_iter().map(|(name, values)| (name, from_nullable(values))).collect())
+        let scores = BTreeMap::<String, Vec<Number<f32>>>::deserialize(deserializer)?;
+        Ok(scores.into_iter().map(|(name, values)| (name, from_numbers(values))).collect())
     }
 }
 
 mod optional_column {
-    use super::{Deserialize, Deserializer, Serialize, Serializer, from_nullable, nullable};
+    use super::{Deserialize, Deserializer, Number, Serialize, Serializer, from_numbers, numbers};
 
     pub(super) fn serialize<S: Serializer>(values: &Option<Vec<f32>>, serializer: S) -> Result<S::Ok, S::Error> {
-        values.as_deref().map(nullable).serialize(serializer)
+        values.as_deref().map(numbers).serialize(serializer)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f32>>, D::Error> {
-        Ok(Option::<Vec<Option<f32>>>::deserialize(deserializer)?.map(from_nullable))
+        Ok(Option::<Vec<Number<f32>>>::deserialize(deserializer)?.map(from_numbers))
     }
 }

@@ -31,6 +31,9 @@ pub struct Provenance {
     /// The aggregation stages that the scores went through, in order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aggregation: Vec<String>,
+    /// What to know before trusting the numbers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 fn is_zero(seconds: &f64) -> bool {

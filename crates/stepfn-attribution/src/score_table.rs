@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::question::Question;
 use crate::steps::Steps;
-use crate::{AttributionError, Axis, Scores, Side};
+use crate::{AttributionError, Axis, Completeness, Scores, Side};
 
 /// The result of a method for one text: a score for each (input token, step), on either side.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,18 +14,23 @@ pub struct InputScores {
     /// Scores of target tokens; `None` if they were not asked for.
     pub target: Option<Scores>,
     /// For methods that promise completeness: how far the scores of each step are from adding up.
-    pub deltas: Option<Vec<f32>>,
+    pub completeness: Option<Completeness>,
 }
 
 impl InputScores {
     /// Without the numbers of some steps: they are NaN.
     pub(crate) fn without(self, steps: &[usize]) -> Self {
-        let deltas = self.deltas.map(|mut deltas| {
-            steps.iter().for_each(|&step| deltas[step] = f32::NAN);
-            deltas
-        });
+        let completeness = self.completeness.map(|completeness| completeness.without(steps));
         let scores = |scores: Option<Scores>| scores.map(|scores| scores.without(steps));
-        Self { source: scores(self.source), target: scores(self.target), deltas }
+        Self { source: scores(self.source), target: scores(self.target), completeness }
+    }
+}
+
+impl InputScores {
+    /// The first step with an infinite score.
+    pub(crate) fn infinite(&self) -> Option<usize> {
+        let sides = || [&self.source, &self.target].into_iter().flatten();
+        sides().flat_map(Scores::infinite).min()
     }
 }
 
@@ -37,18 +42,18 @@ pub struct StepRows<B: Backend> {
     /// Of target tokens.
     pub target: Option<Tensor<B, 2>>,
     /// How far each step's scores are from adding up.
-    pub deltas: Option<Vec<f32>>,
+    pub completeness: Option<Completeness>,
 }
 
 impl<B: Backend> StepRows<B> {
     /// No scores.
     pub(crate) const fn none() -> Self {
-        Self { source: None, target: None, deltas: None }
+        Self { source: None, target: None, completeness: None }
     }
 
     /// Applies `f` to both sides.
     pub fn map(self, f: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>) -> Self {
-        Self { source: self.source.map(&f), target: self.target.map(&f), deltas: self.deltas }
+        Self { source: self.source.map(&f), target: self.target.map(&f), completeness: self.completeness }
     }
 
     /// The sum of all parts on each side; no scores if there are no parts.
@@ -63,7 +68,7 @@ impl<B: Backend> StepRows<B> {
                 Some(sum) => Self {
                     source: sum.source.zip(part.source).map(|(sum, more)| sum + more),
                     target: sum.target.zip(part.target).map(|(sum, more)| sum + more),
-                    deltas: None,
+                    completeness: None,
                 },
             });
         }
@@ -80,7 +85,7 @@ pub struct ScoreTable {
     /// Tokens of source and target.
     tokens: [usize; 2],
     values: [Option<Vec<f32>>; 2],
-    deltas: Option<Vec<f32>>,
+    completeness: Option<Completeness>,
     /// Axes after token and step, with their sizes.
     inner: Vec<(Axis, usize)>,
 }
@@ -89,7 +94,7 @@ impl ScoreTable {
     /// An empty table, whose scores will have `inner` axes.
     pub(crate) fn new(question: &Question<'_>, inner: Vec<(Axis, usize)>) -> Self {
         let tokens = [question.source_len(), question.target_len()];
-        Self { steps: question.steps(), tokens, values: [None, None], deltas: None, inner }
+        Self { steps: question.steps(), tokens, values: [None, None], completeness: None, inner }
     }
 
     /// A table with one score per token and step, 0 where a step sees the token: for the source if there is one, and for the target if it is
@@ -119,8 +124,8 @@ impl ScoreTable {
     }
 
     /// Sets how far the scores of each step are from adding up.
-    pub fn set_deltas(&mut self, deltas: Vec<f32>) {
-        self.deltas = Some(deltas);
+    pub fn set_completeness(&mut self, completeness: Completeness) {
+        self.completeness = Some(completeness);
     }
 
     /// Stores the scores of some steps.
@@ -136,13 +141,17 @@ impl ScoreTable {
                 for token in (0..width).filter(|&token| sees(side, step, token)) {
                     let from = (index * width + token) * units;
                     let to = (token * all + column) * units;
-                    values[to..to + units].copy_from_slice(&scores[from..from + units]);
+                    // What was computed and is no number has failed: NaN is for what a step can't see.
+                    let computed =
+                        scores[from..from + units].iter().map(|&x| if x.is_nan() { f32::INFINITY } else { x });
+                    values[to..to + units].iter_mut().zip(computed).for_each(|(value, computed)| *value = computed);
                 }
             }
         }
-        if let Some(deltas) = rows.deltas {
-            let all = self.deltas.get_or_insert_with(|| vec![f32::NAN; self.steps.len()]);
-            all[steps.within(self.steps)].copy_from_slice(&deltas);
+        if let Some(Completeness { deltas, changes }) = rows.completeness {
+            let all = self.completeness.get_or_insert_with(|| Completeness::unknown(self.steps.len()));
+            all.deltas[steps.within(self.steps)].copy_from_slice(&deltas);
+            all.changes[steps.within(self.steps)].copy_from_slice(&changes);
         }
     }
 
@@ -155,7 +164,7 @@ impl ScoreTable {
         InputScores {
             source: source.map(|values| scores(Side::Source, values)),
             target: target.map(|values| scores(Side::Target, values)),
-            deltas: self.deltas,
+            completeness: self.completeness,
         }
     }
 }

@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 use stepfn_core::Join;
 use stepfn_models::tokenizer::Token;
 
+use crate::number::Number;
+
 use crate::Alternative;
 
 /// The values of step functions for one text.
@@ -64,7 +66,7 @@ impl Serialize for SequenceScores {
         for (name, value) in
             [("logprob", self.logprob), ("perplexity", self.perplexity), ("mean_entropy", self.mean_entropy)]
         {
-            map.serialize_entry(name, &value.is_finite().then_some(value))?;
+            map.serialize_entry(name, &Number(value))?;
         }
         map.end()
     }
@@ -125,8 +127,7 @@ impl Serialize for InOrder<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for (name, values) in self.0 {
-            // JSON has no NaN.
-            let values: Vec<Option<f32>> = values.iter().map(|value| value.is_finite().then_some(*value)).collect();
+            let values: Vec<Number<f32>> = values.iter().copied().map(Number).collect();
             map.serialize_entry(name, &values)?;
         }
         map.end()

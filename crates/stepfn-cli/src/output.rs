@@ -138,7 +138,7 @@ pub(crate) struct Results<T> {
     pub(crate) failures: Failures,
 }
 
-impl<T> Results<T> {
+impl<T: Record> Results<T> {
     /// Writes each result when it is finished, then the end of the file.
     pub(crate) fn write_all(mut self, outcomes: impl Iterator<Item = Outcome<T>>) -> Result<(), Failure> {
         let (mut failed, mut all) = (0, 0);
@@ -151,6 +151,10 @@ impl<T> Results<T> {
                 }
                 failed += 1;
                 self.report(&outcome, &failure);
+            }
+            for warning in outcome.result.iter().flat_map(Record::warnings) {
+                let which = if self.single { String::new() } else { format!("text {}: ", plain(&outcome.id)) };
+                self.teller.warn(&format!("{which}{warning}"));
             }
             let text = self.writer.write(&outcome)?;
             if self.writer.is_one_file_each() && all > 1 && !text.is_empty() {

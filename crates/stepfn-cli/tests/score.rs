@@ -200,7 +200,7 @@ fn several_texts_are_a_list_or_lines_in_their_order() {
     // One by one, and with little memory.
     for (index, text) in texts.iter().enumerate() {
         let alone =
-            stepfn(["score", "-m", gpt2.path(), "--step-fn", "entropy", "--memory", "1KB", text, "--format", "json"]);
+            stepfn(["score", "-m", gpt2.path(), "--step-fn", "entropy", "--memory", "1MiB", text, "--format", "json"]);
         close(&numbers(&alone.json()["scores"]["entropy"]), &numbers(&list[index]["scores"]["entropy"]));
     }
 }
@@ -307,6 +307,25 @@ fn parameters_belong_to_functions_that_have_them() {
     score(&["--set", "rank.k=1"]).fails(2, "`rank` is none of the step functions asked for", "--step-fn rank");
     score(&["--set", "top_p=7"]).fails(2, "`top_p` must be a number in (0, 1], not 7", "list step-functions");
     score(&["--set", "top_p"]).fails(2, "expected NAME=VALUE", "--set NAME=VALUE");
+}
+
+#[test]
+fn nothing_that_is_given_is_ignored() {
+    for command in ["score", "attribute"] {
+        let asked = |more: &[&str]| stepfn([command, "cat"].iter().chain(more));
+        for option in ["--contrast-source", "--contrast-target"] {
+            asked(&[option, "dog"]).fails(2, "no step function asked for compares", "contrast_prob_diff");
+        }
+        asked(&["--align", "0:0"]).fails(2, "no step function asked for compares", "contrast_prob_diff");
+        asked(&["--dropout", "0.1"]).fails(2, "no step function asked for runs the model with dropout", "mc_dropout");
+        asked(&["dog", "--target", "K"]).fails(2, "--target: one for 2 texts", "--input");
+        asked(&["--memory", "1KiB"]).fails(2, "1MiB or more", "--help");
+        asked(&["--keep", "item"]).fails(2, "--input", "");
+    }
+    stepfn(["attribute", "cat", "--raw", "--aggregate", "vnorm"]).fails(2, "'--raw'", "");
+    let twice =
+        ["score", "--source", "cat", "--target", "K AE1 T", "--contrast-target", "K AH0 T", "--step-fn", "pcxmi"];
+    stepfn(twice.iter().chain(&["--align", "0:0,0:1"])).fails(1, "pairs step 0 twice", "--align counts");
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Alignment {
     /// The contrast step of each of `rows` scored steps; `None` if it has no partner.
     ///
     /// # Errors
-    /// [`StepError::PairOutside`] if a pair points outside either text.
+    /// [`StepError::PairOutside`] if a pair points outside either text, [`StepError::PairTwice`] if a step has two partners.
     pub fn partners(&self, rows: usize, contrast_rows: usize) -> Result<Vec<Option<usize>>, StepError> {
         match self {
             Alignment::OneToOne => Ok((0..rows).map(|row| (row < contrast_rows).then_some(row)).collect()),
@@ -31,8 +31,9 @@ impl Alignment {
                     if original >= rows || contrast >= contrast_rows {
                         return Err(StepError::PairOutside { original, contrast, rows, contrast_rows });
                     }
-                    let partner = &mut partners[original];
-                    *partner = Some(partner.map_or(contrast, |earlier| earlier.min(contrast)));
+                    if partners[original].replace(contrast).is_some() {
+                        return Err(StepError::PairTwice { original });
+                    }
                 }
                 Ok(partners)
             }
@@ -51,9 +52,11 @@ mod tests {
     }
 
     #[test]
-    fn a_step_takes_its_earliest_partner_or_none() {
-        let pairs = Alignment::Pairs(vec![(2, 1), (0, 3), (2, 0)]);
+    fn a_step_has_one_partner_or_none() {
+        let pairs = Alignment::Pairs(vec![(2, 0), (0, 3)]);
         assert_eq!(pairs.partners(4, 4), Ok(vec![Some(3), None, Some(0), None]));
+        let twice = Alignment::Pairs(vec![(2, 1), (0, 3), (2, 0)]);
+        assert_eq!(twice.partners(4, 4), Err(StepError::PairTwice { original: 2 }));
     }
 
     #[test]

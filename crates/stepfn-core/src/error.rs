@@ -66,6 +66,12 @@ pub enum StepError {
         /// Steps of the contrast.
         contrast_rows: usize,
     },
+    /// A step has two partners.
+    #[error("alignment pairs step {original} twice; a step is compared with one step of the contrast")]
+    PairTwice {
+        /// Left side of both pairs.
+        original: usize,
+    },
     /// The function needs a contrast, but none was given.
     #[error("`{function}` needs a contrast; pass a contrast source or target")]
     MissingContrast {

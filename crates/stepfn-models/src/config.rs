@@ -106,6 +106,16 @@ impl Positions {
     }
 }
 
+impl Positions {
+    /// The number of tokens in the longest texts that the model was made for, if that is known; of longer ones it may say anything.
+    pub fn made_for(&self) -> Option<usize> {
+        match self {
+            Positions::Rotary(rotary) => Some(rotary.max_positions),
+            positions => positions.most(),
+        }
+    }
+}
+
 /// Rotary position embedding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RotaryConfig {

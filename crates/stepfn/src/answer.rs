@@ -122,6 +122,10 @@ impl fmt::Display for Answer {
 }
 
 impl Record for Answer {
+    fn warnings(&self) -> &[String] {
+        &self.0.about.warnings
+    }
+
     fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(&self.0)
     }

@@ -18,7 +18,7 @@ use stepfn_core::{Alignment, Need, StepFunction, StepScore};
 use crate::error::FORCE_INPUTS;
 use crate::room;
 use crate::texts::{Numbered, Task};
-use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions};
+use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, warnings};
 
 /// What perturbation methods hide and show as one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -184,7 +184,9 @@ impl<B: Backend> AttributeTask<B> {
             ..model.provenance()
         };
         let answer = preparer.answer(&prepared, attributed, about)?;
-        let attribution = Attribution { id, fields: input.fields.clone(), ..answer };
+        let mut attribution = Attribution { id, fields: input.fields.clone(), ..answer };
+        let length = warnings::of_length(model.config(), &prepared.text);
+        attribution.about.warnings = length.into_iter().chain(warnings::of_completeness(&attribution)).collect();
         Ok(Answer(match &self.aggregate {
             Some(pipeline) => pipeline.apply(&attribution)?,
             None if self.raw => attribution,

@@ -201,7 +201,7 @@ impl From<AttributionError> for Error {
                     StepError::MissingContrast { .. } => {
                         (ErrorKind::Contrast, "give a source or a target to compare with")
                     }
-                    StepError::PairOutside { .. } => {
+                    StepError::PairOutside { .. } | StepError::PairTwice { .. } => {
                         (ErrorKind::Alignment, "pairs count the scored tokens of either text from 0, prompts left out")
                     }
                     StepError::NonFinite { .. } => (ErrorKind::Numbers, BROKEN_NUMBERS),
@@ -213,6 +213,11 @@ impl From<AttributionError> for Error {
                 Self::new(kind, what, hint)
             }
             AttributionError::SameContext(_) => Self::new(ErrorKind::SameContext, what, FORCE_INPUTS),
+            AttributionError::NotFinite { .. } => Self::new(
+                ErrorKind::Numbers,
+                what,
+                "try single precision (f32); if that doesn't help, try another method",
+            ),
             AttributionError::Unsuited(_) => {
                 Self::new(ErrorKind::Parameter, what, "choose another method or step function")
             }

@@ -83,6 +83,10 @@ pub struct Written {
 }
 
 impl Record for Written {
+    fn warnings(&self) -> &[String] {
+        &self.about.warnings
+    }
+
     fn json(&self) -> serde_json::Result<String> {
         serde_json::to_string(self)
     }

@@ -52,6 +52,7 @@ mod registry;
 mod room;
 mod score;
 mod texts;
+mod warnings;
 
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
@@ -84,8 +85,8 @@ pub mod extend {
     pub use serde;
     pub use stepfn_attribution::methods::gradient;
     pub use stepfn_attribution::{
-        AttributionError, AttributionMethod, InputScores, Passes, Perturbation, Perturbed, PullBack, Question,
-        ScoreTable, Side, StepRows, Steps, Variants,
+        AttributionError, AttributionMethod, Completeness, InputScores, Passes, Perturbation, Perturbed, PullBack,
+        Question, ScoreTable, Side, StepRows, Steps, Variants,
     };
     pub use stepfn_core::catalog::parameters;
     pub use stepfn_core::{Join, Named, Need, Needs, ParameterError, StepBatch, StepError, StepFunction, StepScore};

@@ -15,7 +15,7 @@ use stepfn_report::is_invisible;
 
 use crate::texts::{Numbered, Task};
 use crate::writers::{Record, aligned, csv_lines, number, plain, values};
-use crate::{Input, LanguageModel, Outcome, Result, RunOptions};
+use crate::{Input, LanguageModel, Outcome, Result, RunOptions, warnings};
 
 /// Some step functions: an array, a vector or a tuple of them.
 pub trait StepFunctions<B: Backend> {
@@ -135,7 +135,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         let about = Provenance { parameters: self.parameters(), seed: self.options.seed, ..model.provenance() };
         let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
             let Numbered { number, id, fields, .. } = numbered;
-            let result = prepared.and_then(|Prepared { source_text, target_text, source, target, .. }| {
+            let result = prepared.and_then(|Prepared { text, source_text, target_text, source, target, .. }| {
                 let scores = scores?;
                 let alternatives = preparer.alternatives(&scores.likely)?;
                 Ok(ScoredText {
@@ -147,7 +147,10 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
                     target,
                     scores,
                     alternatives,
-                    about: about.clone(),
+                    about: Provenance {
+                        warnings: warnings::of_length(model.config(), &text).into_iter().collect(),
+                        ..about.clone()
+                    },
                 })
             });
             Outcome { id, number, fields, result }
@@ -212,6 +215,10 @@ impl ScoredText {
 }
 
 impl Record for ScoredText {
+    fn warnings(&self) -> &[String] {
+        &self.about.warnings
+    }
+
     fn json(&self) -> serde_json::Result<String> {
         #[derive(Serialize)]
         struct Line<'a> {

@@ -3,6 +3,7 @@
 #![cfg(all(feature = "cpu", feature = "zoo"))]
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
+use stepfn::functions::Surprisal;
 use stepfn::{Answer, AttributedFn, AttributionMethod, Error, ErrorKind, LanguageModel, Result, Value, json};
 
 type B = stepfn::backend::DefaultBackend;
@@ -95,4 +96,34 @@ fn a_contrast_that_can_make_no_difference_is_an_error() {
         let error = asked.attribute(model.method("saliency", Value::Null).unwrap()).unwrap_err();
         assert!(says_how(&error), "{name}: {error}");
     }
+}
+
+#[test]
+fn scores_that_miss_what_they_should_add_up_to_carry_a_warning() {
+    let model = g2p();
+    let warnings = |n_steps: usize| {
+        let method = model.method("integrated_gradients", json!({ "n_steps": n_steps })).unwrap();
+        let answer = model.ask("phonetics").attribute(method).unwrap();
+        let (deltas, changes) = (answer.deltas.clone().unwrap(), answer.changes.clone().unwrap());
+        let off = deltas.iter().zip(&changes).filter(|(delta, change)| delta.abs() > 0.05 * change.abs()).count();
+        (off, answer.about.warnings.clone())
+    };
+    let (off, rough) = warnings(2);
+    assert!(rough.len() == 1 && rough[0].starts_with(&format!("at {off} of ")), "{off} {rough:?}");
+    let (off, fine) = warnings(600);
+    assert_eq!((off, fine.len()), (0, 0), "{fine:?}");
+}
+
+#[test]
+fn a_text_longer_than_the_model_was_made_for_carries_a_warning() {
+    // "verse" was trained on 128 tokens, and its positions have no end.
+    let model = LanguageModel::load("verse").unwrap();
+    let of = |words: usize| "light ".repeat(words);
+    let short = model.ask(of(20)).score([Surprisal::default()]).unwrap();
+    let long = model.ask(of(200)).score([Surprisal::default()]).unwrap();
+    assert!(short.about.warnings.is_empty());
+    assert!(long.about.warnings[0].contains("the model was made for 128"), "{:?}", long.about.warnings);
+    let answer =
+        model.ask(of(200)).from(140).to(141).attribute(model.method("saliency", Value::Null).unwrap()).unwrap();
+    assert_eq!(answer.about.warnings, long.about.warnings);
 }

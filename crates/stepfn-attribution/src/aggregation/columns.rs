@@ -132,6 +132,7 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         // Of two outputs, neither's alternatives are those of their difference.
         alternatives: Vec::new(),
         deltas: attribution.deltas.as_ref().zip(other.deltas.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
+        changes: attribution.changes.as_ref().zip(other.changes.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
         ..attribution.clone()
     })
 }

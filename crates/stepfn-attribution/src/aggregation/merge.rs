@@ -69,6 +69,7 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
             .collect(),
         // A group is as far from adding up as the worst of its steps.
         deltas: attribution.deltas.as_deref().map(|deltas| merge_column(Function::AbsMax, deltas)),
+        changes: attribution.changes.as_deref().map(|changes| merge_column(Function::Sum, changes)),
         contrast: match attribution.contrast.is_empty() {
             true => Vec::new(),
             false => columns.iter().map(merge_contrast).collect(),

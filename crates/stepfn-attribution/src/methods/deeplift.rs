@@ -8,7 +8,7 @@ use stepfn_core::Named;
 use stepfn_models::transformer::Rule;
 
 use super::gradient::{by_chunks, change, difference, gradients, times, totals};
-use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};
+use crate::{AttributionError, AttributionMethod, Completeness, InputScores, Passes, StepRows, Steps, Variants};
 
 /// Contributions of differences from a baseline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,5 @@ pub(super) fn between<B: Backend>(
     let scores = times(multipliers, &difference(here, baseline), steps.len());
     let change = change(passes, here, baseline, steps)?;
     let totals = totals(&scores, steps.len());
-    let deltas = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();
-    Ok(StepRows { deltas: Some(deltas), ..scores })
+    Ok(StepRows { completeness: Some(Completeness::new(&totals, &change)), ..scores })
 }

@@ -82,7 +82,7 @@ impl<B: Backend> AttributionMethod<B> for GradXAttention {
                 layers.joined()
             };
             let target = joined(target).filter(|_| passes.question().attributes_target());
-            Ok((StepRows { source: joined(source), target, deltas: None }, axes.clone()))
+            Ok((StepRows { source: joined(source), target, completeness: None }, axes.clone()))
         })
     }
 }

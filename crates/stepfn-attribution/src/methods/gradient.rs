@@ -61,7 +61,7 @@ pub fn gradients<B: Backend>(
 ) -> Result<StepRows<B>, AttributionError> {
     let inputs = passes.differentiate(variant, rule, steps)?;
     let target = passes.question().attributes_target().then_some(inputs.target);
-    Ok(StepRows { source: inputs.source, target, deltas: None })
+    Ok(StepRows { source: inputs.source, target, completeness: None })
 }
 
 /// Each step's scores, times something of each token.
@@ -77,7 +77,7 @@ pub fn times<B: Backend>(piece: StepRows<B>, factor: &Variants<B>, steps: usize)
     StepRows {
         source: piece.source.zip(factor.source.as_ref()).map(|(scores, side)| product(scores, &side.hidden)),
         target: piece.target.map(|scores| product(scores, &factor.target.hidden)),
-        deltas: piece.deltas,
+        completeness: piece.completeness,
     }
 }
 
@@ -139,7 +139,7 @@ pub(super) fn weighted<B: Backend>(piece: StepRows<B>, weights: &[f64]) -> StepR
         let weighted = x.reshape([weights.len(), rows * size]) * weights_column;
         weighted.sum_dim(0).reshape([rows, size])
     };
-    StepRows { source: piece.source.map(sum), target: piece.target.map(sum), deltas: None }
+    StepRows { source: piece.source.map(sum), target: piece.target.map(sum), completeness: None }
 }
 
 /// Numbers below each other, where `like` is.

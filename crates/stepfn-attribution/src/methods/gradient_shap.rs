@@ -10,7 +10,7 @@ use stepfn_models::random::SplitMix64;
 
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
 use super::limits::MOST_SAMPLES;
-use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Variants};
+use crate::{AttributionError, AttributionMethod, Completeness, InputScores, Passes, StepRows, Variants};
 
 /// Gradients at random points between a baseline and the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,8 +78,7 @@ impl<B: Backend> AttributionMethod<B> for GradientShap {
             };
             let scores = times(sum, &moved, steps.len());
             let totals = totals(&scores, steps.len());
-            let deltas = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();
-            Ok(StepRows { deltas: Some(deltas), ..scores })
+            Ok(StepRows { completeness: Some(Completeness::new(&totals, &change)), ..scores })
         })
     }
 }

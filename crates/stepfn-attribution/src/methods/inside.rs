@@ -106,7 +106,7 @@ pub(super) fn all_at_once<B: Backend>(
 ) -> InputScores {
     let question = passes.question();
     let mut table = ScoreTable::new(question, if question.options().raw { axes } else { Vec::new() });
-    table.put(question.steps(), StepRows { source, target, deltas: None });
+    table.put(question.steps(), StepRows { source, target, completeness: None });
     table.finish()
 }
 

@@ -9,7 +9,7 @@ use stepfn_core::{Count, Named, ParameterError};
 use super::gradient::{along_the_line, by_chunks, change, difference, times, totals};
 use super::limits::PATH_POINTS;
 use crate::quadrature::Quadrature;
-use crate::{AttributionError, AttributionMethod, InputScores, Passes, StepRows, Steps, Variants};
+use crate::{AttributionError, AttributionMethod, Completeness, InputScores, Passes, StepRows, Steps, Variants};
 
 /// Gradients along the line from a baseline to the text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,18 +109,18 @@ impl IntegratedGradients {
             let kept = (!self.multiply_by_inputs).then(|| StepRows {
                 source: averaged.source.clone(),
                 target: averaged.target.clone(),
-                deltas: None,
+                completeness: None,
             });
             let scores = times(averaged, &moved, steps.len());
             let totals = totals(&scores, steps.len());
-            let deltas: Vec<f32> = totals.iter().zip(&change).map(|(total, change)| (total - change) as f32).collect();
+            let completeness = Completeness::new(&totals, &change);
             let off = |(delta, change): (&f32, &f64)| f64::from(delta.abs()) > self.tolerance * change.abs().max(1e-6);
             let again = matches!(self.n_steps, PathSteps::Auto(_)) && n_steps < MOST;
-            if again && deltas.iter().zip(&change).any(off) {
+            if again && completeness.deltas.iter().zip(&change).any(off) {
                 n_steps *= 2;
                 continue;
             }
-            return Ok(StepRows { deltas: Some(deltas), ..kept.unwrap_or(scores) });
+            return Ok(StepRows { completeness: Some(completeness), ..kept.unwrap_or(scores) });
         }
     }
 }

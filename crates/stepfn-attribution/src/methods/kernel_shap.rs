@@ -16,7 +16,7 @@ use stepfn_models::random::SplitMix64;
 use super::least_squares::NormalEquations;
 use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
-use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
+use crate::{AttributionError, AttributionMethod, Completeness, InputScores, Passes, Perturbed};
 
 /// Shapley values by weighted least squares.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,17 +75,19 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
             .map(|present| players.present(passes.question(), present))
             .collect();
         let (clean, values) = passes.perturb()?.values(&variants)?;
-        let (mut scores, mut deltas) = (Vec::new(), Vec::new());
+        let (mut scores, mut totals, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for (index, step) in passes.question().steps().positions().enumerate() {
             let (seen, empty) = (players.seen_by(step), values[0][index]);
             let total = clean[index] - empty;
             let samples = coalitions.iter().zip(&values[1..]);
             let samples = samples.map(|(present, values)| (&present[..seen], values[index] - empty));
             let of_step = regress(samples, seen, total, chance);
-            deltas.push((of_step.iter().sum::<f64>() - total) as f32);
+            totals.push(of_step.iter().sum());
+            changes.push(total);
             scores.push(of_step);
         }
-        Ok(players.scores(passes.question(), &scores, Some(deltas)))
+        let completeness = Completeness::new(&totals, &changes);
+        Ok(players.scores(passes.question(), &scores, Some(completeness)))
     }
 }
 

@@ -41,7 +41,7 @@ impl<B: Backend> AttributionMethod<B> for LayerGradientXActivation {
         by_chunks(passes, |steps| {
             let here = layer.here(passes, steps)?;
             let inputs = passes.differentiate(&here, Rule::Gradient, steps)?;
-            let piece = StepRows { source: inputs.source, target: Some(inputs.target), deltas: None };
+            let piece = StepRows { source: inputs.source, target: Some(inputs.target), completeness: None };
             Ok(layer.of_stack(times(piece, &here, steps.len())))
         })
     }

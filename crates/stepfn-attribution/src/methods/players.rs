@@ -7,7 +7,7 @@ mod tests;
 
 use core::ops::Range;
 
-use crate::{AttributionError, InputScores, ParameterError, Perturbed, Question, ScoreTable, Side};
+use crate::{AttributionError, Completeness, InputScores, ParameterError, Perturbed, Question, ScoreTable, Side};
 
 /// Tokens of one side that are hidden and shown together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,12 @@ impl Players {
     }
 
     /// Scores of tokens, from the scores of the players that each step sees. A player's tokens share its score equally.
-    pub(super) fn scores(&self, question: &Question<'_>, scores: &[Vec<f64>], deltas: Option<Vec<f32>>) -> InputScores {
+    pub(super) fn scores(
+        &self,
+        question: &Question<'_>,
+        scores: &[Vec<f64>],
+        completeness: Option<Completeness>,
+    ) -> InputScores {
         let mut table = ScoreTable::zeros(question);
         for (step, scores) in question.steps().positions().zip(scores) {
             for (player, score) in self.all.iter().zip(scores) {
@@ -75,7 +80,7 @@ impl Players {
                 player.tokens.iter().filter(seen).for_each(|&token| table.set(player.side, token, step, share));
             }
         }
-        deltas.into_iter().for_each(|deltas| table.set_deltas(deltas));
+        completeness.into_iter().for_each(|completeness| table.set_completeness(completeness));
         table.finish()
     }
 }

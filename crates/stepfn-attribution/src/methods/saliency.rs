@@ -43,7 +43,7 @@ impl<B: Backend> AttributionMethod<B> for Saliency {
         by_chunks(passes, |steps| {
             let piece = gradients(passes, &passes.input(steps), Rule::Gradient, steps)?;
             let size = |x: Tensor<B, 2>| if self.abs { x.abs() } else { x };
-            Ok(StepRows { source: piece.source.map(size), target: piece.target.map(size), deltas: None })
+            Ok(StepRows { source: piece.source.map(size), target: piece.target.map(size), completeness: None })
         })
     }
 }

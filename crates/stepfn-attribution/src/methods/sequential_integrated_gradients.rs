@@ -70,7 +70,7 @@ impl<B: Backend> AttributionMethod<B> for SequentialIntegratedGradients {
                 }
             }
             let [source, target] = rows.map(|rows| joined(rows, steps.len()));
-            Ok(StepRows { source, target, deltas: None })
+            Ok(StepRows { source, target, completeness: None })
         })
     }
 }

@@ -12,7 +12,7 @@ use stepfn_models::random::SplitMix64;
 
 use super::limits::{MOST_SAMPLES, check_samples};
 use super::players::Players;
-use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbed};
+use crate::{AttributionError, AttributionMethod, Completeness, InputScores, Passes, Perturbed};
 
 /// Shapley values by what tokens add in random orders.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
         }
         let (clean, values) = passes.perturb()?.values(&variants)?;
         let (empty, between) = (&values[0], &values[1..]);
-        let (mut scores, mut deltas) = (Vec::new(), Vec::new());
+        let (mut scores, mut totals, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for (index, step) in passes.question().steps().positions().enumerate() {
             let seen = players.seen_by(step);
             let mut sums = vec![0.0; seen];
@@ -86,10 +86,12 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
             }
             let means: Vec<f64> = sums.iter().map(|sum| sum / orders.len() as f64).collect();
             let total = if seen == 0 { 0.0 } else { clean[index] - empty[index] };
-            deltas.push((means.iter().sum::<f64>() - total) as f32);
+            totals.push(means.iter().sum());
+            changes.push(total);
             scores.push(means);
         }
-        Ok(players.scores(passes.question(), &scores, Some(deltas)))
+        let completeness = Completeness::new(&totals, &changes);
+        Ok(players.scores(passes.question(), &scores, Some(completeness)))
     }
 }
 

@@ -130,7 +130,7 @@ pub(crate) struct ViewArgs {
     #[arg(long, value_name = "STAGES")]
     pub(crate) aggregate: Option<String>,
     /// Keep the scores of hidden units, layers and heads
-    #[arg(long)]
+    #[arg(long, conflicts_with = "aggregate")]
     pub(crate) raw: bool,
     /// Also write a web page
     #[arg(long, value_name = "FILE")]

@@ -72,6 +72,9 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
     seconds.ok_or_else(|| "expected a number of seconds, greater than 0".to_owned())
 }
 
+/// No pass of any model takes less.
+const LEAST_MEMORY: f64 = (1 << 20) as f64;
+
 pub(super) fn size(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, u64); 9] = [
         ("KIB", 1 << 10),
@@ -89,7 +92,8 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     let (number, bytes) = unit.unwrap_or((upper.strip_suffix('B').unwrap_or(&upper), 1));
     let number: Option<f64> = number.trim().parse().ok().filter(|number: &f64| number.is_finite());
     match number.map(|number| number * bytes as f64) {
-        Some(size) if size >= 1.0 => Ok(size as usize),
+        Some(size) if size >= LEAST_MEMORY => Ok(size as usize),
+        Some(size) if size >= 0.0 => Err("expected 1MiB or more: nothing runs in less".to_owned()),
         _ => Err("expected a size, as in 800MB or 8GiB".to_owned()),
     }
 }
@@ -100,7 +104,14 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        let sizes = [("8GiB", 8 << 30), ("1.5 kb", 1500), ("7", 7), ("64B", 64), ("2m", 2 << 20), ("3MIB", 3 << 20)];
+        let sizes = [
+            ("8GiB", 8 << 30),
+            ("1.5 gb", 1_500_000_000),
+            ("7000000", 7_000_000),
+            ("6400000B", 6_400_000),
+            ("2m", 2 << 20),
+            ("3MIB", 3 << 20),
+        ];
         for (text, bytes) in sizes {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }

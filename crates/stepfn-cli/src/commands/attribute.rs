@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
+use stepfn::extend::StepScore;
 use stepfn::{AttributeTask, Input, Registry, Unit, Value};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
 use super::parameters::{Owner, assigned, function, method};
-use super::view;
+use super::{unused, view};
 use crate::args::{AttributeArgs, UnitName};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
@@ -30,6 +31,9 @@ impl OnBackend for Attribute<'_> {
         let args = self.0;
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
+        let needs = unused::needs(task.step_scores.iter().map(AsRef::as_ref)).union(task.function.needs());
+        unused::check(&args.contrast, args.parameters.dropout, needs)?;
+        unused::check_texts(&args.texts)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let places = output::places(args.texts.lines.input.as_deref(), &args.model);
         let fields = columns(&args.view.format, &args.texts.lines)?;

@@ -9,6 +9,7 @@ mod loading;
 mod parameters;
 mod score;
 mod show;
+mod unused;
 mod view;
 
 use crate::args::{Cli, Command};

@@ -11,6 +11,7 @@ use stepfn::{Registry, ScoreTask};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
 use super::parameters::{Owner, assigned, function};
+use super::unused;
 use crate::args::{ParameterArgs, ScoreArgs};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
@@ -31,6 +32,12 @@ impl OnBackend for Score<'_> {
         let args = self.0;
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
+        unused::check(
+            &args.contrast,
+            args.parameters.dropout,
+            unused::needs(task.functions.iter().map(AsRef::as_ref)),
+        )?;
+        unused::check_texts(&args.texts)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let single = inputs.len() == Some(1);
         let options = WriterOptions {

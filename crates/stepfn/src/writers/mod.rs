@@ -30,6 +30,10 @@ pub trait Record {
     fn json_lines(&self) -> serde_json::Result<String> {
         Ok(self.json()? + "\n")
     }
+    /// What to know before trusting it.
+    fn warnings(&self) -> &[String] {
+        &[]
+    }
     /// For people; ends with a line break.
     fn table(&self) -> String;
     /// As lines of comma-separated values, the last columns of which are these fields of the user's; with their names above if there is to be a

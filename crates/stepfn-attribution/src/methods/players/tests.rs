@@ -192,7 +192,7 @@ proptest! {
         for (name, n_samples) in [("kernel_shap", 4), ("kernel_shap", 40), ("shapley_sampling", 1), ("shapley_sampling", 4)] {
             let found = run(core::slice::from_ref(&text), &method(name, &json!({ "n_samples": n_samples })), &options).remove(0);
             same(&totals(&found), &changes(&text, &options))?;
-            prop_assert!(found.scores.deltas.unwrap().iter().all(|delta| delta.abs() < 1e-6));
+            prop_assert!(found.scores.completeness.unwrap().deltas.iter().all(|delta| delta.abs() < 1e-6));
         }
     }
 

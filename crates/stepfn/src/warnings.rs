@@ -1,0 +1,35 @@
+//! What to know before trusting a number.
+
+use stepfn_attribution::{Attribution, Text};
+use stepfn_models::config::TransformerConfig;
+
+/// The greatest share of `f(x) − f(x̄)` by which scores may miss it without a word.
+const SHARE: f32 = 0.05;
+/// Deltas that are rounding.
+const ROUNDING: f32 = 1e-6;
+
+/// Of a text that is longer than those that the model was made for.
+pub(crate) fn of_length(config: &TransformerConfig, text: &Text) -> Option<String> {
+    let stacks = config.encoder.iter().map(|encoder| (encoder, "source", text.source.as_ref().map_or(0, Vec::len)));
+    let mut stacks = stacks.chain([(&config.decoder, "target", text.target.len())]);
+    stacks.find_map(|(stack, side, tokens)| {
+        let most = stack.positions.made_for()?;
+        (tokens > most).then(|| {
+            format!("the {side} has {tokens} tokens, and the model was made for {most}: what it predicts there may mean nothing")
+        })
+    })
+}
+
+/// Of scores that promise to add up and don't.
+pub(crate) fn of_completeness(attribution: &Attribution) -> Option<String> {
+    let (deltas, changes) = (attribution.deltas.as_ref()?, attribution.changes.as_ref()?);
+    let misses = |(delta, change): &(&f32, &f32)| delta.abs() > SHARE * change.abs() && delta.abs() > ROUNDING;
+    let missing = deltas.iter().zip(changes).filter(misses).count();
+    let share = |(delta, change): (&f32, &f32)| (delta / change).abs();
+    let worst = deltas.iter().zip(changes).filter(misses).map(share).fold(0.0, f32::max);
+    (missing > 0).then(|| {
+        let steps = deltas.len();
+        let worst = if worst.is_finite() { format!("by up to {:.0} % of it", worst * 100.0) } else { "which is 0".to_owned() };
+        format!("at {missing} of {steps} steps the scores miss what they should add up to, {worst}: more points or samples help")
+    })
+}
