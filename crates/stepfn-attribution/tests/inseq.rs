@@ -17,7 +17,7 @@ fn saved(name: &str) -> Attribution {
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut outputs = read(&text).unwrap();
     assert_eq!(outputs.len(), 1);
-    outputs.remove(0)
+    outputs.remove(0).unwrap()
 }
 
 fn surfaces(tokens: &[Token]) -> Vec<&str> {

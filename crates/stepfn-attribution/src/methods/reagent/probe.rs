@@ -150,8 +150,8 @@ mod tests {
             for start in (0..12).step_by(at_once) {
                 let moves = start..12.min(start + at_once);
                 let trail = probe.trail(&moves.clone().map(fall).collect::<Vec<_>>());
-                for step in 0..3 {
-                    let end = ends[step].filter(|end| moves.contains(end)).map(|end| end - start);
+                for (step, end) in ends.iter().enumerate() {
+                    let end = end.filter(|end| moves.contains(end)).map(|end| end - start);
                     if !probe.has_ended_at(step) {
                         probe.follow(step, &trail, end);
                     }
