@@ -4,6 +4,7 @@ use core::fmt;
 use core::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::error::Category;
 use stepfn::{Error, ErrorKind, Input, Map, Value, nearest};
 
 /// The fields that mean something.
@@ -23,13 +24,20 @@ fn object(bytes: &[u8]) -> stepfn::Result<Map<String, Value>> {
         let what = format!("not UTF-8, from byte {} on", error.valid_up_to());
         Error::new(ErrorKind::Text, what, "save the file as UTF-8")
     })?;
-    let Object(fields) = serde_json::from_str(text).map_err(|error| {
-        let message = error.to_string();
-        // serde counts lines within this line; the number in the file is added elsewhere.
-        let message = message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message);
-        wrong(format!("{message}, at column {}", error.column()))
-    })?;
+    let Object(fields) = serde_json::from_str(text).map_err(|error| wrong(not_an_object(&error)))?;
     Ok(fields)
+}
+
+/// What is wrong with a line that is no object.
+fn not_an_object(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    match error.classify() {
+        Category::Data if message.starts_with("invalid type") => "the line is JSON, but not an object".to_owned(),
+        // Our own words, without the place: serde counts lines within this line, and the number in the file is added elsewhere.
+        Category::Data => message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message).to_owned(),
+        Category::Eof => "the line ends before its JSON object does".to_owned(),
+        Category::Syntax | Category::Io => format!("the line is not JSON from column {} on", error.column()),
+    }
 }
 
 fn input(mut fields: Map<String, Value>, keep: &[String]) -> stepfn::Result<Input> {
@@ -154,8 +162,15 @@ mod tests {
         ] {
             assert!(read(line).unwrap_err().what().starts_with(says), "{:?}", read(line));
         }
-        for line in ["[\"text\",\"text\"]", "[1", "3", "\"a\"", "nul"] {
-            assert!(read(line).is_err(), "{line}");
+        for (line, says) in [
+            ("[\"text\",\"text\"]", "the line is JSON, but not an object"),
+            ("3", "the line is JSON, but not an object"),
+            ("{\"source\": \"a", "the line ends before its JSON object does"),
+            ("{\"source\": nul}", "the line is not JSON from column "),
+            ("{} {}", "the line is not JSON from column "),
+        ] {
+            let error = read(line).unwrap_err();
+            assert!(error.what().starts_with(says), "{line}: {error}");
         }
         let not_text = parse(b"\"\xFF\"", &[]).1.unwrap_err();
         assert!(not_text.what().contains("from byte 1 on"));
