@@ -3,8 +3,9 @@
 #![cfg(all(feature = "cpu", feature = "zoo"))]
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
+use stepfn::extend::AttributionMethod;
 use stepfn::functions::Surprisal;
-use stepfn::{Answer, AttributedFn, AttributionMethod, Error, ErrorKind, LanguageModel, Result, Value, json};
+use stepfn::{Answer, AttributedFn, Error, ErrorKind, LanguageModel, Result, Value, json};
 
 type B = stepfn::backend::DefaultBackend;
 

@@ -1,6 +1,6 @@
 //! The supported model families, as data: each translates its `config.json` into a [`TransformerConfig`] and its tensor names with a table.
 //!
-//! A new family is a new file here and a line in [`all`]. An option that changes the computation but that the configuration can't express
+//! A new family is a new file here and a line in `FAMILIES`. An option that changes the computation but that the configuration can't express
 //! is an error, never ignored.
 
 mod activation;
