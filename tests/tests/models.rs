@@ -252,7 +252,7 @@ fn broken_checkpoints_are_errors_that_name_file_and_tensor() {
         ("model.safetensors", &weights),
     ]);
     assert!(error.contains("config.json, `"), "{error}");
-    let error = load_error(&[("config.json", &config_with("\"gpt2\"", "\"gpt3\"")), ("model.safetensors", &weights)]);
+    let error = load_error(&[("config.json", &config_with("\"gpt2\"", "\"gpt-2\"")), ("model.safetensors", &weights)]);
     assert!(error.contains("did you mean `gpt2`?"), "{error}");
 }
 

@@ -201,6 +201,9 @@ impl Iterator for Lines {
 /// The kept fields that get columns in this format.
 pub(crate) fn columns(format: &str, lines: &LinesArgs) -> Result<Vec<String>, Failure> {
     let keep = &lines.keep;
+    if !keep.is_empty() && lines.input.is_none() {
+        return Err(Failure::usage("--keep: texts on the command line have no fields", "give lines with --input FILE"));
+    }
     if format == "csv" && keep.iter().any(|name| name == "*") {
         let hint = "name the fields: --keep item,condition; or use --format jsonl";
         return Err(Failure::usage("--keep '*': a table has its columns before the first line is read", hint));

@@ -146,7 +146,7 @@ fn the_most_likely_tokens_are_in_json_and_on_the_page() {
 fn parameters_pipelines_and_contrasts() {
     let steps = |n: &str| {
         let set = format!("n_steps={n}");
-        attribute(&["abc", "--method", "integrated_gradients", "--set", &set, "--format", "json"]).json()
+        attribute(&["abc", "--method", "integrated_gradients", "--set", &set, "--format", "json", "--quiet"]).json()
     };
     let [rough, fine] = [steps("2"), steps("40")].map(|done| {
         let deltas = done["deltas"].as_array().unwrap();

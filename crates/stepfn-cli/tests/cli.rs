@@ -99,7 +99,10 @@ fn models_that_are_not_there_or_broken_say_so() {
     gpt2.write("config.json", "{\"model_type\": \"gptj\"}");
     let done = score(gpt2.path());
     done.fails(1, "`gptj` is not supported; supported: ", "stepfn list families");
-    gpt2.write("config.json", "{\"model_type\": \"gpt2\", \"n_layer\": -1}");
+    let mut config: Value =
+        serde_json::from_slice(&fs::read(fixture::goldens().join("gpt2/config.json")).unwrap()).unwrap();
+    config["n_layer"] = (-1).into();
+    gpt2.write("config.json", config.to_string());
     score(gpt2.path()).fails(1, "`n_layer`", "correct config.json if the value is a mistake");
 }
 
@@ -110,7 +113,7 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     score(&["t1 t2", "--step-fn", "entrpy"]).fails(2, "did you mean `entropy`?", "stepfn list step-functions");
     score(&["t1 t2", "--step-fn", "kl"]).fails(2, "did you mean `kl_divergence`?", "stepfn list step-functions");
     assert_eq!(score(&["t1 t2", "--step-fn", "rank, entropy"]).code, 0);
-    assert_eq!(score(&["--target", "- t1"]).err.contains("unexpected argument"), false);
+    assert!(!score(&["--target", "- t1"]).err.contains("unexpected argument"));
     score(&["--target", "--step-fn", "rank"]).fails(2, "this is an option", "stepfn score --help");
     score(&["t1 t2", "--generation", "num_beams=0"]).fails(
         2,
@@ -138,7 +141,7 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     }
     let none = stepfn([] as [&str; 0]);
     assert_eq!((none.code, none.out.as_str()), (2, ""));
-    assert!(none.err.contains("Usage: stepfn <COMMAND>") && !none.err.contains("error"), "{}", none.err);
+    assert!(none.err.contains("Usage: stepfn <COMMAND>") && !none.err.contains("error:"), "{}", none.err);
     #[cfg(unix)]
     {
         use std::os::unix::ffi::OsStrExt;

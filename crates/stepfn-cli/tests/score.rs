@@ -320,7 +320,7 @@ fn nothing_that_is_given_is_ignored() {
         asked(&["--dropout", "0.1"]).fails(2, "no step function asked for runs the model with dropout", "mc_dropout");
         asked(&["dog", "--target", "K"]).fails(2, "--target: one for 2 texts", "--input");
         asked(&["--memory", "1KiB"]).fails(2, "1MiB or more", "--help");
-        asked(&["--keep", "item"]).fails(2, "--input", "");
+        asked(&["--keep", "item"]).fails(2, "--keep: texts on the command line", "--input FILE");
     }
     stepfn(["attribute", "cat", "--raw", "--aggregate", "vnorm"]).fails(2, "'--raw'", "");
     let twice =

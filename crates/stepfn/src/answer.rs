@@ -20,7 +20,7 @@ impl Answer {
     /// Puts the scores through the stages of a pipeline: `subwords,normalize`.
     ///
     /// # Errors
-    /// [`ErrorKind::Parameter`] for a stage that doesn't exist or doesn't fit.
+    /// [`ErrorKind::Name`] for a stage that doesn't exist, [`ErrorKind::Parameter`] for one that doesn't fit.
     pub fn aggregate(&self, pipeline: &str) -> Result<Self> {
         self.through(&crate::pipeline(pipeline)?)
     }
@@ -142,7 +142,7 @@ impl Record for Answer {
 /// A pipeline of aggregation stages from its short form (`layers=0:4,mean,subwords,normalize`) or its JSON.
 ///
 /// # Errors
-/// [`ErrorKind::Parameter`] for a stage that doesn't exist or can't be read.
+/// [`ErrorKind::Name`] for a stage that doesn't exist, [`ErrorKind::Parameter`] for one that can't be read.
 pub fn pipeline(text: &str) -> Result<Pipeline> {
     Ok(text.parse::<Pipeline>()?)
 }

@@ -40,7 +40,8 @@ fn ask(model: &LanguageModel, name: &str, contrast: Option<&str>, force_inputs: 
 #[test]
 fn every_method_has_scores_by_default() {
     let model = g2p();
-    for method in methods(&model) {
+    // `dummy` is there to have none.
+    for method in methods(&model).into_iter().filter(|method| method.name() != "dummy") {
         let name = method.name().to_owned();
         let answer = model.ask("ab").target("AE1 B").from(1).to(2).attribute(method).unwrap();
         let scores = answer.source_scores.as_ref().unwrap_or_else(|| panic!("{name} has no scores"));

@@ -7,7 +7,8 @@ use super::{Pipeline, Stage};
 use crate::{AttributionError, ParameterError};
 
 /// The values of the field `stage`.
-const STAGES: [&str; 8] = ["reduce", "select", "normalize", "spans", "subwords", "split", "slices", "pair"];
+const STAGES: [&str; 9] =
+    ["reduce", "select", "normalize", "characters", "spans", "subwords", "split", "slices", "pair"];
 
 /// Reads a list of stages.
 pub(super) fn read(text: &str) -> Result<Pipeline, AttributionError> {
@@ -17,15 +18,17 @@ pub(super) fn read(text: &str) -> Result<Pipeline, AttributionError> {
     })?;
     let stage = |(number, value): (usize, Value)| {
         let name = value.get("stage").and_then(Value::as_str).map(str::to_owned);
+        // A stage without fields would be read from an object with any fields.
+        let has_fields = value.as_object().is_some_and(|fields| fields.len() > 1);
         match (serde_json::from_value::<Stage>(value.clone()), name) {
-            (Ok(stage), _) => Ok(stage),
-            (Err(_), Some(name)) if !STAGES.contains(&name.as_str()) => Err(unknown_stage(&name)),
-            (Err(_), Some(name)) => {
+            (Ok(stage), _) if !(has_fields && stage.has_no_fields()) => Ok(stage),
+            (_, Some(name)) if !STAGES.contains(&name.as_str()) => Err(unknown_stage(&name)),
+            (_, Some(name)) => {
                 let expected =
                     format!("the fields of `{name}` with their values (see the short forms for what they are)");
                 Err(wrong(&format!("stage {}", number + 1), expected, value))
             }
-            (Err(_), None) => {
+            (_, None) => {
                 let expected = r#"an object with a field `stage`, such as {"stage": "normalize"}"#;
                 Err(wrong(&format!("stage {}", number + 1), expected, value))
             }
@@ -47,8 +50,8 @@ mod tests {
     #[test]
     fn every_stage_name_is_known_and_every_mistake_is_said_in_plain_words() {
         for name in STAGES {
-            let error = serde_json::from_value::<Stage>(json!({ "stage": name, "wrong": 1 })).unwrap_err().to_string();
-            assert!(!error.contains("unknown variant"), "{error}");
+            let error = read(&json!([{ "stage": name, "wrong": 1 }]).to_string()).unwrap_err().to_string();
+            assert!(error.contains("`stage 1` must be the fields of"), "{name}: {error}");
         }
         for (text, part) in [
             ("[", "column 1"),

@@ -128,6 +128,11 @@ const fn absmax() -> Function {
 }
 
 impl Stage {
+    /// Whether it is known by its name alone.
+    fn has_no_fields(&self) -> bool {
+        matches!(self, Self::Normalize | Self::Pair)
+    }
+
     /// The names of all short forms, and what they do.
     pub const ABOUT: [(&'static str, &'static str); 17] = [
         ("mean", "mean over the last axis: hidden units, heads or layers; mean(layer) over that one"),

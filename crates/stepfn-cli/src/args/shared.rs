@@ -30,7 +30,7 @@ pub(crate) struct LinesArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',', requires = "input")]
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
     pub(crate) keep: Vec<String>,
 }
 

@@ -41,6 +41,10 @@ impl Tokenizer {
 
     /// The tokens as [`encode`](Self::encode) returns them, if the text has just these: a token is the same whether the text was written or given.
     fn as_given(&self, ids: &[u32], text: &str) -> Option<Vec<Token>> {
+        // What stands for bytes that are no character has other tokens than these bytes.
+        if text.contains(char::REPLACEMENT_CHARACTER) {
+            return None;
+        }
         let given = self.encode(text, false).ok()?;
         let own = || ids.iter().filter(|id| !self.special.contains(id));
         if !own().eq(given.iter().map(|token| &token.id)) {
