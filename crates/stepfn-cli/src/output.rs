@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use stepfn::destination::{self, Destination, Places, Way};
 use stepfn::writers::{Record, Writer, plain};
-use stepfn::{Map, Outcome};
+use stepfn::{ErrorKind, Map, Outcome};
 
 use crate::args::{DestinationArgs, ModelArgs};
 use crate::failure::Failure;
@@ -117,15 +117,6 @@ impl<T> Extra<T> {
     }
 }
 
-/// What failed texts mean for the program.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failures {
-    /// It failed too.
-    Count,
-    /// They failed earlier, and are shown as what they are.
-    Mention,
-}
-
 /// Writes all results. A text that fails is reported at once and counted; the others continue.
 pub(crate) struct Results<T> {
     pub(crate) destination: Destination,
@@ -135,7 +126,6 @@ pub(crate) struct Results<T> {
     pub(crate) teller: Teller,
     /// Whether there is only one text, so that its failure is the program's failure.
     pub(crate) single: bool,
-    pub(crate) failures: Failures,
 }
 
 impl<T: Record> Results<T> {
@@ -146,11 +136,17 @@ impl<T: Record> Results<T> {
             all += 1;
             if let Err(error) = &outcome.result {
                 let failure = Failure::from(error.clone());
-                if self.single && self.failures == Failures::Count {
-                    return Err(failure);
+                match error.kind() {
+                    // It failed when the file was written, and is shown as what it is.
+                    ErrorKind::Saved => {
+                        self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
+                    }
+                    _ if self.single => return Err(failure),
+                    _ => {
+                        failed += 1;
+                        self.teller.suspended(|| failure.report(&mut io::stderr()));
+                    }
                 }
-                failed += 1;
-                self.report(&outcome, &failure);
             }
             for warning in outcome.result.iter().flat_map(Record::warnings) {
                 let which = if self.single { String::new() } else { format!("text {}: ", plain(&outcome.id)) };
@@ -171,20 +167,11 @@ impl<T: Record> Results<T> {
         self.destination.write(&self.writer.finish()?)?;
         self.destination.finish()?;
         self.extras.into_iter().try_for_each(|extra| extra.finish(&mut self.places))?;
-        match (failed, self.failures) {
-            (0, _) | (_, Failures::Mention) => Ok(()),
-            (failed, Failures::Count) => {
+        match failed {
+            0 => Ok(()),
+            failed => {
                 let what = format!("{failed} of {all} texts failed, as reported above");
                 Err(Failure::work(what, "correct these texts; the others have their results"))
-            }
-        }
-    }
-
-    fn report(&self, outcome: &Outcome<T>, failure: &Failure) {
-        match self.failures {
-            Failures::Count => self.teller.suspended(|| failure.report(&mut io::stderr())),
-            Failures::Mention => {
-                self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
             }
         }
     }

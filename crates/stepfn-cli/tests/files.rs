@@ -23,10 +23,10 @@ fn objects(done: &Done) -> Vec<Value> {
     done.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A saved attribution.
-fn saved(folder: &Scratch, name: &str) -> String {
+/// A saved attribution of a word.
+fn save(folder: &Scratch, word: &str, name: &str) -> String {
     let path = folder.0.join(name).display().to_string();
-    assert_eq!(stepfn(["attribute", "cat", "--format", "json", "-o", &path]).code, 0);
+    assert_eq!(stepfn(["attribute", word, "--format", "json", "-o", &path]).code, 0);
     path
 }
 
@@ -34,7 +34,7 @@ fn saved(folder: &Scratch, name: &str) -> String {
 fn nothing_that_is_read_is_written() {
     let folder = Scratch::new();
     let input = folder.write("in.jsonl", LINES);
-    let json = saved(&folder, "saved.json");
+    let json = save(&folder, "cat", "saved.json");
     let mut calls: Vec<Vec<&str>> =
         COMMANDS.iter().map(|command| [command, &["--input", &input][..]].concat()).collect();
     calls.push(vec!["show", &json]);
@@ -79,6 +79,10 @@ fn results_have_a_place_each() {
     ] {
         let call = call.map(|part| if ["x", "./x", "y"].contains(&part) { file(part) } else { part.to_owned() });
         stepfn(["attribute", "cat"].map(str::to_owned).iter().chain(&call)).fails(2, what, "a file of its own");
+    }
+    for format in ["table", "json", "jsonl", "csv", "inseq"] {
+        let both = ["-o", &file("x"), "--html", &file("./x"), "--format", format].map(str::to_owned);
+        stepfn(["attribute", "cat"].map(str::to_owned).iter().chain(&both)).fails(2, "are the same file", "of its own");
     }
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 0);
     let page = stepfn(["attribute", "cat", "-o", &file("map.txt"), "--html", "-"]);
@@ -256,6 +260,12 @@ fn two_files_are_compared() {
         "normalize,pair",
     );
     stepfn(["show", &cat, "--aggregate", "pair"]).fails(2, "compares two files", "--pair OTHER");
+    // What can't be shown is a failure, whatever could be saved.
+    let longer = save(&folder, "phonetics", "longer");
+    let unequal = stepfn(["show", &cat, "--pair", &longer, "-q"]);
+    assert!(unequal.code != 0 && unequal.err.starts_with("error: "), "{unequal:?}");
+    let no_layers = stepfn(["show", &cat, "--aggregate", "layers=99", "--format", "json"]);
+    assert!(no_layers.code != 0 && no_layers.out.is_empty(), "{no_layers:?}");
 }
 
 #[test]

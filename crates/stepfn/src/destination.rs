@@ -160,6 +160,8 @@ fn open(path: &Path, way: Way) -> io::Result<To> {
 
 /// An empty file in the same folder, so that it can take the other's name. It is removed if it never does.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
+    // Otherwise an error would name a file that nobody asked for.
+    fs::metadata(folder(path))?;
     let mut builder = tempfile::Builder::new();
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let prefix = format!(".{name}.");
@@ -256,6 +258,8 @@ struct Place {
     name: String,
     is_read: bool,
     identity: Identity,
+    /// Its name without links: a file that was not there when the first was claimed may be there now.
+    path: PathBuf,
 }
 
 /// What makes two places one.
@@ -263,8 +267,8 @@ struct Place {
 enum Identity {
     /// A file, which may have several names.
     File(Handle),
-    /// The only name of a file that is not there yet.
-    New(PathBuf),
+    /// A file that is not there yet, and has one name.
+    New,
     /// Standard output, where it is not a file.
     Standard,
     /// A terminal, a pipe, a device: can be read and written by many at once.
@@ -304,13 +308,15 @@ impl Place {
             ("", false) => path.display().to_string(),
             _ => format!("{option} {}", path.display()),
         };
-        Self { name, is_read, identity: Identity::new(path, standard, is_read) }
+        Self { name, is_read, identity: Identity::new(path, standard, is_read), path: only_name(path) }
     }
 
     fn is_same(&self, other: &Self) -> bool {
         match (&self.identity, &other.identity) {
             (Identity::File(one), Identity::File(other)) => one == other,
-            (Identity::New(one), Identity::New(other)) => one == other,
+            (Identity::New, Identity::New | Identity::File(_)) | (Identity::File(_), Identity::New) => {
+                self.path == other.path
+            }
             (Identity::Standard, Identity::Standard) => true,
             _ => false,
         }
@@ -327,16 +333,16 @@ impl Identity {
         match handle {
             Ok(handle) if handle.as_file().metadata().is_ok_and(|metadata| metadata.is_file()) => Self::File(handle),
             _ if standard && !is_read => Self::Standard,
-            Err(_) if !standard => Self::New(only_name(path)),
+            Err(_) if !standard => Self::New,
             _ => Self::Shared,
         }
     }
 }
 
-/// The name without links, of a file that is not there yet.
+/// The name without links, of a file that may not be there yet.
 fn only_name(path: &Path) -> PathBuf {
     let in_folder = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
-    in_folder().unwrap_or_else(|| path.to_owned())
+    fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
 }
 
 /// The folder that a file is in.

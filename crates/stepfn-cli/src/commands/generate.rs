@@ -10,7 +10,7 @@ use super::loading::{dispatch, load, note_loaded};
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
-use crate::output::{self, Failures, Results};
+use crate::output::{self, Results};
 use crate::progress::Teller;
 
 /// Lets a model write text.
@@ -39,8 +39,7 @@ impl OnBackend for Generate<'_> {
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);
         let writer = writer(single && model.texts_per_prompt() <= 1)?;
-        let failures = Failures::Count;
-        let results = Results { destination, writer, extras: Vec::new(), places, teller, single, failures };
+        let results = Results { destination, writer, extras: Vec::new(), places, teller, single };
         results.write_all(model.generate_all(inputs).flat_map(each))
     }
 }

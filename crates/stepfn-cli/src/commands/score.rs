@@ -15,7 +15,7 @@ use super::unused;
 use crate::args::{ParameterArgs, ScoreArgs};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
-use crate::output::{self, Failures, Results};
+use crate::output::{self, Results};
 use crate::progress::Teller;
 
 /// Scores texts.
@@ -57,9 +57,7 @@ impl OnBackend for Score<'_> {
                 "`{function}` runs the model with dropout, and all dropout rates are 0: give a rate with --dropout"
             ));
         }
-        let failures = Failures::Count;
-        let results =
-            Results { destination, writer, extras: Vec::new(), places, teller: teller.clone(), single, failures };
+        let results = Results { destination, writer, extras: Vec::new(), places, teller: teller.clone(), single };
         let progress = |progress: stepfn::Progress| {
             teller.done(progress.texts_done);
             ControlFlow::Continue(())

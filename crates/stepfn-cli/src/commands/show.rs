@@ -10,7 +10,6 @@ use stepfn::{Answer, Outcome, Pipeline};
 use super::view;
 use crate::args::ShowArgs;
 use crate::failure::Failure;
-use crate::output::{Failures, Results};
 use crate::progress::{Extent, Teller};
 
 /// Shows the attributions in a file that stepfn or inseq wrote.
@@ -46,7 +45,7 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
     }
     let teller = Teller::new(&view.to, Extent::Texts(texts));
     let results = view::results(view, Vec::new(), teller, Some(texts), places)?;
-    Results { failures: Failures::Mention, ..results }.write_all(answers.into_iter().map(shown))
+    results.write_all(answers.into_iter().map(shown))
 }
 
 /// Stages of which one takes the difference.

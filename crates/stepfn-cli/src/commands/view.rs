@@ -8,7 +8,7 @@ use stepfn::{Answer, Pipeline};
 
 use crate::args::ViewArgs;
 use crate::failure::Failure;
-use crate::output::{self, Extra, Failures, Results};
+use crate::output::{self, Extra, Results};
 use crate::progress::Teller;
 
 /// Parses `--aggregate`.
@@ -36,6 +36,9 @@ pub(super) fn results(
     let single = texts == Some(1);
     let options = WriterOptions { single, fields, terminal: terminal(args) };
     let writer = answers(&args.format, &options)?;
+    if writer.is_one_file_each() && texts.is_some_and(|texts| texts > 1) {
+        return Err(Failure::usage("this format needs a file for each text", "use --svg FILE for several texts"));
+    }
     let destination = output::open(&args.to, writer.way(), &mut places)?;
     let mut extras = Vec::new();
     for (format, option, path) in [("html", "--html", &args.html), ("svg", "--svg", &args.svg)] {
@@ -43,7 +46,7 @@ pub(super) fn results(
             extras.push(Extra::open(option, path, answers(format, &options)?, &mut places)?);
         }
     }
-    Ok(Results { destination, writer, extras, places, teller, single, failures: Failures::Count })
+    Ok(Results { destination, writer, extras, places, teller, single })
 }
 
 fn terminal(args: &ViewArgs) -> TerminalOptions {

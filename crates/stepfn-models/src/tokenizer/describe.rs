@@ -109,9 +109,13 @@ impl Tokenizer {
             let space = usize::from(start > 0 && text[from..].starts_with(' ') && !settled.starts_with(' '));
             let same = common(settled, &text[from + space..]);
             let end = from + space + same;
-            let is_like_text = end >= spans[first].start && (same == settled.len() || attempt + 1 == before.len());
-            if is_like_text || start == 0 {
+            let (known, matches) = (spans[first].start, same == settled.len());
+            if start == 0 || (end >= known && (matches || attempt + 1 == before.len())) {
                 return Ok(end);
+            }
+            // The same as the text, but nothing of it is new.
+            if matches && end < known {
+                return Ok(known);
             }
         }
         Ok(spans[first].start)

@@ -5,7 +5,7 @@
 //! JSON and end up in text nodes, so a token's text is displayed and never executed.
 //!
 //! The page stays usable whatever its size. Its script draws what is looked at: one text, the blocks of it and the cells that are in view.
-//! Its data has at most [`MOST_BYTES`], with [scores in 8 or 16 bits](packed); texts that don't fit are left out and counted.
+//! Its data has at most [`MOST_BYTES`], with scores in 8 or 16 bits; texts that don't fit are left out and counted.
 //!
 //! The selection is stored in the URL fragment (`#select=1.3`: the fourth predicted token of the text with the id 1), so the URL links to
 //! that view.

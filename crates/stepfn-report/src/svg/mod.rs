@@ -1,4 +1,4 @@
-//! The heat map as SVG, for papers: scalable, with real text. A table that is too large for numbers is drawn [without them](compact).
+//! The heat map as SVG, for papers: scalable, with real text. A table that is too large for numbers is drawn without them.
 
 mod compact;
 

@@ -115,6 +115,10 @@ fn one_file_has_one_use_whatever_its_names() {
     }
     places.write("-o", &at("new")).unwrap();
     assert!(places.write("--html", &at("./new")).is_err());
+    // Also if it is there by now.
+    let opened = Destination::open(&at("new"), Way::Records).unwrap();
+    assert!(places.write("--html", &at("./new")).is_err());
+    drop(opened);
     places.write("--html", &at("other")).unwrap();
     places.write("--svg", Path::new("/dev/null")).unwrap();
     places.write("--html", Path::new("/dev/null")).unwrap();
