@@ -113,8 +113,9 @@ impl Tokenizer {
             if start == 0 || (end >= known && (matches || attempt + 1 == before.len())) {
                 return Ok(end);
             }
-            // The same as the text, but nothing of it is new.
-            if matches && end < known {
+            // Bytes that are no characters, behind many of their kind: nothing is complete yet.
+            let is_rubbish = || text[from..known].chars().all(|c| c == char::REPLACEMENT_CHARACTER);
+            if attempt + 1 == before.len() && settled.is_empty() && is_rubbish() {
                 return Ok(known);
             }
         }
