@@ -26,10 +26,12 @@ pub(crate) fn of_completeness(attribution: &Attribution) -> Option<String> {
     let misses = |(delta, change): &(&f32, &f32)| delta.abs() > SHARE * change.abs() && delta.abs() > ROUNDING;
     let missing = deltas.iter().zip(changes).filter(misses).count();
     let share = |(delta, change): (&f32, &f32)| (delta / change).abs();
-    let worst = deltas.iter().zip(changes).filter(misses).map(share).fold(0.0, f32::max);
-    (missing > 0).then(|| {
-        let steps = deltas.len();
-        let worst = if worst.is_finite() { format!("by up to {:.0} % of it", worst * 100.0) } else { "which is 0".to_owned() };
-        format!("at {missing} of {steps} steps the scores miss what they should add up to, {worst}: more points or samples help")
-    })
+    // Where nothing changes there is no share.
+    let shares = deltas.iter().zip(changes).filter(misses).map(share).filter(|share| share.is_finite());
+    let worst = shares.reduce(f32::max).map_or_else(String::new, |worst| format!(", by up to {:.0} %", worst * 100.0));
+    let finer = ["n_steps", "n_samples"].into_iter().find(|&name| attribution.about.parameters.contains_key(name));
+    let advice = finer.map_or_else(String::new, |name| format!("; a greater `{name}` may help"));
+    let steps = deltas.len();
+    (missing > 0)
+        .then(|| format!("at {missing} of {steps} steps the scores miss what they should add up to{worst}{advice}"))
 }
