@@ -79,7 +79,7 @@ pub fn agrees_with_transformers<B: Backend>(
     let vocab = model.config().vocab_size;
     let trace = Trace { hidden_states: true, attentions: true };
     let compare = Compare { golden: &golden, what: &what, tolerance };
-    let inputs = TokenBatch::new(golden.ids("input_ids"), vocab, side).unwrap();
+    let inputs = TokenBatch::new(golden.ids("input_ids"), model.config().source_vocab_size(), side).unwrap();
     let (output, batch) = match model.encoder() {
         None => {
             let decoder = model.decoder();

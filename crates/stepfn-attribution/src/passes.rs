@@ -17,7 +17,7 @@ use stepfn_core::{Needs, StepFunction, StepScore};
 use stepfn_kernels::is_host;
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
-use stepfn_models::transformer::{Dropout, Entry, Inside, Keep, NoisyPass, PaddingSide, TokenBatch};
+use stepfn_models::transformer::{Dropout, Entry, Inside, Keep, NoisyPass, PaddingSide, Stack, TokenBatch};
 
 use crate::budget::Budget;
 use crate::question::Question;
@@ -217,8 +217,10 @@ impl<'a, B: Backend> Passes<'a, B> {
     /// Token batches for the variants.
     fn batches(&self, variants: &Variants<B>, steps: Steps) -> Result<Batches, AttributionError> {
         let (text, count) = (self.question.text(), variants.count);
-        let source = text.source.as_deref().map(|source| token_batch(self.model, source, count)).transpose()?;
-        Ok(Batches { source, target: token_batch(self.model, &text.target[..steps.width()], count)? })
+        let source = text.source.as_deref().zip(self.model.encoder());
+        let source = source.map(|(source, encoder)| token_batch(encoder, source, count)).transpose()?;
+        let target = token_batch(self.model.decoder(), &text.target[..steps.width()], count)?;
+        Ok(Batches { source, target: target.beginning(core::iter::repeat_n(read(&text.target), count)) })
     }
 }
 
@@ -256,21 +258,26 @@ fn embedded<B: Backend>(model: &Model<B>, side: Side, ids: &[u32]) -> Result<Ten
         (Side::Source, Some(encoder)) => encoder,
         _ => model.decoder(),
     };
-    Ok(stack.embed(&token_batch(model, ids, 1)?))
+    Ok(stack.embed(&token_batch(stack, ids, 1)?))
 }
 
-/// A batch of `count` copies of some tokens.
+/// Tokens of a target that are read: nothing comes after the last.
+pub(crate) fn read(target: &[u32]) -> usize {
+    target.len().saturating_sub(1)
+}
+
+/// A batch of `count` copies of some tokens, for a stack to read.
 pub(crate) fn token_batch<B: Backend>(
-    model: &Model<B>,
+    stack: &Stack<B>,
     ids: &[u32],
     count: usize,
 ) -> Result<TokenBatch, AttributionError> {
-    batch_of(model, vec![ids.to_vec(); count])
+    batch_of(stack, vec![ids.to_vec(); count])
 }
 
 /// A batch of texts.
-pub(crate) fn batch_of<B: Backend>(model: &Model<B>, texts: Vec<Vec<u32>>) -> Result<TokenBatch, AttributionError> {
-    Ok(TokenBatch::new(texts, model.config().vocab_size, PaddingSide::Right)?)
+pub(crate) fn batch_of<B: Backend>(stack: &Stack<B>, texts: Vec<Vec<u32>>) -> Result<TokenBatch, AttributionError> {
+    Ok(TokenBatch::new(texts, stack.vocab_size(), PaddingSide::Right)?)
 }
 
 /// The hidden states that predict these steps, `[variants · steps, hidden]`.

@@ -328,11 +328,13 @@ pub(crate) fn check_fits(
         (Some(_), Some([])) => return wrong(format!("the {which}source is empty")),
         _ => {}
     }
-    for (part, ids) in [("source", source.unwrap_or_default()), ("target", target)] {
-        if let Some(position) = ids.iter().position(|&id| id as usize >= config.vocab_size) {
+    for (part, ids, known) in
+        [("source", source.unwrap_or_default(), config.source_vocab_size()), ("target", target, config.vocab_size)]
+    {
+        if let Some(position) = ids.iter().position(|&id| id as usize >= known) {
             return wrong(format!(
                 "token {position} of the {which}{part} has id {}, and the model knows only ids below {}",
-                ids[position], config.vocab_size
+                ids[position], known
             ));
         }
     }

@@ -134,7 +134,7 @@ impl Lengths {
     pub fn texts(self, config: &TransformerConfig) -> Vec<Text> {
         let Self { prompt, target, batch } = self;
         let text = |seed: usize| {
-            let mut ids = ids(config.vocab_size, prompt + target, seed as u64);
+            let mut ids = ids(config.vocab_size.min(config.source_vocab_size()), prompt + target, seed as u64);
             match config.special.decoder_start {
                 Some(start) if config.is_encoder_decoder() => {
                     let target = core::iter::once(start).chain(ids.split_off(prompt)).collect();

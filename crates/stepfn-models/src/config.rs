@@ -15,8 +15,10 @@ pub(crate) const MOST_LAYERS: usize = 4096;
 pub struct TransformerConfig {
     /// The family's name, `model_type` in `config.json`.
     pub family: &'static str,
-    /// Tokens in the vocabulary.
+    /// Tokens in the vocabulary; of an encoder–decoder with two of them, in the decoder's.
     pub vocab_size: usize,
+    /// Tokens in the encoder's vocabulary, where that is another one.
+    pub encoder_vocab_size: Option<usize>,
     /// Width of the residual stream, `d`.
     pub hidden_size: usize,
     /// The encoder of an encoder–decoder.
@@ -80,6 +82,8 @@ pub enum Positions {
     SinusoidalFairseq {
         /// Rows before the row of position 0.
         offset: usize,
+        /// Positions that the model was made for, if that is known.
+        made_for: Option<usize>,
     },
     /// Queries and keys are rotated (Su et al. 2021).
     Rotary(RotaryConfig),
@@ -89,9 +93,14 @@ pub enum Positions {
         buckets: usize,
         /// Distances from this on share the last bucket.
         max_distance: usize,
+        /// Positions that the model was made for, if that is known.
+        made_for: Option<usize>,
     },
     /// A bias proportional to the distance is added to the scores (ALiBi; Press et al. 2022).
-    Alibi,
+    Alibi {
+        /// Positions that the model was made for, if that is known.
+        made_for: Option<usize>,
+    },
 }
 
 impl Positions {
@@ -111,7 +120,10 @@ impl Positions {
     pub fn made_for(&self) -> Option<usize> {
         match self {
             Positions::Rotary(rotary) => Some(rotary.max_positions),
-            positions => positions.most(),
+            Positions::SinusoidalFairseq { made_for, .. }
+            | Positions::RelativeBias { made_for, .. }
+            | Positions::Alibi { made_for } => *made_for,
+            Positions::Learned { .. } | Positions::SinusoidalHalves { .. } => self.most(),
         }
     }
 }
@@ -125,12 +137,14 @@ pub struct RotaryConfig {
     pub theta: f64,
     /// How wavelengths are stretched for texts longer than in training.
     pub scaling: RotaryScaling,
+    /// Queries and keys are multiplied by this as they are rotated, so that attention stays as peaked as in training.
+    pub attention_factor: f64,
     /// Positions that the model was made for.
     pub max_positions: usize,
 }
 
 /// How rotary wavelengths are stretched.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum RotaryScaling {
     /// Not stretched.
@@ -148,6 +162,36 @@ pub enum RotaryScaling {
         low_freq_factor: f64,
         /// Wavelengths below `original_positions / high_freq_factor` stay unchanged.
         high_freq_factor: f64,
+        /// Positions before stretching.
+        original_positions: f64,
+    },
+    /// In texts longer than `original_positions`, the base grows with the length of the text ("dynamic NTK").
+    Dynamic {
+        /// How much the base grows.
+        factor: f64,
+        /// Positions without stretching.
+        original_positions: f64,
+    },
+    /// Wavelengths that turn seldom within the original positions are stretched, those that turn often are not, with a ramp between them
+    /// (YaRN; Peng et al. 2023).
+    Yarn {
+        /// The factor of long wavelengths.
+        factor: f64,
+        /// From so many turns on, a wavelength is not stretched.
+        fast: f64,
+        /// Up to so many turns, a wavelength is stretched by the whole factor.
+        slow: f64,
+        /// Positions before stretching.
+        original_positions: f64,
+        /// Whether the ramp begins and ends at whole dimensions.
+        truncate: bool,
+    },
+    /// Each wavelength has a factor of its own: one in texts of up to `original_positions`, another in longer ones (LongRoPE; Ding et al. 2024).
+    LongRope {
+        /// Factors in texts of up to `original_positions` tokens, half as many as rotated dimensions.
+        short: Vec<f64>,
+        /// Factors in longer texts.
+        long: Vec<f64>,
         /// Positions before stretching.
         original_positions: f64,
     },
@@ -322,6 +366,7 @@ impl TransformerConfig {
             }
         };
         check("vocab_size", self.vocab_size, LARGEST)?;
+        check("vocab_size", self.source_vocab_size(), LARGEST)?;
         check("hidden_size", self.hidden_size, 1 << 20)?;
         for stack in self.encoder.iter().chain([&self.decoder]) {
             let attention = &stack.attention;
@@ -346,7 +391,7 @@ impl TransformerConfig {
                     }
                 }
                 Positions::RelativeBias { buckets, .. } => check("relative attention buckets", *buckets, 1 << 20)?,
-                Positions::SinusoidalHalves { .. } | Positions::SinusoidalFairseq { .. } | Positions::Alibi => {}
+                Positions::SinusoidalHalves { .. } | Positions::SinusoidalFairseq { .. } | Positions::Alibi { .. } => {}
             }
             if attention.windows.len() != stack.n_layers {
                 let expected = format!("{} attention windows, one per layer", stack.n_layers);
@@ -364,6 +409,11 @@ impl TransformerConfig {
             8 * self.hidden_size + 2 * (n_heads + 2 * n_kv_heads) * head_dim + size * if gated { 4 } else { 2 }
         };
         self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)
+    }
+
+    /// Tokens in the vocabulary that sources are read with.
+    pub fn source_vocab_size(&self) -> usize {
+        self.encoder_vocab_size.unwrap_or(self.vocab_size)
     }
 
     /// Whether the model has an encoder.

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use crate::context::Context;
 use crate::generation::{Decoder, GenerationSettings, Hypothesis, generate};
 use crate::tape::StackInput;
-use crate::transformer::{Cache, Dropout, PaddingSide, TokenBatch};
+use crate::transformer::{Cache, Dropout, PaddingSide, Stack, TokenBatch};
 use crate::{Model, ModelError};
 
 /// Hypotheses of one text, all of the same length.
@@ -24,12 +24,13 @@ impl<'a, B: Backend> Decoding<'a, B> {
     /// # Errors
     /// [`ModelError::Input`] if one of them is empty or has ids outside the vocabulary, and as [`Model::encode`].
     pub fn start(model: &'a Model<B>, source: Option<&[u32]>, prompt: &[u32]) -> Result<Self, ModelError> {
-        let vocab_size = model.config().vocab_size;
-        let batch = |ids: &[u32]| TokenBatch::new(vec![ids.to_vec()], vocab_size, PaddingSide::Left);
-        let source = source.map(batch).transpose()?;
-        let embed = |batch| StackInput::embedded(batch, model.encoder().unwrap_or(model.decoder()).embed(batch));
+        let encoder = model.encoder().unwrap_or(model.decoder());
+        let batch =
+            |ids: &[u32], stack: &Stack<B>| TokenBatch::new(vec![ids.to_vec()], stack.vocab_size(), PaddingSide::Left);
+        let source = source.map(|source| batch(source, encoder)).transpose()?;
+        let embed = |batch| StackInput::embedded(batch, encoder.embed(batch));
         let context = model.encode(source.as_ref().map(embed), &Dropout::Off)?;
-        Ok(Self { model, batch: batch(prompt)?, context, cache: model.decoder().cache() })
+        Ok(Self { model, batch: batch(prompt, model.decoder())?, context, cache: model.decoder().cache() })
     }
 }
 

@@ -15,6 +15,9 @@ pub(crate) struct Fields<'a> {
     within: &'static str,
 }
 
+/// How some files write that there is no token.
+const NO_TOKEN: Option<i64> = Some(-1);
+
 impl<'a> Fields<'a> {
     /// The fields of `config.json`.
     pub(crate) fn new(config_json: &'a Value) -> Result<Self, ModelError> {
@@ -115,6 +118,14 @@ impl<'a> Fields<'a> {
         Ok(self.optional_positive(name)?.unwrap_or(default))
     }
 
+    /// A list of so many numbers above 0.
+    pub(crate) fn positive_numbers(&self, name: &str, count: usize) -> Result<Vec<f64>, ModelError> {
+        let wrong = || self.error(name, format!("a list of {count} numbers above 0"));
+        let items = self.get(name).and_then(Value::as_array).filter(|items| items.len() == count).ok_or_else(wrong)?;
+        let number = |item: &Value| item.as_f64().filter(|number| number.is_finite() && *number > 0.0);
+        items.iter().map(number).collect::<Option<_>>().ok_or_else(wrong)
+    }
+
     /// A dropout rate.
     pub(crate) fn rate_or(&self, name: &str, default: f64) -> Result<f64, ModelError> {
         let rate = self.optional_f64(name)?.unwrap_or(default);
@@ -161,12 +172,14 @@ impl<'a> Fields<'a> {
     }
 
     fn optional_token(&self, name: &str) -> Result<Option<u32>, ModelError> {
-        self.get(name).map(|value| self.token(name, value)).transpose()
+        let value = self.get(name).filter(|value| value.as_i64() != NO_TOKEN);
+        value.map(|value| self.token(name, value)).transpose()
     }
 
     fn tokens(&self, name: &str) -> Result<Vec<u32>, ModelError> {
         match self.get(name) {
             None => Ok(Vec::new()),
+            Some(value) if value.as_i64() == NO_TOKEN => Ok(Vec::new()),
             Some(Value::Array(items)) => items.iter().map(|item| self.token(name, item)).collect(),
             Some(value) => Ok(vec![self.token(name, value)?]),
         }

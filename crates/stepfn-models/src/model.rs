@@ -65,12 +65,23 @@ impl<B: Backend> Model<B> {
         let family = families::of(config_json)?;
         let config = family.configure(config_json)?;
         let parameters = Parameters::new(source, family, family.names(&config), dtype, device);
-        let sizes = [config.vocab_size, config.hidden_size];
         let encoder = match &config.encoder {
-            Some(stack) => Some(Stack::load(&parameters, "encoder", sizes, stack, false)?),
+            Some(stack) => Some(Stack::load(
+                &parameters,
+                "encoder",
+                [config.source_vocab_size(), config.hidden_size],
+                stack,
+                false,
+            )?),
             None => None,
         };
-        let decoder = Stack::load(&parameters, "decoder", sizes, &config.decoder, encoder.is_some())?;
+        let decoder = Stack::load(
+            &parameters,
+            "decoder",
+            [config.vocab_size, config.hidden_size],
+            &config.decoder,
+            encoder.is_some(),
+        )?;
         let width = config.decoder.embedding_size.unwrap_or(config.hidden_size);
         let head = Head::load(&parameters, [width, config.vocab_size], &config.head)?;
         parameters.check_all_used()?;

@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 use stepfn_core::catalog::parameters;
 use stepfn_core::{Count, Named, ParameterError};
 use stepfn_kernels::widened;
-use stepfn_models::Model;
 use stepfn_models::transformer::{Rule, Stack};
 
 use super::gradient::{by_chunks, gradients};
@@ -138,7 +137,7 @@ impl DiscretizedIntegratedGradients {
         ids: &[u32],
     ) -> Result<Tensor<B, 3>, AttributionError> {
         let baseline = passes.question().options().baseline.id;
-        let mut vocabulary = Vocabulary { model: passes.model(), stack, neighbors: HashMap::new() };
+        let mut vocabulary = Vocabulary { stack, neighbors: HashMap::new() };
         let end = vocabulary.embeddings(&[baseline])?.remove(0);
         let mut words: Vec<u32> = ids.to_vec();
         words.sort_unstable();
@@ -154,7 +153,7 @@ impl DiscretizedIntegratedGradients {
         let values: Vec<f64> = (0..self.n_steps)
             .flat_map(|point| ids.iter().flat_map(|id| paths[id][point].iter().copied()).collect::<Vec<f64>>())
             .collect();
-        let like = stack.embed(&token_batch(passes.model(), &ids[..1], 1)?);
+        let like = stack.embed(&token_batch(stack, &ids[..1], 1)?);
         let data = TensorData::new(values, [self.n_steps, ids.len(), end.len()]).convert_dtype(like.dtype());
         Ok(Tensor::from_data(data, (&like.device(), like.dtype())))
     }
@@ -271,7 +270,6 @@ fn cost(strategy: PathStrategy, anchor: &[f64], x: &[f64], end: &[f64], n_steps:
 
 /// The words of a stack, and their nearest neighbours as far as they were asked for.
 struct Vocabulary<'m, B: Backend> {
-    model: &'m Model<B>,
     stack: &'m Stack<B>,
     neighbors: HashMap<u32, Vec<u32>>,
 }
@@ -282,7 +280,7 @@ impl<B: Backend> Vocabulary<'_, B> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let embedded = self.stack.embed(&token_batch(self.model, ids, 1)?);
+        let embedded = self.stack.embed(&token_batch(self.stack, ids, 1)?);
         let [_, size] = embedded.dims();
         let values: Vec<f64> = embedded.into_data().iter::<f64>().collect();
         Ok(values.chunks(size).map(<[f64]>::to_vec).collect())
@@ -301,12 +299,12 @@ impl<B: Backend> Vocabulary<'_, B> {
         if new.is_empty() {
             return Ok(());
         }
-        let queries = widened(self.stack.embed(&token_batch(self.model, &new, 1)?)).transpose();
+        let queries = widened(self.stack.embed(&token_batch(self.stack, &new, 1)?)).transpose();
         let mut near: Vec<Vec<(f32, u32)>> = vec![Vec::new(); new.len()];
-        let all = self.model.config().vocab_size as u32;
+        let all = self.stack.vocab_size() as u32;
         for start in (0..all).step_by(CHUNK as usize) {
             let ids: Vec<u32> = (start..all.min(start + CHUNK)).collect();
-            let chunk = widened(self.stack.embed(&token_batch(self.model, &ids, 1)?));
+            let chunk = widened(self.stack.embed(&token_batch(self.stack, &ids, 1)?));
             let norms = chunk.clone().powi_scalar(2).sum_dim(1);
             let distances = norms - chunk.matmul(queries.clone()).mul_scalar(2);
             let distances: Vec<f32> = distances.into_data().iter::<f32>().collect();

@@ -6,11 +6,11 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepFunction;
-use stepfn_models::Context;
 use stepfn_models::tape::StackInput;
-use stepfn_models::transformer::{Cache, Dropout};
+use stepfn_models::transformer::{Cache, Dropout, TokenBatch};
+use stepfn_models::{Context, Model};
 
-use super::{Passes, Variants, at_steps, batch_of};
+use super::{Passes, Variants, at_steps, batch_of, read};
 use crate::steps::Steps;
 use crate::{AttributionError, Side};
 
@@ -169,10 +169,10 @@ impl<B: Backend> Perturbation<'_, '_, B> {
     ) -> Result<Tensor<B, 2>, AttributionError> {
         let passes = self.passes;
         let (model, count) = (passes.model, members.len());
-        let target = batch_of(model, members.iter().map(|variant| variant.target[..steps.width()].to_vec()).collect())?;
+        let target = targets(model, members, steps.width())?;
         let sources: Option<Vec<Vec<u32>>> = members.iter().map(|variant| variant.source.clone()).collect();
         let source = match (sources, model.encoder()) {
-            (Some(sources), Some(encoder)) => Some(encoder.embed(&batch_of(model, sources)?)),
+            (Some(sources), Some(encoder)) => Some(encoder.embed(&batch_of(encoder, sources)?)),
             _ => None,
         };
         let variants = Variants::new(count, source, model.decoder().embed(&target));
@@ -194,7 +194,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
     ) -> Result<Option<(Steps, Tensor<B, 2>)>, AttributionError> {
         let Some(seen) = steps.from(first + 1) else { return Ok(None) };
         let (model, width, count) = (self.passes.model, steps.width(), members.len());
-        let batch = batch_of(model, members.iter().map(|variant| variant.target[..width].to_vec()).collect())?;
+        let batch = targets(model, members, width)?;
         let mut cache = self.cache.prefix(first, count);
         let places = width - first;
         let target = StackInput::embedded(&batch, model.decoder().embed_last(&batch, places));
@@ -241,6 +241,12 @@ fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usize, usize) -
         }
     }
     groups
+}
+
+/// The first `width` tokens of the targets of variants.
+fn targets<B: Backend>(model: &Model<B>, members: &[&Perturbed], width: usize) -> Result<TokenBatch, AttributionError> {
+    let texts = members.iter().map(|variant| variant.target[..width].to_vec()).collect();
+    Ok(batch_of(model.decoder(), texts)?.beginning(members.iter().map(|variant| read(&variant.target))))
 }
 
 #[cfg(test)]

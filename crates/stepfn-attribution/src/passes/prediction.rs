@@ -238,10 +238,12 @@ impl<B: Backend> Passes<'_, B> {
             false => None,
             true => {
                 let read = &contrast.target[..contrast.target.len() - 1];
-                let target = token_batch(self.model, read, 1)?;
+                let target = token_batch(self.model.decoder(), read, 1)?;
                 let source = contrast.source.as_deref().or(text.source.as_deref());
-                let source = source.map(|source| token_batch(self.model, source, 1)).transpose()?;
-                let embedded = source.as_ref().zip(self.model.encoder());
+                let encoder = self.model.encoder();
+                let source =
+                    source.zip(encoder).map(|(source, encoder)| token_batch(encoder, source, 1)).transpose()?;
+                let embedded = source.as_ref().zip(encoder);
                 let input = ModelInput {
                     source: embedded.map(|(batch, encoder)| StackInput::embedded(batch, encoder.embed(batch))),
                     target: StackInput::embedded(&target, self.model.decoder().embed(&target)),

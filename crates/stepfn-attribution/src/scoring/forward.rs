@@ -200,10 +200,10 @@ fn hidden_rows<B: Backend>(
     readings: &[Reading<'_>],
     dropout: &Dropout,
 ) -> Result<Tensor<B, 2>, AttributionError> {
-    let targets = batch_of(model, readings.iter().map(|reading| reading.target.to_vec()).collect())?;
+    let targets = batch_of(model.decoder(), readings.iter().map(|reading| reading.target.to_vec()).collect())?;
     let sources = readings.iter().map(|reading| reading.source.unwrap_or_default().to_vec());
     let sources =
-        model.encoder().map(|encoder| Ok::<_, AttributionError>((encoder, batch_of(model, sources.collect())?)));
+        model.encoder().map(|encoder| Ok::<_, AttributionError>((encoder, batch_of(encoder, sources.collect())?)));
     let sources = sources.transpose()?;
     let input = ModelInput {
         source: sources.as_ref().map(|(encoder, batch)| StackInput::embedded(batch, encoder.embed(batch))),

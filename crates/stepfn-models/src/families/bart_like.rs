@@ -35,6 +35,7 @@ pub(super) fn configure(f: &Fields, variant: Variant) -> Result<TransformerConfi
     Ok(TransformerConfig {
         family: variant.family,
         vocab_size: f.usize("vocab_size")?,
+        encoder_vocab_size: None,
         hidden_size: f.usize("d_model")?,
         encoder: Some(stack(f, &variant, ["encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"])?),
         decoder: stack(f, &variant, ["decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"])?,

@@ -23,6 +23,7 @@ pub(super) const BLOOM: Family = Family {
         Ok(TransformerConfig {
             family: "bloom",
             vocab_size: f.usize("vocab_size")?,
+            encoder_vocab_size: None,
             hidden_size,
             encoder: None,
             decoder: StackConfig {
@@ -30,7 +31,7 @@ pub(super) const BLOOM: Family = Family {
                 embedding_scale: 1.0,
                 embedding_size: None,
                 embedding_norm: true,
-                positions: Positions::Alibi,
+                positions: Positions::Alibi { made_for: f.optional_usize("seq_length")? },
                 norm: NormConfig { kind: NormKind::LayerNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-5)? },
                 norm_placement: NormPlacement::Pre,
                 final_norm: true,

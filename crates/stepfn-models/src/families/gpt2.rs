@@ -21,6 +21,7 @@ pub(super) const GPT2: Family = Family {
         Ok(TransformerConfig {
             family: "gpt2",
             vocab_size: f.usize("vocab_size")?,
+            encoder_vocab_size: None,
             hidden_size,
             encoder: None,
             decoder: StackConfig {

@@ -15,7 +15,8 @@ use crate::names::{Layout, Packed, laid_out, whole};
 const ROTARY: RotaryFields = RotaryFields {
     theta: &["rope_theta", "rotary_emb_base"],
     share: Some((&["partial_rotary_factor", "rotary_pct"], 0.25)),
-    scalings: &["default", "linear", "llama3"],
+    scalings: &super::rotary::USUAL,
+    default_positions: None,
 };
 
 pub(super) const GPT_NEOX: Family = Family {
@@ -30,6 +31,7 @@ pub(super) const GPT_NEOX: Family = Family {
         Ok(TransformerConfig {
             family: "gpt_neox",
             vocab_size: f.usize("vocab_size")?,
+            encoder_vocab_size: None,
             hidden_size,
             encoder: None,
             decoder: StackConfig {

@@ -36,7 +36,7 @@ impl Defaults {
             head_dim: None,
             epsilon: 1e-6,
             activation: ("hidden_act", "silu"),
-            rotary: WHOLE_HEAD,
+            rotary: RotaryFields { default_positions: (family == "llama").then_some(2048), ..WHOLE_HEAD },
             special: SpecialTokens { bos: Some(1), eos: vec![2], ..SpecialTokens::default() },
         }
     }
@@ -57,6 +57,7 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
     Ok(TransformerConfig {
         family: defaults.family,
         vocab_size: f.usize("vocab_size")?,
+        encoder_vocab_size: None,
         hidden_size,
         encoder: None,
         decoder: StackConfig {

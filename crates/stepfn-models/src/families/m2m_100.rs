@@ -16,7 +16,9 @@ pub(super) const M2M_100: Family = Family {
                 positions: |f| {
                     check_sinusoidal_width(f)?;
                     // Padding has the row of its id, all zeros; texts start after that row.
-                    Ok(Positions::SinusoidalFairseq { offset: f.usize_or("pad_token_id", 1)? + 1 })
+                    let offset = f.usize_or("pad_token_id", 1)? + 1;
+                    let made_for = f.optional_usize("max_position_embeddings")?;
+                    Ok(Positions::SinusoidalFairseq { offset, made_for })
                 },
                 norm_placement: NormPlacement::Pre,
                 embedding_norm: false,

@@ -1,7 +1,7 @@
 //! Marian: the OPUS-MT translation models.
 //!
 //! BART with computed positions and no embedding norm. The two languages may have separate embeddings (`share_encoder_decoder_embeddings`
-//! false), but not vocabularies of different sizes.
+//! false), and then also separate vocabularies (`vocab_size` and `decoder_vocab_size`).
 
 use super::Family;
 use super::bart_like::{self, Variant, check_sinusoidal_width};
@@ -28,10 +28,15 @@ pub(super) const MARIAN: Family = Family {
                 special: SpecialTokens { eos: vec![0], ..SpecialTokens::default() },
             },
         )?;
-        let decoder_vocab_size = f.usize_or("decoder_vocab_size", config.vocab_size)?;
-        let expected = format!("{}, as in vocab_size: two vocabularies are not implemented", config.vocab_size);
-        f.check(decoder_vocab_size == config.vocab_size, "decoder_vocab_size", expected)?;
         config.shared_embeddings = f.bool_or("share_encoder_decoder_embeddings", true)?;
+        let source = config.vocab_size;
+        let target = f.usize_or("decoder_vocab_size", source)?;
+        if target != source {
+            let expected = format!("{source}, as in vocab_size, because both languages share their embeddings");
+            f.check(!config.shared_embeddings, "decoder_vocab_size", expected)?;
+            config.vocab_size = target;
+            config.encoder_vocab_size = Some(source);
+        }
         Ok(config)
     },
     names: bart_like::names,

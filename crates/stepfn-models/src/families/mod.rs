@@ -43,7 +43,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 15] = [
+static FAMILIES: [Family; 16] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -59,6 +59,7 @@ static FAMILIES: [Family; 15] = [
     mbart::MBART,
     m2m_100::M2M_100,
     t5::T5,
+    t5::MT5,
 ];
 
 /// All families.

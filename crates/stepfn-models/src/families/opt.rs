@@ -24,6 +24,7 @@ pub(super) const OPT: Family = Family {
         Ok(TransformerConfig {
             family: "opt",
             vocab_size: f.usize("vocab_size")?,
+            encoder_vocab_size: None,
             hidden_size,
             encoder: None,
             decoder: StackConfig {

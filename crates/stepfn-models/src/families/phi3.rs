@@ -1,7 +1,7 @@
 //! Phi-3, 3.5 and 4 with short contexts and without experts.
 //!
 //! Llama with query, key and value stored as one tensor, gate and up as one, dropout on both branches' outputs, and optionally only a part
-//! of each head rotated. Long contexts (`longrope`) are refused. Files contain `embd_pdrop`, but nothing uses it.
+//! of each head rotated. Files contain `embd_pdrop`, but nothing uses it.
 
 use super::rotary::RotaryFields;
 use super::{Family, llama_like};
@@ -18,7 +18,9 @@ pub(super) const PHI3: Family = Family {
             rotary: RotaryFields {
                 theta: &["rope_theta"],
                 share: Some((&["partial_rotary_factor"], 1.0)),
-                scalings: &["default"],
+                // Old files call it `su`.
+                scalings: &["default", "longrope", "su"],
+                default_positions: None,
             },
             special: SpecialTokens { bos: Some(1), eos: vec![32_000], pad: Some(32_000), decoder_start: None },
             ..llama_like::Defaults::llama("phi3")

@@ -12,15 +12,24 @@ pub(super) struct RotaryFields {
     pub(super) share: Option<(&'static [&'static str], f64)>,
     /// Kinds of scaling that the family supports.
     pub(super) scalings: &'static [&'static str],
+    /// The number of positions where files don't say it.
+    pub(super) default_positions: Option<usize>,
 }
 
 /// Whole heads are rotated, with the usual scalings.
 pub(super) const WHOLE_HEAD: RotaryFields =
-    RotaryFields { theta: &["rope_theta"], share: None, scalings: &["default", "linear", "llama3"] };
+    RotaryFields { theta: &["rope_theta"], share: None, default_positions: None, scalings: &USUAL };
+
+/// The scalings of transformers.
+pub(super) const USUAL: [&str; 6] = ["default", "linear", "llama3", "dynamic", "yarn", "longrope"];
 
 /// Reads the rotary configuration for heads of the given width.
 pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Result<RotaryConfig, ModelError> {
-    let max_positions = f.usize("max_position_embeddings")?;
+    let max_positions = match fields.default_positions {
+        Some(default) => f.usize_or("max_position_embeddings", default)?,
+        None => f.usize("max_position_embeddings")?,
+    };
+    f.check(max_positions > 0, "max_position_embeddings", "a whole number, 1 or greater")?;
     // An old name takes precedence over a new one, and the inner θ over the outer.
     let parameters = match f.optional_object("rope_scaling")? {
         Some(scaling) => Some(scaling),
@@ -48,33 +57,88 @@ pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Resu
     let is_known = fields.share.is_some() || share == 1.0;
     share_source.0.check(is_known, share_source.1, "1: this family rotates whole heads")?;
 
-    let scaling = match parameters {
-        Some(parameters) => scaling(&parameters, fields.scalings, max_positions)?,
-        None => RotaryScaling::None,
-    };
     // Truncates like Python's `int`.
-    Ok(RotaryConfig { dim: (head_dim as f64 * share) as usize, theta, scaling, max_positions })
+    let dim = (head_dim as f64 * share) as usize;
+    let (scaling, attention_factor) = match &parameters {
+        Some(parameters) => scaling(f, parameters, fields.scalings, (dim, max_positions))?,
+        None => (RotaryScaling::None, 1.0),
+    };
+    Ok(RotaryConfig { dim, theta, scaling, attention_factor, max_positions })
 }
 
-fn scaling(parameters: &Fields, allowed: &[&str], max_positions: usize) -> Result<RotaryScaling, ModelError> {
+/// The scaling, and the factor of queries and keys.
+fn scaling(
+    f: &Fields,
+    parameters: &Fields,
+    allowed: &[&str],
+    (dim, max_positions): (usize, usize),
+) -> Result<(RotaryScaling, f64), ModelError> {
     let field = parameters.any_of(&["rope_type", "type"]);
     let kind = parameters.str_or(field, "default")?;
     parameters.check(allowed.contains(&kind), field, format!("one of: {}", allowed.join(", ")))?;
-    match kind {
-        "default" => Ok(RotaryScaling::None),
-        "linear" => Ok(RotaryScaling::Linear { factor: parameters.positive("factor")? }),
+    let outer_positions = f.optional_positive("original_max_position_embeddings")?;
+    let original_positions =
+        parameters.positive_or("original_max_position_embeddings", outer_positions.unwrap_or(max_positions as f64))?;
+    let scaling = match kind {
+        "default" => RotaryScaling::None,
+        "linear" => RotaryScaling::Linear { factor: parameters.positive("factor")? },
         "llama3" => {
             let low_freq_factor = parameters.positive("low_freq_factor")?;
             let high_freq_factor = parameters.positive("high_freq_factor")?;
             let expected = format!("a number above low_freq_factor, {low_freq_factor}");
             parameters.check(high_freq_factor > low_freq_factor, "high_freq_factor", expected)?;
-            Ok(RotaryScaling::Llama3 {
+            RotaryScaling::Llama3 {
                 factor: parameters.positive("factor")?,
                 low_freq_factor,
                 high_freq_factor,
-                original_positions: parameters.positive_or("original_max_position_embeddings", max_positions as f64)?,
-            })
+                original_positions,
+            }
         }
-        _ => Err(parameters.error(field, format!("one of: {}", allowed.join(", ")))),
-    }
+        "dynamic" => {
+            let factor = parameters.positive("factor")?;
+            parameters.check(factor >= 1.0, "factor", "a number, 1 or greater")?;
+            RotaryScaling::Dynamic { factor, original_positions: max_positions as f64 }
+        }
+        "yarn" => {
+            let factor = parameters.positive_or("factor", max_positions as f64 / original_positions)?;
+            let scaling = RotaryScaling::Yarn {
+                factor,
+                fast: parameters.positive_or("beta_fast", 32.0)?,
+                slow: parameters.positive_or("beta_slow", 1.0)?,
+                original_positions,
+                truncate: parameters.bool_or("truncate", true)?,
+            };
+            return Ok((scaling, yarn_attention(parameters, factor)?));
+        }
+        "longrope" | "su" => {
+            // As transformers: the ratio where the outer field is there, else the factor.
+            let ratio = max_positions as f64 / original_positions;
+            let factor = if outer_positions.is_some() { ratio } else { parameters.positive_or("factor", ratio)? };
+            let default = if factor > 1.0 { (1.0 + factor.ln() / original_positions.ln()).sqrt() } else { 1.0 };
+            let factors = |name| parameters.positive_numbers(name, dim / 2);
+            let scaling = RotaryScaling::LongRope {
+                short: factors("short_factor")?,
+                long: factors("long_factor")?,
+                original_positions,
+            };
+            return Ok((scaling, parameters.positive_or("attention_factor", default)?));
+        }
+        _ => return Err(parameters.error(field, format!("one of: {}", allowed.join(", ")))),
+    };
+    Ok((scaling, 1.0))
+}
+
+/// YaRN's factor of queries and keys: `0.1 ln(factor) + 1`, unless the file says otherwise.
+fn yarn_attention(parameters: &Fields, factor: f64) -> Result<f64, ModelError> {
+    let scale = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
+    let default = match (parameters.optional_f64("mscale")?, parameters.optional_f64("mscale_all_dim")?) {
+        (Some(one), Some(all)) if one != 0.0 && all != 0.0 => scale(one) / scale(all),
+        _ => scale(1.0),
+    };
+    parameters.check(
+        default.is_finite() && default > 0.0,
+        "mscale_all_dim",
+        "a number that leaves a factor above 0",
+    )?;
+    parameters.positive_or("attention_factor", default)
 }

@@ -1,4 +1,4 @@
-//! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5.
+//! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5, mT5.
 //!
 //! Scores are not scaled, but biased by distance, with one table per stack, stored in its first block; no other biases; RMSNorm. Logits are
 //! scaled by d^-½ if `scale_decoder_outputs` (transformers 5) is true or, in files without it, if the head is tied.
@@ -15,41 +15,50 @@ use crate::names::{Name, whole};
 
 pub(super) const T5: Family = Family {
     name: "t5",
-    configure: |f| {
-        f.only_bool("tie_encoder_decoder", false, "an encoder that is also the decoder is not implemented")?;
-        let hidden_size = f.usize("d_model")?;
-        let tied = f.bool_or("tie_word_embeddings", true)?;
-        let is_scaled = f.bool_or("scale_decoder_outputs", tied)?;
-        let mut special = f.special_tokens(SpecialTokens { eos: vec![1], pad: Some(0), ..SpecialTokens::default() })?;
-        // transformers 5 moved this to generation_config.json; T5 has always started from padding.
-        special.decoder_start = special.decoder_start.or(special.pad);
-        Ok(TransformerConfig {
-            family: "t5",
-            vocab_size: f.usize("vocab_size")?,
-            hidden_size,
-            encoder: Some(stack(f, "num_layers")?),
-            decoder: stack(f, f.any_of(&["num_decoder_layers", "num_layers"]))?,
-            shared_embeddings: true,
-            head: HeadConfig {
-                tied,
-                scale: if is_scaled { (hidden_size as f64).powf(-0.5) } else { 1.0 },
-                bias: false,
-                soft_cap: None,
-            },
-            special,
-        })
-    },
-    names: |config| {
-        let mut names = bart_like::embedding_names(config, "shared", "encoder.embed_tokens", "decoder.embed_tokens");
-        names.extend([&ENCODER[..], &DECODER].concat());
-        let gate_and_up: &[Name] = if config.decoder.feed_forward.gated { &GATED } else { &UNGATED };
-        names.extend(gate_and_up);
-        names
-    },
+    configure: |f| configure(f, "t5", true),
+    names,
     prefixes: &[],
     // Old files have this unused table in cross-attention.
     ignored: &["EncDecAttention.relative_attention_bias.weight"],
 };
+
+/// T5 1.1 under another name, trained on a hundred languages.
+pub(super) const MT5: Family = Family { name: "mt5", configure: |f| configure(f, "mt5", false), ..T5 };
+
+fn configure(f: &Fields, family: &'static str, tied: bool) -> Result<TransformerConfig, ModelError> {
+    f.only_bool("tie_encoder_decoder", false, "an encoder that is also the decoder is not implemented")?;
+    let hidden_size = f.usize("d_model")?;
+    let tied = f.bool_or("tie_word_embeddings", tied)?;
+    // transformers 5 says that mT5's head is tied whatever it is, and never scales.
+    let is_scaled = f.bool_or("scale_decoder_outputs", tied && family == "t5")?;
+    let mut special = f.special_tokens(SpecialTokens { eos: vec![1], pad: Some(0), ..SpecialTokens::default() })?;
+    // transformers 5 moved this to generation_config.json; T5 has always started from padding.
+    special.decoder_start = special.decoder_start.or(special.pad);
+    Ok(TransformerConfig {
+        family,
+        vocab_size: f.usize("vocab_size")?,
+        encoder_vocab_size: None,
+        hidden_size,
+        encoder: Some(stack(f, "num_layers")?),
+        decoder: stack(f, f.any_of(&["num_decoder_layers", "num_layers"]))?,
+        shared_embeddings: true,
+        head: HeadConfig {
+            tied,
+            scale: if is_scaled { (hidden_size as f64).powf(-0.5) } else { 1.0 },
+            bias: false,
+            soft_cap: None,
+        },
+        special,
+    })
+}
+
+fn names(config: &TransformerConfig) -> Vec<Name> {
+    let mut names = bart_like::embedding_names(config, "shared", "encoder.embed_tokens", "decoder.embed_tokens");
+    names.extend([&ENCODER[..], &DECODER].concat());
+    let gate_and_up: &[Name] = if config.decoder.feed_forward.gated { &GATED } else { &UNGATED };
+    names.extend(gate_and_up);
+    names
+}
 
 fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
     let n_layers = f.layers(layers)?;
@@ -70,7 +79,7 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
         embedding_scale: 1.0,
         embedding_size: None,
         embedding_norm: false,
-        positions: Positions::RelativeBias { buckets, max_distance },
+        positions: Positions::RelativeBias { buckets, max_distance, made_for: f.optional_usize("n_positions")? },
         norm: NormConfig { kind: NormKind::RmsNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-6)? },
         norm_placement: NormPlacement::Pre,
         final_norm: true,
@@ -93,7 +102,9 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
 /// `relu`, or `gated-` and a nonlinearity; there `gelu` means its tanh approximation. transformers 5 repeats both in other fields, which
 /// must agree.
 fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
-    let (gated, name) = match f.str_or("feed_forward_proj", "relu")? {
+    let (gated, name) = match f
+        .str_or("feed_forward_proj", if f.str_or("model_type", "t5")? == "mt5" { "gated-gelu" } else { "relu" })?
+    {
         "gated-gelu" => (true, "gelu_new"),
         other => other.strip_prefix("gated-").map_or((false, other), |name| (true, name)),
     };

@@ -75,7 +75,8 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
     for (s, stack) in config.encoder.iter().map(|stack| ("encoder", stack)).chain([("decoder", &config.decoder)]) {
         let has_bias = stack.norm.kind == NormKind::LayerNorm;
         let mut norm = |name: String, size: usize| norms.push((name, size, has_bias));
-        linear(format!("{s}.embedding"), [config.vocab_size, width(stack)], false);
+        let vocab = if s == "encoder" { config.source_vocab_size() } else { config.vocab_size };
+        linear(format!("{s}.embedding"), [vocab, width(stack)], false);
         if let Some(size) = stack.embedding_size {
             linear(format!("{s}.project_in"), [hidden, size], false);
             linear(format!("{s}.project_out"), [size, hidden], false);
@@ -168,7 +169,7 @@ fn old_and_new_field_names_give_the_same_configuration() {
         let old = folder.join("config.v4.json");
         if old.exists() {
             let mut old = configure(&read(&old)).unwrap();
-            if folder.ends_with("t5_gated") {
+            if folder.ends_with("t5_gated") || folder.ends_with("mt5") {
                 // transformers 5 says `true` whatever the file has.
                 assert!(!old.head.tied);
                 old.head.tied = true;
@@ -224,7 +225,7 @@ fn an_unknown_family_error_lists_names_and_suggests_a_spelling_but_never_another
     let text = find("GPT-NeoX").unwrap_err().to_string();
     assert!(text.contains("did you mean `gpt_neox`?"), "{text}");
     assert!(all().iter().all(|family| text.contains(family.name)), "{text}");
-    for other in ["gptj", "gpt_neo", "llama4", "qwen2_moe", "phi", "mt5"] {
+    for other in ["gptj", "gpt_neo", "llama4", "qwen2_moe", "phi", "umt5"] {
         let text = find(other).unwrap_err().to_string();
         assert!(!text.contains("did you mean"), "{text}");
     }
@@ -248,12 +249,19 @@ fn unimplemented_options_are_refused() {
         ("opt", json!({"layer_norm_elementwise_affine": false}), "layer_norm_elementwise_affine"),
         ("llama", json!({"quantization_config": {"bits": 4}}), "quantization_config"),
         ("llama", json!({"num_local_experts": 8}), "num_local_experts"),
-        ("llama", json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}), "rope_parameters.rope_type"),
-        ("llama", json!({"rope_scaling": {"type": "dynamic", "factor": 2.0}}), "rope_scaling.type"),
+        ("llama", json!({"rope_parameters": {"rope_type": "yarn2", "factor": 2.0}}), "rope_parameters.rope_type"),
+        ("llama", json!({"rope_parameters": {"rope_type": "yarn", "factor": -2.0}}), "rope_parameters.factor"),
+        (
+            "llama",
+            json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "attention_factor": 0}}),
+            "rope_parameters.attention_factor",
+        ),
+        ("llama", json!({"rope_scaling": {"type": "dynamic", "factor": 0.5}}), "rope_scaling.factor"),
+        ("llama", json!({"rope_scaling": {"type": "longrope", "short_factor": [1]}}), "rope_scaling.short_factor"),
         ("llama", json!({"rope_scaling": {"type": "linear"}}), "rope_scaling.factor"),
         ("llama", json!({"rope_parameters": {"full_attention": {}}}), "rope_parameters.full_attention"),
         ("llama", json!({"partial_rotary_factor": 0.5}), "partial_rotary_factor"),
-        ("phi3", json!({"rope_scaling": {"type": "su"}}), "rope_scaling.type"),
+        ("phi3", json!({"rope_scaling": {"type": "su"}}), "rope_scaling.short_factor"),
         ("phi3", json!({"rope_scaling": {"type": "linear", "factor": 2.0}}), "rope_scaling.type"),
         ("mistral", json!({"attention_bias": true}), "attention_bias"),
         ("mistral", json!({"sliding_window": 0}), "sliding_window"),
@@ -293,7 +301,7 @@ fn every_number_is_checked() {
                 "original_max",
             ];
             let is_unread = unread.iter().any(|part| field.contains(part))
-                || (field == "embd_pdrop" && folder.ends_with("phi3"))
+                || (field == "embd_pdrop" && config_json["model_type"] == "phi3")
                 || (field == "max_position_embeddings" && folder.ends_with("m2m_100"));
             if value.is_number() && !is_unread {
                 for value in &absurd {
@@ -301,6 +309,8 @@ fn every_number_is_checked() {
                     changed[field] = value.clone();
                     let result = configure(&changed);
                     let is_possible = (value == &json!([8]) && field == "eos_token_id")
+                        // There is no such token.
+                        || (value == &json!(-1) && field.ends_with("_token_id"))
                         || ((value == &json!(1.5) || value == &json!(1e300) || value == &json!(u64::MAX))
                             && (field.contains("eps") || field.contains("softcapping") || field.contains("scalar")));
                     assert!(is_possible || result.is_err(), "{}: {field} = {value}: {result:?}", folder.display());
@@ -369,7 +379,16 @@ fn family_specific_fields_are_read() {
     assert_eq!(rotary.scaling, RotaryScaling::Linear { factor: 2.5 });
     let Positions::Rotary(rotary) = stack("phi3").positions else { panic!() };
     assert_eq!(rotary.dim, 6);
-    assert_eq!(stack("m2m_100").positions, Positions::SinusoidalFairseq { offset: 2 });
+    assert_eq!(stack("m2m_100").positions, Positions::SinusoidalFairseq { offset: 2, made_for: Some(64) });
+    let separate = configure(&golden("marian_separate")).unwrap();
+    assert_eq!((separate.source_vocab_size(), separate.vocab_size), (98, 91));
+    let none = configure_with("llama", json!({"pad_token_id": -1, "eos_token_id": -1})).unwrap().special;
+    assert_eq!((none.pad, none.eos), (None, vec![]));
+    // Llama 1 doesn't say how many positions it has.
+    let mut first = golden("llama");
+    first.as_object_mut().unwrap().remove("max_position_embeddings");
+    let Positions::Rotary(rotary) = configure(&first).unwrap().decoder.positions else { panic!() };
+    assert_eq!(rotary.max_positions, 2048);
     let sliding = configure_with(
         "qwen2",
         json!({

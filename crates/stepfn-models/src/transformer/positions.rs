@@ -8,7 +8,7 @@ use super::tokens::{TokenBatch, indices};
 use crate::config::{Positions, RotaryConfig, RotaryScaling};
 
 impl RotaryConfig {
-    /// By which angles queries and keys at the last `places` of every text are rotated (Su et al. 2021).
+    /// By which angles queries and keys at the last `places` of every text are rotated (Su et al. 2021). Some scalings depend on the length of the text.
     pub(crate) fn rotation<B: Backend>(
         &self,
         batch: &TokenBatch,
@@ -16,12 +16,15 @@ impl RotaryConfig {
         dtype: DType,
         device: &B::Device,
     ) -> Rotation<B> {
-        let frequencies = self.frequencies();
+        let frequencies: Vec<Vec<f32>> = (0..batch.len()).map(|text| self.frequencies(batch.length(text))).collect();
+        let factor = self.attention_factor as f32;
         let table = |f: fn(f32) -> f32| {
-            let angles = |text, place| {
+            let angles = |text: usize, place| {
                 let position = batch.position(text, place).unwrap_or(0) as f32;
+                let frequencies = &frequencies[text];
                 // Both halves turn by the same angles.
-                let angles = frequencies.iter().chain(&frequencies).map(move |frequency| f(position * frequency));
+                let angles =
+                    frequencies.iter().chain(frequencies).map(move |frequency| factor * f(position * frequency));
                 angles.collect::<Vec<f32>>()
             };
             let values: Vec<f32> = batch.map(places, angles).concat();
@@ -31,25 +34,50 @@ impl RotaryConfig {
         Rotation { cos: table(f32::cos), sin: table(f32::sin) }
     }
 
-    /// `θ^(−2i/dim)`, stretched.
-    fn frequencies(&self) -> Vec<f32> {
+    /// `θ^(−2i/dim)`, stretched, in a text of `tokens`.
+    fn frequencies(&self, tokens: usize) -> Vec<f32> {
+        let dim = self.dim as f64;
+        let theta = match self.scaling {
+            RotaryScaling::Dynamic { factor, original_positions } => {
+                let stretched = factor * (tokens as f64).max(original_positions) / original_positions - (factor - 1.0);
+                self.theta * stretched.powf(dim / (dim - 2.0).max(1.0))
+            }
+            _ => self.theta,
+        };
         let frequency = |i: usize| {
-            let frequency = 1.0 / (self.theta as f32).powf(2.0 * i as f32 / self.dim as f32);
-            match self.scaling {
-                RotaryScaling::None => frequency,
-                RotaryScaling::Linear { factor } => frequency / factor as f32,
+            let frequency = 1.0 / (theta as f32).powf(2.0 * i as f32 / self.dim as f32);
+            match &self.scaling {
+                RotaryScaling::None | RotaryScaling::Dynamic { .. } => frequency,
+                RotaryScaling::Linear { factor } => frequency / *factor as f32,
                 RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
                     let frequency = f64::from(frequency);
                     let turns = original_positions * frequency / (2.0 * core::f64::consts::PI);
-                    let stretched = if turns < low_freq_factor {
+                    let stretched = if turns < *low_freq_factor {
                         frequency / factor
-                    } else if turns > high_freq_factor {
+                    } else if turns > *high_freq_factor {
                         frequency
                     } else {
                         let smooth = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor);
                         (1.0 - smooth) * frequency / factor + smooth * frequency
                     };
                     stretched as f32
+                }
+                RotaryScaling::Yarn { factor, fast, slow, original_positions, truncate } => {
+                    // The dimension whose wavelength turns so often within the original positions.
+                    let turning = |turns: f64| {
+                        let wavelength = original_positions / (turns * 2.0 * core::f64::consts::PI);
+                        dim * wavelength.ln() / (2.0 * theta.ln())
+                    };
+                    let (low, high) = (turning(*fast), turning(*slow));
+                    let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
+                    let (low, high) = (low.max(0.0), high.min(dim - 1.0));
+                    let high = if low == high { high + 0.001 } else { high };
+                    let stretched = ((i as f64 - low) / (high - low)).clamp(0.0, 1.0) as f32;
+                    frequency / *factor as f32 * stretched + frequency * (1.0 - stretched)
+                }
+                RotaryScaling::LongRope { short, long, original_positions } => {
+                    let factors = if tokens as f64 > *original_positions { long } else { short };
+                    factors.get(i).map_or(frequency, |factor| frequency / *factor as f32)
                 }
             }
         };
@@ -69,7 +97,7 @@ impl Positions {
     ) -> Option<Tensor<B, 2>> {
         let (offset, steepness) = match *self {
             Positions::SinusoidalHalves { .. } => (0, hidden as f64 / 2.0),
-            Positions::SinusoidalFairseq { offset } => (offset, hidden as f64 / 2.0 - 1.0),
+            Positions::SinusoidalFairseq { offset, .. } => (offset, hidden as f64 / 2.0 - 1.0),
             _ => return None,
         };
         let half = hidden / 2;

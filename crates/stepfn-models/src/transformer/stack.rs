@@ -99,6 +99,12 @@ impl<B: Backend> Stack<B> {
         })
     }
 
+    /// Tokens in the vocabulary that it reads.
+    pub fn vocab_size(&self) -> usize {
+        let [tokens, _] = self.embedding.dims();
+        tokens
+    }
+
     /// The device of the parameters.
     pub(crate) fn device(&self) -> B::Device {
         self.embedding.device()

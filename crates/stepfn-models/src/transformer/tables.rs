@@ -50,13 +50,13 @@ impl<B: Backend> Tables<B> {
             Arc::new(Visible::new(ranges, source.len(), places, source.width(), device))
         });
         let bias = match (&config.positions, relative_bias) {
-            (&Positions::RelativeBias { buckets, max_distance }, Some(table)) => {
+            (&Positions::RelativeBias { buckets, max_distance, .. }, Some(table)) => {
                 let (heads, width) = (config.attention.n_heads, batch.width());
                 let buckets = Buckets { buckets, max_distance, bidirectional: !causal };
                 let bias = table.clone().select(0, buckets.table(places, width, device)); // [queries · keys, heads]
                 Some(bias.transpose().reshape([1, heads, places, width]))
             }
-            (Positions::Alibi, _) => Some(alibi(config.attention.n_heads, batch, dtype, device)),
+            (Positions::Alibi { .. }, _) => Some(alibi(config.attention.n_heads, batch, dtype, device)),
             _ => None,
         };
         Self { rotation, bias, windows, memory }

@@ -8,6 +8,8 @@ use crate::ModelError;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenBatch {
     texts: Vec<Vec<u32>>,
+    /// Tokens of the whole texts, of which these may be the first.
+    lengths: Vec<usize>,
     width: usize,
     side: PaddingSide,
 }
@@ -29,7 +31,8 @@ impl TokenBatch {
     /// [`ModelError::Input`] if there is no text, an empty one, or an id outside the vocabulary.
     pub fn new(texts: Vec<Vec<u32>>, vocab_size: usize, side: PaddingSide) -> Result<Self, ModelError> {
         let width = texts.iter().map(Vec::len).max().unwrap_or(0);
-        let batch = Self { texts, width, side };
+        let lengths = texts.iter().map(Vec::len).collect();
+        let batch = Self { texts, lengths, width, side };
         if batch.texts.is_empty() {
             return Err(ModelError::input("at least one text", "none"));
         }
@@ -43,6 +46,18 @@ impl TokenBatch {
             }
         }
         Ok(batch)
+    }
+
+    /// The same as the first tokens of texts of these lengths. Some rotary positions depend on the length of the text, and whoever reads the
+    /// beginning of one alone wants what is computed there in the whole.
+    pub fn beginning(self, lengths: impl IntoIterator<Item = usize>) -> Self {
+        let lengths = self.texts.iter().zip(lengths).map(|(text, length)| length.max(text.len())).collect();
+        Self { lengths, ..self }
+    }
+
+    /// Tokens of a whole text.
+    pub(crate) fn length(&self, text: usize) -> usize {
+        self.lengths.get(text).copied().unwrap_or(0)
     }
 
     /// What was found in a text, for an error: with the number of the text, counted from 0, if there are several.
@@ -105,12 +120,13 @@ impl TokenBatch {
     pub(crate) fn first(&self, places: usize) -> Self {
         let kept = |text: usize| places.saturating_sub(self.start(text)).min(self.texts[text].len());
         let texts = (0..self.len()).map(|text| self.texts[text][..kept(text)].to_vec()).collect();
-        Self { texts, width: places, side: self.side }
+        Self { texts, lengths: self.lengths.clone(), width: places, side: self.side }
     }
 
     /// Copies of the first text.
     pub(crate) fn repeated(&self, times: usize) -> Self {
-        Self { texts: vec![self.texts[0].clone(); times], width: self.width, side: self.side }
+        let lengths = vec![self.length(0); times];
+        Self { texts: vec![self.texts[0].clone(); times], lengths, width: self.width, side: self.side }
     }
 
     /// Text `i` becomes text `parents[i]`, followed by `tokens[i]`. Ids are those of the vocabulary, texts padded on the left or of one length.
@@ -120,7 +136,9 @@ impl TokenBatch {
             text.push(token);
             text
         };
-        Self { texts: parents.iter().zip(tokens).map(text).collect(), width: self.width + 1, side: self.side }
+        let texts: Vec<Vec<u32>> = parents.iter().zip(tokens).map(text).collect();
+        let lengths = texts.iter().map(Vec::len).collect();
+        Self { texts, lengths, width: self.width + 1, side: self.side }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::{AttributionError, Passes, Perturbation, Perturbed, Side};
 
 /// Draws replacements of tokens.
 pub(super) struct Sampler {
-    /// Tokens that are not special.
-    all: Vec<u32>,
+    /// Tokens of source and target that are not special.
+    all: [Vec<u32>; 2],
     /// For each place of the target, tokens drawn from its prediction; empty if nothing predicts it.
     predicted: Vec<Vec<u32>>,
     source: Vec<u32>,
@@ -26,8 +26,10 @@ impl Sampler {
         seed: u64,
     ) -> Result<Self, AttributionError> {
         let special = |id: &u32| passes.question().is_kept(*id);
-        let all: Vec<u32> = (0..passes.model().config().vocab_size as u32).filter(|id| !special(id)).collect();
-        if all.len() < 2 {
+        let config = passes.model().config();
+        let all = [config.source_vocab_size(), config.vocab_size]
+            .map(|size| (0..size as u32).filter(|id| !special(id)).collect::<Vec<u32>>());
+        if all.iter().any(|all| all.len() < 2) {
             return Err(AttributionError::Unsuited(
                 "reagent replaces tokens by others, and this model has hardly any that are not special".to_owned(),
             ));
@@ -58,7 +60,7 @@ impl Sampler {
             let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
             for (row, logits) in rows.zip(logits.chunks(vocab)) {
                 let random = SplitMix64::stream(seed, u64::MAX - row as u64);
-                pools.push(pool(logits, &self.all, self.target[row + 1], random));
+                pools.push(pool(logits, &self.all[1], self.target[row + 1], random));
             }
         }
         pools
@@ -66,16 +68,16 @@ impl Sampler {
 
     /// Another token for a place.
     pub(super) fn draw(&self, side: Side, token: usize, random: &mut SplitMix64) -> u32 {
-        let (own, pool) = match side {
-            Side::Source => (self.source[token], None),
-            Side::Target => (self.target[token], self.predicted.get(token)),
+        let (own, all, pool) = match side {
+            Side::Source => (self.source[token], &self.all[0], None),
+            Side::Target => (self.target[token], &self.all[1], self.predicted.get(token)),
         };
         match pool.filter(|pool| !pool.is_empty()) {
             Some(pool) => pool[random.below(pool.len())],
             None => {
                 // One of the others: the last takes the place of the token itself.
-                let drawn = self.all[random.below(self.all.len() - 1)];
-                if drawn == own { self.all[self.all.len() - 1] } else { drawn }
+                let drawn = all[random.below(all.len() - 1)];
+                if drawn == own { all[all.len() - 1] } else { drawn }
             }
         }
     }

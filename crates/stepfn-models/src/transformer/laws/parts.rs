@@ -151,13 +151,14 @@ fn setups() -> impl Strategy<Value = Setup> {
                 windows: vec![window.then_some(2)],
             }
         });
-    let rotary = |dim| RotaryConfig { dim, theta: 100.0, scaling: RotaryScaling::None, max_positions: 8 };
+    let rotary =
+        |dim| RotaryConfig { dim, theta: 100.0, scaling: RotaryScaling::None, attention_factor: 1.0, max_positions: 8 };
     let positions = prop_oneof![
         Just(Positions::Learned { offset: 0, rows: 8 }),
         Just(Positions::Rotary(rotary(2))),
         Just(Positions::Rotary(rotary(4))),
-        Just(Positions::RelativeBias { buckets: 4, max_distance: 4 }),
-        Just(Positions::Alibi),
+        Just(Positions::RelativeBias { buckets: 4, max_distance: 4, made_for: None }),
+        Just(Positions::Alibi { made_for: None }),
     ];
     let feed_forward = (1..=5usize, activations(), any::<[bool; 2]>());
     let feed_forward =
@@ -351,6 +352,11 @@ proptest! {
     fn every_rule_works_in_every_element_type(mut setup in setups()) {
         // Rounded scores of peaked attention are other scores.
         setup.config.attention.scale = 0.5;
+        // A norm of a few units that are nearly alike divides by little more than ε, and a ReLU has a kink: rounding would be all that is left.
+        setup.config.norm.epsilon = 0.1;
+        if setup.config.feed_forward.activation == Activation::Relu {
+            setup.config.feed_forward.activation = Activation::Silu;
+        }
         let expected = block_gradients(&setup, DType::F64);
         for (dtype, tolerance) in [(DType::F32, 1e-3), (DType::F16, 0.1), (DType::BF16, 0.5)] {
             for ((rule, ours), (_, expected)) in block_gradients(&setup, dtype).iter().zip(&expected) {
