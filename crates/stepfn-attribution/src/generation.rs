@@ -20,7 +20,12 @@ pub struct GenerationOptions {
     pub(crate) max_length: Option<usize>,
     /// What an encoder–decoder's target starts with.
     pub(crate) decoder_start: Option<u32>,
+    /// Why the model can't write as its checkpoint says. Given texts can be scored nevertheless.
+    pub(crate) cannot_write: Option<AttributionError>,
 }
+
+/// The fields of `generation_config.json` that also matter where the target is given.
+const OF_TARGETS: [&str; 2] = ["eos_token_id", "forced_bos_token_id"];
 
 impl GenerationOptions {
     /// Checks fields that are to be changed, as far as that is possible without a model: their names, types and ranges.
@@ -49,7 +54,7 @@ impl GenerationOptions {
     ///
     /// # Errors
     /// [`AttributionError::Catalog`] for a changed field that does not exist or can't be used, [`AttributionError::Model`] for one of the
-    /// checkpoint's.
+    /// checkpoint's that a given target needs. Other fields of the checkpoint are errors only where the model writes.
     pub fn new(
         generation_config: &Value,
         changes: &Map<String, Value>,
@@ -67,8 +72,16 @@ impl GenerationOptions {
         let number = |field: &str| fields.get(field).and_then(Value::as_u64);
         let max_length = number("max_length").filter(|_| number("max_new_tokens").is_none());
         let decoder_start = number("decoder_start_token_id").and_then(|id| u32::try_from(id).ok());
-        let mut settings =
-            GenerationSettings::from_json(&Value::Object(fields)).map_err(|error| of_change(error, changes))?;
+        let (mut settings, cannot_write) = match GenerationSettings::from_json(&Value::Object(fields.clone())) {
+            Ok(settings) => (settings, None),
+            Err(error) => match of_change(error, changes) {
+                error @ AttributionError::Catalog(_) => return Err(error),
+                error => {
+                    fields.retain(|field, _| OF_TARGETS.contains(&field.as_str()));
+                    (GenerationSettings::from_json(&Value::Object(fields))?, Some(error))
+                }
+            },
+        };
         if let Err(error @ AttributionError::Catalog(_)) =
             settings.validate().map_err(|error| of_change(error, changes))
         {
@@ -81,6 +94,7 @@ impl GenerationOptions {
             settings,
             max_length: max_length.map(|length| usize::try_from(length).unwrap_or(usize::MAX)),
             decoder_start: decoder_start.or(config.special.decoder_start).or(config.special.bos),
+            cannot_write,
         })
     }
 }

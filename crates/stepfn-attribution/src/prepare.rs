@@ -273,6 +273,9 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     fn write(&self, source: Option<&[u32]>, prompt: &[u32]) -> Result<Vec<Hypothesis>, AttributionError> {
+        if let Some(error) = &self.generation.cannot_write {
+            return Err(error.clone());
+        }
         let config = self.model.config();
         crate::scoring::check_fits(config, "", source, prompt, prompt.len())?;
         let mut settings = self.generation.settings.clone();

@@ -123,6 +123,22 @@ fn a_target_that_does_not_start_with_its_prompt_shows_where_they_part() {
     assert!(error.contains("token 1 is \" \" in the prompt and \" c\" in the target"), "{error}");
 }
 
+/// What a checkpoint says of writing matters only where something is written.
+#[test]
+fn a_checkpoint_that_can_not_write_as_it_says_scores_given_targets() {
+    let published =
+        json!({ "penalty_alpha": 0.6, "forced_bos_token_id": 5, "decoder_start_token_id": 97, "eos_token_id": 0 });
+    let marian = fixture("marian", None, &[0], json!({}));
+    let generation = GenerationOptions::new(&published, &Map::new(), marian.model.config()).unwrap();
+    let marian = Fixture { generation, ..marian };
+    let given = marian.prepare(&request(Some("ab"), Some("abc")));
+    assert_eq!(given.text.target, [97, 5, 36, 12, 0]);
+    let error = marian.error(&request(Some("ab"), None));
+    assert!(error.contains("`penalty_alpha` must be null or 0"), "{error}");
+    let changes = json!({ "penalty_alpha": 0.6 });
+    assert!(GenerationOptions::new(&json!({}), changes.as_object().unwrap(), marian.model.config()).is_err());
+}
+
 #[test]
 fn texts_without_anything_to_score_are_refused() {
     let gpt2 = fixture("gpt2", None, &[], json!({}));

@@ -48,9 +48,12 @@ pub(super) fn search(
     for length in 1..=settings.max_new_tokens {
         let mut rows = checked_logits(decoder, running.len(), length - 1)?;
         for (text, row) in running.iter().zip(&mut rows) {
-            let (greatest, log_sum) = log_normalizer(row);
-            row.iter_mut().for_each(|logit| *logit = *logit - greatest - log_sum);
+            normalize(row);
             rules.apply(&text.sequence, row);
+            // Where nothing is allowed, there is nothing to divide by.
+            if settings.renormalize_logits && row.iter().any(|score| score.is_finite()) {
+                normalize(row);
+            }
         }
         let continuations = best_continuations(&running, &rows, looked_at);
         if continuations.is_empty() && finished.is_empty() {
@@ -93,6 +96,12 @@ pub(super) fn search(
     }
     finished.truncate(settings.num_return_sequences);
     Ok(finished)
+}
+
+/// Log-probabilities of scores.
+fn normalize(scores: &mut [f32]) {
+    let (greatest, log_sum) = log_normalizer(scores);
+    scores.iter_mut().for_each(|score| *score = *score - greatest - log_sum);
 }
 
 /// The `count` best continuations, best first; ties are broken by the lowest row, then the lowest token.

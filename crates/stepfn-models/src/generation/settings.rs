@@ -39,6 +39,8 @@ pub struct GenerationSettings {
     pub no_repeat_ngram_size: usize,
     /// Token sequences that must not be generated. A sequence that is just an end token is ignored.
     pub bad_words_ids: Vec<Vec<u32>>,
+    /// Whether a beam search divides what the rules leave of a prediction by its sum again, so that a ban makes the other tokens likelier.
+    pub renormalize_logits: bool,
     /// Tokens that end the text.
     pub eos: Vec<u32>,
     /// The token generated after a prompt of one token, whatever the model predicts; for example a translation's language.
@@ -93,6 +95,7 @@ impl Default for GenerationSettings {
             repetition_penalty: 1.0,
             no_repeat_ngram_size: 0,
             bad_words_ids: Vec::new(),
+            renormalize_logits: false,
             eos: Vec::new(),
             forced_bos: None,
             forced_eos: None,

@@ -7,7 +7,7 @@ use super::{COUNTS, GenerationSettings};
 use crate::ModelError;
 
 /// Unsupported fields that would change the result: the numeric value that has no effect, and what is supported instead.
-const UNSUPPORTED: [(&str, Option<f64>, &str); 24] = [
+const UNSUPPORTED: [(&str, Option<f64>, &str); 23] = [
     ("num_beam_groups", Some(1.0), "plain beam search"),
     ("diversity_penalty", Some(0.0), "plain beam search"),
     ("constraints", None, "`prefix` and `bad_words_ids`"),
@@ -20,7 +20,6 @@ const UNSUPPORTED: [(&str, Option<f64>, &str); 24] = [
     ("eta_cutoff", Some(0.0), "temperature, top_k and top_p"),
     ("min_p", Some(0.0), "temperature, top_k and top_p"),
     ("top_h", None, "temperature, top_k and top_p"),
-    ("renormalize_logits", None, "scores as left by the rules"),
     ("watermarking_config", None, "text without a watermark"),
     ("suppress_tokens", None, "`bad_words_ids`"),
     ("begin_suppress_tokens", None, "`bad_words_ids`"),
@@ -87,6 +86,8 @@ impl GenerationSettings {
             no_repeat_ngram_size: count(json, "no_repeat_ngram_size")?.unwrap_or(default.no_repeat_ngram_size),
             bad_words_ids: read(json, "bad_words_ids", "a list of lists of token ids")?
                 .unwrap_or(default.bad_words_ids),
+            renormalize_logits: read(json, "renormalize_logits", "true or false")?
+                .unwrap_or(default.renormalize_logits),
             eos,
             forced_bos: read(json, "forced_bos_token_id", "a token id")?,
             forced_eos: read(json, "forced_eos_token_id", "a token id (one, not a list)")?,
@@ -145,7 +146,7 @@ mod tests {
             (json!({"penalty_alpha": 0.6}), "penalty_alpha"),
             (json!({"typical_p": 0.9}), "top_p"),
             (json!({"constraints": [1]}), "`prefix`"),
-            (json!({"renormalize_logits": true}), "renormalize_logits"),
+            (json!({"renormalize_logits": 1}), "`renormalize_logits` must be true or false, not 1"),
             (json!({"early_stopping": "never"}), "not supported"),
             (json!({"eos_token_id": -1}), "a token id or a list of them, not -1"),
             (json!({"max_new_tokens": 1.5}), "max_new_tokens"),
