@@ -39,7 +39,11 @@ impl Visitor<'_> for Form {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Number(value as f32))
+        let number = value as f32;
+        match number.is_finite() {
+            true => Ok(Number(number)),
+            false => Err(E::invalid_value(Unexpected::Float(value), &"a number below 3.5e38")),
+        }
     }
 
     fn visit_u64<E: Error>(self, value: u64) -> Result<Self::Value, E> {
@@ -74,6 +78,10 @@ mod tests {
         assert_eq!(text, r#"[0.1,null,"inf","-inf"]"#);
         let back: Vec<Number<f32>> = serde_json::from_str(&text).unwrap();
         assert!(back.iter().zip(numbers).all(|(back, number)| back.0.to_bits() == number.0.to_bits()));
+        for large in ["1e300", "-1e39"] {
+            let error = serde_json::from_str::<Number<f32>>(large).unwrap_err().to_string();
+            assert!(error.contains("expected a number below"), "{error}");
+        }
         for wrong in ["\"much\"", "[]", "{}", "true"] {
             let error = serde_json::from_str::<Number<f32>>(wrong).unwrap_err().to_string();
             assert!(error.contains("expected a number, null"), "{error}");

@@ -24,6 +24,7 @@ pub const MERGED: u32 = u32::MAX;
 /// Steps are positions of `target`: `target[steps]` are the predicted tokens. Scores of a token that a step can't see are NaN (`null` in
 /// JSON), as are those of steps where a step function has no value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Attribution {
     /// [`FORMAT`] at the time of writing. Newer versions are not read.
     #[serde(deserialize_with = "readable_format")]
@@ -128,6 +129,23 @@ impl Attribution {
                 return Err(misfit(what, expected, format!("{} tokens and {} steps", scores.tokens(), scores.steps())));
             }
         }
+        for (what, tokens, text) in
+            [("source", &self.source, &self.source_text), ("target", &self.target, &self.target_text)]
+        {
+            let wrong = tokens.iter().find(|token| !is_inside(&token.span, text.as_deref()));
+            if let Some(Token { span, .. }) = wrong {
+                let expected = text.as_ref().map_or_else(
+                    || "spans that start before they end".to_owned(),
+                    |text| format!("spans of whole characters among the {} bytes of `{what}_text`", text.len()),
+                );
+                return Err(misfit(what, expected, format!("{}..{}", span.start, span.end)));
+            }
+        }
+        for (what, scores) in [("source_scores", &self.source_scores), ("target_scores", &self.target_scores)] {
+            if let Some(step) = scores.as_ref().and_then(Scores::infinite) {
+                return Err(misfit(what, "numbers, or null".to_owned(), format!("an infinite one at step {step}")));
+            }
+        }
         let columns = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
         let columns = columns.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
         let columns = columns.chain(self.changes.iter().map(|changes| ("changes".to_owned(), changes.len())));
@@ -159,18 +177,24 @@ impl Attribution {
     }
 }
 
+/// Whether a span is one of a text; of a text that isn't there, whether it can be one.
+fn is_inside(span: &Range<usize>, text: Option<&str>) -> bool {
+    text.map_or(span.start <= span.end, |text| text.get(span.clone()).is_some())
+}
+
 fn misfit(what: &str, expected: String, found: String) -> AttributionError {
     AttributionError::Format { what: what.to_owned(), expected, found }
 }
 
 fn readable_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let found = u32::deserialize(deserializer)?;
-    if found > FORMAT {
-        return Err(serde::de::Error::custom(format!(
-            "expected format {FORMAT} or older, found {found}: a newer stepfn wrote this file, and is needed to read it"
-        )));
+    match found {
+        FORMAT => Ok(found),
+        0 => Err(serde::de::Error::custom(format!("expected format {FORMAT}, found 0, which no stepfn wrote"))),
+        _ => Err(serde::de::Error::custom(format!(
+            "expected format {FORMAT}, found {found}: a newer stepfn wrote this file, and is needed to read it"
+        ))),
     }
-    Ok(found)
 }
 
 /// What a dimension of [`Scores`] counts.
@@ -222,7 +246,8 @@ impl Scores {
             Err(AttributionError::Format { what: "scores".to_owned(), expected, found })
         };
         if !axes.starts_with(&[Axis::Token, Axis::Step]) {
-            return wrong("axes that begin with token and step".to_owned(), format!("{axes:?}"));
+            let names: Vec<&str> = axes.iter().map(|axis| axis.name()).collect();
+            return wrong("axes that begin with token and step".to_owned(), format!("[{}]", names.join(", ")));
         }
         if axes.len() != shape.len() {
             return wrong(format!("{} sizes, one per axis", axes.len()), shape.len().to_string());

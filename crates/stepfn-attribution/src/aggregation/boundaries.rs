@@ -117,7 +117,14 @@ pub(super) fn expression(separator: &Separator) -> Result<Regex, AttributionErro
     if pattern.is_empty() {
         return Err(wrong("nothing".to_owned()));
     }
-    Regex::new(&pattern).map_err(|error| wrong(error.to_string().replace('\n', " ")))
+    Regex::new(&pattern).map_err(|error| wrong(format!("`{pattern}` ({})", flaw(&error))))
+}
+
+/// What is wrong with an expression. The library says it in the last of several lines, below a picture of the place.
+fn flaw(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.strip_prefix("error: ").unwrap_or(last).to_owned()
 }
 
 /// Pieces between separators. A token that a separator only touches belongs to it. Special tokens are separate.

@@ -233,7 +233,12 @@ fn on_axis(
         format!("scores with an axis {wanted}; those of raw outputs have it"),
         match attribution.is_aggregated() {
             true => "one score per token and step".to_owned(),
-            false => "other axes".to_owned(),
+            false => {
+                let sides = || [&attribution.source_scores, &attribution.target_scores].into_iter().flatten();
+                let mut names: Vec<&str> = sides().flat_map(Scores::inner).map(|(axis, _)| axis.name()).collect();
+                names.dedup();
+                format!("only {}", names.join(", "))
+            }
         },
     )))
 }

@@ -67,7 +67,7 @@ fn entry(at: usize, object: &str) -> Result<Result<Attribution, Failed>, Attribu
         Ok(attribution) => attribution,
         Err(error) => {
             let failed = serde_json::from_str::<Failed>(object);
-            return failed.map(Err).map_err(|_| wrong(&what, "the JSON of an attribution", error.to_string()));
+            return failed.map(Err).map_err(|_| unreadable(&what, object, &error));
         }
     };
     attribution.check().map_err(|error| match error {
@@ -78,6 +78,44 @@ fn entry(at: usize, object: &str) -> Result<Result<Attribution, Failed>, Attribu
     })?;
     Ok(Ok(attribution))
 }
+
+/// What is wrong with an object that is no attribution.
+fn unreadable(what: &str, object: &str, error: &serde_json::Error) -> AttributionError {
+    let fields = serde_json::from_str::<Map<String, Value>>(object).unwrap_or_default();
+    // Any other object: lines of texts, for instance.
+    if !fields.contains_key("format") {
+        let names: Vec<String> = fields.keys().take(4).map(|name| format!("`{name}`")).collect();
+        let found = if names.is_empty() { "no fields".to_owned() } else { format!("the fields {}", names.join(", ")) };
+        return wrong(what, "an attribution, which has the fields `format`, `target`, `steps`, …", found);
+    }
+    let message = error.to_string();
+    let message = message.rsplit_once(" at line").map_or(message.as_str(), |(message, _)| message);
+    let plain = TYPES.iter().fold(message.to_owned(), |message, (theirs, plain)| match message.strip_suffix(theirs) {
+        Some(start) => format!("{start}{plain}"),
+        None => message,
+    });
+    let place = format!("line {}, column {} of {what}", error.line(), error.column());
+    match plain.strip_prefix("invalid type: ").or_else(|| plain.strip_prefix("invalid value: ")) {
+        Some(found) => {
+            let (found, expected) = found.rsplit_once(", expected ").unwrap_or((found, "something else"));
+            wrong(&place, expected, found.to_owned())
+        }
+        None => wrong(&place, "an attribution as stepfn writes it", plain),
+    }
+}
+
+/// How the parser names what it expects, and how people do.
+const TYPES: [(&str, &str); 9] = [
+    ("expected u32", "expected a whole number, 0 or greater"),
+    ("expected u64", "expected a whole number, 0 or greater"),
+    ("expected usize", "expected a whole number, 0 or greater"),
+    ("expected f32", "expected a number"),
+    ("expected f64", "expected a number"),
+    ("expected a sequence", "expected a list"),
+    ("expected a map", "expected an object"),
+    ("expected struct Range", "expected an object with `start` and `end`"),
+    ("expected struct Token", "expected a token: an object with `id`, `surface`, `span` and `special`"),
+];
 
 fn wrong(what: &str, expected: &str, found: String) -> AttributionError {
     AttributionError::Format { what: what.to_owned(), expected: expected.to_owned(), found }
@@ -91,6 +129,7 @@ mod tests {
 
     use super::super::samples;
     use super::*;
+    use crate::Scores;
 
     #[test]
     fn one_or_several_or_lines() {
@@ -110,7 +149,7 @@ mod tests {
     fn files_of_the_future_are_not_misread() {
         let newer = write(&[samples::translation()]).replace("\"format\":1", "\"format\":2");
         let message = read(&newer).unwrap_err().to_string();
-        assert!(message.contains("format 1 or older, found 2") && message.contains("newer stepfn"), "{message}");
+        assert!(message.contains("format 1, found 2") && message.contains("newer stepfn"), "{message}");
     }
 
     #[test]
@@ -128,6 +167,51 @@ mod tests {
         for text in ["", "[]", "{}", "[1]", "null", "[[]]", &fields, &cut[..cut.len() / 2]] {
             assert!(matches!(read(text), Err(AttributionError::Format { .. })), "{text}");
         }
+    }
+
+    /// Whoever edits a file by hand is told what is wrong, in words of the file.
+    #[test]
+    fn edits_that_break_a_file_are_named_in_its_own_words() {
+        let mut sample = samples::translation();
+        sample.target_text = Some("ab".to_owned());
+        sample.source.iter_mut().for_each(|token| token.span = 0..1);
+        sample.target.iter_mut().for_each(|token| token.span = 0..2);
+        let good = write(&[sample]);
+        assert!(read(&good).is_ok());
+        let edited = |from: &str, to: &str| {
+            assert!(good.contains(from), "{from}: {good}");
+            read(&good.replacen(from, to, 1)).unwrap_err().to_string()
+        };
+        for (from, to, says) in [
+            ("\"format\":1", "\"format\":0", "expected format 1, found 0"),
+            ("\"format\":1", "\"format\":\"1\"", "expected a whole number"),
+            ("\"target\":[", "\"target\":5,\"x\":[", "expected a list, found integer `5`"),
+            ("\"source_scores\"", "\"source_score\"", "unknown field `source_score`"),
+            ("\"about\":", "\"aboot\":", "unknown field `aboot`"),
+            (
+                "\"start\":0,\"end\":2",
+                "\"start\":2,\"end\":0",
+                "target of attribution 0: expected spans of whole characters",
+            ),
+            ("\"start\":0,\"end\":2", "\"start\":0,\"end\":3", "among the 2 bytes of `target_text`, found 0..3"),
+            ("[\"token\",\"step\"", "[\"step\",\"token\"", "found [step, token"),
+        ] {
+            let message = edited(from, to);
+            assert!(message.contains(says), "{from} -> {to}: {message}");
+            assert!(
+                !["u32", "usize", "struct", "sequence", "Token,"].iter().any(|word| message.contains(word)),
+                "{message}"
+            );
+        }
+        let message = read("{\"source\": \"a\", \"target\": \"b\"}").unwrap_err().to_string();
+        assert!(message.contains("found the fields `source`, `target`"), "{message}");
+        let mut infinite = samples::causal();
+        let scores = infinite.target_scores.as_ref().unwrap();
+        let mut values = scores.values().to_vec();
+        values[0] = f32::INFINITY;
+        infinite.target_scores = Scores::new(scores.axes().to_vec(), scores.shape().to_vec(), values).ok();
+        let message = read(&write(&[infinite])).unwrap_err().to_string();
+        assert!(message.contains("target_scores of attribution 0: expected numbers, or null"), "{message}");
     }
 
     #[test]

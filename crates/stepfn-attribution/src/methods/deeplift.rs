@@ -17,7 +17,8 @@ pub struct DeepLift {}
 
 impl Named for DeepLift {
     const NAME: &'static str = "deeplift";
-    const SUMMARY: &'static str = "differences from a baseline, shared by the rescale rule; adds up to f(x) − f(x̄)";
+    const SUMMARY: &'static str =
+        "differences from a baseline, shared by the rescale rule; sums over hidden units add up to f(x) − f(x̄)";
     const ALSO_CALLED: &'static [&'static str] = &["dl", "rescale"];
 }
 

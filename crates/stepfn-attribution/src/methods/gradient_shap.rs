@@ -22,6 +22,9 @@ pub struct GradientShap {
     pub stdevs: f64,
 }
 
+/// The greatest deviation of the noise. Embeddings are smaller by orders of magnitude, so that nothing is left of the text.
+const MOST_NOISE: f64 = 1000.0;
+
 impl Default for GradientShap {
     fn default() -> Self {
         Self { n_samples: 5, stdevs: 0.0 }
@@ -37,8 +40,8 @@ impl Named for GradientShap {
     fn validate(&self) -> Result<(), ParameterError> {
         self.check_counts()?;
         match self.stdevs {
-            stdevs if stdevs >= 0.0 && stdevs.is_finite() => Ok(()),
-            stdevs => Err(Self::out_of_range("stdevs", "a number, 0 or greater", stdevs)),
+            stdevs if (0.0..=MOST_NOISE).contains(&stdevs) => Ok(()),
+            stdevs => Err(Self::out_of_range("stdevs", format!("a number from 0 to {MOST_NOISE}"), stdevs)),
         }
     }
 }

@@ -52,7 +52,8 @@ impl Default for IntegratedGradients {
 
 impl Named for IntegratedGradients {
     const NAME: &'static str = "integrated_gradients";
-    const SUMMARY: &'static str = "gradients integrated from a baseline to the text; adds up to f(x) − f(x̄)";
+    const SUMMARY: &'static str =
+        "gradients integrated from a baseline to the text; sums over hidden units add up to f(x) − f(x̄)";
     const ALSO_CALLED: &'static [&'static str] = &["ig"];
     const COUNTS: &'static [Count] = &[PATH_POINTS.or("auto")];
 
