@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use shared::{
-    ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs, TextArgs, ViewArgs,
+    BatchArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs,
+    TextArgs, ViewArgs,
 };
 use values::{count, length, name, seconds, text, top, whole};
 
@@ -108,6 +109,23 @@ left out with a message. On a CPU that is most of --length 512,2048, where attri
 JSON has a row per measurement, written as soon as it is finished. If a run is stopped, --compare can read the rows so far."
     )]
     Bench(Box<BenchArgs>),
+    /// Compare a model with what your own transformers says of it: ids, log-probabilities and a gradient
+    #[command(
+        mut_arg("model", |model| model
+            .short(None)
+            .long(None::<&'static str>)
+            .index(1)
+            .required(true)
+            .help("The folder of a model, or its name on a hub")),
+        after_long_help = "\
+Examples:
+  stepfn verify path/to/model
+  stepfn verify org/name --python venv/bin/python
+  stepfn verify path/to/model --text 'A text of your own.' --format json
+
+Runs a Python that has transformers and torch on the same texts. Exit code 1 if token ids differ, log-probabilities by more than 0.001, or a \
+token's share of the last step's gradient by more than 0.001.")]
+    Verify(Box<VerifyArgs>),
     /// List models, families, methods, step functions, aggregators, formats or backends
     List(ListArgs),
     /// Print a completion script for a shell
@@ -128,7 +146,7 @@ pub(crate) struct ScoreArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name, default_value = "probability,surprisal,entropy")]
     pub(crate) step_fn: Vec<String>,
     /// Name the K most likely tokens of each step (1 to 100), as the column `expected`
-    #[arg(long, value_name = "K", value_parser = top)]
+    #[arg(long, value_name = "K", value_parser = top, allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
     #[command(flatten)]
     pub(crate) contrast: ContrastArgs,
@@ -138,6 +156,8 @@ pub(crate) struct ScoreArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) batches: BatchArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
@@ -156,7 +176,7 @@ pub(crate) struct AttributeArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
     pub(crate) step_scores: Vec<String>,
     /// Name the K most likely tokens of each step (1 to 100), in JSON and on the page
-    #[arg(long, value_name = "K", value_parser = top)]
+    #[arg(long, value_name = "K", value_parser = top, allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
     /// Also score the target prefix (encoder-decoder models; causal models always do)
     #[arg(long)]
@@ -165,10 +185,10 @@ pub(crate) struct AttributeArgs {
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
     pub(crate) features: UnitName,
     /// First token to attribute, counted in the target from 0; default: the first after the prompt
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) from: Option<usize>,
     /// First token after the attributed ones; default: the end of the target
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) to: Option<usize>,
     #[command(flatten)]
     pub(crate) contrast: ContrastArgs,
@@ -231,22 +251,24 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
     pub(crate) work: Vec<String>,
     /// Tokens per text, including prompt or source; default: 32,128; with --quick: 16
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length)]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length, allow_negative_numbers = true)]
     pub(crate) length: Vec<usize>,
     /// Texts per call; default: 1,8; with --quick: 1,2
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = count)]
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = count, allow_negative_numbers = true)]
     pub(crate) batch: Vec<usize>,
     /// Maximum number of timed calls, after the first call; default: 5; with --quick: 2
-    #[arg(long, value_name = "N", value_parser = count)]
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) repeats: Option<usize>,
     /// Time limit per row: at least two calls are made, and no further call starts after it; work that would not fit twice, even at the machine's peak, is left out; default: 2; with --quick: 1
-    #[arg(long, value_name = "N", value_parser = seconds)]
+    #[arg(long, value_name = "N", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) seconds: Option<f64>,
     /// Check in a few seconds whether everything runs: a tiny shape, short texts, a rough peak
     #[arg(long)]
     pub(crate) quick: bool,
     #[command(flatten)]
     pub(crate) place: ModelArgs,
+    #[command(flatten)]
+    pub(crate) batches: BatchArgs,
     /// Measure nothing; compare reports written by --format json
     #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = [
         "shape", "work", "length", "batch", "repeats", "seconds", "quick",
@@ -266,6 +288,23 @@ pub(crate) enum BenchFormat {
     Table,
     /// One object, for --compare and for other programs
     Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// The Python to ask
+    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    pub(crate) python: String,
+    /// A text to compare; default: three with marks, accents and digits
+    #[arg(long, value_name = "TEXT", value_parser = text, allow_hyphen_values = true)]
+    pub(crate) text: Vec<String>,
+    /// The language that targets are in, where the model writes several
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) target_lang: Option<String>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Value};
 
+pub(crate) use self::line::KNOWN;
 use self::line::parse;
 use crate::args::{ContrastArgs, LinesArgs, TextArgs};
 use crate::failure::Failure;

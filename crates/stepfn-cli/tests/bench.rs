@@ -178,7 +178,7 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
     bench(&["--work", "salience"]).fails(2, "did you mean `saliency`?", "occlusion");
     bench(&["--length", "1"]).fails(2, "a whole number from 2", "stepfn bench --help");
     bench(&["--batch", "0"]).fails(2, "a whole number from 1", "--help");
-    bench(&["--seconds", "-1"]).fails(2, "unexpected argument '-1'", "--help");
+    bench(&["--seconds", "-1"]).fails(2, "expected a number of seconds", "--help");
     bench(&["--format", "csv"]).fails(2, "invalid value 'csv'", "--help");
     bench(&["--compare", "a.json"]).fails(2, "2", "--help");
     bench(&["--compare", "a.json", "b.json", "--quick"]).fails(2, "cannot be used with", "--help");

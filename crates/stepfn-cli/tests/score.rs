@@ -129,7 +129,7 @@ fn a_contrast_is_aligned_as_asked() {
     assert!(numbers(&scored["scores"]["in_context_pvi"]).iter().all(|value| value.is_finite()));
 
     let args = ["score", "-m", gpt2.path(), "t1 t2 t3", "--step-fn", "pcxmi"];
-    stepfn(args).fails(1, "`pcxmi` needs a contrast", "--contrast-source");
+    stepfn(args).fails(2, "compares with a contrast, and there is none", "--contrast-source");
     let outside = ["--contrast-target", "t1 t4", "--align", "0:0,1:1"];
     stepfn(args.iter().chain(&outside)).fails(1, "alignment pair 1:1 is out of range", "--align counts");
     stepfn(args.iter().chain(&["--align", "0-0"])).fails(2, "expected two numbers, as in 0:2", "see `stepfn");
@@ -320,8 +320,17 @@ fn nothing_that_is_given_is_ignored() {
         asked(&["--dropout", "0.1"]).fails(2, "no step function asked for runs the model with dropout", "mc_dropout");
         asked(&["dog", "--target", "K"]).fails(2, "--target: one for 2 texts", "--input");
         asked(&["--memory", "1KiB"]).fails(2, "1MiB or more", "--help");
+        asked(&["--memory", "1e30"]).fails(2, "a size that a machine may have", "--help");
         asked(&["--keep", "item"]).fails(2, "--keep: texts on the command line", "--input FILE");
+        asked(&["--input", "-", "--keep", "id"]).fails(2, "'--keep <FIELDS>'", "--help");
+        asked(&["--input", "-", "--keep", ""]).fails(2, "'--keep <FIELDS>'", "--help");
+        asked(&["--target", "K", "--max-new-tokens", "3"]).fails(2, "so the model writes nothing", "--target");
+        for option in ["--top", "--seed", "--memory", "--max-new-tokens", "--dropout"] {
+            asked(&[option, "-1"]).fails(2, "expected a", "--help");
+        }
     }
+    stepfn(["attribute", "cat", "--batch-tokens", "9"]).fails(2, "unexpected argument '--batch-tokens'", "");
+    stepfn(["attribute", "cat", "--contrast-force-inputs"]).fails(2, "--contrast-force-inputs: no step", "pcxmi");
     stepfn(["attribute", "cat", "--raw", "--aggregate", "vnorm"]).fails(2, "'--raw'", "");
     let twice =
         ["score", "--source", "cat", "--target", "K AE1 T", "--contrast-target", "K AH0 T", "--step-fn", "pcxmi"];

@@ -10,7 +10,7 @@ use stepfn_attribution::{Progress, Provenance};
 
 use crate::texts::{Numbered, Task};
 use crate::writers::{Record, csv_lines, plain, values};
-use crate::{Input, LanguageModel, Outcome, Result};
+use crate::{Input, LanguageModel, Outcome, Result, warnings};
 
 /// Lets the model write, as its settings say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -40,15 +40,21 @@ impl<B: Backend> Task<B> for GenerateTask {
         let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
             let source = input.prompt()?;
+            let given = model.tokenizer().encode(source, true)?.len();
+            let beyond = |new: usize| {
+                let (source, target) =
+                    if model.is_encoder_decoder() { (given, new) } else { (0, given + new.saturating_sub(1)) };
+                warnings::of_lengths(model.config(), source, target).into_iter().collect()
+            };
             let written = |generated: stepfn_attribution::Generated| Written {
                 id: id.clone(),
                 fields: input.fields.clone(),
                 source: source.to_owned(),
                 text: generated.text,
+                about: Provenance { warnings: beyond(generated.hypothesis.ids.len()), ..about.clone() },
                 ids: generated.hypothesis.ids,
                 score: generated.hypothesis.score,
                 finished: generated.hypothesis.finished,
-                about: about.clone(),
             };
             Ok(model.preparer().generate(source)?.into_iter().map(written).collect())
         };

@@ -1,20 +1,15 @@
 //! A language model that is ready to be asked: its weights, its tokenizer and its settings, found by name.
 
-use std::fs;
-use std::io::ErrorKind as IoErrorKind;
-use std::path::{Path, PathBuf};
-
 use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Preparer, Provenance};
-use stepfn_core::catalog::nearest;
 use stepfn_models::Model;
-use stepfn_models::checkpoint::Checkpoint;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::Tokenizer;
 
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
+use crate::files::Files;
 use crate::texts::Outcomes;
 use crate::{
     Answer, Ask, AttributeTask, Error, ErrorKind, GenerateTask, Input, IntoInput, Registry, Result, RunOptions,
@@ -255,80 +250,9 @@ pub fn models() -> Vec<[String; 3]> {
     all.collect()
 }
 
-/// The files on this machine that a model of this name is read from; none for a model that is compiled in or not here yet.
-pub fn model_files(name: &str) -> Vec<PathBuf> {
-    let path = PathBuf::from(name);
-    let Ok(folder) = fs::read_dir(&path) else {
-        return if path.is_file() { vec![path] } else { Vec::new() };
-    };
-    let is_read = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let settings = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
-        settings.contains(&&*name) || name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json")
-    };
-    folder.filter_map(|entry| Some(entry.ok()?.path())).filter(is_read).collect()
-}
-
 /// The families of models that can be read.
 pub fn families() -> impl Iterator<Item = &'static str> {
     stepfn_models::families::all().iter().map(|family| family.name)
-}
-
-/// What a model is read from.
-struct Files {
-    checkpoint: Checkpoint,
-    tokenizer: Tokenizer,
-    /// `generation_config.json`, or what says the same.
-    generation: Value,
-}
-
-impl Files {
-    /// A folder or file of that name, a model that is compiled in, or one on a hub: in this order.
-    fn find(name: &str) -> Result<Self> {
-        #[cfg(feature = "zoo")]
-        if let Some(embedded) = stepfn_zoo::find(name).filter(|_| !Path::new(name).exists()) {
-            let generation = serde_json::from_str(embedded.generation_config).unwrap_or_default();
-            return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizer: embedded.tokenizer()?, generation });
-        }
-        let folder = locate(name)?;
-        let checkpoint = Checkpoint::open(&folder)?;
-        let generation = generation_config(&folder, &checkpoint)?;
-        Ok(Self { checkpoint, tokenizer: Tokenizer::open(&folder)?, generation })
-    }
-}
-
-/// The folder of a model, or its GGUF file; from a hub, if there is none here and the name can be one there.
-fn locate(name: &str) -> Result<PathBuf> {
-    let path = PathBuf::from(name);
-    if path.exists() {
-        return Ok(path);
-    }
-    #[cfg(feature = "hub")]
-    if let Some(on_hub) = name_on_hub(name) {
-        let found = stepfn_models::hub::Hub::from_env().fetch(&on_hub);
-        // A word may also be meant for a model that is compiled in, or for a folder.
-        return match found {
-            Err(error) if !name.contains('/') => Err(no_model(name, &format!("; {error}"))),
-            found => Ok(found?),
-        };
-    }
-    Err(no_model(name, ""))
-}
-
-/// The name that something which is not here may have on a hub. A path with a typing error has none.
-#[cfg(feature = "hub")]
-fn name_on_hub(name: &str) -> Option<stepfn_models::hub::HubName> {
-    let is_file = ["gguf", "safetensors", "bin", "json"].iter().any(|ending| name.ends_with(&format!(".{ending}")));
-    if is_file { None } else { name.parse().ok() }
-}
-
-/// The error of a model that is not there; `more` says where else it is not.
-fn no_model(name: &str, more: &str) -> Error {
-    let compiled_in = models();
-    let nearest = nearest(name, compiled_in.iter().map(|[name, ..]| name.as_str()));
-    let meant = nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"));
-    let hint = "give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a name on a hub (org/name or name)";
-    Error::new(ErrorKind::Model, format!("there is no model `{name}`{meant}{more}"), hint)
 }
 
 fn with_language(options: &LoadOptions, tokenizer: &Tokenizer) -> Result<Map<String, Value>> {
@@ -341,23 +265,4 @@ fn with_language(options: &LoadOptions, tokenizer: &Tokenizer) -> Result<Map<Str
         changes.insert("forced_bos_token_id".to_owned(), id.into());
     }
     Ok(changes)
-}
-
-/// `generation_config.json`; if there is none, `config.json` has these settings.
-fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value> {
-    let path = folder.join("generation_config.json");
-    let unreadable = |error: String| {
-        let hint = "repair the file, or remove it: config.json then says how the model writes";
-        Error::new(ErrorKind::Model, format!("{}: {error}", path.display()), hint)
-    };
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
-        // A GGUF file is not a folder.
-        Err(error) if matches!(error.kind(), IoErrorKind::NotFound | IoErrorKind::NotADirectory) => {
-            return Ok(checkpoint.config().clone());
-        }
-        Err(error) => return Err(unreadable(error.to_string())),
-    };
-    let settings: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-    Ok(settings.into())
 }

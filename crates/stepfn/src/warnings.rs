@@ -10,12 +10,17 @@ const ROUNDING: f32 = 1e-6;
 
 /// Of a text that is longer than those that the model was made for.
 pub(crate) fn of_length(config: &TransformerConfig, text: &Text) -> Option<String> {
-    let stacks = config.encoder.iter().map(|encoder| (encoder, "source", text.source.as_ref().map_or(0, Vec::len)));
-    let mut stacks = stacks.chain([(&config.decoder, "target", text.target.len())]);
+    of_lengths(config, text.source.as_ref().map_or(0, Vec::len), text.target.len().saturating_sub(1))
+}
+
+/// Of a source of so many tokens, and so many of a target that are read: nothing comes after the last.
+pub(crate) fn of_lengths(config: &TransformerConfig, source: usize, target: usize) -> Option<String> {
+    let stacks = config.encoder.iter().map(|encoder| (encoder, "source", source));
+    let mut stacks = stacks.chain([(&config.decoder, "target", target)]);
     stacks.find_map(|(stack, side, tokens)| {
         let most = stack.positions.made_for()?;
         (tokens > most).then(|| {
-            format!("the {side} has {tokens} tokens, and the model was made for {most}: what it predicts there may mean nothing")
+            format!("{tokens} tokens of the {side} are read, and the model was made for {most}: what it predicts there may mean nothing")
         })
     })
 }

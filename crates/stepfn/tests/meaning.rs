@@ -128,4 +128,6 @@ fn a_text_longer_than_the_model_was_made_for_carries_a_warning() {
     let answer =
         model.ask(of(200)).from(140).to(141).attribute(model.method("saliency", Value::Null).unwrap()).unwrap();
     assert_eq!(answer.about.warnings, long.about.warnings);
+    assert!(model.ask(of(20)).generate().unwrap()[0].about.warnings.is_empty());
+    assert!(model.ask(of(200)).generate().unwrap()[0].about.warnings[0].contains("the model was made for 128"));
 }

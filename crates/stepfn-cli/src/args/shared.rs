@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::choices::{ElementType, answer_formats, backends, record_formats};
-use super::values::{pair, rate, size, text, whole};
+use super::values::{field, pair, rate, size, text, tokens, whole};
 
 /// Which texts.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(crate) struct LinesArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',')]
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',', value_parser = field)]
     pub(crate) keep: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct ContrastArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) contrast_target: Option<String>,
     /// Pairs of scored token and contrast token, both counted from the first scored one; default: 0:0,1:1,…
-    #[arg(long, value_name = "PAIRS", value_delimiter = ',', value_parser = pair)]
+    #[arg(long, value_name = "PAIRS", value_delimiter = ',', value_parser = pair, allow_negative_numbers = true)]
     pub(crate) align: Vec<(usize, usize)>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct ParameterArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
     /// Dropout rate of the noisy passes, instead of the model's own rates: at the sites where the published model has dropout
-    #[arg(long, value_name = "RATE", value_parser = rate)]
+    #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     pub(crate) dropout: Option<f64>,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct ParameterArgs {
 #[derive(Debug, Default, Args)]
 pub(crate) struct GenerationArgs {
     /// Maximum number of tokens to write
-    #[arg(long, value_name = "N", value_parser = whole::<usize>)]
+    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) max_new_tokens: Option<usize>,
     /// Change a field of generation_config.json: num_beams=4, do_sample=true, …
     #[arg(long, value_name = "FIELD=VALUE")]
@@ -89,13 +89,18 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, default_value_t = ElementType::F32)]
     pub(crate) dtype: ElementType,
     /// Seed of all random numbers: dropout, sampling
-    #[arg(long, value_name = "N", value_parser = whole::<u64>, default_value_t = 0)]
+    #[arg(long, value_name = "N", value_parser = whole::<u64>, allow_negative_numbers = true, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Memory for computing, in addition to the model: 800MB, 8GiB, …; default: a quarter of the device's memory, at most 4 GiB
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_negative_numbers = true)]
     pub(crate) memory: Option<usize>,
+}
+
+/// How many texts run at once.
+#[derive(Debug, Args)]
+pub(crate) struct BatchArgs {
     /// Maximum number of tokens per batch, including padding
-    #[arg(long, value_name = "N", value_parser = whole::<usize>, default_value_t = 4096)]
+    #[arg(long, value_name = "N", value_parser = tokens, allow_negative_numbers = true, default_value_t = 4096)]
     pub(crate) batch_tokens: usize,
 }
 

@@ -5,6 +5,7 @@ use core::str::FromStr;
 use clap::CommandFactory;
 
 use super::Cli;
+use crate::input::KNOWN;
 
 /// A name in a list: spaces around it don't count.
 pub(super) fn name(text: &str) -> Result<String, String> {
@@ -28,6 +29,15 @@ pub(super) fn text(text: &str) -> Result<String, String> {
     }
 }
 
+/// The name of a field that is written beside the results.
+pub(super) fn field(text: &str) -> Result<String, String> {
+    let field = name(text)?;
+    match KNOWN.contains(&field.as_str()) {
+        true => Err("this field means something to stepfn, and is not among those that are only kept".to_owned()),
+        false => Ok(field),
+    }
+}
+
 /// A whole number.
 pub(super) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
     text.trim().parse().map_err(|_| "expected a whole number, 0 or greater".to_owned())
@@ -48,10 +58,17 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
 const MOST_TEXTS: usize = 1 << 16;
 /// Limit of `stepfn bench` for one text.
 const MOST_TOKENS: usize = 1 << 17;
+/// Limit of a batch.
+const MOST_IN_A_BATCH: usize = 1 << 24;
 
 pub(super) fn count(text: &str) -> Result<usize, String> {
     let count = text.trim().parse().ok().filter(|count| (1..=MOST_TEXTS).contains(count));
     count.ok_or_else(|| format!("expected a whole number from 1 to {MOST_TEXTS}"))
+}
+
+pub(super) fn tokens(text: &str) -> Result<usize, String> {
+    let tokens = text.trim().parse().ok().filter(|tokens| (1..=MOST_IN_A_BATCH).contains(tokens));
+    tokens.ok_or_else(|| format!("expected a whole number from 1 to {MOST_IN_A_BATCH}"))
 }
 
 pub(super) fn top(text: &str) -> Result<usize, String> {
@@ -74,6 +91,8 @@ pub(super) fn seconds(text: &str) -> Result<f64, String> {
 
 /// No pass of any model takes less.
 const LEAST_MEMORY: f64 = (1 << 20) as f64;
+/// No machine has more.
+const MOST_MEMORY: f64 = (1_u64 << 50) as f64;
 
 pub(super) fn size(text: &str) -> Result<usize, String> {
     const UNITS: [(&str, u64); 9] = [
@@ -92,7 +111,8 @@ pub(super) fn size(text: &str) -> Result<usize, String> {
     let (number, bytes) = unit.unwrap_or((upper.strip_suffix('B').unwrap_or(&upper), 1));
     let number: Option<f64> = number.trim().parse().ok().filter(|number: &f64| number.is_finite());
     match number.map(|number| number * bytes as f64) {
-        Some(size) if size >= LEAST_MEMORY => Ok(size as usize),
+        Some(size) if (LEAST_MEMORY..=MOST_MEMORY).contains(&size) => Ok(size as usize),
+        Some(size) if size > MOST_MEMORY => Err("expected a size that a machine may have, as in 8GiB".to_owned()),
         Some(size) if size >= 0.0 => Err("expected 1MiB or more: nothing runs in less".to_owned()),
         _ => Err("expected a size, as in 800MB or 8GiB".to_owned()),
     }
@@ -115,7 +135,7 @@ mod tests {
         for (text, bytes) in sizes {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "GiB", "-1", "0", "many", "inf", "nan"] {
+        for text in ["", "GiB", "-1", "0", "many", "inf", "nan", "1e30"] {
             assert!(size(text).is_err(), "{text}");
         }
     }
@@ -146,6 +166,8 @@ mod tests {
     fn names_are_read_without_the_spaces_around_them() {
         assert_eq!(name(" entropy ").as_deref(), Ok("entropy"));
         assert!(name(" ").is_err() && name("").is_err());
+        assert_eq!(field("item").as_deref(), Ok("item"));
+        assert!(field("id").is_err() && field("").is_err());
     }
 
     #[test]

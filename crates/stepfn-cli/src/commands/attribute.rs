@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
-use stepfn::extend::StepScore;
+use stepfn::extend::{Need, StepScore};
 use stepfn::{AttributeTask, Input, Registry, Unit, Value};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
@@ -34,6 +34,12 @@ impl OnBackend for Attribute<'_> {
         let needs = unused::needs(task.step_scores.iter().map(AsRef::as_ref)).union(task.function.needs());
         unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
+        unused::check_writing(&args.texts, &args.generation)?;
+        unused::check_missing(&args.texts, &args.contrast, needs)?;
+        if args.contrast_force_inputs && needs.contrast == Need::Unused {
+            let what = "--contrast-force-inputs: no step function asked for compares with a contrast";
+            return Err(Failure::usage(what, unused::COMPARING));
+        }
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let places = output::places(args.texts.lines.input.as_deref(), &args.model);
         let fields = columns(&args.view.format, &args.texts.lines)?;

@@ -131,7 +131,7 @@ impl OnBackend for Bench<'_> {
         let host = if D::NAME == "cpu" { Memory::Host } else { Memory::Device };
         let peak = machine::peak::<D::Backend>(&place.device, place.dtype, host, plan.for_peak)?;
         let memory = args.place.memory.unwrap_or_else(|| place.memory());
-        let limits = Limits { seed: args.place.seed, memory, batch_tokens: args.place.batch_tokens };
+        let limits = Limits { seed: args.place.seed, memory, batch_tokens: args.batches.batch_tokens };
         let report = Report::new(describe(&place), peak, limits);
         let written = Written::open(args, report, &names, &plan)?;
         let mut run = Run { plan: &plan, place: &place, peak, limits, teller, written, done: 0, failed: 0 };

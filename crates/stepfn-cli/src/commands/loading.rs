@@ -48,8 +48,8 @@ fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOpt
 
 /// The options of a run.
 pub(super) fn run_options(args: &ModelArgs, dropout: Option<f64>) -> RunOptions {
-    let &ModelArgs { seed, memory, batch_tokens, .. } = args;
-    RunOptions { seed, dropout, memory, batch_tokens }
+    let &ModelArgs { seed, memory, .. } = args;
+    RunOptions { seed, dropout, memory, ..RunOptions::default() }
 }
 
 /// With `--verbose`, reports what was loaded and how long it took.

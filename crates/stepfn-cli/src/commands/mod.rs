@@ -10,6 +10,7 @@ mod parameters;
 mod score;
 mod show;
 mod unused;
+mod verify;
 mod view;
 
 use crate::args::{Cli, Command};
@@ -23,6 +24,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::List(args) => list::run(&args),
         Command::Completions { shell } => completions::run(shell),
     }

@@ -7,7 +7,7 @@ use core::ops::ControlFlow;
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::writers::{WriterOptions, records};
-use stepfn::{Registry, ScoreTask};
+use stepfn::{Registry, RunOptions, ScoreTask};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
 use super::parameters::{Owner, assigned, function};
@@ -32,12 +32,11 @@ impl OnBackend for Score<'_> {
         let args = self.0;
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
-        unused::check(
-            &args.contrast,
-            args.parameters.dropout,
-            unused::needs(task.functions.iter().map(AsRef::as_ref)),
-        )?;
+        let needs = unused::needs(task.functions.iter().map(AsRef::as_ref));
+        unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
+        unused::check_writing(&args.texts, &args.generation)?;
+        unused::check_missing(&args.texts, &args.contrast, needs)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let single = inputs.len() == Some(1);
         let options = WriterOptions {
@@ -89,5 +88,7 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
         .map(|(name, own)| function(&registry, name, own.into()))
         .collect::<Result<_, _>>()?;
     let alternatives = args.top.unwrap_or(0);
-    Ok(ScoreTask { alternatives, options: run_options(&args.model, *dropout), ..ScoreTask::new(functions) })
+    let batch_tokens = args.batches.batch_tokens;
+    let options = RunOptions { batch_tokens, ..run_options(&args.model, *dropout) };
+    Ok(ScoreTask { alternatives, options, ..ScoreTask::new(functions) })
 }

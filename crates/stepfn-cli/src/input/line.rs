@@ -8,7 +8,7 @@ use serde_json::error::Category;
 use stepfn::{Error, ErrorKind, Input, Map, Value, nearest};
 
 /// The fields that mean something.
-const KNOWN: [&str; 7] =
+pub(crate) const KNOWN: [&str; 7] =
     ["id", "source", "target", "contrast_source", "contrast_target", "source_spans", "target_spans"];
 
 /// What the user calls the text, `null` if it has no name, and the text. Fields that mean nothing here are kept if `keep` names them, or is `*`.
