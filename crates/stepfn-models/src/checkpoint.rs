@@ -3,6 +3,9 @@
 //! Headers are checked before anything is read or allocated: every tensor must lie inside its file and have exactly the bytes that its
 //! shape needs.
 
+mod element;
+mod torch;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
