@@ -12,7 +12,7 @@ use crate::ModelError;
 
 /// A source of parameters by name.
 pub trait TensorSource<B: Backend> {
-    /// The names of all tensors.
+    /// The names of all tensors that a model should use.
     fn names(&self) -> Vec<String>;
 
     /// Whether there is a tensor with that name.
