@@ -6,12 +6,14 @@
 
 mod element;
 pub(crate) mod files;
+mod quantized;
 mod stored;
 #[cfg(test)]
 mod tests;
 mod torch;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::Backend;
@@ -25,6 +27,7 @@ use element::Element;
 pub use files::resolve;
 use files::{file_error, read_json};
 pub(crate) use files::{map, shards};
+use quantized::Quantization;
 use stored::{Place, Stored, StoredEntry};
 
 /// The files of a model.
@@ -33,6 +36,7 @@ pub struct Checkpoint {
     folder: PathBuf,
     config: Value,
     stored: Stored,
+    quantized: Quantization,
 }
 
 /// The bytes of a file.
@@ -77,7 +81,8 @@ impl Checkpoint {
         if let Some(error) = files::no_config(&folder) {
             return Err(error);
         }
-        let config = read_json(&folder.join("config.json"))?;
+        let mut config = read_json(&folder.join("config.json"))?;
+        files::add_quantization(&folder, &mut config)?;
         let mut stored = Stored::default();
         for file in weights.map_or_else(|| files::weight_files(&folder), Ok)? {
             let contents = map(&file)?;
@@ -88,7 +93,8 @@ impl Checkpoint {
 
     fn of(folder: PathBuf, config: Value, mut stored: Stored) -> Result<Self, ModelError> {
         stored.strip_prefixes();
-        Ok(Self { folder, config, stored })
+        let quantized = Quantization::of(&config, &mut stored, &folder)?;
+        Ok(Self { folder, config, stored, quantized })
     }
 
     /// Reads a GGUF file in memory. `name` identifies it in error messages.
@@ -108,7 +114,7 @@ impl Checkpoint {
             (tensor.name, StoredEntry { file: 0, shape: tensor.shape, place })
         });
         let stored = Stored { tensors: tensors.collect(), files: vec![(path.clone(), contents)] };
-        Ok(Self { config, stored, folder: path })
+        Ok(Self { config, stored, quantized: Quantization::default(), folder: path })
     }
 
     #[cfg(not(feature = "gguf"))]
@@ -140,25 +146,28 @@ impl Checkpoint {
         &self.config
     }
 
-    /// The names of all tensors, in order.
+    /// The names of all tensors, in order. A quantized weight has the name that it has without quantization.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.stored.tensors.keys().map(String::as_str)
+        let stored = self.stored.tensors.keys().map(String::as_str);
+        stored.chain(self.quantized.names()).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// Whether there is a tensor with that name.
     pub fn contains(&self, tensor: &str) -> bool {
-        self.stored.tensors.contains_key(tensor)
+        self.shape(tensor).is_some()
     }
 
     /// The file that contains a tensor; [`folder`](Self::folder) if none does.
     pub fn file_of(&self, tensor: &str) -> &Path {
-        let entry = self.stored.tensors.get(tensor);
-        entry.and_then(|entry| self.stored.path(entry)).unwrap_or(&self.folder)
+        let stored = self.stored.tensors.get(tensor).map(|entry| entry.file);
+        let file = stored.or_else(|| self.quantized.file(tensor));
+        file.and_then(|file| self.stored.path(file)).unwrap_or(&self.folder)
     }
 
     /// The shape of a tensor, if it exists.
     pub fn shape(&self, tensor: &str) -> Option<&[usize]> {
-        self.stored.tensors.get(tensor).map(|entry| entry.shape.as_slice())
+        let stored = self.stored.tensors.get(tensor).map(|entry| entry.shape.as_slice());
+        stored.or_else(|| self.quantized.shape(tensor))
     }
 
     /// Reads a tensor from the mapped file, with its stored element type, or as f32 if it has fewer than 16 bits.
@@ -166,6 +175,9 @@ impl Checkpoint {
     /// # Errors
     /// If there is no tensor with that name, or its elements are integers.
     pub fn read(&self, tensor: &str) -> Result<TensorData, ModelError> {
+        if let Some((values, shape)) = self.quantized.read(tensor, &self.stored).zip(self.quantized.shape(tensor)) {
+            return Ok(TensorData::new(values, shape.to_vec()));
+        }
         let missing = || ModelError::MissingTensor { path: self.folder.clone(), tensor: tensor.to_owned() };
         let entry = self.stored.tensors.get(tensor).ok_or_else(missing)?;
         let (bytes, shape) = (self.stored.bytes(entry), &entry.shape);
@@ -189,10 +201,11 @@ impl Checkpoint {
     }
 
     /// Whether a tensor could be a parameter of a language model. Others needn't have a place in one: positions, masks and counters that
-    /// PyTorch saves beside parameters, and the value head of a model that was trained by reinforcement.
+    /// PyTorch saves beside parameters, the value head of a model that was trained by reinforcement, biases that some quantized formats add.
     fn is_parameter(&self, name: &str) -> bool {
         let element = self.stored.tensors.get(name).and_then(StoredEntry::element);
-        element.is_none_or(Element::is_float) && !name.starts_with("v_head.")
+        let is_extra = name.starts_with("v_head.") || self.quantized.is_zero_bias(name);
+        element.is_none_or(Element::is_float) && !is_extra
     }
 }
 

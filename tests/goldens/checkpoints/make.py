@@ -11,8 +11,12 @@ README.md says what each file holds.
 import argparse
 import collections
 import importlib.metadata
+import importlib.util
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy
 import safetensors.torch
 import torch
 
@@ -133,7 +137,242 @@ def unwrapped(saved):
     return saved
 
 
-PARTS = {"torch": make_torch}
+# Quantized weights: `case` writes what is stored for some layers, and what the method's own program makes of it.
+
+
+def case(name, quantization, stored, expected, **config):
+    folder = HERE / "quantized" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    # A tensor that isn't quantized is in every file.
+    plain = {"norm.weight": normal(8, seed=99)}
+    stored = {key: value.detach().contiguous().clone() for key, value in (stored | plain).items()}
+    expected = {key: value.detach().float().contiguous().clone() for key, value in (expected | plain).items()}
+    safetensors.torch.save_file(stored, folder / "model.safetensors")
+    safetensors.torch.save_file(expected, folder / "expected.safetensors")
+    config = {"model_type": "llama"} | config | quantization
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def make_gptq():
+    from gptqmodel.nn_modules.qlinear.torch import TorchLinear
+    from gptqmodel.utils.model import convert_gptq_v2_to_v1_format_module
+
+    def layer(bits, group, order, seed, symmetric, least_zero=0):
+        inputs, outputs = 32, 32
+        weight = normal(outputs, inputs, seed=seed)
+        groups = inputs // group
+        most = 2**bits - 1
+        spread = weight.view(outputs, groups, group).abs().amax(2)
+        scales = (2 * spread / most).half().float()
+        middle = torch.full_like(scales, 2 ** (bits - 1))
+        zeros = middle if symmetric else torch.randint(least_zero, most + 1, scales.shape).float()
+        g_idx = torch.arange(inputs) // group
+        if order:
+            g_idx = g_idx[torch.randperm(inputs)]
+        linear = torch.nn.Linear(inputs, outputs, bias=False)
+        codes = torch.randint(0, most + 1, weight.shape).float()
+        linear.weight.data = (codes - zeros[:, g_idx]) * scales[:, g_idx]
+        module = TorchLinear(
+            bits=bits, group_size=group, sym=symmetric, desc_act=order, in_features=inputs, out_features=outputs,
+            bias=False, pack_dtype=torch.int32, register_buffers=True,
+        )
+        module.pack_block(linear, scales, zeros, g_idx.to(torch.int32))
+        module.dequant_dtype = torch.int16
+        module.post_init()
+        found = module.dequantize_weight().T
+        torch.testing.assert_close(found.float(), linear.weight.data, rtol=2e-3, atol=1e-3)
+        # The same in single precision, which it doesn't offer.
+        module.scales = module.scales.float()
+        return module, module.dequantize_weight().T.clone()
+
+    torch.manual_seed(1)
+    for version in ("gptq", "gptq_v2"):
+        stored, expected = {}, {}
+        layers = {
+            "bits4": (4, 16, False, 1, False), "order": (4, 16, True, 2, False), "symmetric": (4, 32, False, 3, True),
+            "bits2": (2, 16, False, 4, False), "bits3": (3, 16, True, 5, False), "bits8": (8, 16, False, 6, False),
+        }
+        for name, arguments in layers.items():
+            # A zero point of 0 can't be stored in the first version.
+            module, weight = layer(*arguments, least_zero=1 if version == "gptq" else 0)
+            scales = module.scales.half()
+            if version == "gptq":
+                convert_gptq_v2_to_v1_format_module(module, SimpleNamespace(bits=module.bits, pack_dtype=torch.int32))
+            stored |= {
+                f"{name}.qweight": module.qweight, f"{name}.qzeros": module.qzeros,
+                f"{name}.scales": scales, f"{name}.g_idx": module.g_idx,
+            }
+            expected[f"{name}.weight"] = weight
+        # Some programs leave it out where it says nothing.
+        del stored["bits4.g_idx"]
+        settings = {"quant_method": "gptq", "bits": 4, "group_size": 16, "desc_act": True, "sym": False}
+        case(version, {"quantization_config": settings | {"checkpoint_format": version}}, stored, expected)
+        if version == "gptq":
+            # The linear layers of GPT-2 are stored the other way round.
+            gpt2 = {key.replace("symmetric", "h.0.mlp.c_fc"): value for key, value in stored.items() if "symmetric" in key}
+            turned = {"h.0.mlp.c_fc.weight": expected["symmetric.weight"].T}
+            case("gptq_gpt2", {"quantization_config": settings}, gpt2, turned, model_type="gpt2")
+
+
+def make_awq():
+    # Its package asks for a GPU when it is imported.
+    path = importlib.metadata.distribution("autoawq").locate_file("awq/utils/packing_utils.py")
+    spec = importlib.util.spec_from_file_location("packing_utils", path)
+    packing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(packing)
+    torch.manual_seed(2)
+    stored, expected = {}, {}
+    for name, (inputs, outputs, group) in {"a": (64, 32, 32), "b": (32, 64, 16), "c": (32, 8, 32)}.items():
+        words = lambda *shape: torch.randint(-(2**31), 2**31, shape, dtype=torch.int32)
+        qweight, qzeros = words(inputs, outputs // 8), words(inputs // group, outputs // 8)
+        scales = (torch.rand(inputs // group, outputs) / 8).half()
+        weight = packing.dequantize_gemm(qweight, qzeros, scales.float(), 4, group)
+        stored |= {f"{name}.qweight": qweight, f"{name}.qzeros": qzeros, f"{name}.scales": scales}
+        expected[f"{name}.weight"] = weight.T
+    settings = {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm", "zero_point": True}
+    case("awq", {"quantization_config": settings}, stored, expected)
+
+
+def make_fp8():
+    from transformers.integrations.finegrained_fp8 import Fp8Dequantize
+
+    reference = Fp8Dequantize(None)
+    float8 = lambda *shape, seed: (normal(*shape, seed=seed) * 100).to(torch.float8_e4m3fn)
+    scale = lambda *shape, seed: normal(*shape, seed=seed).abs() / 100
+    dequantize = lambda weight, scales: reference._dequantize_one(weight, scales, torch.float32)
+
+    weights = {"blocks": float8(32, 48, seed=1), "uneven": float8(20, 24, seed=2), "experts": float8(2, 16, 32, seed=3)}
+    scales = {"blocks": scale(2, 3, seed=4), "uneven": scale(2, 2, seed=5), "experts": scale(2, 1, 2, seed=6)}
+    weights["power"], scales["power"] = float8(16, 16, seed=7), torch.tensor([[0.25]]).to(torch.float8_e8m0fnu)
+    stored, expected = {}, {}
+    for name, weight in weights.items():
+        key = "experts.gate_up_proj" if name == "experts" else f"{name}.weight"
+        stored |= {key: weight, f"{key}_scale_inv": scales[name]}
+        if name == "uneven":
+            # The reference refuses blocks that don't divide the matrix, as PyTorch's own models of this kind have: pad.
+            padded = torch.zeros(32, 32, dtype=torch.float8_e4m3fn)
+            padded.view(torch.uint8)[:20, :24] = weight.view(torch.uint8)
+            expected[key] = dequantize(padded, scales[name])[:20, :24]
+        else:
+            expected[key] = dequantize(weight, scales[name])
+    settings = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [16, 16]}
+    case("fp8_blocks", {"quantization_config": settings}, stored, expected)
+
+    weight = float8(8, 16, seed=8)
+    stored, expected = {}, {}
+    for name, scales in {"tensor": scale(1, seed=9)[0], "one": scale(1, seed=10), "rows": scale(8, 1, seed=11)}.items():
+        grid = scales if scales.dim() == 2 else scales.reshape(1, 1)
+        stored |= {f"{name}.weight": weight, f"{name}.weight_scale": scales, f"{name}.input_scale": scale(1, seed=12)}
+        expected[f"{name}.weight"] = dequantize(weight, grid)
+    stored["layers.0.k_scale"] = scale(1, seed=13)
+    case("fp8_scales", {"quantization_config": {"quant_method": "fp8", "activation_scheme": "static"}}, stored, expected)
+
+
+def make_bitsandbytes():
+    import bitsandbytes
+    import bitsandbytes.functional as functional
+
+    stored, expected = {}, {}
+    kinds = {"nf4": ("nf4", 64, False), "fp4": ("fp4", 64, False), "nested": ("nf4", 64, True), "small": ("fp4", 32, True)}
+    for seed, (name, (kind, block, nested)) in enumerate(kinds.items()):
+        # Of the small blocks there are so many that their scales are in two blocks.
+        rows = 260 if name == "small" else 6
+        weight = normal(rows, block, seed=seed) * 0.1
+        codes, state = functional.quantize_4bit(weight, blocksize=block, quant_type=kind, compress_statistics=nested)
+        stored[f"{name}.weight"] = codes
+        stored |= {f"{name}.weight.{key}": value for key, value in state.as_dict(packed=True).items()}
+        expected[f"{name}.weight"] = functional.dequantize_4bit(codes, state)
+    settings = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+    case("bitsandbytes_4bit", {"quantization_config": settings}, stored, expected)
+
+    weight = normal(12, 32, seed=9)
+    codes, largest, _ = functional.int8_vectorwise_quant(weight.half())
+    stored = {"a.weight": codes, "a.SCB": largest, "a.weight_format": torch.tensor(0, dtype=torch.uint8)}
+    expected = {"a.weight": functional.int8_vectorwise_dequant(codes, largest)}
+    settings = {"quant_method": "bitsandbytes", "load_in_8bit": True}
+    case("bitsandbytes_8bit", {"quantization_config": settings}, stored, expected)
+
+
+def make_compressed_tensors():
+    from compressed_tensors.compressors import BaseCompressor
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    def layers(format, layers):
+        stored, expected = {}, {}
+        for seed, (name, (shape, arguments, zero_point)) in enumerate(layers.items()):
+            arguments = QuantizationArgs(**arguments)
+            scheme = QuantizationScheme(targets=["Linear"], weights=arguments)
+            weight = normal(*shape, seed=seed)
+            groups = shape[1] // arguments.group_size if arguments.group_size else 1
+            largest = 2 ** (arguments.num_bits - 1) if arguments.type == "int" else 448
+            if arguments.strategy == "tensor":
+                scales = (weight.abs().amax() / largest).reshape(1)
+            else:
+                scales = weight.view(shape[0], groups, -1).abs().amax(2) / largest
+            state = {"weight": weight, "weight_scale": scales}
+            if zero_point:
+                state["weight_zero_point"] = torch.randint(-3, 4, scales.shape, dtype=torch.int8)
+            compressor = BaseCompressor.get_value_from_registry(format)
+            state = compressor.compress(state, scheme)
+            stored |= {f"{name}.{key}": value for key, value in state.items()}
+            expected[f"{name}.weight"] = compressor.decompress(state, scheme)["weight"]
+        settings = {"quant_method": "compressed-tensors", "format": format, "config_groups": {}}
+        case(f"compressed_{format.split('-')[0]}", {"quantization_config": settings}, stored, expected)
+
+    group = dict(num_bits=4, strategy="group", group_size=16)
+    layers("pack-quantized", {
+        "group": ((24, 64), group | dict(symmetric=True), False),
+        "zeros": ((24, 64), group | dict(symmetric=False), True),
+        "channel": ((8, 36), dict(num_bits=8, strategy="channel", symmetric=True), False),
+    })
+    layers("int-quantized", {
+        "channel": ((8, 32), dict(num_bits=8, strategy="channel", symmetric=True), False),
+        "tensor": ((8, 32), dict(num_bits=8, strategy="tensor", symmetric=True), False),
+    })
+    layers("float-quantized", {
+        "channel": ((8, 32), dict(num_bits=8, type="float", strategy="channel", symmetric=True), False),
+        "tensor": ((8, 32), dict(num_bits=8, type="float", strategy="tensor", symmetric=True), False),
+    })
+
+
+def make_mxfp4():
+    from transformers.integrations.mxfp4 import convert_moe_packed_tensors
+
+    torch.manual_seed(3)
+    stored, expected = {}, {}
+    for name, (experts, outputs, groups) in {"gate_up_proj": (2, 12, 2), "down_proj": (2, 8, 1)}.items():
+        name = f"model.layers.0.mlp.experts.{name}"
+        blocks = torch.randint(0, 256, (experts, outputs, groups, 16), dtype=torch.uint8)
+        scales = torch.randint(110, 135, (experts, outputs, groups), dtype=torch.uint8)
+        stored |= {f"{name}_blocks": blocks, f"{name}_scales": scales, f"{name}_bias": normal(experts, outputs)}
+        expected[name] = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+        expected[f"{name}_bias"] = stored[f"{name}_bias"]
+    case("mxfp4", {"quantization_config": {"quant_method": "mxfp4"}}, stored, expected)
+
+
+def make_mlx():
+    import mlx.core as mx
+
+    stored, expected = {}, {}
+    settings = {"group_size": 32, "bits": 4}
+    own = {"bits8": (8, 64), "bits2": (2, 32), "bits3": (3, 32), "bits6": (6, 32)}
+    for seed, (name, (bits, group)) in enumerate(({"bits4": (4, 32)} | own).items()):
+        weight = mx.array(normal(6, 64, seed=seed).numpy())
+        packed = mx.quantize(weight, group_size=group, bits=bits)
+        for end, part in zip(("weight", "scales", "biases"), packed):
+            stored[f"{name}.{end}"] = torch.from_numpy(numpy.array(part).view(numpy.int32 if end == "weight" else numpy.float32))
+        stored[f"{name}.weight"] = stored[f"{name}.weight"].view(torch.uint32)
+        expected[f"{name}.weight"] = torch.from_numpy(numpy.array(mx.dequantize(*packed, group_size=group, bits=bits)))
+    settings |= {name: {"group_size": group, "bits": bits} for name, (bits, group) in own.items()}
+    case("mlx", {"quantization": settings, "quantization_config": settings}, stored, expected)
+
+
+def make_quantized():
+    for make in (make_gptq, make_awq, make_fp8, make_bitsandbytes, make_compressed_tensors, make_mxfp4, make_mlx):
+        make()
+
+
+PARTS = {"torch": make_torch, "quantized": make_quantized}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -170,6 +170,25 @@ pub(super) fn no_config(folder: &Path) -> Option<ModelError> {
     Some(file_error(&path, format!("not found{advice}")))
 }
 
+/// Adds what GPTQ's and AWQ's first programs wrote into a file of its own to the configuration.
+pub(super) fn add_quantization(folder: &Path, config: &mut Value) -> Result<(), ModelError> {
+    const FILES: [(&str, &str); 2] = [("quantize_config.json", "gptq"), ("quant_config.json", "awq")];
+    let Some(config) = config.as_object_mut().filter(|config| !config.contains_key("quantization_config")) else {
+        return Ok(());
+    };
+    for (file, method) in FILES.map(|(file, method)| (folder.join(file), method)) {
+        if file.is_file() {
+            let mut settings = read_json(&file)?;
+            if let Some(settings) = settings.as_object_mut() {
+                settings.entry("quant_method").or_insert_with(|| method.into());
+            }
+            config.insert("quantization_config".to_owned(), settings);
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// The distinct file names in an index, such as `model.safetensors.index.json`; all are in its folder.
 pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
     let json = read_json(index)?;

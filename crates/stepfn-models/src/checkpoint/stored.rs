@@ -92,9 +92,9 @@ impl Stored {
         }
     }
 
-    /// The path of a tensor's file.
-    pub(super) fn path(&self, entry: &StoredEntry) -> Option<&Path> {
-        self.files.get(entry.file).map(|(path, _)| path.as_path())
+    /// The path of a file.
+    pub(super) fn path(&self, file: usize) -> Option<&Path> {
+        self.files.get(file).map(|(path, _)| path.as_path())
     }
 
     /// The bytes of a tensor's elements in order, or its blocks.

@@ -220,3 +220,17 @@ fn a_file_or_a_cache_folder_stands_for_its_model() {
     fs::remove_dir_all(cache.path().join("snapshots/one")).unwrap();
     assert_eq!(resolve(cache.path()), cache.path().join("snapshots/two"));
 }
+
+#[test]
+fn settings_of_quantization_may_be_in_a_file_of_their_own() {
+    for (method, file, settings) in [
+        ("gptq", "quantize_config.json", &br#"{"bits": 4, "group_size": 16, "desc_act": true, "sym": false}"#[..]),
+        ("awq", "quant_config.json", br#"{"zero_point": true, "q_group_size": 32, "w_bit": 4, "version": "GEMM"}"#),
+    ] {
+        let weights = golden(&format!("quantized/{method}/model.safetensors"));
+        let expected = Checkpoint::open(format!("{GOLDENS}/quantized/{method}")).unwrap();
+        let found = open(&[(file, settings), ("model.safetensors", &weights)]).unwrap();
+        assert_eq!(contents(&found), contents(&expected));
+        assert!(open(&[("model.safetensors", &weights)]).is_err());
+    }
+}
