@@ -4,6 +4,7 @@
 //! Headers are checked before anything is read or allocated: every tensor must lie inside its file and have exactly the bytes that its
 //! shape needs.
 
+mod adapter;
 mod element;
 pub(crate) mod files;
 mod quantized;
@@ -23,6 +24,8 @@ use serde_json::Value;
 
 use crate::ModelError;
 use crate::source::{StoredTensor, TensorSource, check_shape};
+pub use adapter::adapter_base;
+use adapter::{Adapter, Base};
 use element::Element;
 pub use files::resolve;
 use files::{file_error, read_json};
@@ -37,6 +40,7 @@ pub struct Checkpoint {
     config: Value,
     stored: Stored,
     quantized: Quantization,
+    adapters: Vec<Adapter>,
 }
 
 /// The bytes of a file.
@@ -60,6 +64,9 @@ impl Checkpoint {
     /// `model.safetensors.index.json` or `pytorch_model.bin.index.json`. Or opens one file of weights with the `config.json` beside it. With
     /// the feature `gguf`, also opens a GGUF file.
     ///
+    /// A folder with a LoRA adapter opens as the model that it was trained on, changed by the adapter, if `adapter_config.json` names a
+    /// folder that exists. If it doesn't, open that model and use [`with_adapter`](Self::with_adapter).
+    ///
     /// No code in a PyTorch file is run: a file that asks for anything but tensors is an error.
     ///
     /// Weight files are memory-mapped for as long as the checkpoint exists. Nothing may change or truncate them in that time: the values of
@@ -70,6 +77,13 @@ impl Checkpoint {
     /// [`ModelError::File`], which names the file that is missing, truncated or in another format.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ModelError> {
         let path = resolve(path.as_ref());
+        if let Some(base) = files::local_base(&path)? {
+            return Self::open_model(base)?.with_adapter(path);
+        }
+        Self::open_model(path)
+    }
+
+    fn open_model(path: PathBuf) -> Result<Self, ModelError> {
         let (folder, weights) = if files::is_weight_file(&path) {
             (files::folder_of(&path), Some(vec![path]))
         } else if path.is_file() {
@@ -94,7 +108,21 @@ impl Checkpoint {
     fn of(folder: PathBuf, config: Value, mut stored: Stored) -> Result<Self, ModelError> {
         stored.strip_prefixes();
         let quantized = Quantization::of(&config, &mut stored, &folder)?;
-        Ok(Self { folder, config, stored, quantized })
+        Ok(Self { folder, config, stored, quantized, adapters: Vec::new() })
+    }
+
+    /// Changes the model by a LoRA adapter: a folder with `adapter_config.json`, and with `adapter_model.safetensors` or
+    /// `adapter_model.bin`. What is said of weight files at [`open`](Self::open) goes for these, too.
+    ///
+    /// # Errors
+    /// [`ModelError::File`], [`ModelError::Tensor`] or [`ModelError::MissingTensor`] if files are missing or malformed, if the adapter is of
+    /// a kind that can't be merged into the weights, or if it belongs to another model.
+    pub fn with_adapter(mut self, folder: impl AsRef<Path>) -> Result<Self, ModelError> {
+        let shape = |name: &str| Some((name.to_owned(), self.shape(name)?.to_vec()));
+        let shapes = self.names().filter_map(shape).collect();
+        let adapter = Adapter::open(folder.as_ref(), &mut Base { shapes, config: &mut self.config })?;
+        self.adapters.push(adapter);
+        Ok(self)
     }
 
     /// Reads a GGUF file in memory. `name` identifies it in error messages.
@@ -114,7 +142,7 @@ impl Checkpoint {
             (tensor.name, StoredEntry { file: 0, shape: tensor.shape, place })
         });
         let stored = Stored { tensors: tensors.collect(), files: vec![(path.clone(), contents)] };
-        Ok(Self { config, stored, quantized: Quantization::default(), folder: path })
+        Ok(Self { config, stored, quantized: Quantization::default(), adapters: Vec::new(), folder: path })
     }
 
     #[cfg(not(feature = "gguf"))]
@@ -148,8 +176,8 @@ impl Checkpoint {
 
     /// The names of all tensors, in order. A quantized weight has the name that it has without quantization.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        let stored = self.stored.tensors.keys().map(String::as_str);
-        stored.chain(self.quantized.names()).collect::<BTreeSet<_>>().into_iter()
+        let stored = self.stored.tensors.keys().map(String::as_str).chain(self.quantized.names());
+        stored.chain(self.adapters.iter().flat_map(Adapter::names)).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// Whether there is a tensor with that name.
@@ -159,28 +187,51 @@ impl Checkpoint {
 
     /// The file that contains a tensor; [`folder`](Self::folder) if none does.
     pub fn file_of(&self, tensor: &str) -> &Path {
-        let stored = self.stored.tensors.get(tensor).map(|entry| entry.file);
-        let file = stored.or_else(|| self.quantized.file(tensor));
-        file.and_then(|file| self.stored.path(file)).unwrap_or(&self.folder)
+        let path = match self.find(tensor) {
+            Some(Found::Entry(stored, entry)) => stored.path(entry.file),
+            Some(Found::Quantized) => self.quantized.file(tensor).and_then(|file| self.stored.path(file)),
+            None => None,
+        };
+        path.unwrap_or(&self.folder)
     }
 
     /// The shape of a tensor, if it exists.
     pub fn shape(&self, tensor: &str) -> Option<&[usize]> {
-        let stored = self.stored.tensors.get(tensor).map(|entry| entry.shape.as_slice());
-        stored.or_else(|| self.quantized.shape(tensor))
+        match self.find(tensor)? {
+            Found::Entry(_, entry) => Some(&entry.shape),
+            Found::Quantized => self.quantized.shape(tensor),
+        }
     }
 
-    /// Reads a tensor from the mapped file, with its stored element type, or as f32 if it has fewer than 16 bits.
+    /// Reads a tensor from the mapped file, with its stored element type; as f32 if it has fewer than 16 bits, or is changed by an adapter.
     ///
     /// # Errors
     /// If there is no tensor with that name, or its elements are integers.
     pub fn read(&self, tensor: &str) -> Result<TensorData, ModelError> {
-        if let Some((values, shape)) = self.quantized.read(tensor, &self.stored).zip(self.quantized.shape(tensor)) {
-            return Ok(TensorData::new(values, shape.to_vec()));
+        let data = self.read_whole(tensor)?;
+        // An adapter that brings the whole tensor makes those before it void.
+        let last = self.adapters.iter().rposition(|adapter| adapter.shape(tensor).is_some());
+        let later = self.adapters.iter().skip(last.unwrap_or(0));
+        let changing: Vec<&Adapter> = later.filter(|adapter| adapter.changes(tensor)).collect();
+        if changing.is_empty() {
+            return Ok(data);
         }
+        let shape = self.shape(tensor).unwrap_or_default().to_vec();
+        let data = data.convert_dtype(DType::F32);
+        let mut values: Vec<f32> = data.bytes.as_chunks().0.iter().map(|bytes| f32::from_ne_bytes(*bytes)).collect();
+        changing.iter().for_each(|adapter| adapter.merge(tensor, &mut values));
+        Ok(TensorData::new(values, shape))
+    }
+
+    /// Reads a tensor as a file has it.
+    fn read_whole(&self, tensor: &str) -> Result<TensorData, ModelError> {
         let missing = || ModelError::MissingTensor { path: self.folder.clone(), tensor: tensor.to_owned() };
-        let entry = self.stored.tensors.get(tensor).ok_or_else(missing)?;
-        let (bytes, shape) = (self.stored.bytes(entry), &entry.shape);
+        let Found::Entry(stored, entry) = self.find(tensor).ok_or_else(missing)? else {
+            let shape = self.quantized.shape(tensor).unwrap_or_default().to_vec();
+            let values = self.quantized.read(tensor, &self.stored).ok_or_else(missing)?;
+            return Ok(TensorData::new(values, shape));
+        };
+        let (bytes, shape) = (stored.bytes(entry), &entry.shape);
         #[cfg(feature = "gguf")]
         if let Place::Gguf(stored, _) = &entry.place {
             return Ok(stored.read(&bytes, shape));
@@ -200,6 +251,16 @@ impl Checkpoint {
         }
     }
 
+    /// Where a tensor is: in the last adapter that brings it, or in the model's own files.
+    fn find(&self, tensor: &str) -> Option<Found<'_>> {
+        let brought = self.adapters.iter().rev().find_map(|adapter| adapter.stored(tensor));
+        let own = || self.stored.tensors.get(tensor).map(|entry| (&self.stored, entry));
+        match brought.or_else(own) {
+            Some((stored, entry)) => Some(Found::Entry(stored, entry)),
+            None => self.quantized.shape(tensor).map(|_| Found::Quantized),
+        }
+    }
+
     /// Whether a tensor could be a parameter of a language model. Others needn't have a place in one: positions, masks and counters that
     /// PyTorch saves beside parameters, the value head of a model that was trained by reinforcement, biases that some quantized formats add.
     fn is_parameter(&self, name: &str) -> bool {
@@ -207,6 +268,12 @@ impl Checkpoint {
         let is_extra = name.starts_with("v_head.") || self.quantized.is_zero_bias(name);
         element.is_none_or(Element::is_float) && !is_extra
     }
+}
+
+/// Where a tensor is.
+enum Found<'a> {
+    Entry(&'a Stored, &'a StoredEntry),
+    Quantized,
 }
 
 /// The type of elements that are read as they are stored.

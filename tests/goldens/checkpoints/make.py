@@ -372,7 +372,73 @@ def make_quantized():
         make()
 
 
-PARTS = {"torch": make_torch, "quantized": make_quantized}
+# Adapters: `adapter` writes a base model, an adapter of it, and every weight that PEFT changes when it merges the two.
+
+
+def tiny(kind, tied=False):
+    import transformers
+
+    sizes = dict(vocab_size=20, tie_word_embeddings=tied)
+    if kind == "gpt2":
+        config = transformers.GPT2Config(n_embd=8, n_layer=2, n_head=2, n_positions=16, **(sizes | {"tie_word_embeddings": True}))
+    else:
+        config = transformers.LlamaConfig(
+            hidden_size=8, intermediate_size=12, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, **sizes
+        )
+    torch.manual_seed(4)
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def adapter(name, kind, file="safetensors", tied=False, **settings):
+    import peft
+
+    folder = HERE / "adapters" / name
+    base = tiny(kind, tied)
+    base_folder = HERE / "adapters" / (f"base_{kind}_tied" if tied else f"base_{kind}")
+    base.save_pretrained(base_folder)
+    (base_folder / "generation_config.json").unlink()
+    before = {key: value.clone() for key, value in base.state_dict().items()}
+    base.name_or_path = f"../{base_folder.name}"
+    model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", **settings))
+    model.peft_config["default"].base_model_name_or_path = f"../{base_folder.name}"
+    with torch.no_grad():
+        for seed, (key, parameter) in enumerate(model.named_parameters()):
+            if parameter.requires_grad:
+                parameter.copy_(normal(*parameter.shape, seed=seed))
+    model.save_pretrained(folder, safe_serialization=file == "safetensors")
+    (folder / "README.md").unlink(missing_ok=True)
+    # A set, which has another order in every run.
+    config = json.loads((folder / "adapter_config.json").read_text())
+    config["target_modules"].sort()
+    (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
+    # From the files, as a user would.
+    merged = peft.PeftModel.from_pretrained(tiny(kind, tied), folder).merge_and_unload().state_dict()
+    changed = {key: value.contiguous().clone() for key, value in merged.items() if not torch.equal(before[key], value)}
+    assert changed
+    safetensors.torch.save_file(changed, folder / "expected.safetensors")
+
+
+def make_adapters():
+    adapter("gpt2", "gpt2", r=2, lora_alpha=3, target_modules=["c_attn", "c_proj", "c_fc"], fan_in_fan_out=True)
+    adapter("gpt2_bias", "gpt2", r=2, lora_alpha=4, target_modules=["c_proj"], fan_in_fan_out=True, bias="all")
+    adapter("llama", "llama", r=2, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"])
+    adapter("llama_bin", "llama", file="bin", r=3, lora_alpha=8, target_modules="all-linear")
+    adapter(
+        "llama_patterns", "llama", r=4, lora_alpha=5, use_rslora=True, target_modules=["q_proj", "k_proj", "gate_proj"],
+        rank_pattern={"k_proj": 2, "model.layers.1.self_attn.q_proj": 3},
+        alpha_pattern={"k_proj": 7, "^model.layers.0.mlp.gate_proj": 11},
+    )
+    adapter(
+        "llama_saved", "llama", r=2, lora_alpha=2, target_modules=["o_proj", "embed_tokens"],
+        modules_to_save=["lm_head", "norm"],
+    )
+    adapter(
+        "llama_tied", "llama", tied=True, r=2, lora_alpha=2, target_modules=["o_proj"],
+        modules_to_save=["lm_head", "embed_tokens"],
+    )
+
+
+PARTS = {"torch": make_torch, "quantized": make_quantized, "adapters": make_adapters}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use serde_json::Value;
 
-use super::Contents;
+use super::{Contents, adapter_base};
 use crate::ModelError;
 
 /// The file or files with the weights, by name.
@@ -168,6 +168,21 @@ pub(super) fn no_config(folder: &Path) -> Option<ModelError> {
     }
     let advice = instead(&names_in(folder));
     Some(file_error(&path, format!("not found{advice}")))
+}
+
+/// The path of the model that the adapter in a folder was trained on; `None` if the folder has a model of its own.
+pub(super) fn local_base(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
+    if !folder.join("adapter_config.json").is_file() || weights(&names_in(folder)).is_some() {
+        return Ok(None);
+    }
+    let Some(name) = adapter_base(folder)? else { return Ok(None) };
+    let path = [folder.join(&name), PathBuf::from(&name)].into_iter().find(|path| path.join("config.json").is_file());
+    path.map(Some).ok_or_else(|| {
+        let message = format!(
+            "this is an adapter of `{name}`, which is no folder here: give the folder of that model as its base"
+        );
+        file_error(&folder.join("adapter_config.json"), message)
+    })
 }
 
 /// Adds what GPTQ's and AWQ's first programs wrote into a file of its own to the configuration.
