@@ -21,8 +21,9 @@ type Flex = stepfn_cpu::flex::Backend;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("checkpoint", checkpoint, checkpoint_seeds),
+    ("pickle", pickle, pickle_seeds),
     ("gguf", gguf, gguf_seeds),
     ("tokenizer", tokenizer, || golden_files("models/tokenizers", "tokenizer.json")),
     ("generation", generation, || golden_files("models", "generation_config.json")),
@@ -42,7 +43,24 @@ pub fn checkpoint(bytes: &[u8]) {
     let Ok(config) = core::str::from_utf8(&bytes[..end]) else { return };
     let weights = bytes.get(end + 1..).unwrap_or_default().to_vec();
     if let Ok(checkpoint) = Checkpoint::from_bytes("fuzz", config, weights) {
+        read_all(&checkpoint);
         let _ = Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &Default::default());
+    }
+}
+
+/// A file that PyTorch saved: its tensors.
+pub fn pickle(bytes: &[u8]) {
+    if let Ok(checkpoint) = Checkpoint::from_bytes("fuzz", "{}", bytes.to_vec()) {
+        read_all(&checkpoint);
+    }
+}
+
+fn read_all(checkpoint: &Checkpoint) {
+    for name in checkpoint.names() {
+        let shape = checkpoint.shape(name).unwrap_or_default();
+        if let Ok(data) = checkpoint.read(name) {
+            assert_eq!(data.shape.as_slice(), shape, "{name}");
+        }
     }
 }
 
@@ -136,8 +154,17 @@ fn golden_files(parent: &str, file: &str) -> Vec<Vec<u8>> {
 }
 
 fn checkpoint_seeds() -> Vec<Vec<u8>> {
-    let pairs = golden_files("models", "config.json").into_iter().zip(golden_files("models", "model.safetensors"));
+    let pairs = ["models", "checkpoints/quantized"].into_iter().flat_map(|parent| {
+        golden_files(parent, "config.json").into_iter().zip(golden_files(parent, "model.safetensors"))
+    });
     pairs.map(|(config, weights)| [config, vec![0], weights].concat()).collect()
+}
+
+fn pickle_seeds() -> Vec<Vec<u8>> {
+    let files = fs::read_dir(folder().join("checkpoints/torch")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "bin")).collect();
+    files.sort();
+    files.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
 fn gguf_seeds() -> Vec<Vec<u8>> {

@@ -53,8 +53,11 @@ fn names(checkpoint: &Checkpoint) -> Vec<&str> {
     checkpoint.names().collect()
 }
 
+/// Name, shape and contents of a tensor.
+type Contents = (String, Vec<usize>, Option<(DType, Vec<u8>)>);
+
 /// Everything in a checkpoint, to compare.
-fn contents(checkpoint: &Checkpoint) -> Vec<(String, Vec<usize>, Option<(DType, Vec<u8>)>)> {
+fn contents(checkpoint: &Checkpoint) -> Vec<Contents> {
     let read = |name: &str| checkpoint.read(name).ok().map(|data| (data.dtype, data.bytes.to_vec()));
     checkpoint.names().map(|name| (name.to_owned(), checkpoint.shape(name).unwrap().to_vec(), read(name))).collect()
 }

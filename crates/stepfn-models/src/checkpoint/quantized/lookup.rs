@@ -17,23 +17,20 @@ const F32: &[Element] = &[Element::F32];
 pub(super) struct Bitsandbytes {
     codes: Part,
     table: Part,
-    /// The largest value of each block of elements.
-    largest: Largest,
+    /// The largest value of each block of elements; codes, if they are nested.
+    largest: Part,
+    nested: Option<Box<Nested>>,
     block: usize,
     shape: Vec<usize>,
 }
 
+/// The largest values, as 8-bit numbers that are looked up in a table, with a scale for each block of them, and an offset.
 #[derive(Debug)]
-enum Largest {
-    Plain(Part),
-    /// 8-bit numbers, looked up in a table, with a scale for each block of them, and an offset.
-    Nested {
-        codes: Part,
-        table: Part,
-        scales: Part,
-        block: usize,
-        offset: f32,
-    },
+struct Nested {
+    table: Part,
+    scales: Part,
+    block: usize,
+    offset: f32,
 }
 
 impl Bitsandbytes {
@@ -66,34 +63,31 @@ impl Bitsandbytes {
         let table = parts.take(".weight.quant_map", F32)?;
         parts.check(".weight.quant_map", &table, &[16])?;
         let blocks = total.div_ceil(block);
-        let largest = match size("nested_blocksize").filter(|size| *size > 0) {
-            None => Largest::Plain(parts.take(".weight.absmax", F32)?),
-            Some(nested) => {
+        let nested = match size("nested_blocksize").filter(|size| *size > 0) {
+            None => None,
+            Some(block) => {
                 let scales = parts.take(".weight.nested_absmax", F32)?;
-                parts.check(".weight.nested_absmax", &scales, &[blocks.div_ceil(nested)])?;
+                parts.check(".weight.nested_absmax", &scales, &[blocks.div_ceil(block)])?;
                 let table = parts.take(".weight.nested_quant_map", F32)?;
                 parts.check(".weight.nested_quant_map", &table, &[256])?;
                 let offset = json.get("nested_offset").and_then(Value::as_f64).unwrap_or(0.0) as f32;
-                Largest::Nested { codes: parts.take(".weight.absmax", BYTES)?, table, scales, block: nested, offset }
+                Some(Box::new(Nested { table, scales, block, offset }))
             }
         };
-        let (Largest::Plain(part) | Largest::Nested { codes: part, .. }) = &largest;
-        parts.check(".weight.absmax", part, &[blocks])?;
-        Ok(Self { codes, table, largest, block, shape })
+        let largest = parts.take(".weight.absmax", if nested.is_some() { BYTES } else { F32 })?;
+        parts.check(".weight.absmax", &largest, &[blocks])?;
+        Ok(Self { codes, table, largest, nested, block, shape })
     }
 
     fn largest(&self, stored: &Stored) -> Vec<f32> {
-        match &self.largest {
-            Largest::Plain(part) => part.floats(stored),
-            Largest::Nested { codes, table, scales, block, offset } => {
-                let (table, scales) = (table.floats(stored), scales.floats(stored));
-                let codes = codes.bytes(stored);
-                let scaled = codes.chunks(*block).zip(scales).flat_map(|(codes, scale)| {
-                    codes.iter().map(|code| looked_up(&table, *code) * scale + offset).collect::<Vec<_>>()
-                });
-                scaled.collect()
-            }
+        let Some(nested) = &self.nested else { return self.largest.floats(stored) };
+        let (table, scales) = (nested.table.floats(stored), nested.scales.floats(stored));
+        let codes = self.largest.bytes(stored);
+        let mut values: Vec<f32> = codes.iter().map(|code| looked_up(&table, *code)).collect();
+        for (values, scale) in values.chunks_mut(nested.block).zip(scales) {
+            values.iter_mut().for_each(|value| *value = *value * scale + nested.offset);
         }
+        values
     }
 }
 
