@@ -14,4 +14,5 @@ pub mod models;
 pub mod reference;
 pub mod suite;
 pub mod tape;
+pub mod torch;
 pub mod values;
