@@ -122,8 +122,12 @@ pub(crate) fn instead(files: &BTreeSet<String>) -> String {
 
 /// Whether a path names a file of weights to be read with the `config.json` beside it.
 pub(super) fn is_weight_file(path: &Path) -> bool {
+    is_weight_name(path) && path.is_file()
+}
+
+fn is_weight_name(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    matches!(extension, "safetensors" | "bin" | "pt" | "pth" | "ckpt") && path.is_file()
+    matches!(extension, "safetensors" | "bin" | "pt" | "pth" | "ckpt")
 }
 
 /// The folder that a file is in.
@@ -166,7 +170,13 @@ pub(super) fn no_config(folder: &Path) -> Option<ModelError> {
     if path.exists() || !folder.is_dir() {
         return None;
     }
-    let advice = instead(&names_in(folder));
+    let files = names_in(folder);
+    let is_weights = |name: &String| !name.contains('/') && is_weight_name(Path::new(name));
+    let has_weights = files.iter().any(is_weights) && !files.contains("adapter_config.json");
+    let advice = match has_weights {
+        true => ": the weights say too little without it; take it from where they come from".to_owned(),
+        false => instead(&files),
+    };
     Some(file_error(&path, format!("not found{advice}")))
 }
 

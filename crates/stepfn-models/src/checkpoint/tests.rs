@@ -182,6 +182,12 @@ fn a_folder_without_weights_says_what_it_has() {
     fs::remove_file(only_gguf.path().join("config.json")).unwrap();
     let error = Checkpoint::open(only_gguf.path()).unwrap_err().to_string();
     assert!(error.contains("config.json: not found; there is a.gguf"), "{error}");
+    let only_weights = folder(&[("model.safetensors", b"x")]);
+    fs::remove_file(only_weights.path().join("config.json")).unwrap();
+    for path in [only_weights.path().to_owned(), only_weights.path().join("model.safetensors")] {
+        let error = Checkpoint::open(path).unwrap_err().to_string();
+        assert!(error.contains("config.json: not found: the weights say too little"), "{error}");
+    }
     let error = Checkpoint::open("no/such/folder").unwrap_err().to_string();
     assert!(error.contains("config.json") && !error.contains("there is"), "{error}");
 }
