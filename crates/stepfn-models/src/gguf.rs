@@ -40,9 +40,9 @@ pub(crate) struct GgufTensor {
 }
 
 /// How elements are stored.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored {
-    blocks: Blocks,
+    blocks: &'static Blocks,
     /// Number of heads with interleaved rows: one row from the first half, one from the second, and so on.
     interleaved_heads: Option<usize>,
 }

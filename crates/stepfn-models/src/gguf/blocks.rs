@@ -1,135 +1,124 @@
-//! GGUF element types: plain floats, or blocks of few-bit numbers `q` that share a scale `d` (and an offset).
-//!
-//! | type | elements per block | value |
-//! |---|---|---|
-//! | Q8_0 | 32 | `d q`, with 8-bit q |
-//! | Q4_0 | 32 | `d (q − 8)` |
-//! | Q4_1 | 32 | `d q + m` |
-//! | Q4_K | 256 in 8 groups | `d s q − m o`, with 6-bit s and o per group |
-//! | Q6_K | 256 in 16 groups | `d s (q − 32)`, with 8-bit s per group |
+//! GGUF element types: plain numbers, or blocks of few-bit numbers `q` that share a scale `d` (and an offset).
 
-use burn::tensor::{DType, bf16, f16};
+mod groups;
+mod points;
+mod simple;
+
+use burn::tensor::{DType, f16};
 
 /// An element type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blocks {
-    F32,
-    F16,
-    Bf16,
-    Q8_0,
-    Q4_0,
-    Q4_1,
-    Q4K,
-    Q6K,
+pub(super) struct Blocks {
+    /// Its number in the file.
+    number: u32,
+    /// What ggml calls it.
+    pub(super) name: &'static str,
+    /// Elements per block.
+    pub(super) elements: usize,
+    /// Bytes per block.
+    pub(super) bytes: usize,
+    /// Appends the values of whole blocks.
+    read: fn(&[u8], &mut Vec<f32>),
 }
 
-/// ggml's element types by number; the missing ones are no longer written.
-const NAMES: [(u32, &str); 32] = [
-    (0, "F32"),
-    (1, "F16"),
-    (2, "Q4_0"),
-    (3, "Q4_1"),
-    (6, "Q5_0"),
-    (7, "Q5_1"),
-    (8, "Q8_0"),
-    (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
-    (12, "Q4_K"),
-    (13, "Q5_K"),
-    (14, "Q6_K"),
-    (15, "Q8_K"),
-    (16, "IQ2_XXS"),
-    (17, "IQ2_XS"),
-    (18, "IQ3_XXS"),
-    (19, "IQ1_S"),
-    (20, "IQ4_NL"),
-    (21, "IQ3_S"),
-    (22, "IQ2_S"),
-    (23, "IQ4_XS"),
-    (24, "I8"),
-    (25, "I16"),
-    (26, "I32"),
-    (27, "I64"),
-    (28, "F64"),
-    (29, "IQ1_M"),
-    (30, "BF16"),
-    (34, "TQ1_0"),
-    (35, "TQ2_0"),
-    (39, "MXFP4"),
+/// The element types that are read.
+static TYPES: [Blocks; 32] = [
+    kind(0, "F32", 1, 4, simple::f32),
+    kind(1, "F16", 1, 2, simple::f16),
+    kind(2, "Q4_0", 32, 18, simple::q4_0),
+    kind(3, "Q4_1", 32, 20, simple::q4_1),
+    kind(6, "Q5_0", 32, 22, simple::q5_0),
+    kind(7, "Q5_1", 32, 24, simple::q5_1),
+    kind(8, "Q8_0", 32, 34, simple::q8_0),
+    kind(10, "Q2_K", 256, 84, groups::q2_k),
+    kind(11, "Q3_K", 256, 110, groups::q3_k),
+    kind(12, "Q4_K", 256, 144, groups::q4_k),
+    kind(13, "Q5_K", 256, 176, groups::q5_k),
+    kind(14, "Q6_K", 256, 210, groups::q6_k),
+    kind(15, "Q8_K", 256, 292, groups::q8_k),
+    kind(16, "IQ2_XXS", 256, 66, points::iq2_xxs),
+    kind(17, "IQ2_XS", 256, 74, points::iq2_xs),
+    kind(18, "IQ3_XXS", 256, 98, points::iq3_xxs),
+    kind(19, "IQ1_S", 256, 50, points::iq1_s),
+    kind(20, "IQ4_NL", 32, 18, simple::iq4_nl),
+    kind(21, "IQ3_S", 256, 110, points::iq3_s),
+    kind(22, "IQ2_S", 256, 82, points::iq2_s),
+    kind(23, "IQ4_XS", 256, 136, groups::iq4_xs),
+    kind(24, "I8", 1, 1, simple::i8),
+    kind(25, "I16", 1, 2, simple::i16),
+    kind(26, "I32", 1, 4, simple::i32),
+    kind(27, "I64", 1, 8, simple::i64),
+    kind(28, "F64", 1, 8, simple::f64),
+    kind(29, "IQ1_M", 256, 56, points::iq1_m),
+    kind(30, "BF16", 1, 2, simple::bf16),
+    kind(34, "TQ1_0", 256, 54, groups::tq1_0),
+    kind(35, "TQ2_0", 256, 66, groups::tq2_0),
+    kind(39, "MXFP4", 32, 17, simple::mxfp4),
+    kind(40, "NVFP4", 64, 36, simple::nvfp4),
 ];
+
+/// Those that are not: never in published files, no longer written, or too new.
+const NOT_READ: [(u32, &str); 10] = [
+    (4, "Q4_2"),
+    (5, "Q4_3"),
+    (9, "Q8_1"),
+    (31, "Q4_0_4_4"),
+    (32, "Q4_0_4_8"),
+    (33, "Q4_0_8_8"),
+    (36, "IQ4_NL_4_4"),
+    (37, "IQ4_NL_4_8"),
+    (38, "IQ4_NL_8_8"),
+    (41, "Q1_0"),
+];
+
+const fn kind(
+    number: u32,
+    name: &'static str,
+    elements: usize,
+    bytes: usize,
+    read: fn(&[u8], &mut Vec<f32>),
+) -> Blocks {
+    Blocks { number, name, elements, bytes, read }
+}
 
 impl Blocks {
     /// The element type with the given number in the file.
-    pub(super) fn numbered(number: u32) -> Option<Self> {
-        Some(match number {
-            0 => Self::F32,
-            1 => Self::F16,
-            2 => Self::Q4_0,
-            3 => Self::Q4_1,
-            8 => Self::Q8_0,
-            12 => Self::Q4K,
-            14 => Self::Q6K,
-            30 => Self::Bf16,
-            _ => return None,
-        })
+    pub(super) fn numbered(number: u32) -> Option<&'static Self> {
+        TYPES.iter().find(|blocks| blocks.number == number)
     }
 
-    /// What ggml calls the element type with the given number, read or not.
-    pub(super) fn name(number: u32) -> String {
-        match NAMES.iter().find(|(known, _)| *known == number) {
+    /// What ggml calls the element type with the given number, which is not read.
+    pub(super) fn unread(number: u32) -> String {
+        match NOT_READ.iter().find(|(known, _)| *known == number) {
             Some((_, name)) => (*name).to_owned(),
-            None => format!("an unknown element type, number {number}"),
+            None => format!("type number {number}, which this version does not know"),
         }
     }
 
-    /// The supported types, for error messages.
-    pub(super) const READ: &str = "one of F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K";
-
-    /// Elements and bytes per block.
-    pub(super) fn size(self) -> (usize, usize) {
-        match self {
-            Self::F32 => (1, 4),
-            Self::F16 | Self::Bf16 => (1, 2),
-            Self::Q8_0 => (32, 34),
-            Self::Q4_0 => (32, 18),
-            Self::Q4_1 => (32, 20),
-            Self::Q4K => (256, 144),
-            Self::Q6K => (256, 210),
-        }
-    }
-
-    /// The float type, if it is not quantized.
-    pub(super) fn float(self) -> Option<DType> {
-        match self {
-            Self::F32 => Some(DType::F32),
-            Self::F16 => Some(DType::F16),
-            Self::Bf16 => Some(DType::BF16),
+    /// The float type, if the values are stored as they are.
+    pub(super) fn float(&self) -> Option<DType> {
+        match self.name {
+            "F32" => Some(DType::F32),
+            "F16" => Some(DType::F16),
+            "BF16" => Some(DType::BF16),
             _ => None,
         }
     }
 
     /// Appends the values of whole blocks.
-    pub(super) fn dequantize(self, bytes: &[u8], values: &mut Vec<f32>) {
-        match self {
-            Self::F32 => values.extend(bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes))),
-            Self::F16 => {
-                values.extend(bytes.as_chunks::<2>().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f32()))
-            }
-            Self::Bf16 => {
-                values.extend(bytes.as_chunks::<2>().0.iter().map(|bytes| bf16::from_le_bytes(*bytes).to_f32()));
-            }
-            Self::Q8_0 => bytes.as_chunks::<34>().0.iter().for_each(|block| q8_0(block, values)),
-            Self::Q4_0 => bytes.as_chunks::<18>().0.iter().for_each(|block| {
-                nibbles(&block[2..], values, half(block, 0), -8.0 * half(block, 0));
-            }),
-            Self::Q4_1 => bytes.as_chunks::<20>().0.iter().for_each(|block| {
-                nibbles(&block[4..], values, half(block, 0), half(block, 2));
-            }),
-            Self::Q4K => bytes.as_chunks::<144>().0.iter().for_each(|block| q4_k(block, values)),
-            Self::Q6K => bytes.as_chunks::<210>().0.iter().for_each(|block| q6_k(block, values)),
-        }
+    pub(super) fn dequantize(&self, bytes: &[u8], values: &mut Vec<f32>) {
+        (self.read)(bytes, values);
     }
+}
+
+impl core::fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// Calls a function with every block of `N` bytes.
+fn each<const N: usize>(bytes: &[u8], block: impl FnMut(&[u8; N])) {
+    bytes.as_chunks::<N>().0.iter().for_each(block);
 }
 
 /// The half-precision number at byte `at`.
@@ -137,47 +126,17 @@ fn half(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
-fn q8_0(block: &[u8; 34], values: &mut Vec<f32>) {
-    let scale = half(block, 0);
-    values.extend(block[2..].iter().map(|&q| scale * f32::from(q as i8)));
+/// The 16-bit number at byte `at`.
+fn word(block: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([block[at], block[at + 1]])
 }
 
-/// `scale q + offset`: the low nibbles of all bytes, then the high ones.
-fn nibbles(bytes: &[u8], values: &mut Vec<f32>, scale: f32, offset: f32) {
-    values.extend(bytes.iter().map(|byte| scale * f32::from(byte & 15) + offset));
-    values.extend(bytes.iter().map(|byte| scale * f32::from(byte >> 4) + offset));
+/// The 32-bit number at byte `at`.
+fn double_word(block: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]])
 }
 
-fn q4_k(block: &[u8; 144], values: &mut Vec<f32>) {
-    let (scale, offset) = (half(block, 0), half(block, 2));
-    let (packed, quants) = (&block[4..16], &block[16..]);
-    // The 6 bits of groups 0 to 3 are contiguous. Those of groups 4 to 7 are split into 4 and 2, with the 2 stored above the others.
-    let group = |j: usize| match j {
-        0..4 => (packed[j] & 63, packed[j + 4] & 63),
-        _ => (packed[j + 4] & 15 | packed[j - 4] >> 6 << 4, packed[j + 4] >> 4 | packed[j] >> 6 << 4),
-    };
-    for (pair, quants) in quants.as_chunks::<32>().0.iter().enumerate() {
-        for (high, j) in [(false, 2 * pair), (true, 2 * pair + 1)] {
-            let (s, o) = group(j);
-            let (scale, offset) = (scale * f32::from(s), offset * f32::from(o));
-            let quant = |byte: &u8| if high { byte >> 4 } else { byte & 15 };
-            values.extend(quants.iter().map(|byte| scale * f32::from(quant(byte)) - offset));
-        }
-    }
-}
-
-fn q6_k(block: &[u8; 210], values: &mut Vec<f32>) {
-    let scale = half(block, 208);
-    let (low, high, scales) = (&block[..128], &block[128..192], &block[192..208]);
-    for part in 0..2 {
-        let (low, high, scales) = (&low[64 * part..], &high[32 * part..], &scales[8 * part..]);
-        for quarter in 0..4 {
-            let value = |i: usize| {
-                let low = low[i + 32 * (quarter % 2)] >> (4 * (quarter / 2)) & 15;
-                let quant = low | (high[i] >> (2 * quarter) & 3) << 4;
-                scale * f32::from(scales[i / 16 + 2 * quarter] as i8) * (f32::from(quant) - 32.0)
-            };
-            values.extend((0..32).map(value));
-        }
-    }
+/// The lower or the upper half of byte `i / 2`.
+fn nibble(bytes: &[u8], i: usize) -> u8 {
+    bytes[i / 2] >> (4 * (i % 2)) & 15
 }

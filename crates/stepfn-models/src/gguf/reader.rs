@@ -29,7 +29,7 @@ pub(super) struct TensorRow {
     pub(super) name: String,
     /// Rows first, unlike in the file.
     pub(super) shape: Vec<usize>,
-    pub(super) blocks: Blocks,
+    pub(super) blocks: &'static Blocks,
     /// Byte range in the file; exactly as long as the shape needs.
     pub(super) bytes: Range<usize>,
 }
@@ -106,9 +106,11 @@ impl RawRow {
             expected,
             found,
         };
-        let blocks = Blocks::numbered(kind)
-            .ok_or_else(|| error(format!("a type that is read, {}", Blocks::READ), Blocks::name(kind)))?;
-        let (elements, size) = blocks.size();
+        let blocks = Blocks::numbered(kind).ok_or_else(|| {
+            let found = format!("{} (take a Q4_K_M or Q8_0 file of the same model)", Blocks::unread(kind));
+            error("a type of elements that can be read".to_owned(), found)
+        })?;
+        let (elements, size) = (blocks.elements, blocks.bytes);
         if dims.is_empty() || dims[0] % elements as u64 != 0 {
             return Err(error(format!("a row length that is a multiple of {elements}"), format!("sizes {dims:?}")));
         }
