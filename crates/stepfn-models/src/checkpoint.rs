@@ -62,7 +62,7 @@ impl Contents {
 impl Checkpoint {
     /// Opens a folder in Hugging Face layout: `config.json` with `model.safetensors` or `pytorch_model.bin`, or with the files listed in
     /// `model.safetensors.index.json` or `pytorch_model.bin.index.json`. Or opens one file of weights with the `config.json` beside it. With
-    /// the feature `gguf`, also opens a GGUF file.
+    /// the feature `gguf`, also opens a GGUF file, and with one of several files of a model (`name-00001-of-00003.gguf`) the others beside it.
     ///
     /// A folder with a LoRA adapter opens as the model that it was trained on, changed by the adapter, if `adapter_config.json` names a
     /// folder that exists. If it doesn't, open that model and use [`with_adapter`](Self::with_adapter).
@@ -87,8 +87,7 @@ impl Checkpoint {
         let (folder, weights) = if files::is_weight_file(&path) {
             (files::folder_of(&path), Some(vec![path]))
         } else if path.is_file() {
-            let contents = map(&path)?;
-            return Self::gguf(path, contents);
+            return Self::open_gguf(path);
         } else {
             (path, None)
         };
@@ -131,22 +130,30 @@ impl Checkpoint {
     /// [`ModelError::File`] or [`ModelError::Tensor`] if it is not a GGUF file, or has an unsupported architecture.
     #[cfg(feature = "gguf")]
     pub fn from_gguf_bytes(name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
-        Self::gguf(PathBuf::from(name), Contents::Memory(bytes.into()))
+        Self::gguf(PathBuf::from(name), vec![(PathBuf::from(name), Contents::Memory(bytes.into()))])
     }
 
     #[cfg(feature = "gguf")]
-    fn gguf(path: PathBuf, contents: Contents) -> Result<Self, ModelError> {
-        let crate::gguf::Gguf { config, tensors } = crate::gguf::Gguf::parse(&path, contents.bytes())?;
+    fn open_gguf(path: PathBuf) -> Result<Self, ModelError> {
+        let mapped = |path: PathBuf| map(&path).map(|contents| (path, contents));
+        let files = crate::gguf::paths(&path)?.into_iter().map(mapped).collect::<Result<_, _>>()?;
+        Self::gguf(path, files)
+    }
+
+    #[cfg(feature = "gguf")]
+    fn gguf(path: PathBuf, files: Vec<(PathBuf, Contents)>) -> Result<Self, ModelError> {
+        let parts: Vec<_> = files.iter().map(|(path, contents)| (path.as_path(), contents.bytes())).collect();
+        let crate::gguf::Gguf { config, tensors } = crate::gguf::Gguf::parse(&parts)?;
         let tensors = tensors.into_iter().map(|tensor| {
             let place = Place::Gguf(tensor.stored, tensor.bytes);
-            (tensor.name, StoredEntry { file: 0, shape: tensor.shape, place })
+            (tensor.name, StoredEntry { file: tensor.file, shape: tensor.shape, place })
         });
-        let stored = Stored { tensors: tensors.collect(), files: vec![(path.clone(), contents)] };
+        let stored = Stored { tensors: tensors.collect(), files };
         Ok(Self { config, stored, quantized: Quantization::default(), adapters: Vec::new(), folder: path })
     }
 
     #[cfg(not(feature = "gguf"))]
-    fn gguf(path: PathBuf, _contents: Contents) -> Result<Self, ModelError> {
+    fn open_gguf(path: PathBuf) -> Result<Self, ModelError> {
         Err(file_error(&path, "expected a folder, found a file (reading GGUF files needs the feature `gguf`)"))
     }
 

@@ -23,6 +23,21 @@ pub(super) enum Metadata {
     Other,
 }
 
+impl Metadata {
+    /// The value for messages.
+    pub(super) fn shortened(&self) -> String {
+        match self {
+            Self::Integer(number) => number.to_string(),
+            Self::Float(number) => number.to_string(),
+            Self::Bool(flag) => flag.to_string(),
+            Self::Text(text) => format!("`{}`", crate::json::shortened(text)),
+            Self::Integers(_) | Self::Floats(_) => "a list of numbers".to_owned(),
+            Self::Texts(_) => "a list of strings".to_owned(),
+            Self::Other => "another kind of value".to_owned(),
+        }
+    }
+}
+
 /// A row of the tensor table.
 #[derive(Debug)]
 pub(super) struct TensorRow {
@@ -111,8 +126,9 @@ impl RawRow {
             error("a type of elements that can be read".to_owned(), found)
         })?;
         let (elements, size) = (blocks.elements, blocks.bytes);
-        if dims.is_empty() || dims[0] % elements as u64 != 0 {
-            return Err(error(format!("a row length that is a multiple of {elements}"), format!("sizes {dims:?}")));
+        if dims.is_empty() || dims.contains(&0) || dims[0] % elements as u64 != 0 {
+            let expected = format!("sizes above 0, the first a multiple of {elements}");
+            return Err(error(expected, format!("sizes {dims:?}")));
         }
         let total = dims.iter().try_fold(1_u64, |total, &dim| total.checked_mul(dim));
         let len = total.and_then(|total| (total / elements as u64).checked_mul(size as u64));
@@ -125,7 +141,6 @@ impl RawRow {
         if !offset.is_multiple_of(alignment as u64) {
             return Err(error(format!("an offset that is a multiple of {alignment}"), offset.to_string()));
         }
-        // All sizes are below the file's length, except for dimensions of an empty tensor.
         let shape: Option<Vec<usize>> = dims.iter().rev().map(|&dim| usize::try_from(dim).ok()).collect();
         let shape = shape
             .ok_or_else(|| error("sizes that fit this machine's address range".to_owned(), format!("{dims:?}")))?;

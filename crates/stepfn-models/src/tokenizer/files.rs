@@ -26,6 +26,7 @@ impl Tokenizer {
         let path = path.as_ref();
         #[cfg(feature = "gguf")]
         if path.is_file() {
+            let path = &crate::gguf::first_part(path);
             // Mapped, because the file also contains the weights.
             return Self::from_gguf_bytes(path, crate::checkpoint::map(path)?.bytes());
         }
