@@ -27,11 +27,15 @@ use crate::source::{StoredTensor, TensorSource, check_shape};
 pub use adapter::adapter_base;
 use adapter::{Adapter, Base};
 use element::Element;
+pub(crate) use files::map;
 pub use files::resolve;
+#[cfg(feature = "hub")]
+pub(crate) use files::shards;
 use files::{file_error, read_json};
-pub(crate) use files::{map, shards};
 use quantized::Quantization;
-use stored::{Place, Stored, StoredEntry};
+#[cfg(feature = "gguf")]
+use stored::Place;
+use stored::{Stored, StoredEntry};
 
 /// The files of a model.
 #[derive(Debug)]
