@@ -89,7 +89,7 @@ fn use_tokenizer(tokenizer: &Tokenizer) {
         }
         let _ = tokenizer.decode(&tokens.iter().map(|token| token.id).collect::<Vec<_>>(), false);
     }
-    let _ = tokenizer.check_vocab(100);
+    let _ = tokenizer.clone().limited_to(100).encode(text, true);
 }
 
 /// A `generation_config.json`.

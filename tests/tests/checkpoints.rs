@@ -46,7 +46,7 @@ fn a_pytorch_file_gives_the_same_outputs() {
         let weights = SafeTensors::deserialize(&weights).unwrap();
         let names = weights.names();
         let saved_again = |(embedding, aliases): &(&'static str, &'static [&'static str])| {
-            let missing = |alias: &&&str| names.contains(embedding) && !names.contains(**alias);
+            let missing = |alias: &&&str| names.contains(embedding) && !names.contains(alias);
             aliases.iter().filter(missing).map(|alias| (*alias, *embedding)).collect::<Vec<_>>()
         };
         let aliases: Vec<_> = EMBEDDINGS.iter().flat_map(saved_again).collect();

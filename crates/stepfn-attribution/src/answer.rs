@@ -24,7 +24,7 @@ impl<B: Backend> Preparer<'_, B> {
         let mut answer = Attribution::new(prepared.source.clone(), prepared.target.clone(), steps);
         answer.source_text.clone_from(&prepared.source_text);
         answer.target_text = Some(prepared.target_text.clone());
-        answer.contrast = contrast_tokens(self.tokenizer, &prepared.text)?;
+        answer.contrast = contrast_tokens(self.tokenizers.target(), &prepared.text)?;
         answer.source_scores = scores.source;
         answer.target_scores = scores.target;
         if let Some(Completeness { deltas, changes }) = scores.completeness {
@@ -46,8 +46,8 @@ impl<B: Backend> Preparer<'_, B> {
     pub fn alternatives(&self, likely: &[Vec<Likely>]) -> Result<Vec<Vec<Alternative>>, AttributionError> {
         let named = |&Likely { id, probability }: &Likely| {
             // A model's vocabulary may be padded beyond the tokenizer's.
-            let known = self.tokenizer.id_to_token(id).is_some();
-            let named = if known { self.tokenizer.describe(&[id])?.1.pop() } else { None };
+            let known = self.tokenizers.target().id_to_token(id).is_some();
+            let named = if known { self.tokenizers.target().describe(&[id])?.1.pop() } else { None };
             let surface = named.map_or_else(|| format!("<{id}>"), |token| token.surface);
             Ok(Alternative { id, surface, probability })
         };
@@ -57,8 +57,8 @@ impl<B: Backend> Preparer<'_, B> {
     /// What replaces tokens that are hidden: the unknown token, or the end token if there is none. Special tokens are never hidden.
     pub fn baseline(&self) -> Baseline {
         let special = &self.model.config().special;
-        let unknown = self.tokenizer.unk().map(|(_, id)| id);
-        let end = || self.tokenizer.eos().map(|(_, id)| id).or_else(|| special.eos.first().copied());
+        let unknown = self.tokenizers.target().unk().map(|(_, id)| id);
+        let end = || self.tokenizers.target().eos().map(|(_, id)| id).or_else(|| special.eos.first().copied());
         let kept = [special.bos, special.pad, special.decoder_start].into_iter().flatten();
         let kept = kept.chain(special.eos.iter().copied()).collect();
         Baseline { id: unknown.or_else(end).or(special.pad).unwrap_or(0), kept }

@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 use stepfn_core::Alignment;
 use stepfn_models::Model;
 use stepfn_models::generation::Hypothesis;
-use stepfn_models::tokenizer::{Token, Tokenizer};
+use stepfn_models::tokenizer::{Token, Tokenizer, Tokenizers};
 
 use crate::{AttributionError, ContrastText, GenerationOptions, Text};
 
@@ -59,8 +59,8 @@ pub struct Generated {
 pub struct Preparer<'a, B: Backend> {
     /// The model.
     pub model: &'a Model<B>,
-    /// Its tokenizer.
-    pub tokenizer: &'a Tokenizer,
+    /// Its tokenizers.
+    pub tokenizers: &'a Tokenizers,
     /// How targets are written.
     pub generation: &'a GenerationOptions,
 }
@@ -88,10 +88,10 @@ impl<B: Backend> Preparer<'_, B> {
             false => (None, self.prompt_to_write_after(source)?),
         };
         let hypotheses = self.write(source.as_deref(), &prompt)?;
-        let before = self.tokenizer.decode(&known(self.tokenizer, &prompt), true)?;
+        let before = self.tokenizers.target().decode(&known(self.tokenizers.target(), &prompt), true)?;
         let generated = |hypothesis: Hypothesis| {
             let all = [prompt.as_slice(), &hypothesis.ids].concat();
-            let all = self.tokenizer.decode(&known(self.tokenizer, &all), true)?;
+            let all = self.tokenizers.target().decode(&known(self.tokenizers.target(), &all), true)?;
             Ok(Generated { text: all.strip_prefix(&before).unwrap_or(&all).to_owned(), hypothesis })
         };
         hypotheses.into_iter().map(generated).collect()
@@ -107,7 +107,7 @@ impl<B: Backend> Preparer<'_, B> {
             (Some(prompt), None) => {
                 let prompt = self.prompt_to_write_after(prompt)?;
                 let written = self.best(None, &prompt)?;
-                let (text, tokens) = self.tokenizer.describe(&[prompt.as_slice(), &written].concat())?;
+                let (text, tokens) = self.tokenizers.target().describe(&[prompt.as_slice(), &written].concat())?;
                 (text, tokens, prompt.len())
             }
             (None, None) => return wrong("there is neither a prompt nor a text"),
@@ -171,7 +171,7 @@ impl<B: Backend> Preparer<'_, B> {
         if text.is_empty() {
             return wrong(format!("the {which} is empty"));
         }
-        let tokens = self.tokenizer.encode(text, true)?;
+        let tokens = self.tokenizers.target().encode(text, true)?;
         let first = match prompt {
             Some(prompt) => {
                 starts_with(text, prompt, which)?;
@@ -195,7 +195,7 @@ impl<B: Backend> Preparer<'_, B> {
 
     /// A prompt without the tokens that the tokenizer adds to the end of a text, because the text continues.
     fn prompt(&self, prompt: &str) -> Result<Vec<Token>, AttributionError> {
-        let mut tokens = self.tokenizer.encode(prompt, true)?;
+        let mut tokens = self.tokenizers.target().encode(prompt, true)?;
         while tokens.len() > 1 && tokens.last().is_some_and(|last| last.special && last.span.is_empty()) {
             tokens.pop();
         }
@@ -216,7 +216,7 @@ impl<B: Backend> Preparer<'_, B> {
     fn source(&self, source: &str) -> Result<Vec<Token>, AttributionError> {
         match source.is_empty() {
             true => wrong("the source is empty"),
-            false => Ok(self.tokenizer.encode(source, true)?),
+            false => Ok(self.tokenizers.source().encode(source, true)?),
         }
     }
 
@@ -225,7 +225,8 @@ impl<B: Backend> Preparer<'_, B> {
         if target.is_empty() {
             return wrong("the target is empty");
         }
-        let mut own = self.tokenizer.encode(target, true)?;
+        self.check_language()?;
+        let mut own = self.tokenizers.target().encode(target, true)?;
         if self.generation.settings.forced_bos.is_some() {
             // Tokens that the tokenizer puts first are for sources: their language, or what is forced here.
             let added = own.iter().take_while(|token| token.special && token.span.is_empty()).count();
@@ -245,6 +246,14 @@ impl<B: Backend> Preparer<'_, B> {
         Ok(tokens)
     }
 
+    /// Checks that the target's language is known, by name or from the checkpoint, where the model has several.
+    fn check_language(&self) -> Result<(), AttributionError> {
+        match self.generation.settings.forced_bos {
+            Some(_) => Ok(()),
+            None => Ok(self.tokenizers.check_target()?),
+        }
+    }
+
     fn decoder_start(&self) -> Result<u32, AttributionError> {
         let missing =
             "neither config.json nor generation_config.json has `decoder_start_token_id`, which targets start with";
@@ -253,7 +262,7 @@ impl<B: Backend> Preparer<'_, B> {
 
     /// A token that is not part of the text.
     fn special(&self, id: u32, at: usize) -> Token {
-        let surface = self.tokenizer.id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
+        let surface = self.tokenizers.target().id_to_token(id).unwrap_or_else(|| format!("<{id}>"));
         Token { id, surface, span: at..at, special: true }
     }
 
@@ -261,7 +270,7 @@ impl<B: Backend> Preparer<'_, B> {
     fn describe(&self, all: &[u32]) -> Result<(String, Vec<Token>), AttributionError> {
         let (first, rest) = all.split_at(1.min(all.len()));
         let mut tokens: Vec<Token> = first.iter().map(|&id| self.special(id, 0)).collect();
-        let (text, described) = self.tokenizer.describe(rest)?;
+        let (text, described) = self.tokenizers.target().describe(rest)?;
         tokens.extend(described);
         Ok((text, tokens))
     }
@@ -276,6 +285,7 @@ impl<B: Backend> Preparer<'_, B> {
         if let Some(error) = &self.generation.cannot_write {
             return Err(error.clone());
         }
+        self.check_language()?;
         let config = self.model.config();
         crate::scoring::check_fits(config, "", source, prompt, prompt.len())?;
         let mut settings = self.generation.settings.clone();

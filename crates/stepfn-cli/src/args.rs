@@ -85,7 +85,7 @@ Scores have one number per token, starting at the first scored token, `first`; n
 Examples:
   stepfn generate --model gpt2 'Once upon a time' --max-new-tokens 30
   stepfn generate --model opus-mt-en-de 'I agree.' --generation num_beams=4 --generation num_return_sequences=4 --format json
-  stepfn generate --model nllb 'I agree.' --target-lang deu_Latn
+  stepfn generate --model nllb 'I agree.' --source-lang eng_Latn --target-lang deu_Latn
   stepfn generate --model gpt2 'Once' --generation do_sample=true --generation temperature=0.7 --seed 3")]
     Generate(GenerateArgs),
     /// Measure how fast this machine computes scores and attributions
@@ -300,8 +300,11 @@ pub(crate) struct VerifyArgs {
     /// A text to compare; default: three with marks, accents and digits
     #[arg(long, value_name = "TEXT", value_parser = text, allow_hyphen_values = true)]
     pub(crate) text: Vec<String>,
-    /// The language that targets are in, where the model writes several
-    #[arg(long, value_name = "TOKEN")]
+    /// The language that is read, where a model has several
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) source_lang: Option<String>,
+    /// The language that is written, where a model has several
+    #[arg(long, value_name = "LANGUAGE")]
     pub(crate) target_lang: Option<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

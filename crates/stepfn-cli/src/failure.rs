@@ -78,7 +78,11 @@ impl Failure {
 /// An error of the library, with a hint that names options and commands.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        let of_language = error.hint().contains("`source_lang`");
         let hint = match error.kind() {
+            ErrorKind::Option if of_language => {
+                "give --source-lang and --target-lang: __en__, en_XX, eng_Latn, or where that is unambiguous en, eng, …"
+            }
             ErrorKind::Generation => "change it with --generation FIELD=VALUE",
             ErrorKind::Device => "use --backend cpu, or see `stepfn list backends`",
             ErrorKind::Family => "see `stepfn list families`",

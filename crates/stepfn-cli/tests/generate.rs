@@ -72,7 +72,7 @@ fn several_results_and_several_sources_are_lists() {
     let tagged = stepfn(["generate", "-m", marian.path(), "t5", "--target-lang", "t9", "--format", "json"]).json();
     assert_eq!(tagged["ids"][0], 9);
     let args = ["generate", "-m", marian.path(), "t5"];
-    stepfn(args.iter().chain(&["--target-lang", "deu"])).fails(2, "no token `deu`", "tokenizer.json");
+    stepfn(args.iter().chain(&["--target-lang", "deu"])).fails(2, "no language `deu` for the target", "--target-lang");
     stepfn(args.iter().chain(&["--generation", "max_tokens=1"])).fails(
         2,
         "generation has no parameter `max_tokens`",

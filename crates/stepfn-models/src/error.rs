@@ -121,6 +121,16 @@ pub enum ModelError {
         /// The ids that it may be.
         expected: String,
     },
+    /// A language is missing, or the model doesn't have it.
+    #[error("{}", of_language(side, found.as_deref(), available))]
+    Language {
+        /// Whether it is the language of the source or of the target.
+        side: &'static str,
+        /// What was given.
+        found: Option<String>,
+        /// The codes of the languages that the model has.
+        available: Vec<String>,
+    },
     /// A text is too long to be read.
     #[error("the text has {bytes} bytes, and at most {most} are read")]
     LongText {
@@ -155,6 +165,18 @@ pub enum ModelError {
         /// Its value.
         found: String,
     },
+}
+
+/// What is wrong with a language.
+fn of_language(side: &str, found: Option<&str>, available: &[String]) -> String {
+    const MOST: usize = 6;
+    let more = if available.len() > MOST { ", …" } else { "" };
+    let codes = format!("{}{more}", available.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", "));
+    let has = if available.is_empty() { String::new() } else { format!("; it has {codes}") };
+    match found {
+        None => format!("this model translates between several languages, and the {side}'s is not given{has}"),
+        Some(name) => format!("this model has no language `{name}` for the {side}{has}"),
+    }
 }
 
 impl ModelError {

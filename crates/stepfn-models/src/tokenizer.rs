@@ -1,12 +1,21 @@
-//! Converts text to token ids and back with a published `tokenizer.json`, through the `tokenizers` crate.
+//! Converts text to token ids and back with published tokenizers, through the `tokenizers` crate: `tokenizer.json`, or the files that older
+//! checkpoints have instead.
 //!
 //! This adds what attribution needs besides ids: every token has a span in the text (in bytes), a readable surface, and a flag for special
 //! tokens. Truncation, padding and merge dropout are switched off even if a `tokenizer.json` enables them, because a text must always give
 //! the same complete token sequence.
 
+mod classes;
 mod describe;
 mod files;
+mod frame;
+mod languages;
+mod pair;
+mod published;
+mod sentence_piece;
+mod settings;
 mod spelling;
+mod vocabulary;
 
 use core::ops::Range;
 use std::collections::BTreeSet;
@@ -16,7 +25,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::ModelError;
+use frame::Frame;
+pub use pair::{Languages, TargetStart, Tokenizers};
 use spelling::Spelling;
+use vocabulary::Vocabulary;
 
 /// A token of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,45 +69,70 @@ pub struct Tokenizer {
     spelling: Spelling,
     added: BTreeSet<u32>,
     special: BTreeSet<u32>,
-    /// In the order of [`files::NAMED`].
+    /// In the order of [`settings::NAMED`].
     named: [Option<String>; 4],
     chat_template: Option<String>,
+    /// Ids of the tokens, where they aren't those of `inner`.
+    vocabulary: Option<Vocabulary>,
+    /// What is put around a text, where that isn't left to `inner`.
+    frame: Option<Frame>,
+    /// The model has embeddings for ids below this.
+    limit: Option<usize>,
 }
 
 impl Tokenizer {
-    /// Checks that a model with `vocab_size` embeddings has one for each token. It may have more.
-    ///
-    /// # Errors
-    /// [`ModelError::TokenId`], which names the token with the highest id, if that is too high.
-    pub fn check_vocab(&self, vocab_size: usize) -> Result<(), ModelError> {
-        let mut highest = self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).max();
-        // A post-processor may add ids that are not in the vocabulary.
-        for token in self.encode("", true)? {
-            highest = highest.max(Some((token.id, token.surface)));
-        }
-        match highest {
-            Some((id, token)) if id as usize >= vocab_size => Err(ModelError::TokenId {
-                path: self.path.clone(),
-                id,
-                token: Some(token),
-                expected: format!(
-                    "ids below {vocab_size}, the model's vocabulary size; does the tokenizer belong to this model?"
-                ),
-            }),
-            _ => Ok(()),
-        }
+    /// The same for a model with so many embeddings: a text with a token beyond them is an error. Published tokenizers may have such tokens, of
+    /// which no text has any: `<mask>`, `[PAD]`.
+    #[must_use]
+    pub fn limited_to(self, vocab_size: usize) -> Self {
+        Self { limit: Some(vocab_size), ..self }
     }
 
     /// Splits a text into tokens. With `add_special_tokens`, also adds the special tokens at the start and end of the model's inputs.
     /// Special tokens written in the text are always recognized.
     ///
     /// # Errors
-    /// [`ModelError::LongText`] if the text is longer than [`LONGEST_TEXT`]; [`ModelError::File`], which names the tokenizer, if it can't
-    /// encode the text.
+    /// [`ModelError::LongText`] if the text is longer than [`LONGEST_TEXT`]; [`ModelError::TokenId`] if a token is beyond the model's
+    /// embeddings; [`ModelError::File`], which names the tokenizer, if it can't encode the text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, ModelError> {
         if text.len() > LONGEST_TEXT {
             return Err(ModelError::LongText { bytes: text.len(), most: LONGEST_TEXT });
         }
+        let tokens = match &self.frame {
+            None => self.encode_inner(text, add_special_tokens)?,
+            Some(frame) => {
+                let code = frame.code_of(text, self.vocabulary.as_ref());
+                let start = code.as_ref().map_or(0, |code| code.span.end);
+                let mut tokens = self.encode_inner(text.get(start..).unwrap_or_default(), false)?;
+                for token in &mut tokens {
+                    token.span = token.span.start + start..token.span.end + start;
+                }
+                tokens.splice(0..0, code);
+                let added = |ids: &[u32], at: usize| -> Vec<Token> {
+                    let ids = ids.iter().filter(|_| add_special_tokens);
+                    ids.map(|&id| Token { id, surface: self.name_of(id), span: at..at, special: true }).collect()
+                };
+                tokens.splice(0..0, added(&frame.before, 0));
+                tokens.extend(added(&frame.after, text.len()));
+                tokens
+            }
+        };
+        match tokens.iter().find(|token| self.limit.is_some_and(|limit| token.id as usize >= limit)) {
+            None => Ok(tokens),
+            Some(token) => Err(ModelError::TokenId {
+                path: self.path.clone(),
+                id: token.id,
+                token: Some(token.surface.clone()),
+                expected: format!(
+                    "an id below {}, because the model has no embedding for others; leave it out of the text",
+                    self.limit.unwrap_or_default()
+                ),
+            }),
+        }
+    }
+
+    /// What `tokenizers` makes of a text.
+    fn encode_inner(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, ModelError> {
         // `encode` returns offsets in bytes.
         let encoding = guarded(&self.path, || self.inner.encode(text, add_special_tokens))?;
         let from_text: Vec<bool> = encoding.get_special_tokens_mask().iter().map(|added| *added == 0).collect();
@@ -115,13 +152,14 @@ impl Tokenizer {
         let tokens = encoding.get_ids().iter().zip(encoding.get_tokens()).enumerate();
         Ok(tokens
             .map(|(i, (&id, token))| {
+                let id = self.vocabulary.as_ref().map_or(id, |vocabulary| vocabulary.id_or_unknown(token));
                 let special = self.special.contains(&id) || !from_text[i];
                 let overlaps = |other: Option<&Range<usize>>| {
                     other.is_some_and(|other| other.start < spans[i].end && spans[i].start < other.end)
                 };
                 let shared = overlaps(i.checked_sub(1).and_then(|i| spans.get(i))) || overlaps(spans.get(i + 1));
                 let surface = if special {
-                    self.inner.id_to_token(id).unwrap_or_else(|| token.clone())
+                    self.id_to_token(id).unwrap_or_else(|| token.clone())
                 } else {
                     self.surface(id, token, text, &spans[i], shared)
                 };
@@ -141,35 +179,53 @@ impl Tokenizer {
         if space_cut { format!(" {covered}") } else { covered.to_owned() }
     }
 
-    /// The text of the given ids, without special tokens if `skip_special_tokens`.
+    /// The text of the given ids, without special tokens if `skip_special_tokens`. Ids without a token have no text: models may have more
+    /// embeddings than their tokenizers have tokens.
     ///
     /// # Errors
-    /// [`ModelError::TokenId`] for an id that the tokenizer doesn't have.
+    /// [`ModelError::File`], which names the tokenizer, if it can't decode them.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, ModelError> {
-        if let Some(&id) = ids.iter().find(|id| self.inner.id_to_token(**id).is_none()) {
-            return Err(ModelError::TokenId {
-                path: self.path.clone(),
-                id,
-                token: None,
-                expected: format!("an id of one of its {} tokens", self.vocab_size()),
-            });
+        let known = |id: &u32| self.id_to_token(*id).is_some();
+        if let Some(vocabulary) = &self.vocabulary {
+            let shown = |id: &u32| known(id) && !(skip_special_tokens && self.special.contains(id));
+            return Ok(vocabulary.join(ids.iter().copied().filter(shown)));
         }
-        guarded(&self.path, || self.inner.decode(ids, skip_special_tokens))
+        let ids: Vec<u32> = ids.iter().copied().filter(known).collect();
+        guarded(&self.path, || self.inner.decode(&ids, skip_special_tokens))
+    }
+
+    /// Whether a token has no text of its own: a special one, or none at all.
+    fn is_silent(&self, id: u32) -> bool {
+        self.special.contains(&id) || self.id_to_token(id).is_none()
+    }
+
+    /// What a token is called that has no text of its own.
+    fn name_of(&self, id: u32) -> String {
+        self.id_to_token(id).unwrap_or_else(|| format!("<{id}>"))
     }
 
     /// The id of a token as the vocabulary writes it (`Ġof`, `▁of`, `</s>`).
     pub fn token_to_id(&self, token: &str) -> Option<u32> {
-        self.inner.token_to_id(token)
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.id(token),
+            None => self.inner.token_to_id(token),
+        }
     }
 
     /// A token as the vocabulary writes it.
     pub fn id_to_token(&self, id: u32) -> Option<String> {
-        self.inner.id_to_token(id)
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.token(id).map(str::to_owned),
+            None => self.inner.id_to_token(id),
+        }
     }
 
     /// Number of tokens, including added ones.
     pub fn vocab_size(&self) -> usize {
-        self.inner.get_vocab_size(true)
+        match &self.vocabulary {
+            Some(vocabulary) => vocabulary.len(),
+            None => self.inner.get_vocab_size(true),
+        }
     }
 
     /// Name and id of the BOS token, if the checkpoint names one that is in the vocabulary.

@@ -28,7 +28,7 @@ fn sample(name: &str) -> std::path::PathBuf {
 fn models_are_small_and_complete() {
     for embedded in stepfn_zoo::all() {
         let (model, tokenizer) = load(embedded);
-        tokenizer.check_vocab(model.config().vocab_size).unwrap();
+        assert!(tokenizer.vocab_size() <= model.config().vocab_size);
         embedded.generation_settings().unwrap().validate().unwrap();
         let checkpoint = embedded.checkpoint().unwrap();
         let size = |tensor: &str| checkpoint.shape(tensor).unwrap().iter().product::<usize>();

@@ -146,6 +146,10 @@ impl From<ModelError> for Error {
                 (ErrorKind::Model, "check that all files of the folder belong to one model and are complete")
             }
             ModelError::TokenId { .. } => (ErrorKind::Model, "check that tokenizer.json belongs to this model"),
+            ModelError::Language { .. } => (
+                ErrorKind::Option,
+                "give the languages as `source_lang` and `target_lang`: __en__, en_XX, eng_Latn, or where that is unambiguous en, eng, …",
+            ),
             ModelError::LongText { .. } => (ErrorKind::Text, "split the text"),
             ModelError::Setting { .. } => (ErrorKind::Generation, "change this generation setting"),
             ModelError::NothingAllowed { .. } => (

@@ -7,30 +7,32 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use stepfn_core::catalog::nearest;
 use stepfn_models::checkpoint::Checkpoint;
-use stepfn_models::tokenizer::Tokenizer;
+use stepfn_models::tokenizer::{Languages, Tokenizers};
 
 use crate::{Error, ErrorKind, Result, models};
 
 /// What a model is read from.
 pub(crate) struct Files {
     pub(crate) checkpoint: Checkpoint,
-    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokenizers: Tokenizers,
     /// `generation_config.json`, or what says the same.
     pub(crate) generation: Value,
 }
 
 impl Files {
     /// A folder or file of that name, a model that is compiled in, or one on a hub: in this order.
-    pub(crate) fn find(name: &str) -> Result<Self> {
+    pub(crate) fn find(name: &str, languages: &Languages) -> Result<Self> {
         #[cfg(feature = "zoo")]
         if let Some(embedded) = stepfn_zoo::find(name).filter(|_| !Path::new(name).exists()) {
             let generation = serde_json::from_str(embedded.generation_config).unwrap_or_default();
-            return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizer: embedded.tokenizer()?, generation });
+            let tokenizers = Tokenizers::same(embedded.tokenizer()?);
+            return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizers, generation });
         }
         let folder = locate(name)?;
         let checkpoint = Checkpoint::open(&folder)?;
         let generation = generation_config(&folder, &checkpoint)?;
-        Ok(Self { checkpoint, tokenizer: Tokenizer::open(&folder)?, generation })
+        let tokenizers = Tokenizers::open(&folder, checkpoint.config(), languages)?;
+        Ok(Self { checkpoint, tokenizers, generation })
     }
 }
 
@@ -54,53 +56,29 @@ fn locate(name: &str) -> Result<PathBuf> {
 
 /// Where the model is that a path on this machine stands for: the path itself, or what it leads to.
 fn resolved(path: PathBuf) -> Result<PathBuf> {
-    if path.is_file() {
-        return match of_folder(&path) {
-            None => Ok(path),
-            Some(folder) => {
-                let what = format!("{} is one file of a model", path.display());
-                Err(Error::new(ErrorKind::Model, what, format!("give its folder: {}", folder.display())))
-            }
-        };
-    }
-    if path.join(CONFIG).is_file() {
+    let path = stepfn_models::checkpoint::resolve(&path);
+    if path.is_file() || path.join("config.json").is_file() {
         return Ok(path);
-    }
-    if let Some(snapshot) = snapshot(&path) {
-        return Ok(snapshot);
     }
     let mut gguf = names_in(&path);
     gguf.retain(|name| name.ends_with(".gguf"));
     match gguf.as_slice() {
-        [] => Ok(path),
         [one] => Ok(path.join(one)),
+        // The parts of one model; opening one opens all.
+        [first, ..] if gguf.iter().all(|name| name.contains("-of-")) => Ok(path.join(first)),
         [first, ..] => {
             let what = format!("{} has several GGUF files: {}", path.display(), gguf.join(", "));
             Err(Error::new(ErrorKind::Model, what, format!("give one of them: {}", path.join(first).display())))
         }
+        [] => Ok(path),
     }
 }
 
-const CONFIG: &str = "config.json";
-
-/// The folder of a file that is only a part of a model.
-fn of_folder(file: &Path) -> Option<&Path> {
-    const PARTS: [&str; 8] = ["safetensors", "bin", "json", "pt", "pth", "model", "spm", "txt"];
-    let ending = file.extension()?.to_str()?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    PARTS.contains(&ending).then_some(folder)
-}
-
-/// The snapshot in a cache folder of the hub, `models--org--name`: of its main branch, or the only one.
-fn snapshot(folder: &Path) -> Option<PathBuf> {
-    let snapshots = folder.join("snapshots");
-    let commit = fs::read_to_string(folder.join("refs").join("main")).ok().map(|commit| commit.trim().to_owned());
-    let commit = commit.filter(|commit| !commit.is_empty() && !commit.contains(['/', '\\', '.']));
-    let commit = commit.or_else(|| match names_in(&snapshots).as_slice() {
-        [one] => Some(one.clone()),
-        _ => None,
-    })?;
-    Some(snapshots.join(commit)).filter(|snapshot| snapshot.is_dir())
+/// Whether a model is read from a file of this name.
+fn is_read(name: &str) -> bool {
+    const ENDINGS: [&str; 10] = ["safetensors", "bin", "json", "pt", "pth", "model", "spm", "txt", "jinja", "gguf"];
+    let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending))
 }
 
 /// What is in a folder, in order; nothing if it can't be read.
@@ -164,7 +142,6 @@ pub fn model_files(name: &str) -> Vec<PathBuf> {
     if path.is_file() {
         return vec![path];
     }
-    let is_read = |name: &String| of_folder(Path::new(name)).is_some() || name.ends_with(".jinja");
     names_in(&path).iter().filter(|name| is_read(name)).map(|name| path.join(name)).collect()
 }
 
@@ -186,14 +163,15 @@ mod tests {
         make("whole/config.json");
         make("whole/model.safetensors");
         assert_eq!(found("whole").unwrap(), root.path().join("whole"));
-        let error = found("whole/model.safetensors").unwrap_err();
-        assert!(error.what().ends_with("model.safetensors is one file of a model"), "{error}");
-        assert!(error.hint().ends_with("/whole"), "{error}");
+        assert_eq!(found("whole/model.safetensors").unwrap(), root.path().join("whole"));
         let one = make("gguf/a.gguf");
         assert_eq!(found("gguf").unwrap(), one);
         assert_eq!(found("gguf/a.gguf").unwrap(), one);
         make("gguf/b.gguf");
         assert!(found("gguf").unwrap_err().what().ends_with("a.gguf, b.gguf"));
+        let first = make("split/a-00001-of-00002.gguf");
+        make("split/a-00002-of-00002.gguf");
+        assert_eq!(found("split").unwrap(), first);
         make("models--a--b/refs/main");
         make("models--a--b/snapshots/main/config.json");
         make("models--a--b/snapshots/other/config.json");

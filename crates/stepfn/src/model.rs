@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Preparer, Provenance};
 use stepfn_models::Model;
 use stepfn_models::config::TransformerConfig;
-use stepfn_models::tokenizer::Tokenizer;
+use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
 
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
 use crate::files::Files;
 use crate::texts::Outcomes;
 use crate::{
-    Answer, Ask, AttributeTask, Error, ErrorKind, GenerateTask, Input, IntoInput, Registry, Result, RunOptions,
-    ScoreTask, ScoredText, Written,
+    Answer, Ask, AttributeTask, GenerateTask, Input, IntoInput, Registry, Result, RunOptions, ScoreTask, ScoredText,
+    Written,
 };
 
 /// A language model that is ready to be asked. It runs on the CPU unless another backend is named.
@@ -33,7 +33,7 @@ pub struct LanguageModel<B: Backend = DefaultBackend> {
     device: DeviceInfo,
     dtype: DType,
     model: Model<B>,
-    tokenizer: Tokenizer,
+    tokenizers: Tokenizers,
     generation: GenerationOptions,
     registry: Registry<B>,
 }
@@ -47,7 +47,9 @@ pub struct LoadOptions {
     pub dtype: DType,
     /// Fields of `generation_config.json` that are to be different: how the model writes.
     pub generation: Map<String, Value>,
-    /// The token that a translation starts with, for models of several languages: `deu_Latn`, `de_DE`, `__de__`, …
+    /// The language that a model for several languages reads: `eng_Latn`, `en_XX`, `__en__`, …
+    pub source_lang: Option<String>,
+    /// The language that it writes: `deu_Latn`, `de_DE`, `__de__`, `>>deu<<`, …
     pub target_lang: Option<String>,
     /// Seed of sampling.
     pub seed: u64,
@@ -55,7 +57,14 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { device: "0".to_owned(), dtype: DType::F32, generation: Map::new(), target_lang: None, seed: 0 }
+        Self {
+            device: "0".to_owned(),
+            dtype: DType::F32,
+            generation: Map::new(),
+            source_lang: None,
+            target_lang: None,
+            seed: 0,
+        }
     }
 }
 
@@ -88,10 +97,11 @@ impl<B: Backend> LanguageModel<B> {
         // Report typing errors before anything is read.
         GenerationOptions::check(&options.generation)?;
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
-        let Files { checkpoint, tokenizer, generation: published } = Files::find(name)?;
+        let languages = Languages { source: options.source_lang.clone(), target: options.target_lang.clone() };
+        let Files { checkpoint, tokenizers, generation: published } = Files::find(name, &languages)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
-        tokenizer.check_vocab(model.config().vocab_size)?;
-        let changes = with_language(options, &tokenizer)?;
+        let tokenizers = tokenizers.limited_to([model.config().source_vocab_size(), model.config().vocab_size]);
+        let changes = with_language(options, &tokenizers);
         let mut generation = GenerationOptions::new(&published, &changes, model.config())?;
         generation.settings.seed = options.seed;
         Ok(Self {
@@ -100,7 +110,7 @@ impl<B: Backend> LanguageModel<B> {
             device: info,
             dtype,
             model,
-            tokenizer,
+            tokenizers,
             generation,
             registry: Registry::default(),
         })
@@ -141,9 +151,14 @@ impl<B: Backend> LanguageModel<B> {
         &self.model
     }
 
-    /// Its tokenizer.
+    /// Its tokenizer: of sources, where it has another one for targets.
     pub fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.tokenizers.source()
+    }
+
+    /// Its tokenizers, of sources and of targets.
+    pub fn tokenizers(&self) -> &Tokenizers {
+        &self.tokenizers
     }
 
     /// How many texts it writes for each source or prompt.
@@ -212,7 +227,7 @@ impl<B: Backend> LanguageModel<B> {
     }
 
     pub(crate) fn preparer(&self) -> Preparer<'_, B> {
-        Preparer { model: &self.model, tokenizer: &self.tokenizer, generation: &self.generation }
+        Preparer { model: &self.model, tokenizers: &self.tokenizers, generation: &self.generation }
     }
 
     /// How the model writes.
@@ -255,14 +270,15 @@ pub fn families() -> impl Iterator<Item = &'static str> {
     stepfn_models::families::all().iter().map(|family| family.name)
 }
 
-fn with_language(options: &LoadOptions, tokenizer: &Tokenizer) -> Result<Map<String, Value>> {
+/// The settings of writing that are to be different, the language among them.
+fn with_language(options: &LoadOptions, tokenizers: &Tokenizers) -> Map<String, Value> {
     let mut changes = options.generation.clone();
-    if let Some(language) = &options.target_lang {
-        let id = tokenizer.token_to_id(language).ok_or_else(|| {
-            let what = format!("the tokenizer has no token `{language}` for the target language");
-            Error::new(ErrorKind::Option, what, "spell it as tokenizer.json does: deu_Latn, de_DE, __de__, …")
-        })?;
-        changes.insert("forced_bos_token_id".to_owned(), id.into());
+    let language = tokenizers.target_start().map(|start| match start {
+        TargetStart::Forced(id) => ("forced_bos_token_id", id),
+        TargetStart::Start(id) => ("decoder_start_token_id", id),
+    });
+    if let Some((field, id)) = language {
+        changes.insert(field.to_owned(), id.into());
     }
-    Ok(changes)
+    changes
 }

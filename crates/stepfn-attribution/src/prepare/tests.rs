@@ -14,7 +14,7 @@ type B = stepfn_cpu::Backend;
 /// numbers special. Encoders' inputs end with their end token.
 struct Fixture {
     model: Model<B>,
-    tokenizer: Tokenizer,
+    tokenizers: Tokenizers,
     generation: GenerationOptions,
 }
 
@@ -63,12 +63,12 @@ fn fixture(name: &str, before: Option<u32>, after: &[u32], changes: Value) -> Fi
         serde_json::from_slice(&fs::read(folder(name).join("generation_config.json")).unwrap()).unwrap();
     let generation = GenerationOptions::new(&generation, changes.as_object().unwrap(), model.config()).unwrap();
     let tokenizer = Tokenizer::from_bytes(tokenizer_json(before, after).to_string().as_bytes()).unwrap();
-    Fixture { model, tokenizer, generation }
+    Fixture { model, tokenizers: Tokenizers::same(tokenizer), generation }
 }
 
 impl Fixture {
     fn preparer(&self) -> Preparer<'_, B> {
-        Preparer { model: &self.model, tokenizer: &self.tokenizer, generation: &self.generation }
+        Preparer { model: &self.model, tokenizers: &self.tokenizers, generation: &self.generation }
     }
 
     fn prepare(&self, request: &Request) -> Prepared {
@@ -204,7 +204,7 @@ fn without_a_target_the_model_writes_one() {
     assert_eq!(prepared.text.target, [&[97], expected[0].ids.as_slice()].concat());
     let generated = marian.preparer().generate("abc").unwrap();
     assert_eq!(generated[0].hypothesis, expected[0]);
-    assert_eq!(generated[0].text, marian.tokenizer.decode(&expected[0].ids, true).unwrap());
+    assert_eq!(generated[0].text, marian.tokenizers.target().decode(&expected[0].ids, true).unwrap());
 }
 
 #[test]

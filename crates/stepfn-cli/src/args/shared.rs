@@ -68,8 +68,11 @@ pub(crate) struct GenerationArgs {
     /// Change a field of generation_config.json: num_beams=4, do_sample=true, …
     #[arg(long, value_name = "FIELD=VALUE")]
     pub(crate) generation: Vec<String>,
-    /// The token that a translation starts with: deu_Latn, de_DE, __de__, …
-    #[arg(long, value_name = "TOKEN")]
+    /// The language that is read, where a model has several: eng_Latn, en_XX, __en__, …
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) source_lang: Option<String>,
+    /// The language that is written, where a model has several: deu_Latn, de_DE, __de__, >>deu<<, …
+    #[arg(long, value_name = "LANGUAGE")]
     pub(crate) target_lang: Option<String>,
 }
 

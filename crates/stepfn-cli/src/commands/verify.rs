@@ -49,7 +49,11 @@ impl OnBackend for Verify<'_> {
             let what = format!("{name}: transformers reads folders with a config.json, and this is none");
             return Err(Failure::usage(what, "give the folder of a model, or its name on a hub"));
         }
-        let generation = GenerationArgs { target_lang: args.target_lang.clone(), ..GenerationArgs::default() };
+        let generation = GenerationArgs {
+            source_lang: args.source_lang.clone(),
+            target_lang: args.target_lang.clone(),
+            ..GenerationArgs::default()
+        };
         let model = load::<D>(&args.model, &generation)?;
         let texts: Vec<&str> =
             if args.text.is_empty() { TEXTS.to_vec() } else { args.text.iter().map(String::as_str).collect() };

@@ -27,11 +27,11 @@ impl Tokenizer {
             return Ok((text, tokens));
         }
         let spans = self.spans(ids, &text, &TOKENS_BEFORE)?;
-        let token = |(&id, span)| Token { id, surface: String::new(), span, special: self.special.contains(&id) };
+        let token = |(&id, span)| Token { id, surface: String::new(), span, special: self.is_silent(id) };
         let mut tokens: Vec<Token> = ids.iter().zip(spans).map(token).collect();
         for i in 0..tokens.len() {
             let Token { id, span, special, .. } = tokens[i].clone();
-            let token = self.inner.id_to_token(id).unwrap_or_default();
+            let token = self.name_of(id);
             let shared = |other: Option<&Token>| other.is_some_and(|other| !span.is_empty() && other.span == span);
             let shared = shared(i.checked_sub(1).and_then(|i| tokens.get(i))) || shared(tokens.get(i + 1));
             tokens[i].surface = if special { token } else { self.surface(id, &token, &text, &span, shared) };
@@ -46,19 +46,19 @@ impl Tokenizer {
             return None;
         }
         let given = self.encode(text, false).ok()?;
-        let own = || ids.iter().filter(|id| !self.special.contains(id));
+        let own = || ids.iter().filter(|id| !self.is_silent(**id));
         if !own().eq(given.iter().map(|token| &token.id)) {
             return None;
         }
         let mut given = given.into_iter();
         let mut end = 0;
         let token = |&id: &u32| {
-            if !self.special.contains(&id) {
+            if !self.is_silent(id) {
                 let token = given.next()?;
                 end = token.span.end;
                 return Some(token);
             }
-            Some(Token { id, surface: self.inner.id_to_token(id)?, span: end..end, special: true })
+            Some(Token { id, surface: self.name_of(id), span: end..end, special: true })
         };
         ids.iter().map(token).collect()
     }
@@ -70,7 +70,7 @@ impl Tokenizer {
         let (mut covered, mut waiting) = (0, None);
         for (i, &id) in ids.iter().enumerate() {
             spans.push(covered..covered);
-            if self.special.contains(&id) {
+            if self.is_silent(id) {
                 continue;
             }
             let first = *waiting.get_or_insert(i);
@@ -80,7 +80,7 @@ impl Tokenizer {
             };
             if end > covered {
                 for (span, id) in spans[first..].iter_mut().zip(&ids[first..]) {
-                    if !self.special.contains(id) {
+                    if !self.is_silent(*id) {
                         *span = covered..end;
                     }
                 }

@@ -1,19 +1,16 @@
 //! Reads tokenizers from folders, from bytes and from GGUF files.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::ModelWrapper;
 
+use super::settings::Settings;
 use super::spelling::Spelling;
 use super::{Tokenizer, file_error, guarded};
 use crate::ModelError;
-
-/// Fields of `tokenizer_config.json` and `special_tokens_map.json`.
-pub(super) const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
 impl Tokenizer {
     /// Reads a checkpoint's tokenizer, from a folder (as [`from_folder`](Self::from_folder)) or from a GGUF file (feature `gguf`).
@@ -53,32 +50,9 @@ impl Tokenizer {
         let folder = folder.as_ref();
         let path = folder.join("tokenizer.json");
         let bytes = fs::read(&path).map_err(|error| file_error(&path, error))?;
-        let mut tokenizer = Self::parse(&bytes, path)?;
-        for name in ["tokenizer_config.json", "special_tokens_map.json"] {
-            let path = folder.join(name);
-            let Some(bytes) = read_if_there(&path)? else { continue };
-            let json: Value = serde_json::from_slice(&bytes).map_err(|error| file_error(&path, error))?;
-            let fields = json.as_object().ok_or_else(|| file_error(&path, "expected a JSON object"))?;
-            for (field, slot) in NAMED.iter().zip(&mut tokenizer.named) {
-                let value = fields.get(*field).unwrap_or(&Value::Null);
-                let content = value.get("content").unwrap_or(value);
-                if content.is_null() {
-                    continue;
-                }
-                let content = content.as_str().ok_or_else(|| {
-                    file_error(&path, format!("`{field}`: expected a name or an object with `content`, found {value}"))
-                })?;
-                slot.get_or_insert_with(|| content.to_owned());
-            }
-            if let Some(template) = fields.get("chat_template") {
-                tokenizer.chat_template = default_template(template);
-            }
-        }
-        let path = folder.join("chat_template.jinja");
-        if let Some(bytes) = read_if_there(&path)? {
-            tokenizer.chat_template = Some(String::from_utf8(bytes).map_err(|error| file_error(&path, error))?);
-        }
-        Ok(tokenizer)
+        let tokenizer = Self::parse(&bytes, path)?;
+        let Settings { named, chat_template, .. } = Settings::read(folder)?;
+        Ok(Self { named, chat_template, ..tokenizer })
     }
 
     /// Reads the contents of a `tokenizer.json`.
@@ -89,7 +63,7 @@ impl Tokenizer {
         Self::parse(json, PathBuf::from("tokenizer.json"))
     }
 
-    fn parse(json: &[u8], path: PathBuf) -> Result<Self, ModelError> {
+    pub(super) fn parse(json: &[u8], path: PathBuf) -> Result<Self, ModelError> {
         let parts: Parts = serde_json::from_slice(json).map_err(|error| file_error(&path, error))?;
         let mut inner = guarded(&path, || tokenizers::Tokenizer::from_bytes(json))?;
         inner.with_truncation(None).map_err(|error| file_error(&path, error))?;
@@ -107,7 +81,18 @@ impl Tokenizer {
         let tokens = inner.get_added_tokens_decoder();
         let special = tokens.iter().filter(|(_, token)| token.special).map(|(id, _)| *id).collect();
         let added = tokens.keys().copied().collect();
-        Ok(Self { inner, path, spelling, added, special, named: Default::default(), chat_template: None })
+        Ok(Self {
+            inner,
+            path,
+            spelling,
+            added,
+            special,
+            named: Default::default(),
+            chat_template: None,
+            vocabulary: None,
+            frame: None,
+            limit: None,
+        })
     }
 }
 
@@ -118,17 +103,4 @@ struct Parts {
     pre_tokenizer: Value,
     #[serde(default)]
     decoder: Value,
-}
-
-fn default_template(template: &Value) -> Option<String> {
-    let named = |name: &str| template.as_array()?.iter().find(|entry| entry["name"] == name)?["template"].as_str();
-    template.as_str().or_else(|| named("default")).map(str::to_owned)
-}
-
-fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(file_error(path, error)),
-    }
 }

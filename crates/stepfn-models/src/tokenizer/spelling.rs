@@ -68,6 +68,18 @@ pub(super) fn byte_of(character: char) -> Option<u8> {
     u8::try_from(byte).ok()
 }
 
+/// The reverse of [`byte_of`].
+pub(super) fn character_of(byte: u8) -> char {
+    let code = u32::from(byte);
+    let code = match code {
+        0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF => code,
+        0x00..=0x20 => code + 0x100,
+        0x7F..=0xA0 => code - 0x7F + 0x121,
+        _ => 0x143,
+    };
+    char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 fn readable(bytes: &[u8]) -> (String, bool) {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {

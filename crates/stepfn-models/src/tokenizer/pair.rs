@@ -1,0 +1,156 @@
+//! The tokenizers of a checkpoint: encoder–decoders may read with one and write with another, or put other tokens around what they read and
+//! what they write.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::languages::Multilingual;
+use super::published::{self, Build};
+use super::settings::Settings;
+use super::{Tokenizer, file_error};
+use crate::ModelError;
+
+/// The languages of a model that translates between several, by their codes (`__fr__`, `fr_XX`, `fra_Latn`, `>>fra<<`) or their names in these
+/// codes where they are unambiguous (`fr`, `fra`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Languages {
+    /// The language of what is read.
+    pub source: Option<String>,
+    /// The language of what is written.
+    pub target: Option<String>,
+}
+
+/// The token that a language gives to what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetStart {
+    /// It is the first after the start token: `forced_bos_token_id`.
+    Forced(u32),
+    /// It is the start token: `decoder_start_token_id`.
+    Start(u32),
+}
+
+/// The tokenizers of a checkpoint: of what it reads and of what it writes.
+#[derive(Debug, Clone)]
+pub struct Tokenizers {
+    source: Tokenizer,
+    /// Of what is written, where that is another one.
+    target: Option<Tokenizer>,
+    start: Option<TargetStart>,
+    /// Why nothing can be written, where the language isn't said.
+    missing: Option<ModelError>,
+}
+
+impl Tokenizers {
+    /// One tokenizer for both.
+    pub fn same(tokenizer: Tokenizer) -> Self {
+        Self { source: tokenizer, target: None, start: None, missing: None }
+    }
+
+    /// Reads the tokenizers of a folder, or of a GGUF file (feature `gguf`): from `tokenizer.json`, or from what older checkpoints have instead.
+    ///
+    /// A GGUF file is memory-mapped during the call; it must not be changed or truncated in that time.
+    ///
+    /// # Errors
+    /// [`ModelError::File`], which names the file that is missing, unreadable or malformed; [`ModelError::Language`] for a language that the
+    /// model doesn't have, or if it needs the source's and neither `languages` nor the folder say it.
+    pub fn open(path: &Path, config_json: &Value, languages: &Languages) -> Result<Self, ModelError> {
+        if path.is_file() {
+            return Self::other(Tokenizer::open(path)?, languages);
+        }
+        let settings = Settings::read(path)?;
+        match published::build(path, &settings, config_json)? {
+            Build::One(tokenizer) => match settings.class.as_deref().and_then(Multilingual::of_class) {
+                Some(kind) => Self::multilingual(kind, tokenizer, &settings, languages),
+                None => Self::other(tokenizer, languages),
+            },
+            Build::Multilingual(kind, tokenizer) => Self::multilingual(kind, tokenizer, &settings, languages),
+            Build::Two(source, target) => Self::two(source, target, languages, path),
+        }
+    }
+
+    /// A tokenizer without languages of its own: the target's may be any token, which is then forced.
+    fn other(tokenizer: Tokenizer, languages: &Languages) -> Result<Self, ModelError> {
+        let unknown =
+            |side, name: &String| ModelError::Language { side, found: Some(name.clone()), available: Vec::new() };
+        if let Some(name) = &languages.source {
+            return Err(unknown("source", name));
+        }
+        let forced = |name: &String| tokenizer.token_to_id(name).ok_or_else(|| unknown("target", name));
+        let start = languages.target.as_ref().map(forced).transpose()?.map(TargetStart::Forced);
+        Ok(Self { start, ..Self::same(tokenizer) })
+    }
+
+    fn multilingual(
+        kind: Multilingual,
+        tokenizer: Tokenizer,
+        settings: &Settings,
+        languages: &Languages,
+    ) -> Result<Self, ModelError> {
+        let given =
+            |given: &Option<String>, field: &str| given.clone().or_else(|| settings.text(field).map(str::to_owned));
+        let find = |side, name: Option<String>| name.map(|name| kind.find(&tokenizer, side, &name)).transpose();
+        let source = find("source", given(&languages.source, "src_lang"))?;
+        let source = source.ok_or_else(|| kind.missing(&tokenizer, "source"))?;
+        let target = find("target", given(&languages.target, "tgt_lang"))?;
+        let end = tokenizer.eos().map(|(_, id)| id);
+        let framed = |code| Tokenizer { frame: Some(kind.frame(code, end, settings)), ..tokenizer.clone() };
+        let start = if kind.is_forced() { TargetStart::Forced } else { TargetStart::Start };
+        Ok(Self {
+            source: framed(Some(source)),
+            target: Some(framed(target)),
+            start: target.map(start),
+            missing: target.is_none().then(|| kind.missing(&tokenizer, "target")),
+        })
+    }
+
+    /// A tokenizer for each side, whose sources may start with the code of the target's language.
+    fn two(source: Tokenizer, target: Tokenizer, languages: &Languages, path: &Path) -> Result<Self, ModelError> {
+        if languages.source.is_some() {
+            return Err(file_error(path, "this model reads one language, so there is no source language to choose"));
+        }
+        let mut source = source;
+        if let Some(name) = &languages.target {
+            let codes = source.language_codes();
+            let code = if name.starts_with(">>") { name.clone() } else { format!(">>{name}<<") };
+            let id = Some(&code).filter(|code| codes.contains(code)).and_then(|code| source.token_to_id(code));
+            let unknown = ModelError::Language { side: "target", found: Some(name.clone()), available: codes };
+            let id = id.ok_or(unknown)?;
+            source.frame.get_or_insert_default().before.push(id);
+        }
+        Ok(Self { source, target: Some(target), start: None, missing: None })
+    }
+
+    /// The same for a model with so many embeddings on either side; see [`Tokenizer::limited_to`].
+    #[must_use]
+    pub fn limited_to(self, [source, target]: [usize; 2]) -> Self {
+        Self {
+            target: self.target.map(|tokenizer| tokenizer.limited_to(target)),
+            source: self.source.limited_to(source),
+            ..self
+        }
+    }
+
+    /// The tokenizer of what is read: sources, and the texts of causal models.
+    pub fn source(&self) -> &Tokenizer {
+        &self.source
+    }
+
+    /// The tokenizer of what is written: targets, and the texts of causal models.
+    pub fn target(&self) -> &Tokenizer {
+        self.target.as_ref().unwrap_or(&self.source)
+    }
+
+    /// What the target's language is to what is written, where a language is given.
+    pub fn target_start(&self) -> Option<TargetStart> {
+        self.start
+    }
+
+    /// Checks that the language of what is written is known, where it has to be.
+    ///
+    /// # Errors
+    /// [`ModelError::Language`] if it isn't.
+    pub fn check_target(&self) -> Result<(), ModelError> {
+        self.missing.clone().map_or(Ok(()), Err)
+    }
+}

@@ -1,0 +1,132 @@
+//! What `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say, and `chat_template.jinja`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::file_error;
+use crate::ModelError;
+
+/// Fields of `tokenizer_config.json` and `special_tokens_map.json`.
+pub(super) const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
+
+/// What the files beside a vocabulary say.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    /// In the order of [`NAMED`].
+    pub(super) named: [Option<String>; 4],
+    pub(super) chat_template: Option<String>,
+    /// The published class, without `Fast`.
+    pub(super) class: Option<String>,
+    /// All fields of `tokenizer_config.json`.
+    pub(super) fields: Map<String, Value>,
+    /// Tokens that were added to the vocabulary, by their ids, as `tokenizer.json` has them.
+    pub(super) added: BTreeMap<u32, Value>,
+}
+
+impl Settings {
+    /// Reads the files of a folder, as far as they exist.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] of the file that is unreadable or malformed.
+    pub(super) fn read(folder: &Path) -> Result<Self, ModelError> {
+        let mut settings = Self::default();
+        for name in ["tokenizer_config.json", "special_tokens_map.json"] {
+            let path = folder.join(name);
+            let Some(fields) = object_if_there(&path)? else { continue };
+            for (field, slot) in NAMED.iter().zip(&mut settings.named) {
+                let value = fields.get(*field).unwrap_or(&Value::Null);
+                let content = value.get("content").unwrap_or(value);
+                if content.is_null() {
+                    continue;
+                }
+                let content = content.as_str().ok_or_else(|| {
+                    file_error(&path, format!("`{field}`: expected a name or an object with `content`, found {value}"))
+                })?;
+                slot.get_or_insert_with(|| content.to_owned());
+            }
+            if let Some(template) = fields.get("chat_template") {
+                settings.chat_template = default_template(template);
+            }
+            if name == "tokenizer_config.json" {
+                settings.fields = fields;
+            }
+        }
+        let class = settings.text("tokenizer_class");
+        settings.class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class).to_owned());
+        settings.read_added(folder)?;
+        let path = folder.join("chat_template.jinja");
+        if let Some(bytes) = read_if_there(&path)? {
+            settings.chat_template = Some(String::from_utf8(bytes).map_err(|error| file_error(&path, error))?);
+        }
+        Ok(settings)
+    }
+
+    /// Added tokens: `added_tokens_decoder`, or in older folders `added_tokens.json`, which has names and ids only.
+    fn read_added(&mut self, folder: &Path) -> Result<(), ModelError> {
+        let path = folder.join("added_tokens.json");
+        for (content, id) in object_if_there(&path)?.unwrap_or_default() {
+            let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
+            let id = id.ok_or_else(|| file_error(&path, format!("{content:?}: expected an id")))?;
+            let special = self.named.iter().flatten().any(|name| *name == content);
+            self.added.insert(id, added_token(id, &content, special));
+        }
+        let path = folder.join("tokenizer_config.json");
+        let decoder = self.fields.get("added_tokens_decoder").and_then(Value::as_object).cloned();
+        for (id, token) in decoder.unwrap_or_default() {
+            let wrong = || file_error(&path, format!("`added_tokens_decoder`: {id:?} is no id of a token"));
+            let number: u32 = id.parse().map_err(|_| wrong())?;
+            let mut token = token.as_object().cloned().ok_or_else(wrong)?;
+            token.get("content").and_then(Value::as_str).ok_or_else(wrong)?;
+            token.insert("id".to_owned(), number.into());
+            for field in ["single_word", "lstrip", "rstrip", "normalized", "special"] {
+                token.entry(field).or_insert(Value::Bool(false));
+            }
+            self.added.insert(number, Value::Object(token));
+        }
+        Ok(())
+    }
+
+    /// A field that holds a text.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.fields.get(field).and_then(Value::as_str)
+    }
+
+    /// A field that holds true or false.
+    pub(super) fn flag(&self, field: &str) -> Option<bool> {
+        self.fields.get(field).and_then(Value::as_bool)
+    }
+}
+
+/// A token as `tokenizer.json` lists it among those that were added.
+pub(super) fn added_token(id: u32, content: &str, special: bool) -> Value {
+    serde_json::json!({
+        "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": !special, "special": special,
+    })
+}
+
+fn default_template(template: &Value) -> Option<String> {
+    let named = |name: &str| template.as_array()?.iter().find(|entry| entry["name"] == name)?["template"].as_str();
+    template.as_str().or_else(|| named("default")).map(str::to_owned)
+}
+
+fn object_if_there(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
+    let Some(bytes) = read_if_there(path)? else { return Ok(None) };
+    let json: Value = serde_json::from_slice(&bytes).map_err(|error| file_error(path, error))?;
+    match json {
+        Value::Object(fields) => Ok(Some(fields)),
+        _ => Err(file_error(path, "expected a JSON object")),
+    }
+}
+
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(file_error(path, error)),
+    }
+}

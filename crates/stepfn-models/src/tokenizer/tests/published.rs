@@ -1,0 +1,133 @@
+//! Tokenizers of folders without a `tokenizer.json`, against transformers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::config;
+use crate::tokenizer::{Languages, Token, Tokenizers};
+
+fn goldens() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tokenizers");
+    let mut folders: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|path| path.join("expected.json").is_file());
+    folders.sort();
+    folders
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// The tokenizers of a golden folder, and what transformers says of them.
+fn opened(folder: &Path) -> (Tokenizers, Value) {
+    let expected = json(&folder.join("expected.json"));
+    let language = |at: usize| expected["languages"][at].as_str().map(str::to_owned);
+    let languages = Languages { source: language(0), target: language(1) };
+    let tokenizers = Tokenizers::open(folder, &json(&folder.join("config.json")), &languages);
+    (tokenizers.unwrap_or_else(|error| panic!("{}: {error}", folder.display())), expected)
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect()
+}
+
+fn of(tokens: &[Token]) -> Vec<u32> {
+    tokens.iter().map(|token| token.id).collect()
+}
+
+#[test]
+fn every_published_class_has_the_ids_of_transformers() {
+    let mut wrong = Vec::new();
+    for folder in goldens() {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let (tokenizers, expected) = opened(&folder);
+        for case in expected["cases"].as_array().unwrap() {
+            let text = case["text"].as_str().unwrap();
+            let expected = ids(case.get("fast_ids").unwrap_or(&case["ids"]));
+            let found = of(&tokenizers.source().encode(text, true).unwrap());
+            if found != expected {
+                wrong.push(format!("{name} {text:?}: {found:?} instead of {expected:?}"));
+            }
+            if let Some(target) = case.get("target_ids") {
+                let found = of(&tokenizers.target().encode(text, true).unwrap());
+                if found != ids(target) {
+                    wrong.push(format!("{name} target {text:?}: {found:?} instead of {:?}", ids(target)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn texts_are_decoded_as_by_transformers() {
+    let mut wrong = Vec::new();
+    for folder in goldens() {
+        let (tokenizers, expected) = opened(&folder);
+        for case in expected["cases"].as_array().unwrap() {
+            let Some(expected) = case["decoded"].as_str() else { continue };
+            let written = ids(case.get("target_ids").unwrap_or(&case["ids"]));
+            let found = tokenizers.target().decode(&written, true).unwrap();
+            // Whether a text ends or begins with spaces, classes disagree among themselves.
+            if found.trim() != expected.trim() {
+                wrong.push(format!("{}: {found:?} instead of {expected:?}", folder.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+proptest! {
+    #![proptest_config(config(48))]
+
+    /// Spans lie on character boundaries, in order, and cover what the tokenizer made tokens of.
+    #[test]
+    fn spans_of_every_class_are_in_the_text(text in "\\PC{0,24}|[a-z \u{a0}\u{300}\u{fb01}\u{1f600}\u{65e5}<>/s]{0,24}") {
+        for folder in goldens() {
+            let (tokenizers, _) = opened(&folder);
+            for tokenizer in [tokenizers.source(), tokenizers.target()] {
+                let tokens = tokenizer.encode(&text, true).unwrap();
+                let spans: Vec<_> = tokens.iter().map(|token| token.span.clone()).collect();
+                prop_assert!(spans.iter().all(|span| text.get(span.clone()).is_some()), "{} {spans:?}", folder.display());
+                prop_assert!(spans.is_sorted_by_key(|span| span.start), "{} {spans:?}", folder.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn languages_are_required_found_by_their_names_and_refused_with_those_that_there_are() {
+    let open = |name: &str, source: Option<&str>, target: Option<&str>| {
+        let folder = goldens().into_iter().find(|folder| folder.ends_with(name)).unwrap();
+        let mut settings = json(&folder.join("tokenizer_config.json"));
+        settings["src_lang"] = Value::Null;
+        settings["tgt_lang"] = Value::Null;
+        let scratch = tempfile::tempdir().unwrap();
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, scratch.path().join(path.file_name().unwrap())).unwrap();
+        }
+        fs::write(scratch.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
+        let languages = Languages { source: source.map(str::to_owned), target: target.map(str::to_owned) };
+        Tokenizers::open(scratch.path(), &json(&folder.join("config.json")), &languages)
+    };
+    for (name, code, short) in
+        [("m2m_100", "__en__", "en"), ("mbart", "en_XX", "en"), ("mbart50", "en_XX", "en"), ("nllb", "eng_Latn", "eng")]
+    {
+        let missing = open(name, None, None).unwrap_err().to_string();
+        assert!(missing.contains("the source's is not given; it has"), "{missing}");
+        let wrong = open(name, Some("xx"), None).unwrap_err().to_string();
+        assert!(wrong.contains("no language `xx` for the source; it has"), "{wrong}");
+        let (full, short) = (open(name, Some(code), None).unwrap(), open(name, Some(short), None).unwrap());
+        let tokens = |tokenizers: &Tokenizers| of(&tokenizers.source().encode("the ship", true).unwrap());
+        assert_eq!(tokens(&full), tokens(&short), "{name}");
+        assert!(full.check_target().is_err() && open(name, Some(code), Some(code)).unwrap().check_target().is_ok());
+    }
+    let marian = open("marian", None, Some("deu")).unwrap();
+    let given = open("marian", None, None).unwrap().source().encode(">>deu<< the ship", true).unwrap();
+    assert_eq!(of(&marian.source().encode("the ship", true).unwrap()), of(&given));
+    assert!(open("marian", None, Some("fra")).unwrap_err().to_string().contains(">>deu<<"));
+}
