@@ -11,6 +11,8 @@ mod parts;
 mod reader;
 mod rotary;
 mod stored;
+#[cfg(test)]
+mod tests;
 mod tokenizer;
 
 use core::ops::Range;

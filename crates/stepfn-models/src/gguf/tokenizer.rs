@@ -1,5 +1,9 @@
-//! Converts a GGUF file's tokenizer to a `tokenizer.json`: byte-level BPE (`gpt2`) directly, SentencePiece BPE (`llama`) with merges
-//! reconstructed from its scores.
+//! Converts a GGUF file's tokenizer to a `tokenizer.json`: byte-level BPE (`gpt2`), SentencePiece's BPE (`llama`) and Unigram (`t5`).
+
+mod byte_level;
+mod sentence_piece;
+mod splitting;
+mod unigram;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -20,12 +24,13 @@ pub(crate) struct GgufTokenizer {
 }
 
 /// `tokenizer.ggml.token_type`.
-const UNKNOWN: i64 = 2;
-const CONTROL: i64 = 3;
-const USER_DEFINED: i64 = 4;
-
-/// Llama 3's pattern: words, numbers of up to three digits, punctuation and whitespace.
-const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+mod kind {
+    pub(super) const NORMAL: i64 = 1;
+    pub(super) const UNKNOWN: i64 = 2;
+    pub(super) const CONTROL: i64 = 3;
+    pub(super) const USER_DEFINED: i64 = 4;
+    pub(super) const BYTE: i64 = 6;
+}
 
 impl GgufTokenizer {
     /// Reads the tokenizer of a file.
@@ -34,50 +39,70 @@ impl GgufTokenizer {
     /// [`ModelError::File`] if it has no tokenizer, or an unsupported one.
     pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
         let contents = Contents::parse(path, bytes)?;
-        Vocabulary { path, metadata: &contents.metadata }.read()
+        Vocabulary::new(path, &contents.metadata)?.read()
     }
 }
 
+/// A vocabulary as stored.
 struct Vocabulary<'a> {
     path: &'a Path,
     metadata: &'a BTreeMap<String, Metadata>,
+    tokens: Vec<String>,
+    /// The kind of each token; all are normal if the file doesn't say it.
+    kinds: Vec<i64>,
 }
 
-impl Vocabulary<'_> {
+/// What a vocabulary is converted to.
+struct Converted {
+    /// The equivalent of `tokenizer.json`, without added tokens and post-processor.
+    json: Value,
+    /// Whether a text starts with the BOS token, and ends with the EOS token, if the file doesn't say it.
+    around: (bool, bool),
+}
+
+impl<'a> Vocabulary<'a> {
+    fn new(path: &'a Path, metadata: &'a BTreeMap<String, Metadata>) -> Result<Self, ModelError> {
+        let mut vocabulary = Vocabulary { path, metadata, tokens: Vec::new(), kinds: Vec::new() };
+        let Some(Metadata::Texts(tokens)) = vocabulary.get("tokens") else {
+            return Err(vocabulary.error("tokens", "a list of strings"));
+        };
+        // Some files have several tokens without a name.
+        let named = |(id, token): (usize, &String)| {
+            if token.is_empty() { format!("[EMPTY_{id}]") } else { token.clone() }
+        };
+        let tokens: Vec<String> = tokens.iter().enumerate().map(named).collect();
+        vocabulary.kinds = match vocabulary.get("token_type") {
+            None => vec![kind::NORMAL; tokens.len()],
+            Some(Metadata::Integers(kinds)) if kinds.len() == tokens.len() => kinds.clone(),
+            Some(_) => return Err(vocabulary.error("token_type", "one whole number for each token")),
+        };
+        vocabulary.tokens = tokens;
+        Ok(vocabulary)
+    }
+
     fn read(&self) -> Result<GgufTokenizer, ModelError> {
-        let Some(Metadata::Texts(tokens)) = self.get("tokens") else {
-            return Err(self.error("tokens", "a list of strings"));
-        };
-        let types = match self.get("token_type") {
-            None => vec![],
-            Some(Metadata::Integers(types)) if types.len() == tokens.len() => types.clone(),
-            Some(_) => return Err(self.error("token_type", "one whole number for each token")),
-        };
-        let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
-        if ids.len() != tokens.len() {
+        let ids = self.ids();
+        if ids.len() != self.tokens.len() {
             return Err(self.error("tokens", "each token once"));
         }
         let named = ["bos_token_id", "eos_token_id", "padding_token_id", "unknown_token_id"];
-        let named = named.map(|key| self.named(key, tokens));
+        let mut named = named.map(|key| self.named(key));
+        if named[3].is_none() {
+            named[3] = self.kinds.iter().position(|kind| *kind == kind::UNKNOWN).map(|id| self.tokens[id].clone());
+        }
         let [bos, eos, _, unknown] = &named;
-        let (mut json, begins) = match self.text("model") {
+        let Converted { mut json, around } = match self.text("model") {
             Some("gpt2") => self.byte_level(&ids)?,
-            Some("llama") => self.sentence_piece(tokens, &ids, unknown.as_deref())?,
-            _ => return Err(self.error("model", "gpt2 or llama")),
+            Some("llama") => self.sentence_piece(&ids, unknown.as_deref())?,
+            Some("t5") => self.unigram()?,
+            _ => {
+                let expected = "gpt2, llama or t5; for any other one, put a tokenizer.json into a folder with the model in another format";
+                return Err(self.error("model", expected));
+            }
         };
-        let added = types.iter().zip(tokens).enumerate();
-        let added =
-            added.filter(|(_, (kind, token))| matches!(**kind, UNKNOWN | CONTROL | USER_DEFINED) && !token.is_empty());
-        json["added_tokens"] = added
-            .map(|(id, (&kind, token))| {
-                json!({
-                    "id": id, "content": token, "special": kind != USER_DEFINED,
-                    "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-                })
-            })
-            .collect();
-        let begin = bos.as_deref().filter(|_| self.flag("add_bos_token").unwrap_or(begins));
-        let end = eos.as_deref().filter(|_| self.flag("add_eos_token").unwrap_or(false));
+        json["added_tokens"] = self.added();
+        let begin = bos.as_deref().filter(|_| self.flag("add_bos_token").unwrap_or(around.0));
+        let end = eos.as_deref().filter(|_| self.flag("add_eos_token").unwrap_or(around.1));
         json["post_processor"] = template(begin, end, &ids);
         let chat_template = match self.metadata.get("tokenizer.chat_template") {
             Some(Metadata::Text(template)) => Some(template.clone()),
@@ -86,95 +111,42 @@ impl Vocabulary<'_> {
         Ok(GgufTokenizer { json, named, chat_template })
     }
 
-    /// Also returns whether a text starts with the BOS token by default.
-    fn byte_level(&self, ids: &HashMap<&str, usize>) -> Result<(Value, bool), ModelError> {
-        let bytes = |words: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": words});
-        let both = |first: Value, then: Value| json!({"type": "Sequence", "pretokenizers": [first, then]});
-        let (pre_tokenizer, llama_3) = match self.text("pre") {
-            Some("gpt-2" | "mpt" | "olmo" | "jais") => (bytes(true), false),
-            Some("smollm" | "starcoder" | "refact" | "codeshell") => {
-                (both(json!({"type": "Digits", "individual_digits": true}), bytes(true)), false)
-            }
-            Some("llama-bpe" | "llama3" | "llama-v3") => {
-                let split =
-                    json!({"type": "Split", "pattern": {"Regex": LLAMA_3}, "behavior": "Isolated", "invert": false});
-                (both(split, bytes(false)), true)
-            }
-            _ => return Err(self.error("pre", "gpt-2, smollm or llama-bpe")),
-        };
-        let Some(Metadata::Texts(merges)) = self.get("merges") else {
-            return Err(self.error("merges", "a list of strings"));
-        };
-        let json = json!({
-            "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
-            "pre_tokenizer": pre_tokenizer,
-            "decoder": bytes(true),
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": llama_3,
-                "vocab": ids, "merges": merges,
-            },
-        });
-        Ok((json, llama_3))
+    /// Tokens with their ids.
+    fn ids(&self) -> HashMap<&str, usize> {
+        self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect()
     }
 
-    /// SentencePiece merges the pair whose token has the best score, the leftmost among ties.
-    fn sentence_piece(
-        &self,
-        tokens: &[String],
-        ids: &HashMap<&str, usize>,
-        unknown: Option<&str>,
-    ) -> Result<(Value, bool), ModelError> {
-        let scores = match self.get("scores") {
-            Some(Metadata::Floats(scores)) if scores.len() == tokens.len() => scores,
-            _ => return Err(self.error("scores", "one number for each token")),
+    /// Tokens that are found in a text before it is split.
+    fn added(&self) -> Value {
+        let tokens = self.tokens.iter().zip(&self.kinds).enumerate();
+        let added =
+            tokens.filter(|(_, (_, kind))| matches!(**kind, kind::UNKNOWN | kind::CONTROL | kind::USER_DEFINED));
+        let of_phi3 = self.general("architecture") == Some("phi3") && self.text("model") == Some("llama");
+        let token = |(id, (token, kind)): (usize, (&String, &i64))| {
+            // Phi-3 takes the spaces behind most of its special tokens into them, which files don't say.
+            let takes_spaces =
+                of_phi3 && *kind == kind::CONTROL && !["<s>", "<unk>", "<|endoftext|>"].contains(&token.as_str());
+            json!({
+                "id": id, "content": token, "special": *kind != kind::USER_DEFINED,
+                "single_word": false, "lstrip": false, "rstrip": takes_spaces, "normalized": false,
+            })
         };
-        /// No vocabulary has longer words, and splitting takes time quadratic in their length.
-        const LONGEST: usize = 4096;
-        if tokens.iter().any(|token| token.len() > LONGEST) {
-            return Err(self.error("tokens", "tokens of at most 4096 bytes"));
-        }
-        let splits = |(id, token): (usize, &String)| {
-            let cut = |(at, _): (usize, char)| {
-                let (left, right) = token.split_at(at);
-                Some((id, *ids.get(left)?, *ids.get(right)?))
-            };
-            token.char_indices().skip(1).filter_map(cut).collect::<Vec<_>>()
-        };
-        let mut merges: Vec<(usize, usize, usize)> = tokens.iter().enumerate().flat_map(splits).collect();
-        merges.sort_by(|a, b| scores[b.0].total_cmp(&scores[a.0]).then(a.cmp(b)));
-        let merges: Vec<[&str; 2]> =
-            merges.iter().map(|&(_, left, right)| [tokens[left].as_str(), tokens[right].as_str()]).collect();
-        let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
-        let prefixed = self.flag("add_space_prefix").unwrap_or(true);
-        let prepend = json!({"type": "Prepend", "prepend": "▁"});
-        let mut decoders = vec![
-            json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "}),
-            json!({"type": "ByteFallback"}),
-            json!({"type": "Fuse"}),
-        ];
-        if prefixed {
-            decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-        }
-        let json = json!({
-            "version": "1.0", "truncation": null, "padding": null,
-            "normalizer": {"type": "Sequence", "normalizers": if prefixed { vec![prepend, spaces] } else { vec![spaces] }},
-            "pre_tokenizer": null,
-            "decoder": {"type": "Sequence", "decoders": decoders},
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": unknown, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
-                "vocab": ids, "merges": merges,
-            },
-        });
-        Ok((json, true))
+        added.map(token).collect()
     }
 
-    fn get(&self, key: &str) -> Option<&Metadata> {
+    /// The value of a key of the tokenizer.
+    fn get(&self, key: &str) -> Option<&'a Metadata> {
         self.metadata.get(&format!("tokenizer.ggml.{key}"))
     }
 
-    fn text(&self, key: &str) -> Option<&str> {
+    fn general(&self, key: &str) -> Option<&'a str> {
+        match self.metadata.get(&format!("general.{key}"))? {
+            Metadata::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn text(&self, key: &str) -> Option<&'a str> {
         match self.get(key)? {
             Metadata::Text(text) => Some(text),
             _ => None,
@@ -188,22 +160,36 @@ impl Vocabulary<'_> {
         }
     }
 
-    fn named(&self, key: &str, tokens: &[String]) -> Option<String> {
+    /// The scores of all tokens.
+    fn scores(&self) -> Result<&'a [f32], ModelError> {
+        match self.get("scores") {
+            Some(Metadata::Floats(scores))
+                if scores.len() == self.tokens.len() && scores.iter().all(|score| score.is_finite()) =>
+            {
+                Ok(scores)
+            }
+            _ => Err(self.error("scores", "one number for each token")),
+        }
+    }
+
+    fn named(&self, key: &str) -> Option<String> {
         match self.get(key)? {
-            Metadata::Integer(id) => tokens.get(usize::try_from(*id).ok()?).cloned(),
+            Metadata::Integer(id) => self.tokens.get(usize::try_from(*id).ok()?).cloned(),
             _ => None,
         }
     }
 
-    fn error(&self, key: &str, expected: &str) -> ModelError {
-        let found = match self.get(key) {
-            None => "nothing".to_owned(),
-            Some(Metadata::Text(text)) => format!("`{text}`"),
-            Some(_) => "another value".to_owned(),
-        };
-        let message = format!("metadata `tokenizer.ggml.{key}`: expected {expected}, found {found}");
+    fn error(&self, key: &str, expected: impl AsRef<str>) -> ModelError {
+        let found = self.get(key).map_or_else(|| "nothing".to_owned(), Metadata::shortened);
+        let message = format!("metadata `tokenizer.ggml.{key}`: expected {}, found {found}", expected.as_ref());
         ModelError::File { path: self.path.to_owned(), message }
     }
+}
+
+/// The normalizer and the pre-tokenizer of a way to split texts.
+#[cfg(test)]
+pub(super) fn splitting_json(name: &str) -> [Value; 2] {
+    splitting::Splitting::named(name).map(byte_level::words).unwrap_or_default()
 }
 
 /// The post-processor that adds BOS and EOS to a text; adds nothing if there are none.
