@@ -176,5 +176,10 @@ fn gguf_seeds() -> Vec<Vec<u8>> {
     };
     let byte_level = GgufFile::byte_level(&golden("byte_bpe", "tokenizer.json"));
     let sentence_piece = GgufFile::sentence_piece(&golden("byte_fallback", "tokenizer.json"));
-    [model, byte_level, sentence_piece].iter().map(GgufFile::bytes).collect()
+    let mut seeds: Vec<_> = [model, byte_level, sentence_piece].iter().map(GgufFile::bytes).collect();
+    let mut files: Vec<_> = fs::read_dir(folder().join("gguf")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "gguf"));
+    files.sort();
+    seeds.extend(files.iter().map(|path| fs::read(path).unwrap()));
+    seeds
 }
