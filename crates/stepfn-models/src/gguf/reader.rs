@@ -200,9 +200,13 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> Result<String, ModelError> {
+        self.string()?.ok_or_else(|| self.error(format!("the name before byte {} is not UTF-8", self.at)))
+    }
+
+    /// A string, if it is UTF-8.
+    fn string(&mut self) -> Result<Option<String>, ModelError> {
         let len = self.count("bytes of text", 1)?;
-        let bytes = self.take(len)?.to_vec();
-        String::from_utf8(bytes).map_err(|error| self.error(format!("text before byte {}: {error}", self.at)))
+        Ok(String::from_utf8(self.take(len)?.to_vec()).ok())
     }
 
     fn row(&mut self) -> Result<RawRow, ModelError> {
@@ -221,8 +225,8 @@ impl<'a> Reader<'a> {
         Ok(match kind {
             6 => Metadata::Float(decimal(self.array().map(f32::from_le_bytes)?)),
             7 => Metadata::Bool(self.take(1)? != [0]),
-            8 => Metadata::Text(self.text()?),
-            ARRAY => self.list()?,
+            8 => self.string()?.map_or(Metadata::Other, Metadata::Text),
+            ARRAY => self.list(0)?,
             12 => Metadata::Float(self.array().map(f64::from_le_bytes)?),
             _ => Metadata::Integer(self.integer(kind)?),
         })
@@ -247,14 +251,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn list(&mut self) -> Result<Metadata, ModelError> {
+    /// A list, which is in so many others. Nothing here needs a list of lists.
+    fn list(&mut self, depth: u32) -> Result<Metadata, ModelError> {
+        const DEEPEST: u32 = 8;
+        const SHORTEST_LIST: usize = 4 + 8;
         let kind = self.u32()?;
         let size = match kind {
             0 | 1 | 7 => 1,
             2 | 3 => 2,
             4..=6 => 4,
             8 | 10..=12 => 8,
-            ARRAY => return Err(self.error("expected a list of numbers or strings, found a list of lists")),
+            ARRAY if depth < DEEPEST => SHORTEST_LIST,
+            ARRAY => return Err(self.error("lists in lists are nested too deeply")),
             _ => {
                 return Err(self.error(format!("a list has elements of a type that GGUF does not have, number {kind}")));
             }
@@ -262,7 +270,16 @@ impl<'a> Reader<'a> {
         let count = self.count("elements of a list", size)?;
         Ok(match kind {
             6 => Metadata::Floats((0..count).map(|_| self.array().map(f32::from_le_bytes)).collect::<Result<_, _>>()?),
-            8 => Metadata::Texts((0..count).map(|_| self.text()).collect::<Result<_, _>>()?),
+            8 => {
+                let texts = (0..count).map(|_| self.string()).collect::<Result<Vec<_>, _>>()?;
+                texts.into_iter().collect::<Option<_>>().map_or(Metadata::Other, Metadata::Texts)
+            }
+            ARRAY => {
+                for _ in 0..count {
+                    self.list(depth + 1)?;
+                }
+                Metadata::Other
+            }
             7 | 10 | 12 => {
                 self.take(count * size)?;
                 Metadata::Other

@@ -38,6 +38,43 @@ fn with_text(bytes: &[u8], key: &str, value: &str) -> Vec<u8> {
     changed
 }
 
+#[test]
+fn metadata_that_nothing_needs_may_be_anything() {
+    let bytes = golden("llama.gguf");
+    let expected = parse(&bytes).unwrap().config;
+    // One more key with [[1, 2], []] in lists in a list, and one with a string that is not UTF-8.
+    let mut more = Vec::new();
+    let name = |more: &mut Vec<u8>, name: &str| {
+        more.extend((name.len() as u64).to_le_bytes());
+        more.extend(name.as_bytes());
+    };
+    let list = |more: &mut Vec<u8>, of: u32, count: u64| {
+        more.extend(of.to_le_bytes());
+        more.extend(count.to_le_bytes());
+    };
+    name(&mut more, "general.lists");
+    more.extend(9_u32.to_le_bytes());
+    list(&mut more, 9, 2);
+    list(&mut more, 0, 2);
+    more.extend([1, 2]);
+    list(&mut more, 8, 0);
+    name(&mut more, "general.author");
+    more.extend(8_u32.to_le_bytes());
+    more.extend(2_u64.to_le_bytes());
+    more.extend([0xFF, 0xFE]);
+    let mut changed = bytes[..24].to_vec();
+    changed[16] += 2;
+    changed.extend(&more);
+    changed.extend(&bytes[24..]);
+    // Tensors start at a multiple of 32.
+    let before: usize =
+        bytes.len() - parse(&bytes).unwrap().tensors.iter().map(|t| t.bytes.len().next_multiple_of(32)).sum::<usize>();
+    let gap = (before + more.len()).next_multiple_of(32) - before - more.len();
+    let at = before + more.len();
+    changed.splice(at..at, vec![0; gap]);
+    assert_eq!(parse(&changed).unwrap().config, expected);
+}
+
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
@@ -117,7 +154,7 @@ fn unknown_architectures_are_named() {
     let error = parse(&with_text(&golden("llama.gguf"), "general.architecture", "mamba")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "model.gguf: metadata `general.architecture`: expected one of llama, qwen2, qwen3, gemma2, phi3, gpt2, gptneox, bloom, t5; \
+        "model.gguf: metadata `general.architecture`: expected one of llama, mistral3, qwen2, qwen3, gemma2, phi3, gpt2, gptneox, bloom, t5; \
          found `mamba`"
     );
 }

@@ -12,27 +12,10 @@ use crate::gguf::rotary;
 type Fields = [(&'static str, From)];
 type Tensors = [(&'static str, &'static str, Moved)];
 
-pub(super) static ARCHITECTURES: [Architecture; 10] = [
-    Architecture {
-        name: "llama",
-        family: "llama",
-        only_with: None,
-        fields: &[
-            SPECIAL,
-            LLAMA_LIKE,
-            WHOLE_HEADS,
-            &[("attention_bias", Has("blk.0.attn_q.bias")), ("mlp_bias", Has("blk.0.ffn_up.bias"))],
-        ],
-        tensors: &[
-            OUTER,
-            INNER,
-            GATE,
-            &[
-                ("blk.{}.attn_q", "model.layers.{}.self_attn.q_proj", Queries),
-                ("blk.{}.attn_k", "model.layers.{}.self_attn.k_proj", Keys),
-            ],
-        ],
-    },
+pub(super) static ARCHITECTURES: [Architecture; 11] = [
+    LLAMA,
+    // Its attention depends on the position in some models, which are refused.
+    Architecture { name: "mistral3", ..LLAMA },
     Architecture {
         name: "qwen2",
         family: "qwen2",
@@ -206,6 +189,28 @@ pub(super) static ARCHITECTURES: [Architecture; 10] = [
     Architecture { only_with: Some("enc.blk.0.ffn_gate.weight"), tensors: &[T5_ENCODER, T5_DECODER, T5_GATED], ..T5 },
     T5,
 ];
+
+/// Llama.
+const LLAMA: Architecture = Architecture {
+    name: "llama",
+    family: "llama",
+    only_with: None,
+    fields: &[
+        SPECIAL,
+        LLAMA_LIKE,
+        WHOLE_HEADS,
+        &[("attention_bias", Has("blk.0.attn_q.bias")), ("mlp_bias", Has("blk.0.ffn_up.bias"))],
+    ],
+    tensors: &[
+        OUTER,
+        INNER,
+        GATE,
+        &[
+            ("blk.{}.attn_q", "model.layers.{}.self_attn.q_proj", Queries),
+            ("blk.{}.attn_k", "model.layers.{}.self_attn.k_proj", Keys),
+        ],
+    ],
+};
 
 /// T5 without a gate.
 const T5: Architecture = Architecture {
