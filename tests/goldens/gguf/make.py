@@ -2,7 +2,7 @@
 """Writes blocks.json: a few random blocks of every quantized GGUF type, and their values by ggml's own Python package.
 Also writes the tables of points that some types take their values from, which the reader compiles in.
 
-    pip install gguf==0.19.0 numpy==2.4.6
+    pip install -r requirements.txt
     python make.py
 """
 

@@ -82,9 +82,10 @@ fn yarn(f: &Fields, factor: f64) -> Result<Value, ModelError> {
     Ok(scaling)
 }
 
-/// Factors for short and long texts.
-#[expect(clippy::type_complexity, reason = "two lists")]
-fn factors(f: &Fields) -> Result<Option<(Vec<f32>, Vec<f32>)>, ModelError> {
+/// A factor for each frequency in short texts, and in long ones.
+type Factors = (Vec<f32>, Vec<f32>);
+
+fn factors(f: &Fields) -> Result<Option<Factors>, ModelError> {
     if let Some((row, bytes)) = f.tensor(FACTORS) {
         let factors = read(f, row, bytes)?;
         return Ok(Some((factors.clone(), factors)));

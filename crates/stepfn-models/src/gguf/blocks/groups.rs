@@ -127,7 +127,7 @@ pub(super) fn tq1_0(bytes: &[u8], values: &mut Vec<f32>) {
         // A byte is a fraction of 256 in base 3. Multiplied by a power of 3, it loses the digits before that one.
         for (part, digits) in [(&block[..32], 5), (&block[32..48], 5), (&block[48..52], 4)] {
             for power in [1_u8, 3, 9, 27, 81].iter().take(digits) {
-                let digit = |byte: &u8| u16::from(byte.wrapping_mul(*power)) * 3 >> 8;
+                let digit = |byte: &u8| (u16::from(byte.wrapping_mul(*power)) * 3) >> 8;
                 values.extend(part.iter().map(|byte| scale * (f32::from(digit(byte)) - 1.0)));
             }
         }

@@ -85,7 +85,6 @@ static SPLITTINGS: [Splitting; 21] = [
             "trillion",
             "granite-docling",
             "modern-bert",
-            "roberta-bpe",
         ],
         ..PLAIN
     },
