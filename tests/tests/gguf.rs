@@ -95,6 +95,24 @@ fn every_architecture_agrees_with_transformers() {
     }
 }
 
+#[test]
+fn keys_with_two_names_are_read() {
+    let changed = |keys: &[(&str, Metadata)]| {
+        let mut file = llama();
+        keys.iter().for_each(|(key, value)| file.set(key, value.clone()));
+        load(&file).unwrap()
+    };
+    let old = changed(&[("llama.rope.scale_linear", Metadata::Float(2.0))]);
+    let kind = Metadata::Text("linear".to_owned());
+    let new = changed(&[("llama.rope.scaling.type", kind), ("llama.rope.scaling.factor", Metadata::Float(2.0))]);
+    assert_eq!(outputs(&old), outputs(&new), "bit for bit");
+    assert_ne!(outputs(&old), outputs(&load(&llama()).unwrap()));
+    // A turn of a conversation ends with another token than a text.
+    assert_eq!(old.config().special.eos, [2]);
+    let both = changed(&[("tokenizer.ggml.eot_token_id", Metadata::Number(5))]);
+    assert_eq!(both.config().special.eos, [2, 5]);
+}
+
 /// A folder of its own, which is removed in the end.
 struct Scratch(PathBuf);
 
