@@ -5,9 +5,13 @@
 use std::fs;
 use std::path::Path;
 
-use safetensors::SafeTensors;
+use burn::tensor::DType;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors, serialize};
+use serde_json::Value;
 use stepfn_models::Model;
-use stepfn_models::transformer::PaddingSide;
+use stepfn_models::checkpoint::Checkpoint;
+use stepfn_models::transformer::{PaddingSide, Pass, TokenBatch};
 use stepfn_tests::models::{agrees_with_transformers, folders};
 use stepfn_tests::torch::saved;
 
@@ -56,12 +60,66 @@ fn a_pytorch_file_gives_the_same_outputs() {
     }
 }
 
+/// A model whose matrices are integers with a scale per row, as bitsandbytes saves them, is the model of the numbers that these stand for.
+#[test]
+fn a_quantized_model_is_that_of_its_dequantized_weights() {
+    let golden = stepfn_tests::golden::folder().join("models/llama");
+    let bytes = fs::read(golden.join("model.safetensors")).unwrap();
+    let weights = SafeTensors::deserialize(&bytes).unwrap();
+    let (mut quantized, mut plain) = (Vec::new(), Vec::new());
+    for (name, view) in weights.iter() {
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let shape = view.shape().to_vec();
+        if !name.ends_with("proj.weight") {
+            quantized.push((name.to_owned(), Dtype::F32, shape.clone(), view.data().to_vec()));
+            plain.push((name.to_owned(), Dtype::F32, shape, view.data().to_vec()));
+            continue;
+        }
+        let rows = values.chunks_exact(shape[1]);
+        let scales: Vec<f32> =
+            rows.clone().map(|row| row.iter().fold(0.0f32, |most, value| most.max(value.abs()))).collect();
+        let whole = |(row, scale): (&[f32], &f32)| {
+            row.iter().map(|value| (value / scale * 127.0).round() as i8).collect::<Vec<i8>>()
+        };
+        let integers: Vec<i8> = rows.zip(&scales).flat_map(whole).collect();
+        let number = |(at, integer): (usize, &i8)| f32::from(*integer) * scales[at / shape[1]] / 127.0;
+        let numbers: Vec<u8> = integers.iter().enumerate().map(number).flat_map(f32::to_le_bytes).collect();
+        let integers: Vec<u8> = integers.into_iter().map(|integer| integer as u8).collect();
+        let rows = vec![scales.len()];
+        let scales: Vec<u8> = scales.into_iter().flat_map(f32::to_le_bytes).collect();
+        plain.push((name.to_owned(), Dtype::F32, shape.clone(), numbers));
+        quantized.push((name.to_owned(), Dtype::I8, shape, integers));
+        quantized.push((name.replace(".weight", ".SCB"), Dtype::F32, rows, scales));
+    }
+    let saved = |tensors: &[(String, Dtype, Vec<usize>, Vec<u8>)]| {
+        let views = tensors
+            .iter()
+            .map(|(name, dtype, shape, data)| (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap()));
+        serialize(views, None).unwrap()
+    };
+    let mut config: Value = serde_json::from_slice(&fs::read(golden.join("config.json")).unwrap()).unwrap();
+    let load = |config: &Value, weights: Vec<u8>| {
+        let checkpoint = Checkpoint::from_bytes("quantized", &config.to_string(), weights).unwrap();
+        Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &Default::default()).unwrap()
+    };
+    let expected = load(&config, saved(&plain));
+    config["quantization_config"] = serde_json::json!({"quant_method": "bitsandbytes", "load_in_8bit": true});
+    let found = load(&config, saved(&quantized));
+    let logits = |model: &Model<Flex>| {
+        let batch = TokenBatch::new(vec![(5..15).collect()], model.config().vocab_size, PaddingSide::Right).unwrap();
+        let decoder = model.decoder();
+        model.logits(decoder.forward(decoder.embed(&batch), Pass::new(&batch)).unwrap().last).into_data()
+    };
+    logits(&found).assert_approx_eq::<f32>(&logits(&expected), burn::tensor::Tolerance::absolute(1e-4));
+}
+
 /// Tiny models of PEFT's golden adapters.
 #[test]
 fn a_model_with_an_adapter_loads() {
     let adapters = stepfn_tests::golden::folder().join("checkpoints/adapters");
     for name in ["gpt2", "gpt2_bias", "llama", "llama_bin", "llama_patterns", "llama_saved", "llama_tied"] {
-        Model::<Flex>::load(adapters.join(name), burn::tensor::DType::F32, &Default::default())
+        Model::<Flex>::load(adapters.join(name), DType::F32, &Default::default())
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }

@@ -26,7 +26,7 @@ A language model writes a text token by token. A step function turns its predict
 token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
 `stepfn attribute` shows which input tokens a value came from, and `stepfn generate` lets a model write.
 
-Models are folders in Hugging Face format (config.json, model.safetensors, tokenizer.json), GGUF files, or names on a hub. A causal model \
+Models are folders in Hugging Face format (config.json, weights, a tokenizer), GGUF files, or names on a hub. A causal model \
 (GPT-2, Llama, …) reads a prompt and continues it; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
 #[command(after_help = "\
 Exit codes: 0 success, also if the reader of the output stops reading; 1 something failed (a file, a model, a text; the results of other \
@@ -272,7 +272,7 @@ pub(crate) struct BenchArgs {
     /// Measure nothing; compare reports written by --format json
     #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = [
         "shape", "work", "length", "batch", "repeats", "seconds", "quick",
-        "model", "backend", "device", "dtype", "seed", "memory", "batch_tokens",
+        "model", "base", "backend", "device", "dtype", "seed", "memory", "batch_tokens",
     ])]
     pub(crate) compare: Vec<PathBuf>,
     /// Format of the results

@@ -71,7 +71,7 @@ fn results_go_to_a_file_if_asked() {
 fn models_that_are_not_there_or_broken_say_so() {
     let texts = ["t1 t2"];
     let score = |model: &str| stepfn(["score", "--model", model].iter().chain(&texts));
-    score("/nowhere/gpt2").fails(1, "there is no model `/nowhere/gpt2`", "config.json, model.safetensors");
+    score("/nowhere/gpt2").fails(1, "there is no model `/nowhere/gpt2`", "config.json, weights and a tokenizer");
     let folder = Scratch::new();
     score(folder.path()).fails(1, "config.json", "a model is a folder with");
     let file = folder.write("gpt2", "");
@@ -92,7 +92,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     score(gpt2.path()).fails(1, "incomplete safetensors file", "a model is a folder with");
     let gpt2 = model("gpt2", &[100]);
     fs::copy(fixture::goldens().join("tokenizers/byte_bpe/tokenizer.json"), gpt2.0.join("tokenizer.json")).unwrap();
-    score(gpt2.path()).fails(1, "ids below 101", "tokenizer.json belongs to this model");
+    score(gpt2.path()).fails(1, "an id below 101, because the model has no embedding", "leave it out");
     let gpt2 = model("gpt2", &[100]);
     gpt2.write("config.json", "{\"model_type\": \"gpt-2\"}");
     score(gpt2.path()).fails(1, "did you mean `gpt2`?", "stepfn list families");

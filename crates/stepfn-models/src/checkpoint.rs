@@ -108,9 +108,13 @@ impl Checkpoint {
         Self::of(folder, config, stored)
     }
 
-    fn of(folder: PathBuf, config: Value, mut stored: Stored) -> Result<Self, ModelError> {
+    fn of(folder: PathBuf, mut config: Value, mut stored: Stored) -> Result<Self, ModelError> {
         stored.strip_prefixes();
         let quantized = Quantization::of(&config, &mut stored, &folder)?;
+        // From here on, the model is one of plain weights.
+        if let Some(fields) = config.as_object_mut() {
+            fields.retain(|field, _| !["quantization_config", "quantization"].contains(&field.as_str()));
+        }
         Ok(Self { folder, config, stored, quantized, adapters: Vec::new() })
     }
 

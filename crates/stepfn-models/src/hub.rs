@@ -9,8 +9,9 @@
 //! | `snapshots/COMMIT/FILE` | a link to the file's content |
 //! | `blobs/ETAG` | the content; downloaded to a temporary file, checked for size, then renamed |
 //!
-//! Only files needed for loading are downloaded: configuration, tokenizer, and safetensors. The hub is first asked for its list of files;
-//! if it can't be reached, earlier downloads are used.
+//! Only files needed for loading are downloaded: configuration, tokenizer, and one form of the weights. The hub is first asked for its list of
+//! files; if it can't be reached, earlier downloads are used. The weights come last, after the other files were judged: a model that
+//! can't be run isn't downloaded.
 
 mod client;
 #[cfg(test)]
@@ -26,23 +27,35 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::ModelError;
+use crate::checkpoint::files::{Weights, instead, weights};
 use crate::checkpoint::shards;
 use client::{Client, Failure};
 
 /// The files needed besides the weights. All are optional except the first.
-const SMALL_FILES: [&str; 8] = [
+const SMALL_FILES: [&str; 18] = [
     CONFIG,
     "generation_config.json",
+    "quantize_config.json",
+    "quant_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
     "chat_template.json",
+    "vocab.json",
+    "target_vocab.json",
+    "merges.txt",
+    "source.spm",
+    "target.spm",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
 ];
 const CONFIG: &str = "config.json";
-const WEIGHTS: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+
+/// Judges a model by its small files, in a folder without weights yet.
+pub type Judge<'a> = dyn Fn(&Path) -> Result<(), ModelError> + 'a;
 
 /// A checkpoint's name on a hub.
 ///
@@ -165,6 +178,14 @@ impl Hub {
     /// [`ModelError::Hub`], with what to do: the hub has no such model or denies this token access, a download ended early, or there is no
     /// network and nothing in the cache.
     pub fn fetch(&self, name: &HubName) -> Result<PathBuf, ModelError> {
+        self.fetch_judged(name, &|_| Ok(()))
+    }
+
+    /// The same, where weights are downloaded only if `judge` accepts the other files.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch), or the error of `judge`.
+    pub fn fetch_judged(&self, name: &HubName, judge: &Judge<'_>) -> Result<PathBuf, ModelError> {
         let folder = self.cache.join(format!("models--{}", name.repository.replace('/', "--")));
         let cached = || self.cached(name, &folder);
         if self.offline {
@@ -192,7 +213,7 @@ impl Hub {
             }
             Err(failure) => return Err(name.error(failure)),
         };
-        let snapshot = self.download(name, &client, &folder, &listing)?;
+        let snapshot = self.download(name, &client, &folder, &listing, judge)?;
         record(&folder.join("refs").join(&name.revision), &listing.commit).map_err(|error| name.error(error))?;
         Ok(snapshot)
     }
@@ -204,11 +225,16 @@ impl Hub {
             false => fs::read_to_string(folder.join("refs").join(&name.revision)).ok()?.trim().to_owned(),
         };
         let snapshot = folder.join("snapshots").join(commit);
-        let is_whole = snapshot.join(CONFIG).is_file()
-            && (snapshot.join(WEIGHTS).is_file()
-                || shards(&snapshot.join(INDEX))
-                    .is_ok_and(|shards| shards.iter().all(|shard| snapshot.join(shard).is_file())));
-        is_whole.then_some(snapshot)
+        let entries = fs::read_dir(&snapshot).ok()?;
+        let files: BTreeSet<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        let has_all = |index: &String| {
+            shards(&snapshot.join(index)).is_ok_and(|shards| shards.iter().all(|shard| snapshot.join(shard).is_file()))
+        };
+        let has_weights = match weights(&files)? {
+            Weights::Whole(file) => snapshot.join(file).is_file(),
+            Weights::Sharded(index) => has_all(&index),
+        };
+        (snapshot.join(CONFIG).is_file() && has_weights).then_some(snapshot)
     }
 
     fn download(
@@ -217,6 +243,7 @@ impl Hub {
         client: &Client,
         folder: &Path,
         listing: &Listing,
+        judge: &Judge<'_>,
     ) -> Result<PathBuf, ModelError> {
         let snapshot = folder.join("snapshots").join(&listing.commit);
         let fetch = |file: &str| {
@@ -230,18 +257,20 @@ impl Hub {
         };
         let has = |file: &str| listing.files.contains(file);
         if !has(CONFIG) {
-            return Err(name.error(format!("has no {CONFIG}; it has {}", listing.shown())));
+            return Err(name.error(format!("has no {CONFIG}{}; it has {}", instead(&listing.files), listing.shown())));
         }
-        if !has(WEIGHTS) && !has(INDEX) {
-            let advice = "has no model.safetensors; load it in transformers, call `save_pretrained`, and pass the path of that folder";
-            return Err(name.error(format!("{advice}; it has {}", listing.shown())));
-        }
+        let Some(weights) = weights(&listing.files) else {
+            let advice = "has neither model.safetensors nor pytorch_model.bin";
+            return Err(name.error(format!("{advice}{}; it has {}", instead(&listing.files), listing.shown())));
+        };
         SMALL_FILES.into_iter().filter(|file| has(file)).try_for_each(fetch)?;
-        if has(WEIGHTS) {
-            fetch(WEIGHTS)?;
-        } else {
-            fetch(INDEX)?;
-            shards(&snapshot.join(INDEX))?.iter().try_for_each(|shard| fetch(shard))?;
+        judge(&snapshot)?;
+        match weights {
+            Weights::Whole(file) => fetch(&file)?,
+            Weights::Sharded(index) => {
+                fetch(&index)?;
+                shards(&snapshot.join(&index))?.iter().try_for_each(|shard| fetch(shard))?;
+            }
         }
         Ok(snapshot)
     }

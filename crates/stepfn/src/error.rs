@@ -131,7 +131,7 @@ impl From<ModelError> for Error {
         let (kind, hint) = match error {
             ModelError::File { .. } => (
                 ErrorKind::Model,
-                "a model is a folder with config.json, model.safetensors and tokenizer.json, as transformers' save_pretrained writes it, \
+                "a model is a folder with config.json, weights and a tokenizer, as transformers' save_pretrained writes it, \
                  or a GGUF file",
             ),
             ModelError::Hub { .. } => {
@@ -145,7 +145,9 @@ impl From<ModelError> for Error {
             ModelError::MissingTensor { .. } | ModelError::UnusedTensor { .. } | ModelError::Tensor { .. } => {
                 (ErrorKind::Model, "check that all files of the folder belong to one model and are complete")
             }
-            ModelError::TokenId { .. } => (ErrorKind::Model, "check that tokenizer.json belongs to this model"),
+            ModelError::TokenId { .. } => {
+                (ErrorKind::Text, "leave it out of the text, or check that the tokenizer belongs to this model")
+            }
             ModelError::Language { .. } => (
                 ErrorKind::Option,
                 "give the languages as `source_lang` and `target_lang`: __en__, en_XX, eng_Latn, or where that is unambiguous en, eng, …",

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use stepfn_core::catalog::nearest;
-use stepfn_models::checkpoint::Checkpoint;
+use stepfn_models::ModelError;
+use stepfn_models::checkpoint::{Checkpoint, adapter_base};
 use stepfn_models::tokenizer::{Languages, Tokenizers};
 
 use crate::{Error, ErrorKind, Result, models};
@@ -21,30 +22,50 @@ pub(crate) struct Files {
 
 impl Files {
     /// A folder or file of that name, a model that is compiled in, or one on a hub: in this order.
-    pub(crate) fn find(name: &str, languages: &Languages) -> Result<Self> {
+    ///
+    /// `base` is the model that an adapter changes, if not the one that it names itself.
+    pub(crate) fn find(name: &str, base: Option<&str>, languages: &Languages) -> Result<Self> {
         #[cfg(feature = "zoo")]
         if let Some(embedded) = stepfn_zoo::find(name).filter(|_| !Path::new(name).exists()) {
             let generation = serde_json::from_str(embedded.generation_config).unwrap_or_default();
-            let tokenizers = Tokenizers::same(embedded.tokenizer()?);
+            let tokenizers = Tokenizers::of(embedded.tokenizer()?, languages)?;
             return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizers, generation });
         }
-        let folder = locate(name)?;
-        let checkpoint = Checkpoint::open(&folder)?;
-        let generation = generation_config(&folder, &checkpoint)?;
-        let tokenizers = Tokenizers::open(&folder, checkpoint.config(), languages)?;
+        let folder = locate(name, &|folder| judge(folder, languages))?;
+        let own = adapter_base(&folder)?.filter(|_| !folder.join("config.json").is_file());
+        let (checkpoint, of_model) = match (base.map(str::to_owned), own) {
+            (None, None) => (Checkpoint::open(&folder)?, folder.clone()),
+            (Some(base), None) => {
+                let what = format!("{name} is no adapter, so it changes no other model, such as {base}");
+                return Err(Error::new(ErrorKind::Option, what, "give no base, or the folder of an adapter"));
+            }
+            (given, Some(own)) => {
+                // A path in an adapter may be meant from its folder on.
+                let near = folder.join(&own);
+                let named = if near.join("config.json").is_file() { near.to_string_lossy().into_owned() } else { own };
+                let base = locate(&given.unwrap_or(named), &|folder| judge(folder, languages))?;
+                (Checkpoint::open(&base)?.with_adapter(&folder)?, base)
+            }
+        };
+        let generation = generation_config(&of_model, &checkpoint)?;
+        // Adapters may come with tokens of their own.
+        let tokenizers = match Tokenizers::open(&folder, checkpoint.config(), languages) {
+            Err(_) if of_model != folder => Tokenizers::open(&of_model, checkpoint.config(), languages),
+            tokenizers => tokenizers,
+        }?;
         Ok(Self { checkpoint, tokenizers, generation })
     }
 }
 
 /// The folder of a model, or its GGUF file; from a hub, if there is none here and the name can be one there.
-fn locate(name: &str) -> Result<PathBuf> {
+fn locate(name: &str, judge: &Judge<'_>) -> Result<PathBuf> {
     let path = PathBuf::from(name);
     if path.exists() {
         return resolved(path);
     }
     #[cfg(feature = "hub")]
     if let Some(on_hub) = name_on_hub(name) {
-        let found = stepfn_models::hub::Hub::from_env().fetch(&on_hub);
+        let found = stepfn_models::hub::Hub::from_env().fetch_judged(&on_hub, judge);
         // A word may also be meant for a model that is compiled in, or for a folder.
         return match found {
             Err(error) if !name.contains('/') => Err(no_model(name, &format!("; {error}"))),
@@ -52,6 +73,22 @@ fn locate(name: &str) -> Result<PathBuf> {
         };
     }
     Err(no_model(name, ""))
+}
+
+/// Judges a model by its small files, before its weights are downloaded.
+type Judge<'a> = dyn Fn(&Path) -> core::result::Result<(), ModelError> + 'a;
+
+/// Whether a model can be run, as far as its configuration and its tokenizer say.
+fn judge(folder: &Path, languages: &Languages) -> core::result::Result<(), ModelError> {
+    let path = folder.join("config.json");
+    let unreadable = |error: String| ModelError::File { path: path.clone(), message: error };
+    let bytes = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+    let config: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    // A quantized model's configuration is judged with its tensors.
+    if config.get("quantization_config").is_none() {
+        stepfn_models::families::of(&config)?.configure(&config)?;
+    }
+    Tokenizers::open(folder, &config, languages).map(drop)
 }
 
 /// Where the model is that a path on this machine stands for: the path itself, or what it leads to.
@@ -101,7 +138,8 @@ fn no_model(name: &str, more: &str) -> Error {
     let compiled_in = models();
     let nearest = nearest(name, compiled_in.iter().map(|[name, ..]| name.as_str()));
     let meant = nearest.map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)"));
-    let hint = "give a folder with config.json, model.safetensors and tokenizer.json, a GGUF file, or a name on a hub (org/name or name)";
+    let hint =
+        "give a folder with config.json, weights and a tokenizer, a GGUF file, or a name on a hub (org/name or name)";
     Error::new(ErrorKind::Model, format!("there is no model `{name}`{meant}{more}"), hint)
 }
 
@@ -129,7 +167,7 @@ fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value> {
 /// # Errors
 /// [`ErrorKind::Model`] if there is no such model on this machine or on a hub.
 pub fn model_folder(name: &str) -> Result<PathBuf> {
-    locate(name)
+    locate(name, &|_| Ok(()))
 }
 
 /// The files on this machine that a model of this name is read from; none for a model that is compiled in or not here yet.

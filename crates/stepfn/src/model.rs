@@ -47,6 +47,8 @@ pub struct LoadOptions {
     pub dtype: DType,
     /// Fields of `generation_config.json` that are to be different: how the model writes.
     pub generation: Map<String, Value>,
+    /// Of an adapter, the model that it changes; by default the one that it names itself.
+    pub base: Option<String>,
     /// The language that a model for several languages reads: `eng_Latn`, `en_XX`, `__en__`, …
     pub source_lang: Option<String>,
     /// The language that it writes: `deu_Latn`, `de_DE`, `__de__`, `>>deu<<`, …
@@ -61,6 +63,7 @@ impl Default for LoadOptions {
             device: "0".to_owned(),
             dtype: DType::F32,
             generation: Map::new(),
+            base: None,
             source_lang: None,
             target_lang: None,
             seed: 0,
@@ -98,7 +101,8 @@ impl<B: Backend> LanguageModel<B> {
         GenerationOptions::check(&options.generation)?;
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
         let languages = Languages { source: options.source_lang.clone(), target: options.target_lang.clone() };
-        let Files { checkpoint, tokenizers, generation: published } = Files::find(name, &languages)?;
+        let Files { checkpoint, tokenizers, generation: published } =
+            Files::find(name, options.base.as_deref(), &languages)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
         let tokenizers = tokenizers.limited_to([model.config().source_vocab_size(), model.config().vocab_size]);
         let changes = with_language(options, &tokenizers);

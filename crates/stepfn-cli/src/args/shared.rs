@@ -79,9 +79,12 @@ pub(crate) struct GenerationArgs {
 /// Which model, and where it runs.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// The model: one of `stepfn list models` (default: g2p); a folder with config.json, model.safetensors and tokenizer.json; a GGUF file; a name on a hub, org/name or org/name@revision
+    /// The model: one of `stepfn list models` (default: g2p); a folder with config.json, weights and a tokenizer; a LoRA adapter; a GGUF file; a name on a hub, org/name or org/name@revision
     #[arg(short, long, value_name = "MODEL")]
     pub(crate) model: Option<String>,
+    /// Of a LoRA adapter given as --model, the model that it changes; default: the one that it names itself
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) base: Option<String>,
     /// Backend to run on
     #[arg(long, value_name = "NAME", value_parser = backends(), default_value = <stepfn::backend::DefaultDevices as stepfn::backend::Devices>::NAME)]
     pub(crate) backend: String,

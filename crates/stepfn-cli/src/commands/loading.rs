@@ -41,6 +41,7 @@ fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOpt
         device: args.device.clone(),
         dtype: args.dtype.dtype(),
         generation: changes,
+        base: args.base.clone(),
         source_lang: generation.source_lang.clone(),
         target_lang: generation.target_lang.clone(),
         seed: args.seed,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use stepfn::backend::{Devices, OnBackend};
-use stepfn::functions::Surprisal;
+use stepfn::functions::Probability;
 use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, records};
 use stepfn::{LanguageModel, Saliency, ScoredText};
 
@@ -91,8 +91,9 @@ impl Ours {
         let is_pair = model.is_encoder_decoder();
         // Whatever an encoder–decoder is asked about needs a target; the text itself is as good as any.
         let ask = || if is_pair { model.ask(text).target(text) } else { model.ask(text) };
-        let scored: ScoredText = ask().score([Surprisal::default()])?;
-        let answer = ask().function(Surprisal::default()).attribute(Saliency::default())?.per_token();
+        let log_prob = Probability { logprob: true };
+        let scored: ScoredText = ask().score([log_prob.clone()])?;
+        let answer = ask().function(log_prob).attribute(Saliency::default())?.per_token();
         let scores = if is_pair { &answer.source_scores } else { &answer.target_scores };
         let scores = scores.as_ref().ok_or_else(|| Failure::work("there is no gradient", "report this as a bug"))?;
         let last = scores.steps().saturating_sub(1);
@@ -100,12 +101,12 @@ impl Ours {
         let gradient = (0..tokens).map(|token| f64::from(scores.at(token, last)[0]));
         let source: Vec<u32> = scored.source.iter().map(|token| token.id).collect();
         let target: Vec<u32> = scored.target.iter().map(|token| token.id).collect();
-        let surprisals = scored.values("surprisal").unwrap_or_default();
+        let log_probs = scored.values("probability").unwrap_or_default();
         Ok(Self {
             own: if is_pair { source.clone() } else { target.clone() },
             source,
             target,
-            log_probs: surprisals.iter().map(|surprisal| -f64::from(*surprisal)).collect(),
+            log_probs: log_probs.iter().map(|value| f64::from(*value)).collect(),
             first: scored.scores.first,
             gradient: shares(gradient.collect()),
         })

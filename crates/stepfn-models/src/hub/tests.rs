@@ -10,6 +10,7 @@ use std::thread;
 
 use super::*;
 
+const INDEX: &str = "model.safetensors.index.json";
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const OLD: &str = "89abcdef0123456789abcdef0123456789abcdef";
 
@@ -207,6 +208,38 @@ fn shards_are_downloaded_by_their_index() {
     assert!(!asked.iter().any(|path| path.ends_with("model-1.safetensors")), "earlier downloads are kept: {asked:?}");
 }
 
+/// A model that can't be run isn't downloaded.
+#[test]
+fn weights_are_downloaded_only_if_the_other_files_are_accepted() {
+    let scratch = Scratch::new("judged");
+    let server = Server::start(repository());
+    let hub = scratch.hub(&server.endpoint);
+    let judge = |folder: &Path| {
+        assert!(folder.join("config.json").is_file() && folder.join("tokenizer.json").is_file());
+        assert!(!folder.join("model.safetensors").exists());
+        Err(ModelError::config("model_type", "another", "this"))
+    };
+    let error = hub.fetch_judged(&name("org/name"), &judge).unwrap_err();
+    assert!(matches!(error, ModelError::Config { .. }), "{error}");
+    assert!(!server.paths().iter().any(|path| path.contains("safetensors")), "{:?}", server.paths());
+    assert!(hub.fetch(&name("org/name")).unwrap().join("model.safetensors").is_file());
+}
+
+#[test]
+fn a_repository_with_a_pytorch_file_alone_is_downloaded() {
+    let scratch = Scratch::new("bin");
+    let files = ["config.json", "pytorch_model.bin", "source.spm", "target.spm", "vocab.json", "README.md"];
+    let replies = files.map(|file_name| file(COMMIT, file_name, tagged(file_name, "aaaaaaaaaa")));
+    let server = Server::start([listing("main", COMMIT, &files)].into_iter().chain(replies));
+    let snapshot = scratch.hub(&server.endpoint).fetch(&name("org/name")).unwrap();
+    for file in &files[..5] {
+        assert!(snapshot.join(file).is_file(), "{file}");
+    }
+    assert!(!snapshot.join("README.md").exists());
+    let offline = Hub { offline: true, ..scratch.hub(&server.endpoint) };
+    assert_eq!(offline.fetch(&name("org/name")).unwrap(), snapshot);
+}
+
 #[test]
 fn the_token_is_sent_only_to_the_hub() {
     let scratch = Scratch::new("token");
@@ -254,10 +287,13 @@ fn refusals_say_what_to_do() {
     assert!(error.contains("redirections"), "{error}");
     let error = fetch((302, vec![], vec![]), None);
     assert!(error.contains("without a location"), "{error}");
-    let error = fetch(listing("main", COMMIT, &["config.json", "pytorch_model.bin"]).1, None);
-    assert!(error.contains("save_pretrained") && error.contains("pytorch_model.bin"), "{error}");
+    let error = fetch(listing("main", COMMIT, &["config.json", "flax_model.msgpack"]).1, None);
+    assert!(error.contains("neither model.safetensors nor pytorch_model.bin; there is flax_model.msgpack"), "{error}");
     let error = fetch(listing("main", COMMIT, &["model.gguf"]).1, None);
-    assert!(error.contains("has no config.json; it has model.gguf"), "{error}");
+    assert!(
+        error.contains("has no config.json; there is model.gguf") && error.ends_with("it has model.gguf"),
+        "{error}"
+    );
 }
 
 #[test]

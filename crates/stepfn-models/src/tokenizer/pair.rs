@@ -56,21 +56,24 @@ impl Tokenizers {
     /// model doesn't have, or if it needs the source's and neither `languages` nor the folder say it.
     pub fn open(path: &Path, config_json: &Value, languages: &Languages) -> Result<Self, ModelError> {
         if path.is_file() {
-            return Self::other(Tokenizer::open(path)?, languages);
+            return Self::of(Tokenizer::open(path)?, languages);
         }
         let settings = Settings::read(path)?;
         match published::build(path, &settings, config_json)? {
             Build::One(tokenizer) => match settings.class.as_deref().and_then(Multilingual::of_class) {
                 Some(kind) => Self::multilingual(kind, tokenizer, &settings, languages),
-                None => Self::other(tokenizer, languages),
+                None => Self::of(tokenizer, languages),
             },
             Build::Multilingual(kind, tokenizer) => Self::multilingual(kind, tokenizer, &settings, languages),
             Build::Two(source, target) => Self::two(source, target, languages, path),
         }
     }
 
-    /// A tokenizer without languages of its own: the target's may be any token, which is then forced.
-    fn other(tokenizer: Tokenizer, languages: &Languages) -> Result<Self, ModelError> {
+    /// One tokenizer for both that has no languages of its own: the target's may be any token, which is then forced.
+    ///
+    /// # Errors
+    /// [`ModelError::Language`] if there is no such token, or for a language of the source.
+    pub fn of(tokenizer: Tokenizer, languages: &Languages) -> Result<Self, ModelError> {
         let unknown =
             |side, name: &String| ModelError::Language { side, found: Some(name.clone()), available: Vec::new() };
         if let Some(name) = &languages.source {
