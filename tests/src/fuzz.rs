@@ -21,11 +21,12 @@ type Flex = stepfn_cpu::flex::Backend;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("checkpoint", checkpoint, checkpoint_seeds),
     ("pickle", pickle, pickle_seeds),
     ("gguf", gguf, gguf_seeds),
     ("tokenizer", tokenizer, || golden_files("models/tokenizers", "tokenizer.json")),
+    ("sentencepiece", sentencepiece, sentencepiece_seeds),
     ("generation", generation, || golden_files("models", "generation_config.json")),
     ("results", results, results_seeds),
     ("pipeline", pipeline, pipeline_seeds),
@@ -77,6 +78,19 @@ pub fn gguf(bytes: &[u8]) {
 /// A `tokenizer.json`.
 pub fn tokenizer(bytes: &[u8]) {
     if let Ok(tokenizer) = Tokenizer::from_bytes(bytes) {
+        use_tokenizer(&tokenizer);
+    }
+}
+
+/// Models of every kind: unigram and BPE, with bytes and without, with much to replace and little.
+fn sentencepiece_seeds() -> Vec<Vec<u8>> {
+    let files = ["tokenizer.model", "spiece.model", "source.spm", "sentencepiece.bpe.model"];
+    files.into_iter().flat_map(|file| golden_files("tokenizers", file)).collect()
+}
+
+/// A SentencePiece model.
+pub fn sentencepiece(bytes: &[u8]) {
+    if let Ok(tokenizer) = Tokenizer::from_sentence_piece(bytes) {
         use_tokenizer(&tokenizer);
     }
 }

@@ -144,7 +144,10 @@ impl Checkpoint {
     #[cfg(feature = "gguf")]
     fn open_gguf(path: PathBuf) -> Result<Self, ModelError> {
         let mapped = |path: PathBuf| map(&path).map(|contents| (path, contents));
-        let files = crate::gguf::paths(&path)?.into_iter().map(mapped).collect::<Result<_, _>>()?;
+        let files = crate::gguf::paths(&path)?.into_iter().map(mapped).collect::<Result<Vec<_>, _>>()?;
+        if let Some((path, _)) = files.iter().find(|(_, contents)| files::is_lfs_pointer(contents.bytes())) {
+            return Err(file_error(path, files::LFS_POINTER));
+        }
         Self::gguf(path, files)
     }
 

@@ -9,6 +9,7 @@ def answer(asked):
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     folder = asked["model"]
     config = AutoConfig.from_pretrained(folder)
     seq2seq = bool(getattr(config, "is_encoder_decoder", False))

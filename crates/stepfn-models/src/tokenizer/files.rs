@@ -7,10 +7,13 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::ModelWrapper;
 
+use super::classes::{Class, tokenizer_json};
+use super::sentence_piece::SentencePiece;
 use super::settings::Settings;
 use super::spelling::Spelling;
 use super::{Tokenizer, file_error, guarded};
 use crate::ModelError;
+use crate::checkpoint::files::{LFS_POINTER, is_lfs_pointer};
 
 impl Tokenizer {
     /// Reads a checkpoint's tokenizer, from a folder (as [`from_folder`](Self::from_folder)) or from a GGUF file (feature `gguf`).
@@ -63,7 +66,22 @@ impl Tokenizer {
         Self::parse(json, PathBuf::from("tokenizer.json"))
     }
 
+    /// Reads the contents of a SentencePiece model. Ids are its own, and nothing is put around a text: what published models put there depends on
+    /// their class, which [`Tokenizers::open`](super::Tokenizers::open) knows.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] if they are malformed.
+    pub fn from_sentence_piece(bytes: &[u8]) -> Result<Self, ModelError> {
+        let path = PathBuf::from("tokenizer.model");
+        let model = SentencePiece::parse(bytes).map_err(|error| file_error(&path, error))?;
+        let json = tokenizer_json(&model, Class::Plain, &Settings::default());
+        Self::parse(json.to_string().as_bytes(), path)
+    }
+
     pub(super) fn parse(json: &[u8], path: PathBuf) -> Result<Self, ModelError> {
+        if is_lfs_pointer(json) {
+            return Err(file_error(&path, LFS_POINTER));
+        }
         let parts: Parts = serde_json::from_slice(json).map_err(|error| file_error(&path, error))?;
         let mut inner = guarded(&path, || tokenizers::Tokenizer::from_bytes(json))?;
         inner.with_truncation(None).map_err(|error| file_error(&path, error))?;

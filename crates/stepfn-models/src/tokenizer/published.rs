@@ -13,6 +13,7 @@ use super::settings::{Settings, added_token};
 use super::vocabulary::Vocabulary;
 use super::{Tokenizer, file_error};
 use crate::ModelError;
+use crate::checkpoint::files::{LFS_POINTER, is_lfs_pointer};
 
 /// What a folder has.
 pub(super) enum Build {
@@ -57,8 +58,10 @@ pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> 
             _ => None,
         };
         let tokenizer = finished(tokenizer_json(&model, class, settings), path, settings)?;
-        return Ok(multilingual
-            .map_or_else(|| Build::One(tokenizer.clone()), |kind| Build::Multilingual(kind, tokenizer.clone())));
+        return Ok(match multilingual {
+            None => Build::One(tokenizer),
+            Some(kind) => Build::Multilingual(kind, tokenizer),
+        });
     }
     if has("vocab.json") && has("merges.txt") {
         return byte_level(folder, settings, family).map(Build::One);
@@ -95,8 +98,17 @@ fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Cl
     }
 }
 
-fn sentence_piece(path: &Path) -> Result<SentencePiece, ModelError> {
+/// The contents of a file, if they are its own.
+fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
     let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
+    match is_lfs_pointer(&bytes) {
+        true => Err(file_error(path, LFS_POINTER)),
+        false => Ok(bytes),
+    }
+}
+
+fn sentence_piece(path: &Path) -> Result<SentencePiece, ModelError> {
+    let bytes = contents(path)?;
     SentencePiece::parse(&bytes).map_err(|error| file_error(path, error))
 }
 
@@ -107,7 +119,7 @@ fn finished(json: Value, path: PathBuf, settings: &Settings) -> Result<Tokenizer
 }
 
 fn vocabulary(path: &Path) -> Result<Vocabulary, ModelError> {
-    let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
+    let bytes = contents(path)?;
     Vocabulary::parse(&bytes, "<unk>").map_err(|error| file_error(path, error))
 }
 
@@ -188,10 +200,10 @@ fn m2m_100(folder: &Path, settings: &Settings) -> Result<Build, ModelError> {
 /// GPT-2, and RoBERTa and BART, which put `<s>` and `</s>` around a text.
 fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokenizer, ModelError> {
     let path = folder.join("vocab.json");
-    let bytes = fs::read(&path).map_err(|error| file_error(&path, error))?;
+    let bytes = contents(&path)?;
     let vocab: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| file_error(&path, error))?;
     let path = folder.join("merges.txt");
-    let text = fs::read_to_string(&path).map_err(|error| file_error(&path, error))?;
+    let text = String::from_utf8(contents(&path)?).map_err(|error| file_error(&path, error))?;
     // The first line of the published files is their version.
     let lines = text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
     let merges: Vec<&str> = lines.collect();

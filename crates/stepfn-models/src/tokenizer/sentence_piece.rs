@@ -58,9 +58,6 @@ impl SentencePiece {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        if crate::checkpoint::files::is_lfs_pointer(bytes) {
-            return Err(crate::checkpoint::files::LFS_POINTER.to_owned());
-        }
         let Model { pieces, trainer, normalizer } =
             Model::decode(bytes).map_err(|error| format!("this is no SentencePiece model ({error})"))?;
         let (trainer, normalizer) = (trainer.unwrap_or_default(), normalizer.unwrap_or_default());

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::config;
-use crate::tokenizer::{Languages, Token, Tokenizers};
+use crate::tokenizer::{Languages, Token, Tokenizer, Tokenizers};
 
 fn goldens() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tokenizers");
@@ -130,4 +130,26 @@ fn languages_are_required_found_by_their_names_and_refused_with_those_that_there
     let given = open("marian", None, None).unwrap().source().encode(">>deu<< the ship", true).unwrap();
     assert_eq!(of(&marian.source().encode("the ship", true).unwrap()), of(&given));
     assert!(open("marian", None, Some("fra")).unwrap_err().to_string().contains(">>deu<<"));
+}
+
+proptest! {
+    #![proptest_config(config(96))]
+
+    /// Damaged files are errors, or tokenizers that work.
+    #[test]
+    fn damaged_models_never_panic(at in any::<prop::sample::Index>(), byte: u8, cut in any::<bool>()) {
+        for (name, file) in [("marian", "source.spm"), ("llama", "tokenizer.model")] {
+            let folder = goldens().into_iter().find(|folder| folder.ends_with(name)).unwrap();
+            let mut bytes = fs::read(folder.join(file)).unwrap();
+            let at = at.index(bytes.len());
+            match cut {
+                true => bytes.truncate(at),
+                false => bytes[at] = byte,
+            }
+            if let Ok(tokenizer) = Tokenizer::from_sentence_piece(&bytes) {
+                let _ = tokenizer.encode("the na\u{ef}ve \u{65e5} </s>", true);
+                let _ = tokenizer.decode(&[3, 5, 7], false);
+            }
+        }
+    }
 }
