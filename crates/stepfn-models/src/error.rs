@@ -139,6 +139,12 @@ pub enum ModelError {
         /// Bytes that a text may have.
         most: usize,
     },
+    /// A chat template is invalid, or can't render a conversation.
+    #[error("the chat template: {message}")]
+    Template {
+        /// What is wrong, or why the template refuses the conversation.
+        message: String,
+    },
     /// A prediction is not a number, so no token can be chosen.
     #[error(
         "the prediction of new token {position} contains NaN or infinity: a broken checkpoint, or an overflow in half precision"

@@ -1,5 +1,6 @@
 //! One transformer, causal and encoder–decoder, driven by configuration; the published model families that it supports; their checkpoints.
 
+pub mod chat;
 pub mod checkpoint;
 pub mod config;
 pub mod families;

@@ -1,0 +1,92 @@
+//! The template engine with the settings of the Python library, and bounds on what a template may do.
+
+use std::io::{self, Write};
+use std::thread;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
+
+use super::{LONGEST_CHAT, error, filters, generation_tags, methods, python};
+use crate::ModelError;
+
+/// Steps of one rendering. A template takes some hundreds for a message, plus one for each 64 bytes that it handles.
+const FUEL: u64 = 1_000_000;
+/// Blocks and macros within each other.
+const DEEPEST: usize = 200;
+/// A template can nest lists as deep as its fuel allows, and the engine frees and prints them recursively. Only the part that is used takes
+/// memory.
+const STACK: usize = 256 << 20;
+const NAME: &str = "chat";
+
+/// Runs the engine where its recursion can't exhaust the stack.
+pub(super) fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, ModelError> + Send) -> Result<T, ModelError> {
+    thread::scope(|scope| {
+        let started = thread::Builder::new().name("chat template".to_owned()).stack_size(STACK);
+        let started = started.spawn_scoped(scope, work);
+        let started =
+            started.map_err(|problem| error(format!("no thread to render it could be started: {problem}")))?;
+        started.join().unwrap_or_else(|_| Err(error("the template engine failed on it")))
+    })
+}
+
+/// Compiles a template.
+pub(super) fn compile(source: &str) -> Result<Environment<'static>, ModelError> {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(false).build();
+    environment.set_syntax(syntax.map_err(|problem| described(&problem))?);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_recursion_limit(DEEPEST);
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(methods::call);
+    environment.set_formatter(|output, _, value| {
+        let text = python::text(value)?;
+        output.write_str(&text).map_err(Error::from)
+    });
+    environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{}", python::text(message)?)))
+    });
+    filters::add(&mut environment);
+    let source = generation_tags::replace(source);
+    environment.add_template_owned(NAME, source).map_err(|problem| described(&problem))?;
+    Ok(environment)
+}
+
+/// Marks errors that the template itself raises.
+const REFUSED: &str = "\u{0}";
+
+/// Renders the template.
+pub(super) fn render(environment: &Environment<'static>, context: Value) -> Result<String, ModelError> {
+    let template = environment.get_template(NAME).map_err(|problem| described(&problem))?;
+    let mut output = Bounded(Vec::new());
+    template.render_captured_to(context, &mut output).map_err(|problem| described(&problem))?;
+    String::from_utf8(output.0).map_err(|_| error("its text is not valid UTF-8"))
+}
+
+fn described(problem: &Error) -> ModelError {
+    if let Some(refusal) = problem.detail().and_then(|detail| detail.strip_prefix(REFUSED)) {
+        return error(format!("it refuses this conversation: {refusal}"));
+    }
+    let place = problem.line().map_or_else(String::new, |line| format!("line {line}: "));
+    match problem.kind() {
+        ErrorKind::OutOfFuel => error(format!("{place}it takes more than {FUEL} steps, so it was stopped")),
+        ErrorKind::WriteFailure => error(format!("{place}its text has more than {LONGEST_CHAT} bytes")),
+        kind => error(place + &problem.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))),
+    }
+}
+
+/// The output, up to its greatest length.
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > LONGEST_CHAT - self.0.len() {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

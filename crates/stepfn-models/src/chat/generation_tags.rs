@@ -1,0 +1,100 @@
+//! `{% generation %}` and `{% endgeneration %}`: tags of the Python library around what the model wrote. They don't change the text, but
+//! they are a scope, and white space around them is treated as around any tag.
+
+/// Replaces the tags by those of a scope.
+pub(super) fn replace(source: &str) -> String {
+    let mut replaced = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(at) = next_opening(rest) {
+        let (before, opening) = rest.split_at(at);
+        replaced.push_str(before);
+        let length = match opening.as_bytes().get(1) {
+            Some(b'#') => opening.find("#}").map_or(opening.len(), |end| end + 2),
+            Some(b'{') => tag_length(opening, "}}"),
+            _ => block_length(opening),
+        };
+        let (tag, after) = opening.split_at(length);
+        match word(tag) {
+            Some("generation") => replaced.push_str(&tag.replacen("generation", "with", 1)),
+            Some("endgeneration") => replaced.push_str(&tag.replacen("endgeneration", "endwith", 1)),
+            _ => replaced.push_str(tag),
+        }
+        rest = after;
+    }
+    replaced.push_str(rest);
+    replaced
+}
+
+fn next_opening(text: &str) -> Option<usize> {
+    text.as_bytes().windows(2).position(|pair| matches!(pair, b"{%" | b"{{" | b"{#"))
+}
+
+/// The length of a tag, with what follows a `raw` tag up to its end.
+fn block_length(opening: &str) -> usize {
+    let length = tag_length(opening, "%}");
+    if opening.get(..length).and_then(word) != Some("raw") {
+        return length;
+    }
+    let mut end = length;
+    while let Some(at) = opening.get(end..).and_then(|rest| rest.find("{%")) {
+        let rest = opening.get(end + at..).unwrap_or_default();
+        let tag = tag_length(rest, "%}");
+        if rest.get(..tag).and_then(word) == Some("endraw") {
+            return end + at + tag;
+        }
+        end += at + 2;
+    }
+    opening.len()
+}
+
+/// The length of what ends with `close`, which doesn't count within strings.
+fn tag_length(opening: &str, close: &str) -> usize {
+    let bytes = opening.as_bytes();
+    let mut quote = None;
+    let mut at = 2;
+    while let Some(&byte) = bytes.get(at) {
+        match quote {
+            Some(_) if byte == b'\\' => at += 1,
+            Some(open) if byte == open => quote = None,
+            Some(_) => {}
+            None if matches!(byte, b'"' | b'\'') => quote = Some(byte),
+            None if bytes.get(at..).is_some_and(|rest| rest.starts_with(close.as_bytes())) => return at + close.len(),
+            None => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+/// The word of a tag that has only one.
+fn word(tag: &str) -> Option<&str> {
+    let inside = tag.strip_prefix("{%")?.strip_suffix("%}")?;
+    let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside);
+    Some(inside.strip_suffix(['-', '+']).unwrap_or(inside).trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::replace;
+
+    #[test]
+    fn only_the_tags_are_replaced() {
+        let cases = [
+            ("a {%- generation -%} b {% endgeneration %} c", "a {%- with -%} b {% endwith %} c"),
+            ("{%generation%}{%+ endgeneration\n%}", "{%with%}{%+ endwith\n%}"),
+            ("{# {% generation %} #}{{ '{% generation %}' }}", "{# {% generation %} #}{{ '{% generation %}' }}"),
+            (
+                "{% raw %}{% generation %}{%- endraw %}{% generation %}",
+                "{% raw %}{% generation %}{%- endraw %}{% with %}",
+            ),
+            ("{{ '\\'}}{% generation %}' }}", "{{ '\\'}}{% generation %}' }}"),
+            ("{% set generation = 1 %}{{ generation }}", "{% set generation = 1 %}{{ generation }}"),
+            ("{% generation", "{% generation"),
+            ("{% raw %} {%", "{% raw %} {%"),
+            ("ä{", "ä{"),
+        ];
+        for (source, expected) in cases {
+            assert_eq!(replace(source), expected);
+        }
+    }
+}
