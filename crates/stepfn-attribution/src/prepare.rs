@@ -28,6 +28,8 @@ pub struct Request {
     pub contrast_target: Option<String>,
     /// Which steps are compared with each other.
     pub alignment: Alignment,
+    /// Whether texts have their special tokens already, as rendered chats do; then the tokenizer adds none.
+    pub rendered: bool,
 }
 
 /// A text that is ready to run, and its tokens.
@@ -78,14 +80,14 @@ impl<B: Backend> Preparer<'_, B> {
         }
     }
 
-    /// What the model writes for a source or after a prompt, best first.
+    /// What the model writes for a source or after a prompt, best first. `rendered` is as in [`Request`].
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a source that is empty or too long, [`AttributionError::Model`] if the tokenizer or the model fails.
-    pub fn generate(&self, source: &str) -> Result<Vec<Generated>, AttributionError> {
+    pub fn generate(&self, source: &str, rendered: bool) -> Result<Vec<Generated>, AttributionError> {
         let (source, prompt) = match self.model.config().is_encoder_decoder() {
             true => (Some(ids(&self.source(source)?)), vec![self.decoder_start()?]),
-            false => (None, self.prompt_to_write_after(source)?),
+            false => (None, self.prompt_to_write_after(source, rendered)?),
         };
         let hypotheses = self.write(source.as_deref(), &prompt)?;
         let before = self.tokenizers.target().decode(&known(self.tokenizers.target(), &prompt), true)?;
@@ -98,14 +100,15 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     fn prepare_causal(&self, request: &Request) -> Result<Prepared, AttributionError> {
-        let Request { source: prompt, target, contrast_source, contrast_target, alignment } = request;
+        let Request { source: prompt, target, contrast_source, contrast_target, alignment, rendered } = request;
+        let rendered = *rendered;
         let (target_text, tokens, first) = match (prompt, target) {
             (prompt, Some(target)) => {
-                let (tokens, first) = self.continued(prompt.as_deref(), target, "target")?;
+                let (tokens, first) = self.continued(prompt.as_deref(), target, "target", rendered)?;
                 (target.clone(), tokens, first)
             }
             (Some(prompt), None) => {
-                let prompt = self.prompt_to_write_after(prompt)?;
+                let prompt = self.prompt_to_write_after(prompt, rendered)?;
                 let written = self.best(None, &prompt)?;
                 let (text, tokens) = self.tokenizers.target().describe(&[prompt.as_slice(), &written].concat())?;
                 (text, tokens, prompt.len())
@@ -117,11 +120,11 @@ impl<B: Backend> Preparer<'_, B> {
             (None, None) => None,
             (other_prompt, Some(other)) => {
                 let prompt = other_prompt.as_ref().or(prompt.as_ref()).map(String::as_str);
-                let (tokens, first) = self.continued(prompt, other, "contrast target")?;
+                let (tokens, first) = self.continued(prompt, other, "contrast target", rendered)?;
                 Some(ContrastText { source: None, target: ids(&tokens), first, alignment: alignment.clone() })
             }
             (Some(other_prompt), None) => {
-                let mut target = self.prompt_to_write_after(other_prompt)?;
+                let mut target = self.prompt_to_write_after(other_prompt, rendered)?;
                 let first = target.len();
                 target.extend(&text.target[text.steps.clone()]);
                 Some(ContrastText { source: None, target, first, alignment: alignment.clone() })
@@ -131,7 +134,7 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     fn prepare_pair(&self, request: &Request) -> Result<Prepared, AttributionError> {
-        let Request { source, target, contrast_source, contrast_target, alignment } = request;
+        let Request { source, target, contrast_source, contrast_target, alignment, .. } = request;
         let Some(source_text) = source else {
             return wrong("this model has an encoder, and there is no source for it to read");
         };
@@ -167,15 +170,16 @@ impl<B: Backend> Preparer<'_, B> {
         prompt: Option<&str>,
         text: &str,
         which: &str,
+        rendered: bool,
     ) -> Result<(Vec<Token>, usize), AttributionError> {
         if text.is_empty() {
             return wrong(format!("the {which} is empty"));
         }
-        let tokens = self.tokenizers.target().encode(text, true)?;
+        let tokens = self.tokenizers.target().encode(text, !rendered)?;
         let first = match prompt {
             Some(prompt) => {
                 starts_with(text, prompt, which)?;
-                let prompt = self.prompt(prompt)?;
+                let prompt = self.prompt(prompt, rendered)?;
                 same_tokens(&tokens, &prompt, which)?;
                 prompt.len()
             }
@@ -194,16 +198,16 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     /// A prompt without the tokens that the tokenizer adds to the end of a text, because the text continues.
-    fn prompt(&self, prompt: &str) -> Result<Vec<Token>, AttributionError> {
-        let mut tokens = self.tokenizers.target().encode(prompt, true)?;
+    fn prompt(&self, prompt: &str, rendered: bool) -> Result<Vec<Token>, AttributionError> {
+        let mut tokens = self.tokenizers.target().encode(prompt, !rendered)?;
         while tokens.len() > 1 && tokens.last().is_some_and(|last| last.special && last.span.is_empty()) {
             tokens.pop();
         }
         Ok(tokens)
     }
 
-    fn prompt_to_write_after(&self, prompt: &str) -> Result<Vec<u32>, AttributionError> {
-        let mut ids = ids(&self.prompt(prompt)?);
+    fn prompt_to_write_after(&self, prompt: &str, rendered: bool) -> Result<Vec<u32>, AttributionError> {
+        let mut ids = ids(&self.prompt(prompt, rendered)?);
         if ids.is_empty() {
             ids.extend(self.model.config().special.bos);
         }

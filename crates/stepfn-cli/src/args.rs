@@ -10,8 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub(crate) use shared::{
-    BatchArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs,
-    TextArgs, ViewArgs,
+    BatchArgs, ChatArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs,
+    ParameterArgs, TextArgs, ViewArgs,
 };
 use values::{count, length, name, seconds, text, top, whole};
 
@@ -232,6 +232,8 @@ pub(crate) struct GenerateArgs {
     /// A prompt or source
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "input"], value_parser = text, allow_hyphen_values = true)]
     pub(crate) source: Option<String>,
+    #[command(flatten)]
+    pub(crate) chat: ChatArgs,
     #[command(flatten)]
     pub(crate) lines: LinesArgs,
     #[command(flatten)]

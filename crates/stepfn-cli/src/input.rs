@@ -6,11 +6,11 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Value};
+use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Message, Value};
 
 pub(crate) use self::line::KNOWN;
 use self::line::parse;
-use crate::args::{ContrastArgs, LinesArgs, TextArgs};
+use crate::args::{ChatArgs, ContrastArgs, LinesArgs, TextArgs};
 use crate::failure::Failure;
 use crate::progress::{Ends, Extent};
 use bounded::{BoundedLines, LONGEST, Line as ReadLine};
@@ -76,6 +76,7 @@ impl Inputs {
             contrast_source: contrast.contrast_source.clone(),
             contrast_target: contrast.contrast_target.clone(),
             alignment,
+            messages: messages(&texts.chat),
             ..Input::default()
         };
         if let Some(path) = &texts.lines.input {
@@ -83,6 +84,7 @@ impl Inputs {
         }
         let of_text = |text: &String| Input { text: Some(text.clone()), ..common.clone() };
         match (texts.text.as_slice(), &common.source, &common.target) {
+            ([], ..) if !common.messages.is_empty() => Ok(Self::given(vec![common])),
             ([], None, None) => Err(nothing_asked()),
             ([], ..) => Ok(Self::given(vec![common])),
             (texts, ..) => Ok(Self::given(texts.iter().map(of_text).collect())),
@@ -90,11 +92,20 @@ impl Inputs {
     }
 
     /// Sources or prompts only.
-    pub(crate) fn sources(text: &[String], source: Option<&String>, lines: &LinesArgs) -> Result<Self, Failure> {
+    pub(crate) fn sources(
+        text: &[String],
+        source: Option<&String>,
+        chat: &ChatArgs,
+        lines: &LinesArgs,
+    ) -> Result<Self, Failure> {
         if let Some(path) = &lines.input {
             return Lines::open(path, Alignment::OneToOne, &lines.keep).map(Self::Lines);
         }
-        let sources: Vec<Input> = text.iter().chain(source).map(Input::source).collect();
+        let mut sources: Vec<Input> = text.iter().chain(source).map(Input::source).collect();
+        let messages = messages(chat);
+        if !messages.is_empty() {
+            sources.push(Input::chat(messages));
+        }
         if sources.is_empty() { Err(nothing_asked()) } else { Ok(Self::given(sources)) }
     }
 
@@ -212,12 +223,22 @@ pub(crate) fn columns(format: &str, lines: &LinesArgs) -> Result<Vec<String>, Fa
     Ok(keep.clone())
 }
 
+/// The conversation of the command line; none if there is none.
+fn messages(chat: &ChatArgs) -> Vec<Message> {
+    let system = chat.system.iter().map(|system| Message::new("system", system));
+    let user = chat.chat.iter().map(|user| Message::new("user", user));
+    system.chain(user).collect()
+}
+
 fn too_long() -> String {
     format!("the line is longer than {} MiB", LONGEST >> 20)
 }
 
 fn nothing_asked() -> Failure {
-    Failure::usage("there is no text", "give texts, --source, --target, or --input FILE (`-` for standard input)")
+    Failure::usage(
+        "there is no text",
+        "give texts, --source, --target, --chat, or --input FILE (`-` for standard input)",
+    )
 }
 
 #[cfg(test)]

@@ -80,3 +80,23 @@ fn several_results_and_several_sources_are_lists() {
     );
     stepfn(args.iter().chain(&["--generation", "num_beams=0"])).fails(2, "num_beams", "change this generation setting");
 }
+
+#[test]
+fn a_conversation_needs_a_template() {
+    let template = "{% for message in messages %}{{ message['content'] }} {% endfor %}";
+    let gpt2 = model("gpt2", &[100]);
+    stepfn(["generate", "-m", gpt2.path(), "--chat", "t1 t2"]).fails(1, "no chat template", "a prompt");
+    gpt2.write("chat_template.jinja", template);
+    let asked = |more: &[&str]| stepfn(["generate", "-m", gpt2.path(), "--format", "json"].iter().chain(more));
+    let prompt = asked(&["t3 t1 t2"]).json();
+    let chat = asked(&["--chat", "t1 t2", "--system", "t3"]).json();
+    assert_eq!(chat["ids"], prompt["ids"]);
+    let scratch = fixture::Scratch::new();
+    let line =
+        r#"{"id": "a", "messages": [{"role": "system", "content": "t3"}, {"role": "user", "content": "t1 t2"}]}"#;
+    let lines = asked(&["--input", &scratch.write("lines", line)]).json();
+    assert_eq!((&lines[0]["ids"], &lines[0]["id"]), (&prompt["ids"], &Value::from("a")));
+    let wrong = scratch.write("wrong", r#"{"messages": [{"role": "user"}]}"#);
+    asked(&["--input", &wrong]).fails(1, "list of objects with `role` and `content`", "one object per line");
+    asked(&["--system", "t3"]).fails(2, "--chat", "");
+}

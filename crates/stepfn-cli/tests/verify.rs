@@ -3,12 +3,13 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[allow(dead_code, reason = "the tests of other commands need more of it")]
 mod fixture;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use fixture::{Scratch, model, stepfn};
+use self::fixture::{Scratch, model, stepfn};
 use serde_json::{Value, json};
 
 /// A program that reads what it is asked and says this.

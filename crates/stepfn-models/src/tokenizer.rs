@@ -253,7 +253,13 @@ impl Tokenizer {
         Some((name, self.token_to_id(name)?))
     }
 
-    /// The checkpoint's chat template (Jinja); the default one if there are several. It is not interpreted here.
+    /// The names of its special tokens, as chat templates know them: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
+    pub fn special_names(&self) -> Vec<(String, String)> {
+        let names = settings::NAMED.iter().zip(&self.named);
+        names.filter_map(|(field, name)| Some(((*field).to_owned(), name.clone()?))).collect()
+    }
+
+    /// The checkpoint's chat template (Jinja); the default one if there are several. See [`crate::chat`].
     pub fn chat_template(&self) -> Option<&str> {
         self.chat_template.as_deref()
     }

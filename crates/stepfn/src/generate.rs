@@ -40,7 +40,7 @@ impl<B: Backend> Task<B> for GenerateTask {
         let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
             let source = input.prompt()?;
-            let given = model.tokenizer().encode(source, true)?.len();
+            let given = model.tokenizer().encode(source, !input.rendered)?.len();
             let beyond = |new: usize| {
                 let (source, target) =
                     if model.is_encoder_decoder() { (given, new) } else { (0, given + new.saturating_sub(1)) };
@@ -56,7 +56,7 @@ impl<B: Backend> Task<B> for GenerateTask {
                 score: generated.hypothesis.score,
                 finished: generated.hypothesis.finished,
             };
-            Ok(model.preparer().generate(source)?.into_iter().map(written).collect())
+            Ok(model.preparer().generate(source, input.rendered)?.into_iter().map(written).collect())
         };
         let outcome = |Numbered { number, id, fields, input, .. }| {
             let result = input.and_then(|input: Input| write(&id, &input));

@@ -5,6 +5,7 @@ use core::ops::Range;
 use serde_json::{Map, Value};
 use stepfn_attribution::Request;
 use stepfn_core::Alignment;
+use stepfn_models::chat::Message;
 
 use crate::{Error, ErrorKind, Result};
 
@@ -39,6 +40,11 @@ pub struct Input {
     pub source_spans: Vec<Range<usize>>,
     /// Parts of the target that perturbation methods hide and show as one, in bytes.
     pub target_spans: Vec<Range<usize>>,
+    /// A conversation, which the model's chat template makes a prompt of. If its last message is the assistant's, that is the answer to ask about;
+    /// else `target` is, or what the model writes.
+    pub messages: Vec<Message>,
+    /// Whether the texts have their special tokens already, as rendered conversations do.
+    pub rendered: bool,
 }
 
 impl Input {
@@ -52,6 +58,11 @@ impl Input {
         Self { source: Some(source.into()), ..Self::default() }
     }
 
+    /// A conversation.
+    pub fn chat(messages: impl IntoIterator<Item = Message>) -> Self {
+        Self { messages: messages.into_iter().collect(), ..Self::default() }
+    }
+
     /// The same with an id of yours.
     #[must_use]
     pub fn with_id(self, id: impl Into<Value>) -> Self {
@@ -60,7 +71,7 @@ impl Input {
 
     /// The request to a model of this kind: gives the text alone its role.
     pub(crate) fn request(&self, is_encoder_decoder: bool) -> Result<Request> {
-        let Self { text, source, target, contrast_source, contrast_target, alignment, .. } = self.clone();
+        let Self { text, source, target, contrast_source, contrast_target, alignment, rendered, .. } = self.clone();
         let (source, target) = match (text, is_encoder_decoder) {
             (None, _) => (source, target),
             (Some(_), true) if source.is_some() => return Err(two_roles("source")),
@@ -68,7 +79,7 @@ impl Input {
             (Some(text), true) => (Some(text), target),
             (Some(text), false) => (source, Some(text)),
         };
-        Ok(Request { source, target, contrast_source, contrast_target, alignment })
+        Ok(Request { source, target, contrast_source, contrast_target, alignment, rendered })
     }
 
     /// Checks that there are no spans, for work that hides nothing.

@@ -44,6 +44,7 @@ pub mod writers;
 mod answer;
 mod ask;
 mod attribute;
+mod chat;
 mod error;
 mod files;
 mod generate;
@@ -77,6 +78,7 @@ pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;
 pub use stepfn_core::{Alignment, Description};
 pub use stepfn_models::Model;
+pub use stepfn_models::chat::Message;
 
 pub mod extend {
     //! What you need to write a step function or an attribution method.

@@ -202,7 +202,7 @@ fn without_a_target_the_model_writes_one() {
     let prepared = marian.prepare(&request(Some("abc"), None));
     let expected = marian.model.generate(Some(&[36, 12, 0]), &[97], &marian.generation.settings).unwrap();
     assert_eq!(prepared.text.target, [&[97], expected[0].ids.as_slice()].concat());
-    let generated = marian.preparer().generate("abc").unwrap();
+    let generated = marian.preparer().generate("abc", false).unwrap();
     assert_eq!(generated[0].hypothesis, expected[0]);
     assert_eq!(generated[0].text, marian.tokenizers.target().decode(&expected[0].ids, true).unwrap());
 }
@@ -214,7 +214,7 @@ fn what_is_written_fits_the_model_whatever_the_settings() {
         fixture("gpt2", None, &[], json!({ "max_new_tokens": 500, "min_new_tokens": 500, "bad_words_ids": bad_words }));
     let prepared = gpt2.prepare(&request(Some("abc"), None));
     assert_eq!(prepared.text.target.len(), 65);
-    let generated = gpt2.preparer().generate("abc").unwrap();
+    let generated = gpt2.preparer().generate("abc", false).unwrap();
     assert_eq!(generated[0].text.chars().count(), 63, "{}", generated[0].text);
     // `max_length` counts the prompt.
     let gpt2 = fixture("gpt2", None, &[], json!({ "max_length": 6, "bad_words_ids": bad_words }));

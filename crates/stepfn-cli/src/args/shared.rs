@@ -20,13 +20,26 @@ pub(crate) struct TextArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) target: Option<String>,
     #[command(flatten)]
+    pub(crate) chat: ChatArgs,
+    #[command(flatten)]
     pub(crate) lines: LinesArgs,
+}
+
+/// A conversation with a causal model that has a chat template.
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// What the user says to a model with a chat template; --target is then its answer
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "source", "input"], value_parser = text, allow_hyphen_values = true)]
+    pub(crate) chat: Option<String>,
+    /// The system message before --chat
+    #[arg(long, value_name = "TEXT", requires = "chat", value_parser = text, allow_hyphen_values = true)]
+    pub(crate) system: Option<String>,
 }
 
 /// Texts from a file.
 #[derive(Debug, Args)]
 pub(crate) struct LinesArgs {
-    /// Read texts from JSON lines with the fields id, source, target, contrast_source, contrast_target, source_spans, target_spans; `-` is standard input
+    /// Read texts from JSON lines with the fields id, source, target, contrast_source, contrast_target, source_spans, target_spans, or messages for a conversation; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all

@@ -25,7 +25,7 @@ impl OnBackend for Generate<'_> {
 
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
-        let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.lines)?;
+        let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.chat, &args.lines)?;
         let fields = columns(&args.output.format, &args.lines)?;
         let writer = |single| {
             let options = WriterOptions { single, fields: fields.clone(), ..WriterOptions::default() };

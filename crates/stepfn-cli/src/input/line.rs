@@ -5,11 +5,11 @@ use core::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
-use stepfn::{Error, ErrorKind, Input, Map, Value, nearest};
+use stepfn::{Error, ErrorKind, Input, Map, Message, Value, nearest};
 
 /// The fields that mean something.
-pub(crate) const KNOWN: [&str; 7] =
-    ["id", "source", "target", "contrast_source", "contrast_target", "source_spans", "target_spans"];
+pub(crate) const KNOWN: [&str; 8] =
+    ["id", "source", "target", "contrast_source", "contrast_target", "source_spans", "target_spans", "messages"];
 
 /// What the user calls the text, `null` if it has no name, and the text. Fields that mean nothing here are kept if `keep` names them, or is `*`.
 pub(super) fn parse(bytes: &[u8], keep: &[String]) -> (Value, stepfn::Result<Input>) {
@@ -48,6 +48,7 @@ fn input(mut fields: Map<String, Value>, keep: &[String]) -> stepfn::Result<Inpu
         contrast_target: text(&mut fields, "contrast_target")?,
         source_spans: spans(&mut fields, "source_spans")?,
         target_spans: spans(&mut fields, "target_spans")?,
+        messages: messages(&mut fields)?,
         ..Input::default()
     };
     let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");
@@ -57,8 +58,8 @@ fn input(mut fields: Map<String, Value>, keep: &[String]) -> stepfn::Result<Inpu
         let hint = format!("correct its name, or let it travel along with --keep {unknown}");
         return Err(Error::new(ErrorKind::Text, format!("unknown field `{unknown}`{meant}"), hint));
     }
-    if input.source.is_none() && input.target.is_none() {
-        return Err(wrong("neither `source` nor `target`".to_owned()));
+    if input.source.is_none() && input.target.is_none() && input.messages.is_empty() {
+        return Err(wrong("neither `source` nor `target` nor `messages`".to_owned()));
     }
     input.fields = fields;
     Ok(input)
@@ -70,6 +71,32 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Option<St
         Some(Value::String(text)) => Ok(Some(text)),
         Some(other) => Err(wrong(format!("`{name}` must be a string or null, not {}", shortened(&other)))),
     }
+}
+
+/// A conversation: objects with a role and a content, and whatever else the model's template reads.
+fn messages(fields: &mut Map<String, Value>) -> stepfn::Result<Vec<Message>> {
+    let value = fields.remove("messages").unwrap_or_default();
+    if value.is_null() {
+        return Ok(Vec::new());
+    }
+    let message = |value: &Value| {
+        let mut other = value.as_object()?.clone();
+        let role = other.remove("role")?.as_str()?.to_owned();
+        // Some templates want a list of parts.
+        let content = match other.get("content")?.as_str().map(str::to_owned) {
+            Some(content) => {
+                other.remove("content");
+                content
+            }
+            None => String::new(),
+        };
+        Some(Message { role, content, other })
+    };
+    let messages: Option<Vec<Message>> = value.as_array().and_then(|list| list.iter().map(message).collect());
+    messages.filter(|messages| !messages.is_empty()).ok_or_else(|| {
+        let found = shortened(&value);
+        wrong(format!("`messages` must be a list of objects with `role` and `content`, not {found}"))
+    })
 }
 
 fn spans(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Vec<Range<usize>>> {
