@@ -1,14 +1,14 @@
 //! Progress and messages on standard error: a bar on a terminal, and no bar in a pipe.
 
 use core::time::Duration;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use stepfn::Progress;
 use stepfn::writers::number;
+use stepfn::{Download, Progress};
 
 use crate::args::DestinationArgs;
 
@@ -128,6 +128,47 @@ impl Teller {
     }
 }
 
+/// A bar for the download of a model. It appears when files come, and is cleared when it is dropped.
+pub(crate) struct DownloadBar {
+    bar: OnceCell<ProgressBar>,
+    quiet: bool,
+}
+
+impl DownloadBar {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self { bar: OnceCell::new(), quiet }
+    }
+
+    /// Sets how much has come.
+    pub(crate) fn set(&self, download: &Download) {
+        let bar = self.bar.get_or_init(|| match self.quiet || !io::stderr().is_terminal() {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::no_length(),
+        });
+        match download.bytes {
+            Some(bytes) => {
+                bar.set_style(style(BYTES));
+                bar.set_length(bytes);
+            }
+            None => bar.set_style(style(SOME_BYTES)),
+        }
+        bar.set_position(download.bytes_done);
+    }
+}
+
+impl Drop for DownloadBar {
+    fn drop(&mut self) {
+        if let Some(bar) = self.bar.get() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What a download's bar shows.
+const BYTES: &str = "downloading {bar:30} {percent} % of {decimal_total_bytes}, {decimal_bytes_per_sec}, {eta} left";
+/// The same, if nobody knows how much there is to come.
+const SOME_BYTES: &str = "downloading {spinner} {decimal_bytes}, {decimal_bytes_per_sec}";
+
 /// What a bar shows if its end is known.
 const KNOWN: &str = "{bar:30} {percent} %, {msg}, {eta} left";
 
@@ -166,7 +207,9 @@ mod tests {
 
     #[test]
     fn every_template_is_one() {
-        for template in [KNOWN, "{spinner} {msg}", "{spinner} {elapsed}", "{bar:30} {percent} %, {eta} left"] {
+        for template in
+            [KNOWN, BYTES, SOME_BYTES, "{spinner} {msg}", "{spinner} {elapsed}", "{bar:30} {percent} %, {eta} left"]
+        {
             assert!(ProgressStyle::with_template(template).is_ok(), "{template}");
         }
     }

@@ -135,7 +135,7 @@ impl From<ModelError> for Error {
                  or a GGUF file",
             ),
             ModelError::Hub { .. } => {
-                (ErrorKind::Model, "check the name and the connection, or download the model and give its folder")
+                (ErrorKind::Model, "or give the folder of a model that is on this machine")
             }
             ModelError::UnknownFamily { .. } => (ErrorKind::Family, "use a model of one of the supported families"),
             ModelError::Config { .. } => (

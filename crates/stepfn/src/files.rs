@@ -23,15 +23,20 @@ pub(crate) struct Files {
 impl Files {
     /// A folder or file of that name, a model that is compiled in, or one on a hub: in this order.
     ///
-    /// `base` is the model that an adapter changes, if not the one that it names itself.
-    pub(crate) fn find(name: &str, base: Option<&str>, languages: &Languages) -> Result<Self> {
+    /// `base` is the model that an adapter changes, if not the one that it names itself. `progress` is told about downloads.
+    pub(crate) fn find(
+        name: &str,
+        base: Option<&str>,
+        languages: &Languages,
+        progress: OnDownload<'_>,
+    ) -> Result<Self> {
         #[cfg(feature = "zoo")]
         if let Some(embedded) = stepfn_zoo::find(name).filter(|_| !Path::new(name).exists()) {
             let generation = serde_json::from_str(embedded.generation_config).unwrap_or_default();
             let tokenizers = Tokenizers::of(embedded.tokenizer()?, languages)?;
             return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizers, generation });
         }
-        let folder = locate(name, &|folder| judge(folder, languages))?;
+        let folder = locate(name, &|folder| judge(folder, languages), progress)?;
         let own = adapter_base(&folder)?.filter(|_| !folder.join("config.json").is_file());
         let (checkpoint, of_model) = match (base.map(str::to_owned), own) {
             (None, None) => (Checkpoint::open(&folder)?, folder.clone()),
@@ -43,7 +48,7 @@ impl Files {
                 // A path in an adapter may be meant from its folder on.
                 let near = folder.join(&own);
                 let named = if near.join("config.json").is_file() { near.to_string_lossy().into_owned() } else { own };
-                let base = locate(&given.unwrap_or(named), &|folder| judge(folder, languages))?;
+                let base = locate(&given.unwrap_or(named), &|folder| judge(folder, languages), progress)?;
                 (Checkpoint::open(&base)?.with_adapter(&folder)?, base)
             }
         };
@@ -58,14 +63,18 @@ impl Files {
 }
 
 /// The folder of a model, or its GGUF file; from a hub, if there is none here and the name can be one there.
-fn locate(name: &str, judge: &Judge<'_>) -> Result<PathBuf> {
+#[cfg_attr(not(feature = "hub"), allow(unused_variables, reason = "without a hub, nothing is judged or downloaded"))]
+fn locate(name: &str, judge: &Judge<'_>, progress: OnDownload<'_>) -> Result<PathBuf> {
     let path = PathBuf::from(name);
     if path.exists() {
         return resolved(path);
     }
     #[cfg(feature = "hub")]
     if let Some(on_hub) = name_on_hub(name) {
-        let found = stepfn_models::hub::Hub::from_env().fetch_judged(&on_hub, judge);
+        let progress = |download: &stepfn_models::hub::Download<'_>| {
+            progress(&Download { file: download.file.to_owned(), bytes_done: download.done, bytes: download.all });
+        };
+        let found = stepfn_models::hub::Hub::from_env().fetch_with(&on_hub, judge, &progress);
         // A word may also be meant for a model that is compiled in, or for a folder.
         return match found {
             Err(error) if !name.contains('/') => Err(no_model(name, &format!("; {error}"))),
@@ -74,6 +83,21 @@ fn locate(name: &str, judge: &Judge<'_>) -> Result<PathBuf> {
     }
     Err(no_model(name, ""))
 }
+
+/// How far the download of a model is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Download {
+    /// The file of which more has come.
+    pub file: String,
+    /// Bytes of all files that have come.
+    pub bytes_done: u64,
+    /// Bytes of all files, if the hub says so. The weights join when it is clear that they are needed.
+    pub bytes: Option<u64>,
+}
+
+/// Is told how far downloads are.
+pub(crate) type OnDownload<'a> = &'a dyn Fn(&Download);
 
 /// Judges a model by its small files, before its weights are downloaded.
 type Judge<'a> = dyn Fn(&Path) -> core::result::Result<(), ModelError> + 'a;
@@ -126,11 +150,12 @@ fn names_in(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The name that something which is not here may have on a hub. A path with a typing error has none.
+/// The name that something which is not here may have on a hub. A path with a typing error has none; `org/name:file.gguf` and addresses do.
 #[cfg(feature = "hub")]
 fn name_on_hub(name: &str) -> Option<stepfn_models::hub::HubName> {
     let is_file = ["gguf", "safetensors", "bin", "json"].iter().any(|ending| name.ends_with(&format!(".{ending}")));
-    if is_file { None } else { name.parse().ok() }
+    let is_path = !name.contains(':') && name.matches('/').count() < 2;
+    if is_file && is_path { None } else { name.parse().ok() }
 }
 
 /// The error of a model that is not there; `more` says where else it is not.
@@ -167,7 +192,7 @@ fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value> {
 /// # Errors
 /// [`ErrorKind::Model`] if there is no such model on this machine or on a hub.
 pub fn model_folder(name: &str) -> Result<PathBuf> {
-    locate(name, &|_| Ok(()))
+    locate(name, &|_| Ok(()), &|_| ())
 }
 
 /// The files on this machine that a model of this name is read from; none for a model that is compiled in or not here yet.

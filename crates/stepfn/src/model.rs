@@ -9,7 +9,7 @@ use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
 
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
-use crate::files::Files;
+use crate::files::{Download, Files};
 use crate::texts::Outcomes;
 use crate::{
     Answer, Ask, AttributeTask, GenerateTask, Input, IntoInput, Registry, Result, RunOptions, ScoreTask, ScoredText,
@@ -97,12 +97,24 @@ impl<B: Backend> LanguageModel<B> {
     /// As [`load`](LanguageModel::load); [`ErrorKind::Device`] if there is no such device, or it can't compute in the type of numbers;
     /// [`ErrorKind::Option`] or [`ErrorKind::Generation`] for settings that don't exist or can't be used.
     pub fn load_on<D: Devices<Backend = B>>(name: &str, options: &LoadOptions) -> Result<Self> {
+        Self::load_watched::<D>(name, options, &|_| ())
+    }
+
+    /// [`load_on`](Self::load_on), and calls `progress` while files come from a hub.
+    ///
+    /// # Errors
+    /// As [`load_on`](Self::load_on).
+    pub fn load_watched<D: Devices<Backend = B>>(
+        name: &str,
+        options: &LoadOptions,
+        progress: &dyn Fn(&Download),
+    ) -> Result<Self> {
         // Report typing errors before anything is read.
         GenerationOptions::check(&options.generation)?;
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
         let languages = Languages { source: options.source_lang.clone(), target: options.target_lang.clone() };
         let Files { checkpoint, tokenizers, generation: published } =
-            Files::find(name, options.base.as_deref(), &languages)?;
+            Files::find(name, options.base.as_deref(), &languages, progress)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
         let tokenizers = tokenizers.limited_to([model.config().source_vocab_size(), model.config().vocab_size]);
         let changes = with_language(options, &tokenizers);

@@ -47,7 +47,7 @@ impl OnBackend for Attribute<'_> {
         let teller = Teller::new(&args.view.to, inputs.extent());
         let results = view::results(&args.view, fields, teller.clone(), texts, places)?;
         let started = Instant::now();
-        let model = load::<D>(&args.model, &args.generation)?;
+        let model = load::<D>(&args.model, &args.generation, args.view.to.quiet)?;
         note_loaded(&model, started, &teller);
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
         let started = Instant::now();

@@ -121,7 +121,7 @@ impl OnBackend for Bench<'_> {
         }
         // Report a model that can't be loaded before measuring anything.
         let real = match args.place.model {
-            Some(_) => Some(load::<D>(&args.place, &GenerationArgs::default())?),
+            Some(_) => Some(load::<D>(&args.place, &GenerationArgs::default(), args.to.quiet)?),
             None => None,
         };
         let names = match &real {

@@ -34,7 +34,7 @@ impl OnBackend for Generate<'_> {
         let mut places = output::places(args.lines.input.as_deref(), &args.model);
         let destination = output::open(&args.output.to, writer(true)?.way(), &mut places)?;
         let started = Instant::now();
-        let model = load::<D>(&args.model, &args.generation)?;
+        let model = load::<D>(&args.model, &args.generation, args.output.to.quiet)?;
         let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);

@@ -9,7 +9,7 @@ use stepfn::{LanguageModel, LoadOptions, RunOptions};
 use super::parameters::assignment;
 use crate::args::{GenerationArgs, ModelArgs};
 use crate::failure::Failure;
-use crate::progress::Teller;
+use crate::progress::{DownloadBar, Teller};
 
 /// The model if none is given.
 const DEFAULT_MODEL: &str = "g2p";
@@ -19,13 +19,15 @@ pub(super) fn dispatch(args: &ModelArgs, work: impl OnBackend<Output = Result<()
     run_on(&args.backend, work)?
 }
 
-/// Loads the model.
+/// Loads the model, with a bar for its download, unless `quiet`.
 pub(super) fn load<D: Devices>(
     args: &ModelArgs,
     generation: &GenerationArgs,
+    quiet: bool,
 ) -> Result<LanguageModel<D::Backend>, Failure> {
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
-    Ok(LanguageModel::load_on::<D>(name, &load_options(args, generation)?)?)
+    let bar = DownloadBar::new(quiet);
+    Ok(LanguageModel::load_watched::<D>(name, &load_options(args, generation)?, &|download| bar.set(download))?)
 }
 
 fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOptions, Failure> {

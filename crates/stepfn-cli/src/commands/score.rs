@@ -48,7 +48,7 @@ impl OnBackend for Score<'_> {
         let mut places = output::places(args.texts.lines.input.as_deref(), &args.model);
         let destination = output::open(&args.output.to, writer.way(), &mut places)?;
         let started = Instant::now();
-        let model = load::<D>(&args.model, &args.generation)?;
+        let model = load::<D>(&args.model, &args.generation, args.output.to.quiet)?;
         let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         if let Some(function) = task.drops_nothing(&model) {

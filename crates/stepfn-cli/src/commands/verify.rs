@@ -54,7 +54,7 @@ impl OnBackend for Verify<'_> {
             target_lang: args.target_lang.clone(),
             ..GenerationArgs::default()
         };
-        let model = load::<D>(&args.model, &generation)?;
+        let model = load::<D>(&args.model, &generation, args.output.to.quiet)?;
         let texts: Vec<&str> =
             if args.text.is_empty() { TEXTS.to_vec() } else { args.text.iter().map(String::as_str).collect() };
         let ours: Vec<Ours> = texts.iter().map(|text| Ours::of(&model, text)).collect::<Result<_, _>>()?;
