@@ -112,9 +112,10 @@ impl ChatTemplate {
         let date = options.now.as_deref().map_or_else(|| Ok(Date::today()), Date::parse)?;
         engine::on_large_stack(|| {
             let conversation = Conversation::new(messages);
+            let steps = engine::steps(messages);
             let render = |messages: &[Message]| {
                 let context = values::context(messages, &self.special, options, date)?;
-                engine::render(&self.environment, context)
+                engine::render(&self.environment, context, steps)
             };
             let text = render(messages)?;
             let spans = conversation.locate(&text, &self.source, render);

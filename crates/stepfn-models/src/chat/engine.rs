@@ -6,11 +6,15 @@ use std::thread;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
-use super::{LONGEST_CHAT, error, filters, generation_tags, methods, python};
+use super::{LONGEST_CHAT, Message, error, filters, generation_tags, methods, python};
 use crate::ModelError;
 
-/// Steps of one rendering. A template takes some hundreds for a message, plus one for each 64 bytes that it handles.
-const FUEL: u64 = 1_000_000;
+/// Steps of one rendering: for the template, for each message, for each byte of their contents, and at most. A template takes some hundreds
+/// for a message, plus one for each 64 bytes whenever it handles them.
+const STEPS: u64 = 100_000;
+const STEPS_OF_MESSAGE: u64 = 2_000;
+const STEPS_OF_BYTE: u64 = 4;
+const MOST_STEPS: u64 = 1_000_000;
 /// Blocks and macros within each other.
 const DEEPEST: usize = 200;
 /// A template can nest lists as deep as its fuel allows, and the engine frees and prints them recursively. Only the part that is used takes
@@ -36,7 +40,6 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>, ModelError> 
     environment.set_syntax(syntax.map_err(|problem| described(&problem))?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_recursion_limit(DEEPEST);
-    environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(methods::call);
     environment.set_formatter(|output, _, value| {
         let text = python::text(value)?;
@@ -46,7 +49,9 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>, ModelError> 
         Err(Error::new(ErrorKind::InvalidOperation, format!("{REFUSED}{}", python::text(message)?)))
     });
     filters::add(&mut environment);
-    let source = generation_tags::replace(source);
+    // Takes time that isn't counted as steps.
+    environment.remove_filter("pprint");
+    let source = generation_tags::replace(source).ok_or_else(|| error("a tag is longer than any tag should be"))?;
     environment.add_template_owned(NAME, source).map_err(|problem| described(&problem))?;
     Ok(environment)
 }
@@ -54,8 +59,18 @@ pub(super) fn compile(source: &str) -> Result<Environment<'static>, ModelError> 
 /// Marks errors that the template itself raises.
 const REFUSED: &str = "\u{0}";
 
-/// Renders the template.
-pub(super) fn render(environment: &Environment<'static>, context: Value) -> Result<String, ModelError> {
+/// The steps that a conversation's rendering may take.
+pub(super) fn steps(messages: &[Message]) -> u64 {
+    let size = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
+    let bytes = messages.iter().fold(0, |sum: u64, message| sum.saturating_add(size(message.content.len())));
+    let of_messages = STEPS_OF_MESSAGE.saturating_mul(size(messages.len()));
+    STEPS.saturating_add(of_messages).saturating_add(STEPS_OF_BYTE.saturating_mul(bytes)).min(MOST_STEPS)
+}
+
+/// Renders the template, in at most so many steps.
+pub(super) fn render(environment: &Environment<'static>, context: Value, steps: u64) -> Result<String, ModelError> {
+    let mut environment = environment.clone();
+    environment.set_fuel(Some(1_000_000.max(steps)));
     let template = environment.get_template(NAME).map_err(|problem| described(&problem))?;
     let mut output = Bounded(Vec::new());
     template.render_captured_to(context, &mut output).map_err(|problem| described(&problem))?;
@@ -68,7 +83,9 @@ fn described(problem: &Error) -> ModelError {
     }
     let place = problem.line().map_or_else(String::new, |line| format!("line {line}: "));
     match problem.kind() {
-        ErrorKind::OutOfFuel => error(format!("{place}it takes more than {FUEL} steps, so it was stopped")),
+        ErrorKind::OutOfFuel => {
+            error(place + "it takes too many steps for a conversation of this length, so it was stopped")
+        }
         ErrorKind::WriteFailure => error(format!("{place}its text has more than {LONGEST_CHAT} bytes")),
         kind => error(place + &problem.detail().map_or_else(|| kind.to_string(), |detail| format!("{kind}: {detail}"))),
     }

@@ -1,14 +1,13 @@
 //! Filters and tests that differ between the engine and Jinja in Python.
 
-use minijinja::value::{Rest, ValueKind};
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, Value};
 
 use super::{json_text, methods, python};
 
 /// Adds them.
 pub(super) fn add(environment: &mut Environment<'static>) {
-    environment
-        .add_filter("tojson", |value: &Value, Rest(arguments): Rest<Value>| json_text::filter(value, &arguments));
+    environment.add_filter("tojson", json_text::filter);
     environment.add_filter("string", |value: &Value| -> Result<Value, Error> {
         Ok(if value.as_str().is_some() { value.clone() } else { python::text(value)?.into_owned().into() })
     });

@@ -1,8 +1,11 @@
 //! `{% generation %}` and `{% endgeneration %}`: tags of the Python library around what the model wrote. They don't change the text, but
 //! they are a scope, and white space around them is treated as around any tag.
 
-/// Replaces the tags by those of a scope.
-pub(super) fn replace(source: &str) -> String {
+/// Bytes that a tag may have besides strings and white space. Compiling one takes time that grows faster than its length.
+const LONGEST_TAG: usize = 1 << 12;
+
+/// Replaces the tags by those of a scope. None if a tag is too long.
+pub(super) fn replace(source: &str) -> Option<String> {
     let mut replaced = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(at) = next_opening(rest) {
@@ -10,8 +13,8 @@ pub(super) fn replace(source: &str) -> String {
         replaced.push_str(before);
         let length = match opening.as_bytes().get(1) {
             Some(b'#') => opening.find("#}").map_or(opening.len(), |end| end + 2),
-            Some(b'{') => tag_length(opening, "}}"),
-            _ => block_length(opening),
+            Some(b'{') => tag_length(opening, "}}")?,
+            _ => block_length(opening)?,
         };
         let (tag, after) = opening.split_at(length);
         match word(tag) {
@@ -22,7 +25,7 @@ pub(super) fn replace(source: &str) -> String {
         rest = after;
     }
     replaced.push_str(rest);
-    replaced
+    Some(replaced)
 }
 
 fn next_opening(text: &str) -> Option<usize> {
@@ -30,40 +33,48 @@ fn next_opening(text: &str) -> Option<usize> {
 }
 
 /// The length of a tag, with what follows a `raw` tag up to its end.
-fn block_length(opening: &str) -> usize {
-    let length = tag_length(opening, "%}");
+fn block_length(opening: &str) -> Option<usize> {
+    let length = tag_length(opening, "%}")?;
     if opening.get(..length).and_then(word) != Some("raw") {
-        return length;
+        return Some(length);
     }
     let mut end = length;
     while let Some(at) = opening.get(end..).and_then(|rest| rest.find("{%")) {
-        let rest = opening.get(end + at..).unwrap_or_default();
-        let tag = tag_length(rest, "%}");
-        if rest.get(..tag).and_then(word) == Some("endraw") {
-            return end + at + tag;
-        }
         end += at + 2;
+        let inside = opening.get(end..).unwrap_or_default();
+        let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside).trim_start();
+        if let Some(close) = inside.strip_prefix("endraw").and_then(|rest| rest.find("%}")) {
+            return Some(opening.len() - inside.len() + "endraw".len() + close + 2);
+        }
     }
-    opening.len()
+    Some(opening.len())
 }
 
-/// The length of what ends with `close`, which doesn't count within strings.
-fn tag_length(opening: &str, close: &str) -> usize {
+/// The length of what ends with `close`, which doesn't count within strings. None if there is too much in it.
+fn tag_length(opening: &str, close: &str) -> Option<usize> {
     let bytes = opening.as_bytes();
     let mut quote = None;
+    let mut outside_strings = 0;
     let mut at = 2;
     while let Some(&byte) = bytes.get(at) {
         match quote {
             Some(_) if byte == b'\\' => at += 1,
             Some(open) if byte == open => quote = None,
             Some(_) => {}
-            None if matches!(byte, b'"' | b'\'') => quote = Some(byte),
-            None if bytes.get(at..).is_some_and(|rest| rest.starts_with(close.as_bytes())) => return at + close.len(),
-            None => {}
+            None if bytes.get(at..).is_some_and(|rest| rest.starts_with(close.as_bytes())) => {
+                return Some(at + close.len());
+            }
+            None => {
+                quote = matches!(byte, b'"' | b'\'').then_some(byte);
+                outside_strings += usize::from(!byte.is_ascii_whitespace());
+            }
+        }
+        if outside_strings > LONGEST_TAG {
+            return None;
         }
         at += 1;
     }
-    bytes.len()
+    Some(bytes.len())
 }
 
 /// The word of a tag that has only one.
@@ -75,7 +86,7 @@ fn word(tag: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::replace;
+    use super::*;
 
     #[test]
     fn only_the_tags_are_replaced() {
@@ -94,7 +105,11 @@ mod tests {
             ("ä{", "ä{"),
         ];
         for (source, expected) in cases {
-            assert_eq!(replace(source), expected);
+            assert_eq!(replace(source).as_deref(), Some(expected));
         }
+        let long = "1".repeat(LONGEST_TAG);
+        assert_eq!(replace(&format!("{{{{ {long} }}}}")), None);
+        assert_eq!(replace(&format!("{{% set x = {long} %}}")), None);
+        assert!(replace(&format!("{{# {long} #}}{long}{{{{ '{long}' }}}}")).is_some());
     }
 }

@@ -17,19 +17,21 @@ struct Layout {
 }
 
 /// The filter: arguments in the order of the Python library, or by name.
-pub(super) fn filter(value: &Value, arguments: &[Value]) -> Result<String, Error> {
-    let (positional, named) = match arguments.split_last() {
-        Some((last, before)) if last.is_kwargs() => (before, Kwargs::try_from(last.clone())?),
-        _ => (arguments, Kwargs::from_iter(core::iter::empty::<(&str, Value)>())),
+pub(super) fn filter(
+    value: &Value,
+    ascii: Option<Value>,
+    indent: Option<Value>,
+    separators: Option<Value>,
+    sort: Option<Value>,
+    named: Kwargs,
+) -> Result<String, Error> {
+    let argument = |given: Option<Value>, name: &str| -> Result<Value, Error> {
+        let given = given.map_or_else(|| named.get::<Option<Value>>(name), |value| Ok(Some(value)))?;
+        Ok(given.unwrap_or_default())
     };
-    let argument = |at: usize, name: &str| -> Result<Value, Error> {
-        let given =
-            positional.get(at).cloned().map_or_else(|| named.get::<Option<Value>>(name), |value| Ok(Some(value)))?;
-        Ok(given.unwrap_or(Value::UNDEFINED))
-    };
-    let (ascii, sort) = (argument(0, "ensure_ascii")?, argument(3, "sort_keys")?);
-    let indent = indent(&argument(1, "indent")?)?;
-    let separators = argument(2, "separators")?;
+    let (ascii, sort) = (argument(ascii, "ensure_ascii")?, argument(sort, "sort_keys")?);
+    let indent = self::indent(&argument(indent, "indent")?)?;
+    let separators = argument(separators, "separators")?;
     named.assert_all_used()?;
     let (item, key) = if separators.is_undefined() || separators.is_none() {
         (if indent.is_some() { "," } else { ", " }.to_owned(), ": ".to_owned())
@@ -82,7 +84,7 @@ impl Layout {
                 self.end(output, keys.is_empty(), depth);
                 output.push('}');
             }
-            ValueKind::Seq => {
+            ValueKind::Seq | ValueKind::Iterable => {
                 output.push('[');
                 let mut empty = true;
                 for (i, item) in value.try_iter()?.enumerate() {

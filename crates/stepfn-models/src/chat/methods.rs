@@ -60,8 +60,22 @@ fn string_method(text: &str, method: &str, arguments: &[Value]) -> Result<Option
             let (keep,): (Option<bool>,) = from_args(arguments)?;
             lines(text, keep.unwrap_or(false)).into_iter().map(Value::from).collect()
         }
+        "format" if is_wide(text) => {
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "format: a field's width is too large or is a field itself",
+            ));
+        }
         _ => return Ok(None),
     }))
+}
+
+/// Whether a format may ask for more than 9999 characters of padding.
+fn is_wide(format: &str) -> bool {
+    let long_number = format.split(|character: char| !character.is_ascii_digit()).any(|digits| digits.len() > 4);
+    // Of a field within another, the first brace isn't followed by a closing one.
+    let nested = format.replace("{{", "").split('{').skip(1).any(|field| !field.contains('}'));
+    long_number || nested
 }
 
 /// Strips white space, or the given characters.
