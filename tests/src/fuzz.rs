@@ -8,6 +8,7 @@ use burn::tensor::DType;
 use stepfn_attribution::aggregation::Pipeline;
 use stepfn_attribution::{Attribution, Scores, formats};
 use stepfn_models::Model;
+use stepfn_models::chat::{ChatOptions, ChatTemplate, Message};
 use stepfn_models::checkpoint::Checkpoint;
 use stepfn_models::generation::GenerationSettings;
 use stepfn_models::tokenizer::{Token, Tokenizer};
@@ -28,6 +29,7 @@ pub const TARGETS: [Target; 8] = [
     ("tokenizer", tokenizer, || golden_files("models/tokenizers", "tokenizer.json")),
     ("sentencepiece", sentencepiece, sentencepiece_seeds),
     ("generation", generation, || golden_files("models", "generation_config.json")),
+    ("jinja", jinja, jinja_seeds),
     ("results", results, results_seeds),
     ("pipeline", pipeline, pipeline_seeds),
 ];
@@ -115,6 +117,24 @@ pub fn generation(bytes: &[u8]) {
     }
 }
 
+/// A chat template. Where it renders, the messages that it leaves as they are stand in the text.
+pub fn jinja(bytes: &[u8]) {
+    let Ok(source) = core::str::from_utf8(bytes) else { return };
+    let Ok(template) = ChatTemplate::new(source, [("bos_token".to_owned(), "<s>".to_owned())]) else { return };
+    let messages =
+        [("system", "Be brief."), ("user", " Wer, 東? "), ("assistant", "<think>\n</think>\n{{ 1 }}"), ("user", "")];
+    let messages = messages.map(|(role, content)| Message::new(role, content));
+    let now = Some("2025-01-31".to_owned());
+    let options = ChatOptions { add_generation_prompt: true, now, ..ChatOptions::default() };
+    let Ok(chat) = template.render(&messages, &options) else { return };
+    assert_eq!(chat.messages.len(), messages.len());
+    for (span, message) in chat.messages.iter().zip(&messages) {
+        if let Some(span) = &span.content {
+            assert_eq!(&chat.text[span.clone()], message.content.trim());
+        }
+    }
+}
+
 /// A file of attributions: ours, or inseq's. What is read is aggregated and written again.
 pub fn results(bytes: &[u8]) {
     let Ok(text) = core::str::from_utf8(bytes) else { return };
@@ -159,6 +179,13 @@ fn pipeline_seeds() -> Vec<Vec<u8>> {
         r#"[{"stage":"spans","target":["0:2"]},{"stage":"reduce","function":"vnorm"},{"stage":"normalize"}]"#,
     ];
     texts.map(|text| text.as_bytes().to_vec()).into()
+}
+
+fn jinja_seeds() -> Vec<Vec<u8>> {
+    let files = fs::read_dir(folder().join("chats/templates")).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    files.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
 fn golden_files(parent: &str, file: &str) -> Vec<Vec<u8>> {

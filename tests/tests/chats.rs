@@ -102,7 +102,6 @@ fn messages_are_found_in_their_chat() {
         // The last question is there twice, in the same words, and each is found in its own place.
         ("thinking", "thinking_on", vec![Some("Think."), Some("Why?"), None, Some("Why?")]),
         ("parts", "parts", vec![Some("Look closely."), Some("Whatis this?"), Some("A crab.")]),
-        // What the assistant says is there twice.
         ("generation", "three", vec![Some("Hello."), Some("Good day!"), Some("Is it?")]),
         ("generation", "odd", vec![Some("a"), None, Some("c")]),
         ("text", "one", vec![None]),
@@ -201,11 +200,7 @@ fn long_conversations_are_rendered() {
         let roles = ["user", "assistant"].into_iter().cycle().take(1001);
         let messages: Vec<_> = roles.map(|role| Message::new(role, format!("{role} says… ").repeat(30))).collect();
         let chat = template(name).render(&messages, &ChatOptions::default()).unwrap();
-        assert_eq!(
-            chat.messages.iter().filter(|span| span.content.is_some()).count(),
-            if name == "generation" { 501 } else { 1001 },
-            "{name}"
-        );
+        assert!(chat.messages.iter().all(|span| span.content.is_some()), "{name}");
     }
 }
 

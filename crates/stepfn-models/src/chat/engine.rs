@@ -6,7 +6,7 @@ use std::thread;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
-use super::{LONGEST_CHAT, Message, error, filters, generation_tags, methods, python};
+use super::{LONGEST_CHAT, Message, error, filters, generation_tags, methods, python, spans};
 use crate::ModelError;
 
 /// Steps of one rendering: for the template, for each message, for each byte of their contents, and at most. A template takes some hundreds
@@ -62,7 +62,8 @@ const REFUSED: &str = "\u{0}";
 /// The steps that a conversation's rendering may take.
 pub(super) fn steps(messages: &[Message]) -> u64 {
     let size = |length: usize| u64::try_from(length).unwrap_or(u64::MAX);
-    let bytes = messages.iter().fold(0, |sum: u64, message| sum.saturating_add(size(message.content.len())));
+    let texts = messages.iter().flat_map(spans::texts);
+    let bytes = texts.fold(0, |sum: u64, (_, text)| sum.saturating_add(size(text.len())));
     let of_messages = STEPS_OF_MESSAGE.saturating_mul(size(messages.len()));
     STEPS.saturating_add(of_messages).saturating_add(STEPS_OF_BYTE.saturating_mul(bytes)).min(MOST_STEPS)
 }
@@ -70,7 +71,7 @@ pub(super) fn steps(messages: &[Message]) -> u64 {
 /// Renders the template, in at most so many steps.
 pub(super) fn render(environment: &Environment<'static>, context: Value, steps: u64) -> Result<String, ModelError> {
     let mut environment = environment.clone();
-    environment.set_fuel(Some(1_000_000.max(steps)));
+    environment.set_fuel(Some(steps));
     let template = environment.get_template(NAME).map_err(|problem| described(&problem))?;
     let mut output = Bounded(Vec::new());
     template.render_captured_to(context, &mut output).map_err(|problem| described(&problem))?;

@@ -1,5 +1,7 @@
 //! `{% generation %}` and `{% endgeneration %}`: tags of the Python library around what the model wrote. They don't change the text, but
 //! they are a scope, and white space around them is treated as around any tag.
+//!
+//! Also `{% raw %}`, after which Jinja in Python keeps a line break, and the engine doesn't.
 
 /// Bytes that a tag may have besides strings and white space. Compiling one takes time that grows faster than its length.
 const LONGEST_TAG: usize = 1 << 12;
@@ -14,12 +16,18 @@ pub(super) fn replace(source: &str) -> Option<String> {
         let length = match opening.as_bytes().get(1) {
             Some(b'#') => opening.find("#}").map_or(opening.len(), |end| end + 2),
             Some(b'{') => tag_length(opening, "}}")?,
-            _ => block_length(opening)?,
+            _ => tag_length(opening, "%}")?,
         };
-        let (tag, after) = opening.split_at(length);
+        let (tag, mut after) = opening.split_at(length);
         match word(tag) {
             Some("generation") => replaced.push_str(&tag.replacen("generation", "with", 1)),
             Some("endgeneration") => replaced.push_str(&tag.replacen("endgeneration", "endwith", 1)),
+            Some("raw") => {
+                let (raw, rest) = after.split_at(raw_length(after));
+                replaced.push_str(&kept_line_break(tag));
+                replaced.push_str(raw);
+                after = rest;
+            }
             _ => replaced.push_str(tag),
         }
         rest = after;
@@ -32,22 +40,26 @@ fn next_opening(text: &str) -> Option<usize> {
     text.as_bytes().windows(2).position(|pair| matches!(pair, b"{%" | b"{{" | b"{#"))
 }
 
-/// The length of a tag, with what follows a `raw` tag up to its end.
-fn block_length(opening: &str) -> Option<usize> {
-    let length = tag_length(opening, "%}")?;
-    if opening.get(..length).and_then(word) != Some("raw") {
-        return Some(length);
-    }
-    let mut end = length;
-    while let Some(at) = opening.get(end..).and_then(|rest| rest.find("{%")) {
+/// The length of raw text, with the tag that ends it.
+fn raw_length(text: &str) -> usize {
+    let mut end = 0;
+    while let Some(at) = text.get(end..).and_then(|rest| rest.find("{%")) {
         end += at + 2;
-        let inside = opening.get(end..).unwrap_or_default();
+        let inside = text.get(end..).unwrap_or_default();
         let inside = inside.strip_prefix(['-', '+']).unwrap_or(inside).trim_start();
         if let Some(close) = inside.strip_prefix("endraw").and_then(|rest| rest.find("%}")) {
-            return Some(opening.len() - inside.len() + "endraw".len() + close + 2);
+            return text.len() - inside.len() + "endraw".len() + close + 2;
         }
     }
-    Some(opening.len())
+    text.len()
+}
+
+/// A `raw` tag that keeps the line break after it, unless it says otherwise.
+fn kept_line_break(tag: &str) -> String {
+    match tag.strip_suffix("%}") {
+        Some(tag) if !tag.ends_with(['-', '+']) => format!("{tag}+%}}"),
+        _ => tag.to_owned(),
+    }
 }
 
 /// The length of what ends with `close`, which doesn't count within strings. None if there is too much in it.
@@ -96,18 +108,18 @@ mod tests {
             ("{# {% generation %} #}{{ '{% generation %}' }}", "{# {% generation %} #}{{ '{% generation %}' }}"),
             (
                 "{% raw %}{% generation %}{%- endraw %}{% generation %}",
-                "{% raw %}{% generation %}{%- endraw %}{% with %}",
+                "{% raw +%}{% generation %}{%- endraw %}{% with %}",
             ),
             ("{{ '\\'}}{% generation %}' }}", "{{ '\\'}}{% generation %}' }}"),
             ("{% set generation = 1 %}{{ generation }}", "{% set generation = 1 %}{{ generation }}"),
             ("{% generation", "{% generation"),
-            ("{% raw %} {%", "{% raw %} {%"),
+            ("{%- raw -%} {%", "{%- raw -%} {%"),
             ("ä{", "ä{"),
         ];
         for (source, expected) in cases {
             assert_eq!(replace(source).as_deref(), Some(expected));
         }
-        let long = "1".repeat(LONGEST_TAG);
+        let long = "1".repeat(LONGEST_TAG + 1);
         assert_eq!(replace(&format!("{{{{ {long} }}}}")), None);
         assert_eq!(replace(&format!("{{% set x = {long} %}}")), None);
         assert!(replace(&format!("{{# {long} #}}{long}{{{{ '{long}' }}}}")).is_some());

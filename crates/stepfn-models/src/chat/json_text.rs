@@ -16,20 +16,19 @@ struct Layout {
     sort: bool,
 }
 
-/// The filter: arguments in the order of the Python library, or by name.
+/// The filter: arguments in the order of the Python library, or by name; `sort_keys` only by name.
 pub(super) fn filter(
     value: &Value,
     ascii: Option<Value>,
     indent: Option<Value>,
     separators: Option<Value>,
-    sort: Option<Value>,
     named: Kwargs,
 ) -> Result<String, Error> {
     let argument = |given: Option<Value>, name: &str| -> Result<Value, Error> {
         let given = given.map_or_else(|| named.get::<Option<Value>>(name), |value| Ok(Some(value)))?;
         Ok(given.unwrap_or_default())
     };
-    let (ascii, sort) = (argument(ascii, "ensure_ascii")?, argument(sort, "sort_keys")?);
+    let (ascii, sort) = (argument(ascii, "ensure_ascii")?, argument(None, "sort_keys")?);
     let indent = self::indent(&argument(indent, "indent")?)?;
     let separators = argument(separators, "separators")?;
     named.assert_all_used()?;

@@ -60,6 +60,10 @@ fn string_method(text: &str, method: &str, arguments: &[Value]) -> Result<Option
             let (keep,): (Option<bool>,) = from_args(arguments)?;
             lines(text, keep.unwrap_or(false)).into_iter().map(Value::from).collect()
         }
+        "title" => {
+            let () = from_args(arguments)?;
+            title(text).into()
+        }
         "format" if is_wide(text) => {
             return Err(Error::new(
                 ErrorKind::InvalidOperation,
@@ -83,6 +87,21 @@ pub(super) fn strip<'a>(text: &'a str, characters: Option<&str>, start: bool, en
     let stripped = |character: char| characters.map_or_else(|| is_space(character), |all| all.contains(character));
     let text = if start { text.trim_start_matches(stripped) } else { text };
     if end { text.trim_end_matches(stripped) } else { text }
+}
+
+/// Capital letters after whatever is no letter, and only there.
+fn title(text: &str) -> String {
+    let mut titled = String::with_capacity(text.len());
+    let mut in_word = false;
+    for character in text.chars() {
+        if in_word {
+            titled.extend(character.to_lowercase());
+        } else {
+            titled.extend(character.to_uppercase());
+        }
+        in_word = character.is_lowercase() || character.is_uppercase();
+    }
+    titled
 }
 
 /// Splits where there is white space, at most so often; the rest keeps its inner and far white space.
@@ -111,7 +130,7 @@ fn split_at_space(text: &str, most: usize, from_end: bool) -> Vec<&str> {
 }
 
 /// The lines of a text, which end as Python's end.
-fn lines(text: &str, keep: bool) -> Vec<&str> {
+pub(super) fn lines(text: &str, keep: bool) -> Vec<&str> {
     let ends = ['\n', '\r', '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
     let mut lines = Vec::new();
     let mut rest = text;

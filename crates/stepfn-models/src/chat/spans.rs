@@ -41,8 +41,8 @@ impl<'a> Conversation<'a> {
         let mut spans = vec![None; self.messages.len()];
         let Some(mark) = self.unused_character(text, source) else { return spans };
         let mut left = MOST_RENDERINGS;
-        let mut waiting: Vec<Range<usize>> = Vec::new();
-        waiting.push(0..self.messages.len());
+        let whole = 0..self.messages.len();
+        let mut waiting = vec![whole];
         while let Some(range) = waiting.pop() {
             if range.is_empty() || left == 0 {
                 continue;
@@ -115,14 +115,14 @@ impl<'a> Conversation<'a> {
 
 /// Which text of a message.
 #[derive(Clone, Copy)]
-enum Part {
+pub(super) enum Part {
     Field,
     Other,
     Item(usize),
 }
 
 /// The texts of a message's content.
-fn texts(message: &Message) -> Vec<(Part, &str)> {
+pub(super) fn texts(message: &Message) -> Vec<(Part, &str)> {
     match message.other.get("content") {
         None => vec![(Part::Field, message.content.as_str())],
         Some(Value::String(text)) => vec![(Part::Other, text.as_str())],

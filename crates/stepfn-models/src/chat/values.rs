@@ -29,7 +29,7 @@ pub(super) fn context(
     variables.push(("messages".to_owned(), messages.into()));
     variables.push(("add_generation_prompt".to_owned(), options.add_generation_prompt.into()));
     variables.push(("strftime_now".to_owned(), strftime_now));
-    Ok(variables.into_iter().collect())
+    Ok(Value::from_pairs(variables))
 }
 
 fn message(message: &Message) -> Result<Value, ModelError> {
@@ -41,7 +41,7 @@ fn message(message: &Message) -> Result<Value, ModelError> {
     for (name, json) in message.other.iter().filter(|(name, _)| !matches!(name.as_str(), "role" | "content")) {
         fields.push((name.clone(), value(json, 0)?));
     }
-    Ok(fields.into_iter().collect())
+    Ok(Value::from_pairs(fields))
 }
 
 fn value(json: &Json, depth: usize) -> Result<Value, ModelError> {
@@ -60,7 +60,7 @@ fn value(json: &Json, depth: usize) -> Result<Value, ModelError> {
         Json::Array(items) => items.iter().map(|item| value(item, depth + 1)).collect::<Result<Vec<_>, _>>()?.into(),
         Json::Object(fields) => {
             let fields = fields.iter().map(|(name, json)| Ok((name.clone(), value(json, depth + 1)?)));
-            fields.collect::<Result<Vec<_>, ModelError>>()?.into_iter().collect()
+            Value::from_pairs(fields.collect::<Result<Vec<_>, ModelError>>()?)
         }
     })
 }
