@@ -22,7 +22,7 @@ type Flex = stepfn_cpu::flex::Backend;
 pub type Target = (&'static str, fn(&[u8]), fn() -> Vec<Vec<u8>>);
 
 /// All targets.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("checkpoint", checkpoint, checkpoint_seeds),
     ("pickle", pickle, pickle_seeds),
     ("gguf", gguf, gguf_seeds),

@@ -134,9 +134,7 @@ impl From<ModelError> for Error {
                 "a model is a folder with config.json, weights and a tokenizer, as transformers' save_pretrained writes it, \
                  or a GGUF file",
             ),
-            ModelError::Hub { .. } => {
-                (ErrorKind::Model, "or give the folder of a model that is on this machine")
-            }
+            ModelError::Hub { .. } => (ErrorKind::Model, "or give the folder of a model that is on this machine"),
             ModelError::UnknownFamily { .. } => (ErrorKind::Family, "use a model of one of the supported families"),
             ModelError::Config { .. } => (
                 ErrorKind::Model,

@@ -168,7 +168,7 @@ fn put_back(marked: &str, mark: char, slots: &[Slot], expected: &str) -> Option<
         }
         at += piece.len();
     }
-    (at == expected.len() && marked.matches(mark).count() % 2 == 0).then_some(places)
+    (at == expected.len() && marked.matches(mark).count().is_multiple_of(2)).then_some(places)
 }
 
 /// Extends a message's span to one more of its texts. A text that isn't there exactly once makes the span empty, and it stays so.

@@ -65,7 +65,7 @@ impl Tokenizers {
                 None => Self::of(tokenizer, languages),
             },
             Build::Multilingual(kind, tokenizer) => Self::multilingual(kind, tokenizer, &settings, languages),
-            Build::Two(source, target) => Self::two(source, target, languages, path),
+            Build::Two(both) => Self::two(*both, languages, path),
         }
     }
 
@@ -108,7 +108,7 @@ impl Tokenizers {
     }
 
     /// A tokenizer for each side, whose sources may start with the code of the target's language.
-    fn two(source: Tokenizer, target: Tokenizer, languages: &Languages, path: &Path) -> Result<Self, ModelError> {
+    fn two([source, target]: [Tokenizer; 2], languages: &Languages, path: &Path) -> Result<Self, ModelError> {
         if languages.source.is_some() {
             return Err(file_error(path, "this model reads one language, so there is no source language to choose"));
         }

@@ -21,7 +21,7 @@ pub(super) enum Build {
     /// For several languages, whatever its class is called.
     Multilingual(Multilingual, Tokenizer),
     /// One for sources and one for targets.
-    Two(Tokenizer, Tokenizer),
+    Two(Box<[Tokenizer; 2]>),
 }
 
 /// The tokenizer or tokenizers of a folder.
@@ -171,7 +171,7 @@ fn marian(folder: &Path, settings: &Settings) -> Result<Build, ModelError> {
         );
         Ok::<_, ModelError>(tokenizer)
     };
-    Ok(Build::Two(side("source.spm", of_source)?, side("target.spm", of_target)?))
+    Ok(Build::Two(Box::new([side("source.spm", of_source)?, side("target.spm", of_target)?])))
 }
 
 impl Tokenizer {
