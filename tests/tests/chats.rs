@@ -1,5 +1,7 @@
 //! Chat templates, against what the Python library renders (`goldens/chats`), and where they leave the messages.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
+
 use std::collections::BTreeMap;
 use std::fs;
 
