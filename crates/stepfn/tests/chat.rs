@@ -11,7 +11,7 @@ use stepfn::{ErrorKind, Input, LanguageModel, Message, ScoredText, Value};
 
 const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}[{{ message['role'] }}] {{ message['content'] | trim }}\n{% endfor %}\
                         {% if messages[0]['role'] == 'tool' %}{{ raise_exception('a tool speaks first') }}{% endif %}\
-                        {% if add_generation_prompt %}[assistant] {% endif %}";
+                        {% if add_generation_prompt %}[assistant]>{% endif %}";
 
 /// A small model of two layers that has a template.
 fn chat_model(folder: &Path) -> LanguageModel {
@@ -32,7 +32,7 @@ fn a_conversation_is_the_prompt_that_its_template_makes_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let model = chat_model(folder.path());
     let messages = [Message::new("system", "be brief"), Message::new("user", " the ship? ")];
-    let prompt = "<s>[system] be brief\n[user] the ship?\n[assistant] ";
+    let prompt = "<s>[system] be brief\n[user] the ship?\n[assistant]>";
     let function = || [Probability { logprob: true }];
     let answered = |answer: &str| -> ScoredText {
         let rendered = Input {
