@@ -18,7 +18,7 @@ pub(crate) fn places(input: Option<&Path>, model: &ModelArgs) -> Places {
     if let Some(path) = input {
         places.read("--input", path);
     }
-    for path in model.model.iter().flat_map(|name| stepfn::model_files(name)) {
+    for path in model.model.iter().chain(&model.base).flat_map(|name| stepfn::model_files(name)) {
         places.read("--model", &path);
     }
     places

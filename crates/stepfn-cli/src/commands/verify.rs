@@ -14,7 +14,7 @@ use stepfn::{LanguageModel, Saliency, ScoredText};
 use super::loading::{dispatch, load};
 use crate::args::{GenerationArgs, VerifyArgs};
 use crate::failure::Failure;
-use crate::output::write_one;
+use crate::output::{places, write_one};
 
 /// What runs in the user's Python.
 const SCRIPT: &str = include_str!("verify.py");
@@ -48,6 +48,10 @@ impl OnBackend for Verify<'_> {
         if !folder.join("config.json").is_file() {
             let what = format!("{name}: transformers reads folders with a config.json, and this is none");
             return Err(Failure::usage(what, "give the folder of a model, or its name on a hub"));
+        }
+        // No file of the model is written, either.
+        if let Some(path) = &args.output.to.output {
+            places(None, &args.model).write("-o", path)?;
         }
         let generation = GenerationArgs {
             source_lang: args.source_lang.clone(),
