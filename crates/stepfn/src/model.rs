@@ -76,7 +76,7 @@ impl LanguageModel {
     /// GGUF file, or a name on a hub (`org/name` or `org/name@revision`; feature `hub`). A folder of that name comes first.
     ///
     /// # Errors
-    /// [`ErrorKind::Model`] if there is no such model or it can't be read.
+    /// [`ErrorKind::Model`](crate::ErrorKind::Model) if there is no such model or it can't be read.
     pub fn load(name: &str) -> Result<Self> {
         Self::load_with(name, &LoadOptions::default())
     }
@@ -94,8 +94,8 @@ impl<B: Backend> LanguageModel<B> {
     /// Loads a model onto a backend: [`Cpu`](crate::backend::Cpu), `Wgpu`, `Cuda`, or one of your own.
     ///
     /// # Errors
-    /// As [`load`](LanguageModel::load); [`ErrorKind::Device`] if there is no such device, or it can't compute in the type of numbers;
-    /// [`ErrorKind::Option`] or [`ErrorKind::Generation`] for settings that don't exist or can't be used.
+    /// As [`load`](LanguageModel::load); [`ErrorKind::Device`](crate::ErrorKind::Device) if there is no such device, or it can't compute in the type of numbers;
+    /// [`ErrorKind::Option`](crate::ErrorKind::Option) or [`ErrorKind::Generation`](crate::ErrorKind::Generation) for settings that don't exist or can't be used.
     pub fn load_on<D: Devices<Backend = B>>(name: &str, options: &LoadOptions) -> Result<Self> {
         Self::load_watched::<D>(name, options, &|_| ())
     }
