@@ -5,6 +5,7 @@
 //! tokens. Truncation, padding and merge dropout are switched off even if a `tokenizer.json` enables them, because a text must always give
 //! the same complete token sequence.
 
+mod added;
 mod classes;
 mod describe;
 mod files;
@@ -185,12 +186,13 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::File`], which names the tokenizer, if it can't decode them.
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, ModelError> {
-        let known = |id: &u32| self.id_to_token(*id).is_some();
+        // The library doesn't know special tokens by the form in which it finds them in normalized texts.
+        let shown = |id: &u32| self.id_to_token(*id).is_some() && !(skip_special_tokens && self.special.contains(id));
+        let ids = ids.iter().copied().filter(shown);
         if let Some(vocabulary) = &self.vocabulary {
-            let shown = |id: &u32| known(id) && !(skip_special_tokens && self.special.contains(id));
-            return Ok(vocabulary.join(ids.iter().copied().filter(shown)));
+            return Ok(vocabulary.join(ids));
         }
-        let ids: Vec<u32> = ids.iter().copied().filter(known).collect();
+        let ids: Vec<u32> = ids.collect();
         guarded(&self.path, || self.inner.decode(&ids, skip_special_tokens))
     }
 

@@ -18,6 +18,7 @@ import sacremoses
 import sentencepiece
 import tokenizers
 import transformers
+from sentencepiece import sentencepiece_model_pb2
 
 PINS = {
     "transformers": (transformers, "4.57.6"),
@@ -99,7 +100,14 @@ def train(folder, name, text, **options):
     sentencepiece.SentencePieceTrainer.train(
         input=str(folder / "text"), model_prefix=str(folder / name), minloglevel=2, num_threads=1, **options
     )
-    return folder / f"{name}.model"
+    path = folder / f"{name}.model"
+    model = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    # Where the files of the training were, which differs each time.
+    for field in ("input", "model_prefix"):
+        model.trainer_spec.ClearField(field)
+    model.normalizer_spec.ClearField("normalization_rule_tsv")
+    path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
 
 
 UNIGRAM = dict(model_type="unigram", vocab_size=160, hard_vocab_limit=False)
@@ -110,6 +118,8 @@ RULES = {
 }
 BPE = dict(model_type="bpe", vocab_size=420, byte_fallback=True, normalization_rule_name="identity",
            remove_extra_whitespaces=False, split_digits=True, character_coverage=0.999)
+GEMMA = dict(pad_id=0, eos_id=1, bos_id=2, unk_id=3, pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>",
+             add_dummy_prefix=False)
 FEW = UNIGRAM | dict(few_rules=True)
 FAIRSEQ = FEW | dict(unk_id=0, bos_id=1, eos_id=2)
 
@@ -207,12 +217,38 @@ def m2m_100(root, scratch):
     expect(folder, tokenizer, targets=True, languages=["en", "de"])
 
 
+def xlm_roberta_old(root, scratch):
+    model = train(scratch, "xlm_roberta_old", ENGLISH + "\n" + GERMAN, **FAIRSEQ)
+    tokenizer = transformers.XLMRobertaTokenizer(str(model))
+    keep = ("tokenizer_config.json", "sentencepiece.bpe.model")
+    folder = save(root, "xlm_roberta_old", tokenizer, keep, {"config.json": {"model_type": "xlm-roberta"}})
+    mask = dict(content="<mask>", lstrip=True, rstrip=False, normalized=True, single_word=False)
+    names = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>", "cls_token": "<s>"}
+    older(folder, names | {"sep_token": "</s>", "mask_token": mask}, {})
+    tokenizer = transformers.XLMRobertaTokenizer.from_pretrained(folder)
+    fast = transformers.XLMRobertaTokenizerFast.from_pretrained(folder, from_slow=True)
+    more = ["the <mask> sails", "the   <mask>  sails", "\t<mask>"]
+    TEXTS.extend(more)
+    expect(folder, tokenizer, fast)
+    del TEXTS[-len(more):]
+
+
 def fairseq(root, scratch, name, cls, family, file, languages=None, **options):
     model = train(scratch, name, ENGLISH + "\n" + GERMAN, **FAIRSEQ)
     tokenizer = cls(str(model), **options)
     folder = save(root, name, tokenizer, (*SMALL, file), {"config.json": {"model_type": family}})
     fast = getattr(transformers, cls.__name__ + "Fast").from_pretrained(folder, **options)
     expect(folder, tokenizer, fast, targets=languages is not None, languages=languages)
+
+
+def older(folder, special, added):
+    """Makes a folder one of version 4.33 or before, which lists special tokens without their ids, and added ones without details."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    for field in ("added_tokens_decoder", "additional_special_tokens"):
+        settings.pop(field, None)
+    for name, content in (("tokenizer_config", settings), ("special_tokens_map", special), ("added_tokens", added)):
+        (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
 
 
 def llama(root, scratch, name, **options):
@@ -223,9 +259,38 @@ def llama(root, scratch, name, **options):
     expect(folder, tokenizer, fast)
 
 
+def llama_old(root, scratch):
+    model = train(scratch, "llama_old", ENGLISH + "\n" + GERMAN, **BPE)
+    tokenizer = transformers.LlamaTokenizer(str(model), legacy=True)
+    keep = ("tokenizer_config.json", "tokenizer.model")
+    folder = save(root, "llama_old", tokenizer, keep, {"config.json": {"model_type": "llama"}})
+    details = dict(lstrip=False, rstrip=False, normalized=True, single_word=False)
+    # Two tokens are new, and one of them is listed with its id; the user's end is not in the vocabulary.
+    special = {name: details | {"content": content} for name, content in
+               (("bos_token", "<s>"), ("eos_token", "</s>"), ("unk_token", "<unk>"))}
+    special |= {"pad_token": "[PAD]", "additional_special_tokens": ["<|user|>", "<|end|>"]}
+    older(folder, special, {"<|user|>": len(tokenizer), "<tool>": len(tokenizer) + 1})
+    tokenizer = transformers.LlamaTokenizer.from_pretrained(folder)
+    fast = transformers.LlamaTokenizerFast.from_pretrained(folder, from_slow=True)
+    more = ["<|user|> the ship<|end|>[PAD]", "x<|user|>y <|end|> z", " [PAD] <tool> the ship"]
+    TEXTS.extend(more)
+    expect(folder, tokenizer, fast)
+    del TEXTS[-len(more):]
+
+
+def gemma_flags(root, scratch):
+    # Published models have tags of HTML among their pieces.
+    model = train(scratch, "gemma_flags", ENGLISH + "\n" + GERMAN, **BPE, **GEMMA,
+                  user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\t", "<s>", "</s>"])
+    tokenizer = transformers.GemmaTokenizer(str(model), add_bos_token=False, add_eos_token=True)
+    more = {"config.json": {"model_type": "gemma2"}}
+    folder = save(root, "gemma_flags", tokenizer, (*SMALL, "tokenizer.model"), more)
+    fast = transformers.GemmaTokenizerFast.from_pretrained(folder, from_slow=True)
+    expect(folder, tokenizer, fast)
+
+
 def gemma(root, scratch):
-    model = train(scratch, "gemma", ENGLISH + "\n" + GERMAN, **BPE, pad_id=0, eos_id=1, bos_id=2, unk_id=3,
-                  pad_piece="<pad>", eos_piece="<eos>", bos_piece="<bos>", add_dummy_prefix=False,
+    model = train(scratch, "gemma", ENGLISH + "\n" + GERMAN, **BPE, **GEMMA,
                   user_defined_symbols=["<start_of_turn>", "<end_of_turn>", "\t"])
     tokenizer = transformers.GemmaTokenizer(str(model))
     folder = save(root, "gemma", tokenizer, (*SMALL, "tokenizer.model"), {"config.json": {"model_type": "gemma2"}})
@@ -235,10 +300,10 @@ def gemma(root, scratch):
     del TEXTS[-1:]
 
 
-def t5(root, scratch, name, legacy):
-    rules = FEW if legacy else UNIGRAM
+def t5(root, scratch, name, legacy, **options):
+    rules = UNIGRAM if name == "t5_no_legacy" else FEW
     model = train(scratch, name, ENGLISH + "\n" + GERMAN, **rules, pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
-    tokenizer = transformers.T5Tokenizer(str(model), legacy=legacy)
+    tokenizer = transformers.T5Tokenizer(str(model), legacy=legacy, **options)
     folder = save(root, name, tokenizer, (*SMALL, "spiece.model"), {"config.json": {"model_type": "t5"}})
     fast = transformers.T5TokenizerFast.from_pretrained(folder, from_slow=True)
     TEXTS.append("a gap <extra_id_0> and <extra_id_99>.")
@@ -284,11 +349,15 @@ def main():
                 ["fra_Latn", "deu_Latn"], src_lang="fra_Latn", tgt_lang="deu_Latn")
         fairseq(root, scratch, "xlm_roberta", transformers.XLMRobertaTokenizer, "xlm-roberta", "sentencepiece.bpe.model")
         fairseq(root, scratch, "xglm", transformers.XGLMTokenizer, "xglm", "sentencepiece.bpe.model")
+        xlm_roberta_old(root, scratch)
         llama(root, scratch, "llama", legacy=True)
         llama(root, scratch, "llama_no_legacy", legacy=False, add_eos_token=True)
+        llama_old(root, scratch)
         gemma(root, scratch)
+        gemma_flags(root, scratch)
         t5(root, scratch, "t5", True)
         t5(root, scratch, "t5_no_legacy", False)
+        t5(root, scratch, "t5_no_prefix", False, add_prefix_space=False)
         byte_level(root, scratch, "gpt2", transformers.GPT2Tokenizer, "gpt2")
         byte_level(root, scratch, "opt", transformers.GPT2Tokenizer, "opt", add_bos_token=True, bos_token="</s>",
                    eos_token="</s>", unk_token="</s>", pad_token="<pad>")

@@ -1,16 +1,15 @@
-//! What transformers' published classes make of a SentencePiece model: the order of ids, the tokens that are added, what is done before
+//! What transformers' published classes make of a SentencePiece model: the order of ids, what is done before
 //! the text is cut and put around it after.
-
-use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use super::added::Added;
 use super::languages::{MBART, MBART_50, NLLB};
 use super::published::template;
 use super::sentence_piece::{Algorithm, Kind, Piece, SentencePiece};
-use super::settings::{Settings, added_token};
+use super::settings::Settings;
 
 /// A published class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +20,14 @@ pub(super) enum Class {
         add_bos: bool,
         add_eos: bool,
     },
-    Gemma,
+    Gemma {
+        add_bos: bool,
+        add_eos: bool,
+    },
     T5 {
         extra_ids: usize,
+        legacy: bool,
+        add_prefix_space: bool,
     },
     XlmRoberta,
     MBart,
@@ -35,19 +39,18 @@ pub(super) enum Class {
 }
 
 /// The `tokenizer.json` of a class for a model.
-pub(super) fn tokenizer_json(model: &SentencePiece, class: Class, settings: &Settings) -> Value {
+///
+/// # Errors
+/// What is wrong with the model.
+pub(super) fn tokenizer_json(model: &SentencePiece, class: Class, settings: &Settings) -> Result<Value, String> {
     let (vocabulary, unknown) = vocabulary(model, class, settings);
-    let id = |name: &str| {
-        let place = vocabulary.iter().position(|(piece, _)| piece == name);
-        place
-            .and_then(|id| u32::try_from(id).ok())
-            .or_else(|| settings.added.iter().find(|(_, token)| token["content"] == name).map(|(id, _)| *id))
-    };
-    let steps = steps(model, class, settings);
-    let byte_fallback = matches!(class, Class::Llama { .. } | Class::Gemma) && model.has_bytes;
-    json!({
+    let added = Added::new(model, class, settings, &vocabulary);
+    let id = |name: &str| added.id(name);
+    let steps = steps(model, class);
+    let byte_fallback = matches!(class, Class::Llama { .. } | Class::Gemma { .. }) && model.has_bytes;
+    Ok(json!({
         "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": added(model, class, settings, &id).into_values().collect::<Vec<_>>(),
+        "added_tokens": added.tokens.values().collect::<Vec<_>>(),
         "normalizer": steps.normalizer,
         "pre_tokenizer": steps.pre_tokenizer,
         "post_processor": around(class, settings, &id),
@@ -59,11 +62,11 @@ pub(super) fn tokenizer_json(model: &SentencePiece, class: Class, settings: &Set
             Algorithm::Bpe => json!({
                 "type": "BPE", "dropout": null, "unk_token": vocabulary.get(unknown).map(|(piece, _)| piece),
                 "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
-                "byte_fallback": byte_fallback, "ignore_merges": false, "merges": model.merges(&vocabulary),
+                "byte_fallback": byte_fallback, "ignore_merges": false, "merges": model.merges(&vocabulary)?,
                 "vocab": ids(&vocabulary),
             }),
         },
-    })
+    }))
 }
 
 /// Pieces and their ids. Of two with one text, the last.
@@ -87,11 +90,11 @@ fn vocabulary(model: &SentencePiece, class: Class, settings: &Settings) -> (Vec<
         Class::MBart50 => fairseq(in_their_order(model, settings, [codes(MBART_50), named(&["<mask>"])].concat())),
         Class::Nllb => fairseq(in_their_order(model, settings, [codes(NLLB), named(&["<mask>"])].concat())),
         Class::Xglm => fairseq((0..7).map(|word| (format!("<madeupword{word}>"), 0.0)).collect()),
-        Class::T5 { extra_ids } => {
+        Class::T5 { extra_ids, .. } => {
             let gaps = (0..extra_ids).rev().map(|gap| (format!("<extra_id_{gap}>"), 0.0));
             (pieces().chain(gaps).collect(), model.unknown)
         }
-        Class::Gemma => {
+        Class::Gemma { .. } => {
             let mut all: Vec<(String, f32)> = pieces().collect();
             // Old files lack the tab.
             if !all.iter().any(|(piece, _)| piece == "\t")
@@ -128,52 +131,6 @@ fn in_their_order(model: &SentencePiece, settings: &Settings, usual: Vec<(String
     }
 }
 
-/// Tokens that are never cut, by id: control pieces, pieces that the model's user defined, those that the class adds, and those of the files.
-fn added(
-    model: &SentencePiece,
-    class: Class,
-    settings: &Settings,
-    id: &impl Fn(&str) -> Option<u32>,
-) -> BTreeMap<u32, Value> {
-    let mut added: BTreeMap<u32, Value> = BTreeMap::new();
-    let mut add = |name: &str, special: bool, changes: &[&str]| {
-        if let Some(id) = id(name) {
-            let mut token = added_token(id, name, special);
-            token["normalized"] = false.into();
-            changes.iter().for_each(|change| token[*change] = true.into());
-            added.insert(id, token);
-        }
-    };
-    for piece in &model.pieces {
-        match piece.kind {
-            Kind::Control => add(&piece.text, true, &[]),
-            Kind::UserDefined => {
-                add(&piece.text, ["<start_of_turn>", "<end_of_turn>"].contains(&piece.text.as_str()), &[])
-            }
-            Kind::Unknown | Kind::Normal | Kind::Byte => {}
-        }
-    }
-    if class == Class::Plain {
-        return added;
-    }
-    let usual = ["<unk>", "<pad>", "<s>", "</s>"].map(str::to_owned);
-    let named = settings.named.iter().flatten().cloned().chain(usual);
-    named.for_each(|name| add(&name, true, &[]));
-    match class {
-        Class::T5 { extra_ids } => (0..extra_ids).for_each(|gap| add(&format!("<extra_id_{gap}>"), true, &[])),
-        Class::MBart | Class::MBart50 | Class::Nllb | Class::XlmRoberta => {
-            let codes = [(Class::MBart, MBART), (Class::MBart50, MBART_50), (Class::Nllb, NLLB)];
-            let codes =
-                codes.into_iter().filter(|(of, _)| *of == class).flat_map(|(_, codes)| codes.split_whitespace());
-            codes.for_each(|code| add(code, true, &[]));
-            add("<mask>", true, &["lstrip"]);
-        }
-        _ => {}
-    }
-    added.extend(settings.added.clone());
-    added
-}
-
 /// What is done before a text is cut, and after its pieces are joined.
 struct Steps {
     normalizer: Value,
@@ -181,7 +138,7 @@ struct Steps {
     decoder: Value,
 }
 
-fn steps(model: &SentencePiece, class: Class, settings: &Settings) -> Steps {
+fn steps(model: &SentencePiece, class: Class) -> Steps {
     let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
     let sequence = |kind: &str, of: Vec<Value>| json!({"type": "Sequence", kind: of});
     let metaspace = |scheme: &str, split: bool| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": split});
@@ -201,7 +158,7 @@ fn steps(model: &SentencePiece, class: Class, settings: &Settings) -> Steps {
                 decoder: bytes(add_prefix_space),
             }
         }
-        Class::Gemma => Steps {
+        Class::Gemma { .. } => Steps {
             normalizer: replace(" ", "\u{2581}"),
             pre_tokenizer: json!({
                 "type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": false
@@ -211,7 +168,8 @@ fn steps(model: &SentencePiece, class: Class, settings: &Settings) -> Steps {
         // As SentencePiece itself, which takes the mark for a space in a text, too.
         Class::Plain => {
             let joins = [
-                json!({"type": "Strip", "strip_left": true, "strip_right": true}),
+                // Other white space stays.
+                json!({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""}),
                 json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}),
             ];
             let prepend = json!({"type": "Prepend", "prepend": "\u{2581}"});
@@ -228,7 +186,11 @@ fn steps(model: &SentencePiece, class: Class, settings: &Settings) -> Steps {
                 json!({"type": "Strip", "strip_left": false, "strip_right": true}),
                 json!({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "\u{2581}"}),
             ];
-            let scheme = if settings.flag("legacy") == Some(false) { "first" } else { "always" };
+            let scheme = match class {
+                Class::T5 { add_prefix_space: false, .. } => "never",
+                Class::T5 { legacy: false, .. } => "first",
+                _ => "always",
+            };
             Steps {
                 normalizer: sequence("normalizers", map(model).into_iter().chain(joins).collect()),
                 pre_tokenizer: metaspace(scheme, true),
@@ -254,7 +216,9 @@ fn around(class: Class, settings: &Settings, id: &impl Fn(&str) -> Option<u32>) 
         Class::Llama { add_bos, add_eos, .. } => {
             (named(0, "<s>").filter(|_| add_bos), named(1, "</s>").filter(|_| add_eos))
         }
-        Class::Gemma => (named(0, "<bos>"), None),
+        Class::Gemma { add_bos, add_eos } => {
+            (named(0, "<bos>").filter(|_| add_bos), named(1, "<eos>").filter(|_| add_eos))
+        }
         Class::T5 { .. } => (None, named(1, "</s>")),
         Class::XlmRoberta => (Some("<s>"), Some("</s>")),
         Class::Xglm => (Some("</s>"), None),

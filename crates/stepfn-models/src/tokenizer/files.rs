@@ -75,6 +75,7 @@ impl Tokenizer {
         let path = PathBuf::from("tokenizer.model");
         let model = SentencePiece::parse(bytes).map_err(|error| file_error(&path, error))?;
         let json = tokenizer_json(&model, Class::Plain, &Settings::default());
+        let json = json.map_err(|error| file_error(&path, error))?;
         Self::parse(json.to_string().as_bytes(), path)
     }
 

@@ -57,7 +57,8 @@ pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> 
             Class::Nllb => Some(Multilingual::Nllb),
             _ => None,
         };
-        let tokenizer = finished(tokenizer_json(&model, class, settings), path, settings)?;
+        let json = tokenizer_json(&model, class, settings).map_err(|error| file_error(&path, error))?;
+        let tokenizer = finished(json, path, settings)?;
         return Ok(match multilingual {
             None => Build::One(tokenizer),
             Some(kind) => Build::Multilingual(kind, tokenizer),
@@ -75,19 +76,20 @@ pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> 
 
 /// The class that makes a tokenizer of a SentencePiece model.
 fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Class> {
-    let llama = || Class::Llama {
-        legacy: settings.flag("legacy").unwrap_or(true),
-        add_prefix_space: settings.flag("add_prefix_space").unwrap_or(true),
-        add_bos: settings.flag("add_bos_token").unwrap_or(true),
-        add_eos: settings.flag("add_eos_token").unwrap_or(false),
-    };
+    let legacy = settings.flag("legacy").unwrap_or(true);
+    let add_prefix_space = settings.flag("add_prefix_space").unwrap_or(true);
+    let add_bos = settings.flag("add_bos_token").unwrap_or(true);
+    let add_eos = settings.flag("add_eos_token").unwrap_or(false);
     let t5 = || {
         let extra_ids = settings.fields.get("extra_ids").and_then(Value::as_u64);
-        Class::T5 { extra_ids: extra_ids.and_then(|count| usize::try_from(count).ok()).unwrap_or(100).min(10_000) }
+        let extra_ids = extra_ids.and_then(|count| usize::try_from(count).ok()).unwrap_or(100).min(10_000);
+        Class::T5 { extra_ids, legacy, add_prefix_space }
     };
     match (class, family) {
-        (Some("LlamaTokenizer" | "CodeLlamaTokenizer"), _) | (None, "llama" | "mistral" | "phi3") => Some(llama()),
-        (Some("GemmaTokenizer"), _) | (None, "gemma2") => Some(Class::Gemma),
+        (Some("LlamaTokenizer" | "CodeLlamaTokenizer"), _) | (None, "llama" | "mistral" | "phi3") => {
+            Some(Class::Llama { legacy, add_prefix_space, add_bos, add_eos })
+        }
+        (Some("GemmaTokenizer"), _) | (None, "gemma2") => Some(Class::Gemma { add_bos, add_eos }),
         (Some("T5Tokenizer" | "MT5Tokenizer"), _) | (None, "t5" | "mt5") => Some(t5()),
         (Some("MBart50Tokenizer"), _) => Some(Class::MBart50),
         (Some("NllbTokenizer"), _) => Some(Class::Nllb),
@@ -131,7 +133,7 @@ fn numbered(
     settings: &Settings,
 ) -> Result<Tokenizer, ModelError> {
     let model = sentence_piece(&path)?;
-    let mut json = tokenizer_json(&model, Class::Plain, settings);
+    let mut json = tokenizer_json(&model, Class::Plain, settings).map_err(|error| file_error(&path, error))?;
     let of_model = |token: &String| model.pieces.iter().position(|piece| piece.text == *token);
     let added = (model.pieces.len()..).zip(whole).map(|(next, token)| {
         let id = of_model(token).unwrap_or(next);

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 
 use prost::Message;
 
+/// No vocabulary has longer pieces, in bytes, or more merges for each piece. Looking for merges takes time quadratic in a piece's length.
+const LONGEST: usize = 1024;
+const MOST_MERGES: usize = 64;
+
 /// A piece of a vocabulary.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Piece {
@@ -70,6 +74,9 @@ impl SentencePiece {
             }
         };
         let pieces: Vec<Piece> = pieces.into_iter().map(Piece::from).collect();
+        if let Some(longest) = pieces.iter().map(|piece| piece.text.len()).max().filter(|bytes| *bytes > LONGEST) {
+            return Err(format!("a piece has {longest} bytes, and at most {LONGEST} are read"));
+        }
         let unknown = pieces.iter().position(|piece| piece.kind == Kind::Unknown);
         Ok(Self {
             unknown: unknown
@@ -84,9 +91,20 @@ impl SentencePiece {
     }
 
     /// The merges that give the pieces, the best first: a piece can come of any two pieces, and better pieces are made first.
-    pub(super) fn merges(&self, vocabulary: &[(String, f32)]) -> Vec<[String; 2]> {
-        let ids: HashMap<&str, usize> =
+    ///
+    /// # Errors
+    /// If they are so many that this is no vocabulary.
+    pub(super) fn merges(&self, vocabulary: &[(String, f32)]) -> Result<Vec<[String; 2]>, String> {
+        let most = vocabulary.len().saturating_mul(MOST_MERGES);
+        let mut ids: HashMap<&str, usize> =
             self.pieces.iter().enumerate().map(|(id, piece)| (piece.text.as_str(), id)).collect();
+        // Where the tab takes the place of its byte.
+        if !ids.contains_key("\t")
+            && let Some(&byte) = ids.get("<0x09>")
+            && vocabulary.iter().any(|(piece, _)| piece == "\t")
+        {
+            ids.insert("\t", byte);
+        }
         let mut merges: Vec<(f32, [usize; 2], [&str; 2])> = Vec::new();
         for (piece, score) in vocabulary {
             let mut of_piece: Vec<([usize; 2], [&str; 2])> = Vec::new();
@@ -97,13 +115,16 @@ impl SentencePiece {
                 }
             }
             of_piece.sort_by_key(|(ids, _)| *ids);
+            if merges.len() + of_piece.len() > most {
+                return Err(format!("{} pieces have more than {most} merges", vocabulary.len()));
+            }
             let length = |text: &str| text.chars().count();
             merges.extend(
                 of_piece.into_iter().map(|(_, [left, right])| (*score, [length(left), length(right)], [left, right])),
             );
         }
         merges.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-        merges.into_iter().map(|(_, _, pair)| pair.map(str::to_owned)).collect()
+        Ok(merges.into_iter().map(|(_, _, pair)| pair.map(str::to_owned)).collect())
     }
 }
 

@@ -13,6 +13,10 @@ use crate::ModelError;
 /// Fields of `tokenizer_config.json` and `special_tokens_map.json`.
 pub(super) const NAMED: [&str; 4] = ["bos_token", "eos_token", "pad_token", "unk_token"];
 
+/// Fields that say which token has a role, in the order in which transformers adds them.
+pub(super) const ROLES: [&str; 7] =
+    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
 /// What the files beside a vocabulary say.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Settings {
@@ -25,6 +29,12 @@ pub(super) struct Settings {
     pub(super) fields: Map<String, Value>,
     /// Tokens that were added to the vocabulary, by their ids, as `tokenizer.json` has them.
     pub(super) added: BTreeMap<u32, Value>,
+    /// Whether `added` comes of `added_tokens_decoder`, which says all of a token.
+    pub(super) has_details: bool,
+    /// In the order of [`ROLES`]: a name, or an object with `content`.
+    pub(super) roles: [Option<Value>; ROLES.len()],
+    /// Other special tokens, if a file lists some.
+    pub(super) additional: Option<Vec<Value>>,
 }
 
 impl Settings {
@@ -52,6 +62,12 @@ impl Settings {
                 settings.chat_template = default_template(template);
             }
             if name == "tokenizer_config.json" {
+                settings.has_details = fields.get("added_tokens_decoder").is_some_and(Value::is_object);
+            } else if settings.has_details {
+                continue;
+            }
+            settings.read_special(&fields);
+            if name == "tokenizer_config.json" {
                 settings.fields = fields;
             }
         }
@@ -65,14 +81,32 @@ impl Settings {
         Ok(settings)
     }
 
+    /// Special tokens of a file. `special_tokens_map.json` comes last, and what it says holds.
+    fn read_special(&mut self, fields: &Map<String, Value>) {
+        for (role, slot) in ROLES.iter().zip(&mut self.roles) {
+            if let Some(token) = fields.get(*role).filter(|token| content(token).is_some()) {
+                *slot = Some(token.clone());
+            }
+        }
+        if let Some(tokens) = fields.get("additional_special_tokens").and_then(Value::as_array) {
+            let additional = self.additional.get_or_insert_default();
+            let have: std::collections::HashSet<String> =
+                additional.iter().filter_map(content).map(str::to_owned).collect();
+            let is_new = |token: &&Value| content(token).is_some_and(|content| !have.contains(content));
+            additional.extend(tokens.iter().filter(is_new).cloned());
+        }
+    }
+
     /// Added tokens: `added_tokens_decoder`, or in older folders `added_tokens.json`, which has names and ids only.
     fn read_added(&mut self, folder: &Path) -> Result<(), ModelError> {
         let path = folder.join("added_tokens.json");
-        for (content, id) in object_if_there(&path)?.unwrap_or_default() {
+        let listed = if self.has_details { None } else { object_if_there(&path)? };
+        let special = self.roles.iter().flatten().chain(self.additional.iter().flatten()).filter_map(content);
+        let special: std::collections::HashSet<&str> = special.collect();
+        for (content, id) in listed.unwrap_or_default() {
             let id = id.as_u64().and_then(|id| u32::try_from(id).ok());
             let id = id.ok_or_else(|| file_error(&path, format!("{content:?}: expected an id")))?;
-            let special = self.named.iter().flatten().any(|name| *name == content);
-            self.added.insert(id, added_token(id, &content, special));
+            self.added.insert(id, added_token(id, &content, special.contains(content.as_str())));
         }
         let path = folder.join("tokenizer_config.json");
         let decoder = self.fields.get("added_tokens_decoder").and_then(Value::as_object).cloned();
@@ -99,6 +133,11 @@ impl Settings {
     pub(super) fn flag(&self, field: &str) -> Option<bool> {
         self.fields.get(field).and_then(Value::as_bool)
     }
+}
+
+/// The text of a token, which is written as a name or as an object.
+pub(super) fn content(token: &Value) -> Option<&str> {
+    token.get("content").unwrap_or(token).as_str()
 }
 
 /// A token as `tokenizer.json` lists it among those that were added.

@@ -132,6 +132,54 @@ fn languages_are_required_found_by_their_names_and_refused_with_those_that_there
     assert!(open("marian", None, Some("fra")).unwrap_err().to_string().contains(">>deu<<"));
 }
 
+/// A field of a protocol buffer that holds bytes.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut length = bytes.len();
+    let mut field = vec![(number << 3) | 2];
+    while length > 0x7f {
+        field.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    field.push(length as u8);
+    field.extend(bytes);
+    field
+}
+
+/// A BPE model of these pieces, all of one kind.
+fn bpe_of(pieces: impl IntoIterator<Item = String>, kind: u8) -> Vec<u8> {
+    let piece = |text: &str, kind: u8| field(1, &[field(1, text.as_bytes()), vec![3 << 3, kind]].concat());
+    let pieces = pieces.into_iter().flat_map(|text| piece(&text, kind));
+    piece("<unk>", 2).into_iter().chain(pieces).chain(field(2, &[3 << 3, 2])).collect()
+}
+
+#[test]
+fn hostile_models_take_neither_long_nor_much_memory() {
+    let error = |bytes: &[u8]| Tokenizer::from_sentence_piece(bytes).unwrap_err().to_string();
+    let long = error(&bpe_of(["a".repeat(1 << 22)], 1));
+    assert!(long.contains("a piece has 4194304 bytes, and at most 1024 are read"), "{long}");
+    let many = error(&bpe_of((1..1000).map(|length| "a".repeat(length)), 1));
+    assert!(many.contains("1000 pieces have more than 64000 merges"), "{many}");
+    let control = bpe_of((0..50_000).map(|id| format!("<{id}>")), 3);
+    let tokenizer = Tokenizer::from_sentence_piece(&control).unwrap();
+    assert_eq!(tokenizer.vocab_size(), 50_001);
+}
+
+/// The library finds such tokens by another form, and must not show them in this form.
+#[test]
+fn special_tokens_of_normalized_texts_are_not_shown() {
+    let json = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "pre_tokenizer": null, "post_processor": null,
+        "added_tokens": [{"id": 1, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": true, "special": true}],
+        "normalizer": {"type": "Prepend", "prepend": "\u{2581}"},
+        "decoder": {"type": "Replace", "pattern": {"String": "\u{2581}"}, "content": " "},
+        "model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["<s>", 0.0], ["a", -1.0]]},
+    });
+    let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
+    assert_eq!(tokenizer.decode(&[1, 2, 1], true).unwrap(), "a");
+    assert_eq!(tokenizer.decode(&[1, 2], false).unwrap().trim(), "<s>a");
+}
+
 proptest! {
     #![proptest_config(config(96))]
 
