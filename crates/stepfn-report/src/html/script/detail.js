@@ -2,6 +2,7 @@
 // expected.
 
 const MOST_ENTRIES = 8;
+const MOST_APART = 3;
 
 function describe(pane) {
   const { shown, text } = pane;
@@ -41,7 +42,7 @@ function sorted(entries) {
   const seen = entries.filter((entry) => entry.value !== null);
   seen.sort((one, other) => one.apart - other.apart || Math.abs(other.value) - Math.abs(one.value));
   const ordinary = seen.filter((entry) => !entry.apart).slice(0, MOST_ENTRIES);
-  return [...ordinary, ...seen.filter((entry) => entry.apart).slice(0, 3)];
+  return [...ordinary, ...seen.filter((entry) => entry.apart).slice(0, MOST_APART)];
 }
 
 function bars(entries, scores) {

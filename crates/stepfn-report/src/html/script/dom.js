@@ -46,6 +46,9 @@ function formatValue(value) {
 }
 
 const label = (piece) => piece.label ?? piece.text.trim();
+// The width of a text in narrow characters; those of East Asian scripts, and pictures, are twice as wide.
+const WIDE = /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1faff}\u{20000}-\u{3fffd}]/u;
+const columns = (text) => [...text].reduce((sum, character) => sum + (WIDE.test(character) ? 2 : 1), 0);
 const labelled = (piece) => (piece.contrast === undefined ? label(piece) : `${label(piece)} vs ${piece.contrast}`);
 const quoted = (text) => `“${text}”`;
 

@@ -47,7 +47,7 @@ class Grid {
   // Makes the header as high as the longest predicted token, within limits.
   fitHead() {
     const { target, start, end } = this.pane.text;
-    const longest = target.slice(start, end).reduce((most, piece) => Math.max(most, labelled(piece).length), 0);
+    const longest = target.slice(start, end).reduce((most, piece) => Math.max(most, columns(labelled(piece))), 0);
     this.box.style.setProperty('--head', `${Math.min(130, 20 + 8 * longest)}px`);
   }
 

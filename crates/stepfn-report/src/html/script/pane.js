@@ -50,6 +50,7 @@ class Pane {
     this.parts = [...this.flows, this.grid];
     this.legend = make('p', { className: 'legend' });
     const explanation = make('div', { className: 'explanation' }, this.status, this.detail);
+    explanation.style.setProperty('--entries', Math.min(MOST_ENTRIES + MOST_APART, text.source.length + text.target.length));
     const heading = make('h3', { textContent: text.scores.length > 0 ? 'Step scores and heat map' : 'Heat map' });
     this.element.replaceChildren(...[this.head(), this.note(), make('div', { className: 'halves' }, this.flowBox, explanation), heading,
       this.deltas(), this.grid.box, this.legend, this.about()].filter((part) => part !== null));
