@@ -1,7 +1,8 @@
-//! The published SmolLM2-135M, compared with transformers on the same weights (`real/smollm2.py`).
+//! Published files, compared with transformers: SmolLM2-135M with its weights (`real/smollm2.py`), and the tokenizer of Mistral 7B
+//! (`real/mistral.py`).
 //!
-//! The file is not in the repository: `STEPFN_SMOLLM2` is its path, and `.ci/run` downloads it. Without it, the test prints that it was
-//! skipped.
+//! The files are not in the repository: `STEPFN_SMOLLM2` and `STEPFN_MISTRAL` are their paths, and `.ci/run` downloads them. Without them, the
+//! tests print that they were skipped.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that can't continue should fail")]
 
@@ -9,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use stepfn_models::Model;
 use stepfn_models::generation::GenerationSettings;
-use stepfn_models::tokenizer::Tokenizer;
+use stepfn_models::tokenizer::{Languages, Tokenizer, Tokenizers};
 use stepfn_models::transformer::{PaddingSide, Pass, TokenBatch};
 
 type Flex = stepfn_cpu::flex::Backend;
@@ -26,22 +28,47 @@ struct Case {
     greedy: Vec<u32>,
 }
 
-fn file() -> Option<PathBuf> {
-    let path = std::env::var_os("STEPFN_SMOLLM2").map(PathBuf::from);
+/// The path in an environment variable. `script` says how to get what is there.
+fn published(variable: &str, script: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(PathBuf::from);
     match &path {
         None => println!(
-            "SKIPPED: SmolLM2. Download it with `python3 tests/real/smollm2.py get target/real` and set STEPFN_SMOLLM2 to its path."
+            "SKIPPED: a published file. Get it with `python3 tests/real/{script} get FOLDER`, and set {variable} to what that prints."
         ),
-        Some(path) => assert!(path.is_file(), "STEPFN_SMOLLM2: {} is not a file", path.display()),
+        Some(path) => assert!(path.exists(), "{variable}: {} does not exist", path.display()),
     }
     path
 }
 
+fn golden<T: DeserializeOwned>(name: &str) -> T {
+    let golden = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("real").join(name)).unwrap();
+    serde_json::from_slice(&golden).unwrap()
+}
+
+#[derive(Deserialize)]
+struct Cut {
+    text: String,
+    ids: Vec<u32>,
+}
+
+#[test]
+fn mistral_cuts_texts_as_transformers_does() {
+    let Some(folder) = published("STEPFN_MISTRAL", "mistral.py") else { return };
+    let family = serde_json::json!({"model_type": "mistral"});
+    let tokenizers = Tokenizers::open(&folder, &family, &Languages::default()).unwrap();
+    let cases: Vec<Cut> = golden("mistral.json");
+    assert!(cases.len() > 30);
+    for Cut { text, ids } in cases {
+        let tokens = tokenizers.source().encode(&text, true).unwrap();
+        assert_eq!(tokens.iter().map(|token| token.id).collect::<Vec<_>>(), ids, "{text:?}");
+        assert!(tokens.iter().all(|token| text.get(token.span.clone()).is_some()), "{text:?}");
+    }
+}
+
 #[test]
 fn smollm2_agrees_with_transformers() {
-    let Some(path) = file() else { return };
-    let golden = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("real/smollm2.json")).unwrap();
-    let cases: Vec<Case> = serde_json::from_slice(&golden).unwrap();
+    let Some(path) = published("STEPFN_SMOLLM2", "smollm2.py") else { return };
+    let cases: Vec<Case> = golden("smollm2.json");
     let tokenizer = Tokenizer::open(&path).unwrap();
     let model = Model::<Flex>::load(&path, DType::F32, &Default::default()).unwrap();
     let vocab = model.config().vocab_size;
