@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 
 use crate::aggregation::words;
@@ -20,6 +21,12 @@ impl Features {
     /// The words of a text: the groups that [`Stage::Subwords`](crate::aggregation::Stage::Subwords) merges. Special tokens stay separate.
     pub fn words(prepared: &Prepared) -> Self {
         Self { source: words(&prepared.source), target: words(&prepared.target) }
+    }
+
+    /// The messages of a chat: the groups that [`Stage::Messages`](crate::aggregation::Stage::Messages) merges. Tokens between messages stay separate.
+    pub fn messages(prepared: &Prepared, messages: &[MessageSpan]) -> Self {
+        let first = prepared.text.steps.start;
+        Self { source: Vec::new(), target: crate::aggregation::messages(messages, &prepared.target, first) }
     }
 
     /// Spans of a text, in bytes as [`Token::span`] is, in any order: each is a group of the tokens that it touches.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 
 use stepfn_core::Join;
@@ -69,6 +70,9 @@ pub struct Attribution {
     /// For each step, what the model expected, most likely first; empty where it was not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Vec<Alternative>>,
+    /// Of a chat: where each of its messages stands, in bytes of `target_text`; empty otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<MessageSpan>,
     /// How it was made.
     pub about: Provenance,
 }
@@ -104,6 +108,7 @@ impl Attribution {
             changes: None,
             contrast: Vec::new(),
             alternatives: Vec::new(),
+            messages: Vec::new(),
             about: Provenance::default(),
         }
     }

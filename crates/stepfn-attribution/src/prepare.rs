@@ -28,8 +28,8 @@ pub struct Request {
     pub contrast_target: Option<String>,
     /// Which steps are compared with each other.
     pub alignment: Alignment,
-    /// Whether texts have their special tokens already, as rendered chats do; then the tokenizer adds none.
-    pub rendered: bool,
+    /// Whether a causal model's text has its special tokens written out, as a chat has. Then the tokenizer adds none.
+    pub is_complete: bool,
 }
 
 /// A text that is ready to run, and its tokens.
@@ -80,14 +80,14 @@ impl<B: Backend> Preparer<'_, B> {
         }
     }
 
-    /// What the model writes for a source or after a prompt, best first. `rendered` is as in [`Request`].
+    /// What the model writes for a source or after a prompt, best first. `is_complete` is as in [`Request`].
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a source that is empty or too long, [`AttributionError::Model`] if the tokenizer or the model fails.
-    pub fn generate(&self, source: &str, rendered: bool) -> Result<Vec<Generated>, AttributionError> {
+    pub fn generate(&self, source: &str, is_complete: bool) -> Result<Vec<Generated>, AttributionError> {
         let (source, prompt) = match self.model.config().is_encoder_decoder() {
             true => (Some(ids(&self.source(source)?)), vec![self.decoder_start()?]),
-            false => (None, self.prompt_to_write_after(source, rendered)?),
+            false => (None, self.prompt_to_write_after(source, is_complete)?),
         };
         let hypotheses = self.write(source.as_deref(), &prompt)?;
         let before = self.tokenizers.target().decode(&known(self.tokenizers.target(), &prompt), true)?;
@@ -100,15 +100,16 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     fn prepare_causal(&self, request: &Request) -> Result<Prepared, AttributionError> {
-        let Request { source: prompt, target, contrast_source, contrast_target, alignment, rendered } = request;
-        let rendered = *rendered;
+        let Request { source: prompt, target, contrast_source, contrast_target, alignment, is_complete } = request;
+        let is_complete = *is_complete;
         let (target_text, tokens, first) = match (prompt, target) {
             (prompt, Some(target)) => {
-                let (tokens, first) = self.continued(prompt.as_deref(), target, "target", rendered)?;
+                let (tokens, first) = self.continued(prompt.as_deref(), target, "target", is_complete)?;
                 (target.clone(), tokens, first)
             }
+            (Some(prompt), None) if is_complete => self.written_after(prompt)?,
             (Some(prompt), None) => {
-                let prompt = self.prompt_to_write_after(prompt, rendered)?;
+                let prompt = self.prompt_to_write_after(prompt, is_complete)?;
                 let written = self.best(None, &prompt)?;
                 let (text, tokens) = self.tokenizers.target().describe(&[prompt.as_slice(), &written].concat())?;
                 (text, tokens, prompt.len())
@@ -120,11 +121,11 @@ impl<B: Backend> Preparer<'_, B> {
             (None, None) => None,
             (other_prompt, Some(other)) => {
                 let prompt = other_prompt.as_ref().or(prompt.as_ref()).map(String::as_str);
-                let (tokens, first) = self.continued(prompt, other, "contrast target", rendered)?;
+                let (tokens, first) = self.continued(prompt, other, "contrast target", is_complete)?;
                 Some(ContrastText { source: None, target: ids(&tokens), first, alignment: alignment.clone() })
             }
             (Some(other_prompt), None) => {
-                let mut target = self.prompt_to_write_after(other_prompt, rendered)?;
+                let mut target = self.prompt_to_write_after(other_prompt, is_complete)?;
                 let first = target.len();
                 target.extend(&text.target[text.steps.clone()]);
                 Some(ContrastText { source: None, target, first, alignment: alignment.clone() })
@@ -164,22 +165,43 @@ impl<B: Backend> Preparer<'_, B> {
         Ok(Prepared { text, source_text: Some(source_text.clone()), target_text, source, target: tokens })
     }
 
+    /// A prompt with its special tokens written out, and what the model writes after it: the text, its tokens, and the position of the first
+    /// new one.
+    fn written_after(&self, prompt: &str) -> Result<(String, Vec<Token>, usize), AttributionError> {
+        let mut tokens = self.prompt(prompt, true)?;
+        if tokens.is_empty() {
+            return wrong("the prompt is empty");
+        }
+        let first = tokens.len();
+        let written = self.best(None, &ids(&tokens))?;
+        // The text of all ids together lacks the special tokens, so the prompt comes from what was given.
+        let (text, all) = self.tokenizers.target().describe(&[ids(&tokens), written].concat())?;
+        let start = all.iter().take(first).map(|token| token.span.end).max().unwrap_or(0);
+        let moved = |at: usize| at.max(start) - start + prompt.len();
+        tokens.extend(all.into_iter().skip(first).map(|token| {
+            let span = moved(token.span.start)..moved(token.span.end);
+            Token { span, ..token }
+        }));
+        let text = format!("{prompt}{}", text.get(start..).unwrap_or_default());
+        Ok((text, tokens, first))
+    }
+
     /// The tokens of a causal text, and the position of the first token after its prompt.
     fn continued(
         &self,
         prompt: Option<&str>,
         text: &str,
         which: &str,
-        rendered: bool,
+        is_complete: bool,
     ) -> Result<(Vec<Token>, usize), AttributionError> {
         if text.is_empty() {
             return wrong(format!("the {which} is empty"));
         }
-        let tokens = self.tokenizers.target().encode(text, !rendered)?;
+        let tokens = self.tokenizers.target().encode(text, !is_complete)?;
         let first = match prompt {
             Some(prompt) => {
                 starts_with(text, prompt, which)?;
-                let prompt = self.prompt(prompt, rendered)?;
+                let prompt = self.prompt(prompt, is_complete)?;
                 same_tokens(&tokens, &prompt, which)?;
                 prompt.len()
             }
@@ -198,16 +220,16 @@ impl<B: Backend> Preparer<'_, B> {
     }
 
     /// A prompt without the tokens that the tokenizer adds to the end of a text, because the text continues.
-    fn prompt(&self, prompt: &str, rendered: bool) -> Result<Vec<Token>, AttributionError> {
-        let mut tokens = self.tokenizers.target().encode(prompt, !rendered)?;
+    fn prompt(&self, prompt: &str, is_complete: bool) -> Result<Vec<Token>, AttributionError> {
+        let mut tokens = self.tokenizers.target().encode(prompt, !is_complete)?;
         while tokens.len() > 1 && tokens.last().is_some_and(|last| last.special && last.span.is_empty()) {
             tokens.pop();
         }
         Ok(tokens)
     }
 
-    fn prompt_to_write_after(&self, prompt: &str, rendered: bool) -> Result<Vec<u32>, AttributionError> {
-        let mut ids = ids(&self.prompt(prompt, rendered)?);
+    fn prompt_to_write_after(&self, prompt: &str, is_complete: bool) -> Result<Vec<u32>, AttributionError> {
+        let mut ids = ids(&self.prompt(prompt, is_complete)?);
         if ids.is_empty() {
             ids.extend(self.model.config().special.bos);
         }

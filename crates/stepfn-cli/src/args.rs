@@ -71,9 +71,10 @@ Examples:
   stepfn score --model opus-mt-en-de --source 'I agree.' --step-fn kl_divergence --contrast-source 'I do not agree.' --set top_k=20
   stepfn score --model opus-mt-en-de 'I agree.' --step-fn mc_dropout_prob_avg --set n_mcd_steps=20 --seed 3
   stepfn score --model gpt2 --input texts.jsonl --format jsonl -o scores.jsonl
+  stepfn score --model smollm2-instruct --chat 'What is the capital of France?' --target 'Paris.'
 
 If a text has no target, the model writes one first. Lines of --input are objects with the fields source, target, contrast_source and \
-contrast_target. A line that fails becomes {\"error\": …} in JSON, and the others are still scored.
+contrast_target, or messages in place of source: a list of {\"role\": …, \"content\": …}. If the last message is the assistant's, it is the answer. A line that fails becomes {\"error\": …} in JSON, and the others are still scored.
 
 JSON of a text:
   {\"tokens\": [{\"token\": \" Paris\", \"id\": 6342, \"start\": 24, \"end\": 30}, …], \"first\": 5,
@@ -86,6 +87,7 @@ Examples:
   stepfn generate --model gpt2 'Once upon a time' --max-new-tokens 30
   stepfn generate --model opus-mt-en-de 'I agree.' --generation num_beams=4 --generation num_return_sequences=4 --format json
   stepfn generate --model nllb 'I agree.' --source-lang eng_Latn --target-lang deu_Latn
+  stepfn generate --model smollm2-instruct --system 'Answer briefly.' --chat 'What is the capital of France?'
   stepfn generate --model gpt2 'Once' --generation do_sample=true --generation temperature=0.7 --seed 3")]
     Generate(GenerateArgs),
     /// Measure how fast this machine computes scores and attributions
@@ -211,6 +213,8 @@ pub(crate) enum UnitName {
     Tokens,
     /// The tokens of a word together
     Words,
+    /// The tokens of each message of a chat together
+    Messages,
 }
 
 #[derive(Debug, Args)]

@@ -34,7 +34,8 @@ pub(crate) struct Lines {
     /// Where each text ends in the file.
     ends: Ends,
     line: usize,
-    alignment: Alignment,
+    /// What is the same for all of them.
+    common: Input,
     /// Fields that travel with the text.
     keep: Vec<String>,
 }
@@ -76,16 +77,14 @@ impl Inputs {
             contrast_source: contrast.contrast_source.clone(),
             contrast_target: contrast.contrast_target.clone(),
             alignment,
-            messages: messages(&texts.chat),
-            ..Input::default()
+            ..chat(&texts.chat, &texts.lines)?
         };
         if let Some(path) = &texts.lines.input {
-            return Lines::open(path, common.alignment, &texts.lines.keep).map(Self::Lines);
+            return Lines::open(path, common, &texts.lines.keep).map(Self::Lines);
         }
         let of_text = |text: &String| Input { text: Some(text.clone()), ..common.clone() };
         match (texts.text.as_slice(), &common.source, &common.target) {
-            ([], ..) if !common.messages.is_empty() => Ok(Self::given(vec![common])),
-            ([], None, None) => Err(nothing_asked()),
+            ([], None, None) if common.messages.is_empty() => Err(nothing_asked()),
             ([], ..) => Ok(Self::given(vec![common])),
             (texts, ..) => Ok(Self::given(texts.iter().map(of_text).collect())),
         }
@@ -98,13 +97,13 @@ impl Inputs {
         chat: &ChatArgs,
         lines: &LinesArgs,
     ) -> Result<Self, Failure> {
+        let common = self::chat(chat, lines)?;
         if let Some(path) = &lines.input {
-            return Lines::open(path, Alignment::OneToOne, &lines.keep).map(Self::Lines);
+            return Lines::open(path, common, &lines.keep).map(Self::Lines);
         }
         let mut sources: Vec<Input> = text.iter().chain(source).map(Input::source).collect();
-        let messages = messages(chat);
-        if !messages.is_empty() {
-            sources.push(Input::chat(messages));
+        if !common.messages.is_empty() {
+            sources.push(common);
         }
         if sources.is_empty() { Err(nothing_asked()) } else { Ok(Self::given(sources)) }
     }
@@ -149,7 +148,7 @@ impl Iterator for Inputs {
 }
 
 impl Lines {
-    fn open(path: &Path, alignment: Alignment, keep: &[String]) -> Result<Self, Failure> {
+    fn open(path: &Path, common: Input, keep: &[String]) -> Result<Self, Failure> {
         let hint = "give a file of JSON lines, or - for standard input";
         let (name, reader, size): (String, Box<dyn BufRead>, Option<u64>) = if path.as_os_str() == "-" {
             ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())), None)
@@ -164,12 +163,12 @@ impl Lines {
             let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
             (name, Box::new(BufReader::new(file)), size)
         };
-        Ok(Self::new(reader, name, size, alignment, keep))
+        Ok(Self::new(reader, name, size, common, keep))
     }
 
-    fn new(reader: Box<dyn BufRead>, name: String, size: Option<u64>, alignment: Alignment, keep: &[String]) -> Self {
+    fn new(reader: Box<dyn BufRead>, name: String, size: Option<u64>, common: Input, keep: &[String]) -> Self {
         let reader = BoundedLines::new(reader);
-        Self { reader, name, size, ends: Ends::default(), line: 0, alignment, keep: keep.to_vec() }
+        Self { reader, name, size, ends: Ends::default(), line: 0, common, keep: keep.to_vec() }
     }
 
     /// The line that was read last, which has no text.
@@ -201,7 +200,13 @@ impl Iterator for Lines {
                 let (id, input) = parse(&bytes, &self.keep);
                 let id = if id.is_null() { self.line.into() } else { id };
                 let input = match input {
-                    Ok(input) => Ok(Input { place: Some(place), alignment: self.alignment.clone(), ..input }),
+                    Ok(input) => Ok(Input {
+                        place: Some(place),
+                        alignment: self.common.alignment.clone(),
+                        chat_template: self.common.chat_template.clone(),
+                        chat_variables: self.common.chat_variables.clone(),
+                        ..input
+                    }),
                     Err(error) => Err(error.at(place)),
                 };
                 return Some(Named { id, input });
@@ -223,11 +228,20 @@ pub(crate) fn columns(format: &str, lines: &LinesArgs) -> Result<Vec<String>, Fa
     Ok(keep.clone())
 }
 
-/// The conversation of the command line; none if there is none.
-fn messages(chat: &ChatArgs) -> Vec<Message> {
-    let system = chat.system.iter().map(|system| Message::new("system", system));
-    let user = chat.chat.iter().map(|user| Message::new("user", user));
-    system.chain(user).collect()
+/// The chat of the command line, and how chats are written.
+fn chat(args: &ChatArgs, lines: &LinesArgs) -> Result<Input, Failure> {
+    let given = [("--chat-template", args.chat_template.is_some()), ("--chat-set", !args.chat_set.is_empty())];
+    let unused = given.into_iter().find(|&(_, given)| given && args.chat.is_none() && lines.input.is_none());
+    if let Some((option, _)) = unused {
+        return Err(Failure::usage(format!("{option}: there is no chat"), "give --chat, or lines with `messages`"));
+    }
+    let system = args.system.iter().map(Message::system);
+    Ok(Input {
+        messages: system.chain(args.chat.iter().map(Message::user)).collect(),
+        chat_template: args.chat_template.clone(),
+        chat_variables: args.chat_set.iter().cloned().collect(),
+        ..Input::default()
+    })
 }
 
 fn too_long() -> String {
@@ -247,7 +261,7 @@ mod tests {
 
     fn lines(text: &'static [u8], keep: &[&str]) -> Vec<Named> {
         let keep: Vec<String> = keep.iter().map(|name| (*name).to_owned()).collect();
-        Lines::new(Box::new(text), "x".to_owned(), None, Alignment::OneToOne, &keep).collect()
+        Lines::new(Box::new(text), "x".to_owned(), None, Input::default(), &keep).collect()
     }
 
     #[test]

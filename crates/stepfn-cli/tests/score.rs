@@ -357,3 +357,35 @@ fn texts_that_can_not_be_scored_say_why() {
     pair(&["t1", "--source", "t2"]).fails(2, "a text alone is the source of this model", "leave out one");
     pair(&["--source", "t1", "--target", ""]).fails(1, "the target is empty", "text");
 }
+
+#[test]
+fn a_chat_is_scored_as_the_text_that_its_template_makes() {
+    let folder = model("gpt2", &[]);
+    let chat = ["score", "-m", folder.path(), "--format", "json", "--chat", "t7"];
+    stepfn(chat).fails(1, "the model has no chat template", "give the whole prompt as a text");
+    let template = "{% for m in messages %}{{ 't5 ' if m.role == 'user' else 't6 ' }}{{ m.content }} {% endfor %}{% if add_generation_prompt %}t6 {% endif %}";
+    folder.write("chat_template.jinja", template);
+
+    let text = ["--source", "t5 t7 t6", "--target", "t5 t7 t6 t8"];
+    let as_text = stepfn(["score", "-m", folder.path(), "--format", "json"].iter().chain(&text)).json();
+    let answered = stepfn(chat.iter().chain(&["--target", "t8"])).json();
+    let line = r#"{"messages": [{"role": "user", "content": "t7"}, {"role": "assistant", "content": "t8"}]}"#;
+    let from_line = stepfn_reading(line, &["score", "-m", folder.path(), "--format", "jsonl", "--input", "-"]).json();
+    for found in [&answered, &from_line] {
+        assert_eq!((&found["scores"], &found["first"]), (&as_text["scores"], &as_text["first"]));
+        assert_eq!(found["target_text"], "t5 t7 t6 t8");
+    }
+    let user = json!({
+        "role": "user", "content": { "start": 3, "end": 5 }, "whole": { "start": 0, "end": 6 },
+    });
+    assert_eq!(answered["messages"], json!([user]));
+    assert_eq!(from_line["messages"][1]["content"], json!({ "start": 9, "end": 11 }));
+
+    let args = ["generate", "-m", folder.path(), "--max-new-tokens", "3", "--format", "json"];
+    let prompt = stepfn(args.iter().chain(&["t5 t7 t6 "])).json();
+    let chat = stepfn(args.iter().chain(&["--chat", "t7"])).json();
+    assert_eq!((&chat["ids"], &chat["source"]), (&prompt["ids"], &prompt["source"]));
+    stepfn(args.iter().chain(&["--chat-template", "x", "t5"])).fails(2, "--chat-template: there is no chat", "--chat");
+    let named = stepfn(args.iter().chain(&["--chat", "t7", "--chat-template", "x"]));
+    named.fails(1, "the model has no chat template `x`, but `default`", "give the whole prompt");
+}

@@ -1,132 +1,184 @@
-//! Chat templates: the Jinja programs in checkpoints that turn a conversation into the text that a model was trained on.
+//! Writes the messages of a chat as one text, with the chat template of a checkpoint, as transformers' `apply_chat_template` does.
 //!
-//! A template is rendered as `apply_chat_template` of the Python library renders it: the same white space, the same extra functions, values
-//! printed as Python prints them. Each message's content is also located in the text, so that scores of tokens can be summed by message.
-//! Templates come with checkpoints, so they aren't trusted: the work, the nesting and the output are bounded.
+//! A template is a program in Jinja. It decides how roles are marked, whether contents are trimmed, and where the system's message goes. This
+//! module runs it as transformers does, and finds out where each message stands in the text.
 //!
-//! What differs from Python: `~` writes numbers and strings as Python does, but `true`, `false`, `none` and lists as Jinja does in lower case.
+//! The text has its special tokens written out, the one that begins a text included. Give it to
+//! [`Tokenizer::encode`](crate::tokenizer::Tokenizer::encode) without special tokens, or there will be two at the start.
+//!
+//! A template comes with a checkpoint, so it may be anybody's. It can read nothing but what it is given, and what takes too long, writes too
+//! much or goes too deep ends with an error.
 
 mod date;
 mod engine;
-mod filters;
-mod generation_tags;
-mod json_text;
+mod json;
+mod marks;
+mod message;
 mod methods;
 mod python;
+mod scan;
 mod spans;
+mod strings;
+mod tojson;
 mod values;
 
 use core::ops::Range;
+use std::collections::BTreeMap;
+use std::time::SystemTime;
 
-use minijinja::Environment;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
+
+pub use json::Json;
+pub use message::{Content, Message};
 
 use crate::ModelError;
-use date::Date;
-use spans::Conversation;
+use engine::{Engine, described, with_stack};
+use spans::Rendering;
 
-/// Bytes that a template may have.
-pub const LONGEST_TEMPLATE: usize = 1 << 18;
-
-/// Bytes that a rendered chat may have.
-pub const LONGEST_CHAT: usize = 1 << 20;
-
-/// One message of a conversation.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Message {
-    /// Who speaks: mostly `system`, `user` or `assistant`; the template decides.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-    /// Further fields that the template may read, such as `reasoning_content` or `tool_calls`. A `content` here takes the place of the
-    /// field above: a list of parts such as `{"type": "text", "text": "…"}`, for templates that want one.
-    pub other: Map<String, Value>,
-}
-
-impl Message {
-    /// A message of a role.
-    #[must_use]
-    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
-        Self { role: role.into(), content: content.into(), other: Map::new() }
-    }
-}
-
-/// How a conversation is rendered.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// How a chat is written.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ChatOptions {
-    /// Whether the text ends with the beginning of the model's answer.
+    /// Whether the text ends where the model's answer begins: `add_generation_prompt`.
     pub add_generation_prompt: bool,
-    /// Further variables of the template, such as `enable_thinking`. They replace special tokens of the same name.
-    pub variables: Map<String, Value>,
-    /// What templates that ask for the date are told: `2025-01-31` or `2025-01-31 18:30:00`. By default the system's date, in UTC.
-    pub now: Option<String>,
+    /// Variables that this template reads, such as `enable_thinking`, `tools` or `documents`. The last two are `none` by default.
+    pub variables: BTreeMap<String, Json>,
+    /// The date that a template writes, in UTC; by default that of the clock.
+    pub now: Option<SystemTime>,
 }
 
-/// A rendered conversation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A chat as one text.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chat {
-    /// The text. It has the special tokens already: tokenize it without adding them again.
+    /// The text. Its special tokens are written out: tokenize it without adding any.
     pub text: String,
-    /// Where each message stands in the text.
+    /// Where each message stands in it.
     pub messages: Vec<MessageSpan>,
+    /// What the template says that the model says: its `{% generation %}` blocks. Few templates have any.
+    pub generated: Vec<Range<usize>>,
+    /// The answer, for [`ChatTemplate::question`], if there is one; the prompt is all before it.
+    pub answer: Option<Range<usize>>,
 }
 
-/// Where a message stands in the rendered text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Where a message stands in a text, in bytes.
+///
+/// What can't be found for certain is `None`: a template may leave a message out, or write it twice, or change it beyond recognition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageSpan {
-    /// The message's role.
+    /// Who says it.
     pub role: String,
-    /// The bytes of the content, without white space around it. None if the content is empty, or if the template leaves it out, repeats
-    /// it, or changes it.
+    /// Its content, as it was written: perhaps without whitespace at its ends.
     pub content: Option<Range<usize>>,
+    /// The message with its markup. `None` also if another message stands in it, as a system's message within a user's does in some chats.
+    pub whole: Option<Range<usize>>,
 }
 
-/// A chat template, ready to render.
-#[derive(Debug)]
+/// A compiled chat template.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use stepfn_models::chat::{ChatOptions, ChatTemplate, Message};
+///
+/// let source = "{% for message in messages %}<{{ message.role }}>{{ message.content | trim }}{{ eos_token }}\n{% endfor %}";
+/// let special = BTreeMap::from([("eos_token".to_owned(), "</s>".to_owned())]);
+/// let template = ChatTemplate::new(source, &special)?;
+/// let chat = template.render(&[Message::user(" Hi! "), Message::assistant("Hello.")], &ChatOptions::default())?;
+/// assert_eq!(chat.text, "<user>Hi!</s>\n<assistant>Hello.</s>\n");
+/// let [hi, hello] = &chat.messages[..] else { unreachable!() };
+/// assert_eq!((&chat.text[hi.content.clone().unwrap()], hi.whole.clone()), ("Hi!", Some(0..14)));
+/// assert_eq!(&chat.text[hello.content.clone().unwrap()], "Hello.");
+/// # Ok::<(), stepfn_models::ModelError>(())
+/// ```
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    engine: Engine,
     source: String,
-    special: Vec<(String, String)>,
+    special: BTreeMap<String, String>,
 }
 
 impl ChatTemplate {
-    /// Reads a template. `special` are the variables for special tokens, such as `bos_token`.
+    /// Compiles a template. `special` names the special tokens as templates read them: `bos_token`, `eos_token`, ….
     ///
     /// # Errors
-    ///
-    /// If it is too long or isn't valid Jinja.
-    pub fn new(source: &str, special: impl IntoIterator<Item = (String, String)>) -> Result<Self, ModelError> {
-        if source.len() > LONGEST_TEMPLATE {
-            return Err(error(format!("it has {} bytes, and at most {LONGEST_TEMPLATE} are read", source.len())));
-        }
-        let environment = engine::on_large_stack(|| engine::compile(source))?;
-        Ok(Self { environment, source: source.to_owned(), special: special.into_iter().collect() })
+    /// [`ModelError::Chat`] if the template is not Jinja, or too complex.
+    pub fn new(source: &str, special: &BTreeMap<String, String>) -> Result<Self, ModelError> {
+        Ok(Self { engine: Engine::new(source)?, source: source.to_owned(), special: special.clone() })
     }
 
-    /// Renders a conversation.
+    /// The template's source.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// The messages as one text, and where each stands in it.
     ///
     /// # Errors
-    ///
-    /// If the template refuses the conversation or fails, if it takes too long or its text is too long, or if `now` isn't a date.
+    /// [`ModelError::Chat`] if the template refuses the messages, fails, or does too much.
     pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<Chat, ModelError> {
-        let date = options.now.as_deref().map_or_else(|| Ok(Date::today()), Date::parse)?;
-        engine::on_large_stack(|| {
-            let conversation = Conversation::new(messages);
-            let steps = engine::steps(messages);
-            let render = |messages: &[Message]| {
-                let context = values::context(messages, &self.special, options, date)?;
-                engine::render(&self.environment, context, steps)
-            };
-            let text = render(messages)?;
-            let spans = conversation.locate(&text, &self.source, render);
-            let spans = messages.iter().zip(spans);
-            let messages =
-                spans.map(|(message, content)| MessageSpan { role: message.role.clone(), content }).collect();
-            Ok(Chat { text, messages })
-        })
+        with_stack(|| {
+            let mut rendering = Rendering::new(self, messages, options)?;
+            let text = rendering.text(messages, options.add_generation_prompt)?;
+            Ok(rendering.locate(text))
+        })?
+    }
+
+    /// The prompt to which the model answers. If the last message is the assistant's, it is the answer: the text goes on to the end of its
+    /// content, and [`Chat::answer`] says where it begins.
+    ///
+    /// # Errors
+    /// As [`render`](Self::render), and if an answer can't be told from its prompt.
+    pub fn question(&self, messages: &[Message], options: &ChatOptions) -> Result<Chat, ModelError> {
+        let asks = ChatOptions { add_generation_prompt: true, ..options.clone() };
+        let Some((_, before)) = messages.split_last().filter(|(last, _)| last.role == "assistant") else {
+            return self.render(messages, &asks);
+        };
+        let mut chat = self.render(messages, &ChatOptions { add_generation_prompt: false, ..options.clone() })?;
+        let content = chat.messages.last().and_then(|last| last.content.clone());
+        let prompt = with_stack(|| Rendering::new(self, before, &asks)?.text(before, true))?;
+        let start = match (prompt, &content) {
+            (Ok(prompt), content)
+                if chat.text.starts_with(&prompt)
+                    && content.as_ref().is_none_or(|content| prompt.len() <= content.end) =>
+            {
+                prompt.len()
+            }
+            (_, Some(content)) => content.start,
+            (Err(error), None) => return Err(error),
+            (Ok(_), None) => {
+                let message = "where the assistant's last message begins can't be told, because the template changes it; give the messages before it, and the answer by itself";
+                return Err(ModelError::Chat { message: message.to_owned() });
+            }
+        };
+        let end = content.map_or(chat.text.len(), |content| content.end);
+        chat.cut(end);
+        chat.answer = Some(start..end);
+        Ok(chat)
+    }
+
+    /// What is said of a chat that failed.
+    fn failed(&self, error: &minijinja::Error) -> ModelError {
+        ModelError::Chat { message: format!("the template can't write these messages: {}", described(error)) }
     }
 }
 
-fn error(message: impl Into<String>) -> ModelError {
-    ModelError::Template { message: message.into() }
+impl Chat {
+    /// Ends the text earlier.
+    fn cut(&mut self, end: usize) {
+        self.text.truncate(end);
+        for span in self.messages.iter_mut().flat_map(|span| [&mut span.whole, &mut span.content]) {
+            *span = span.take().filter(|span| span.start <= end).map(|span| span.start..span.end.min(end));
+        }
+        for span in &mut self.generated {
+            *span = span.start.min(end)..span.end.min(end);
+        }
+        self.generated.retain(|span| !span.is_empty());
+    }
+
+    /// The prompt: all before the answer, or the whole text.
+    pub fn prompt(&self) -> &str {
+        let end = self.answer.as_ref().map_or(self.text.len(), |answer| answer.start);
+        self.text.get(..end).unwrap_or_default()
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -131,6 +131,12 @@ pub enum ModelError {
         /// The codes of the languages that the model has.
         available: Vec<String>,
     },
+    /// A chat could not be written with the model's chat template.
+    #[error("chat: {message}")]
+    Chat {
+        /// What is wrong, with the messages or with the template.
+        message: String,
+    },
     /// A text is too long to be read.
     #[error("the text has {bytes} bytes, and at most {most} are read")]
     LongText {
@@ -138,12 +144,6 @@ pub enum ModelError {
         bytes: usize,
         /// Bytes that a text may have.
         most: usize,
-    },
-    /// A chat template is invalid, or can't render a conversation.
-    #[error("the chat template: {message}")]
-    Template {
-        /// What is wrong, or why the template refuses the conversation.
-        message: String,
     },
     /// A prediction is not a number, so no token can be chosen.
     #[error(

@@ -16,6 +16,7 @@ mod published;
 mod sentence_piece;
 mod settings;
 mod spelling;
+mod templates;
 mod vocabulary;
 
 use core::ops::Range;
@@ -29,6 +30,8 @@ use crate::ModelError;
 use frame::Frame;
 pub use pair::{Languages, TargetStart, Tokenizers};
 use spelling::Spelling;
+#[cfg(feature = "gguf")]
+pub(crate) use templates::Templates;
 use vocabulary::Vocabulary;
 
 /// A token of a text.
@@ -72,7 +75,7 @@ pub struct Tokenizer {
     special: BTreeSet<u32>,
     /// In the order of [`settings::NAMED`].
     named: [Option<String>; 4],
-    chat_template: Option<String>,
+    chat_template: templates::Templates,
     /// Ids of the tokens, where they aren't those of `inner`.
     vocabulary: Option<Vocabulary>,
     /// What is put around a text, where that isn't left to `inner`.
@@ -255,15 +258,10 @@ impl Tokenizer {
         Some((name, self.token_to_id(name)?))
     }
 
-    /// The names of its special tokens, as chat templates know them: `bos_token`, `eos_token`, `pad_token`, `unk_token`.
-    pub fn special_names(&self) -> Vec<(String, String)> {
-        let names = settings::NAMED.iter().zip(&self.named);
-        names.filter_map(|(field, name)| Some(((*field).to_owned(), name.clone()?))).collect()
-    }
-
-    /// The checkpoint's chat template (Jinja); the default one if there are several. See [`crate::chat`].
+    /// The source of the checkpoint's chat template (Jinja); of the default one if there are several.
+    /// [`compiled_chat_template`](Self::compiled_chat_template) runs it.
     pub fn chat_template(&self) -> Option<&str> {
-        self.chat_template.as_deref()
+        self.chat_template.get(None)
     }
 }
 

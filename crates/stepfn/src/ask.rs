@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 use stepfn_attribution::{AttributedFn, AttributionMethod};
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, StepFunction};
+use stepfn_models::chat::Json;
 
 use crate::texts::one;
 use crate::{
@@ -59,6 +60,18 @@ impl<'m, B: Backend> Ask<'m, B> {
     /// What the model should say; for a causal model the full text, prompt included. Without one, the model writes it.
     pub fn target(self, target: impl Into<String>) -> Self {
         self.with(|input| input.target = Some(target.into()))
+    }
+
+    /// Which of the model's chat templates writes the messages, where it has several.
+    pub fn chat_template(self, name: impl Into<String>) -> Self {
+        self.with(|input| input.chat_template = Some(name.into()))
+    }
+
+    /// A variable that the chat template reads: `chat_variable("enable_thinking", false)`.
+    pub fn chat_variable(self, name: impl Into<String>, value: impl Into<Json>) -> Self {
+        self.with(|input| {
+            input.chat_variables.insert(name.into(), value.into());
+        })
     }
 
     /// Another target to compare with; for a causal model the full text.
@@ -119,6 +132,11 @@ impl<'m, B: Backend> Ask<'m, B> {
     /// Lets a perturbation method hide and show the tokens of a word together.
     pub fn words(self) -> Self {
         Self { unit: Unit::Words, ..self }
+    }
+
+    /// Lets a perturbation method hide and show each message of a chat as one.
+    pub fn messages(self) -> Self {
+        Self { unit: Unit::Messages, ..self }
     }
 
     /// Lets a contrastive function read the contrast's own context, instead of another target in the original context.

@@ -14,7 +14,9 @@ use stepfn_attribution::{
 };
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, Need, StepFunction, StepScore};
+use stepfn_models::chat::MessageSpan;
 
+use crate::chat::Asked;
 use crate::error::FORCE_INPUTS;
 use crate::room;
 use crate::texts::{Numbered, Task};
@@ -28,6 +30,19 @@ pub enum Unit {
     Tokens,
     /// The tokens of a word together.
     Words,
+    /// The tokens of each message of a chat together, with its markup.
+    Messages,
+}
+
+impl Unit {
+    /// Its name: `tokens`, `words` or `messages`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens",
+            Self::Words => "words",
+            Self::Messages => "messages",
+        }
+    }
 }
 
 /// A method, what it attributes, and how. For many texts: [`LanguageModel::attribute_all`].
@@ -78,28 +93,33 @@ impl<B: Backend> AttributeTask<B> {
     }
 
     /// What is hidden and shown as one: on each side a text's own spans, or else the unit.
-    fn features(&self, input: &Input, prepared: &Prepared) -> Result<Features> {
+    fn features(&self, input: &Input, prepared: &Prepared, messages: &[MessageSpan]) -> Result<Features> {
         let own = Features::spans(prepared, &input.source_spans, &input.target_spans)?;
         if !own.is_empty() && !self.method.hides_tokens() {
             return Err(self.hides_nothing("spans"));
         }
-        if self.unit == Unit::Tokens {
-            return Ok(own);
-        }
-        let words = Features::words(prepared);
+        let units = match self.unit {
+            Unit::Tokens => return Ok(own),
+            Unit::Words => Features::words(prepared),
+            Unit::Messages if messages.is_empty() => {
+                let what = "the text is no chat, so it has no messages to hide";
+                return Err(Error::new(ErrorKind::Option, what, "ask about a chat, or hide tokens or words"));
+            }
+            Unit::Messages => Features::messages(prepared, messages),
+        };
         Ok(Features {
-            source: if own.source.is_empty() { words.source } else { own.source },
-            target: if own.target.is_empty() { words.target } else { own.target },
+            source: if own.source.is_empty() { units.source } else { own.source },
+            target: if own.target.is_empty() { units.target } else { own.target },
         })
     }
 
     /// Checks what can be checked before a model is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Option`] for words as units of a method that hides nothing.
+    /// [`ErrorKind::Option`] for words or messages as units of a method that hides nothing.
     pub fn check(&self) -> Result<()> {
-        match self.unit == Unit::Words && !self.method.hides_tokens() {
-            true => Err(self.hides_nothing("words")),
+        match self.unit != Unit::Tokens && !self.method.hides_tokens() {
+            true => Err(self.hides_nothing(self.unit.name())),
             false => Ok(()),
         }
     }
@@ -116,7 +136,7 @@ impl<B: Backend> AttributeTask<B> {
 
     fn hides_nothing(&self, asked: &str) -> Error {
         let what = format!("{} does not hide tokens, so it cannot hide {asked}", self.method.name());
-        let hint = "use a method that hides tokens, such as occlusion, or merge the scores of words by aggregation (`subwords`)";
+        let hint = "use a method that hides tokens, such as occlusion, or merge scores by aggregation (`subwords`, `messages`)";
         Error::new(ErrorKind::Option, what, hint)
     }
 
@@ -130,8 +150,8 @@ impl<B: Backend> AttributeTask<B> {
         if let Some(rate) = self.options.dropout {
             parameters.insert("dropout".to_owned(), rate.into());
         }
-        if self.unit == Unit::Words {
-            parameters.insert("features".to_owned(), Value::from("words"));
+        if self.unit != Unit::Tokens {
+            parameters.insert("features".to_owned(), Value::from(self.unit.name()));
         }
         for (name, spans) in [("source_spans", &input.source_spans), ("target_spans", &input.target_spans)] {
             if !spans.is_empty() {
@@ -154,10 +174,11 @@ impl<B: Backend> AttributeTask<B> {
         let started = Instant::now();
         self.check_contrast(input)?;
         let preparer = model.preparer();
-        let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
+        let Asked { request, messages } = model.asked(input)?;
+        let mut prepared = preparer.prepare(&request)?;
         room::check(model, &prepared.text)?;
         narrow(&mut prepared, input)?;
-        let features = self.features(input, &prepared)?;
+        let features = self.features(input, &prepared, &messages)?;
         let options = AttributionOptions {
             seed: self.options.seed,
             rates: self.options.rates(model.config()),
@@ -184,7 +205,7 @@ impl<B: Backend> AttributeTask<B> {
             ..model.provenance()
         };
         let answer = preparer.answer(&prepared, attributed, about)?;
-        let mut attribution = Attribution { id, fields: input.fields.clone(), ..answer };
+        let mut attribution = Attribution { id, fields: input.fields.clone(), messages, ..answer };
         let length = warnings::of_length(model.config(), &prepared.text);
         attribution.about.warnings = length.into_iter().chain(warnings::of_completeness(&attribution)).collect();
         Ok(Answer(match &self.aggregate {

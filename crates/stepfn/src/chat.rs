@@ -1,61 +1,79 @@
-//! Conversations: the model's chat template makes a prompt of them.
+//! Chats: the messages of an [`Input`] become a prompt, by the chat template of the model.
 
 use burn::tensor::backend::Backend;
-use stepfn_models::chat::{ChatOptions, ChatTemplate, Message};
+use stepfn_attribution::Request;
+use stepfn_models::chat::{Chat, ChatOptions, Message, MessageSpan};
 
 use crate::{Ask, Error, ErrorKind, Input, LanguageModel, Result};
 
-/// Who answers.
-const ASSISTANT: &str = "assistant";
+/// What a model is asked, and where the messages of a chat stand in its text.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    pub(crate) messages: Vec<MessageSpan>,
+}
 
 impl<B: Backend> LanguageModel<B> {
-    /// Asks about a conversation. If its last message is the assistant's, that is the answer to ask about; else the model writes one, or
-    /// [`target`](Ask::target) gives it.
+    /// Asks about a chat: how the model answers its messages or, if the last one is the assistant's, about that answer.
     ///
-    /// ```no_run
-    /// use stepfn::{LanguageModel, Message, functions::Entropy};
-    ///
-    /// let model = LanguageModel::load("org/chat-model")?;
-    /// let messages = [Message::new("user", "Who wrote Faust?"), Message::new("assistant", "Goethe.")];
-    /// println!("{}", model.chat(messages).score([Entropy::default()])?);
-    /// # Ok::<(), stepfn::Error>(())
-    /// ```
+    /// The model's chat template makes a prompt of them; [`Ask::score`], [`Ask::attribute`] and [`Ask::generate`] report it if there is none.
     pub fn chat(&self, messages: impl IntoIterator<Item = Message>) -> Ask<'_, B> {
         self.ask_about(Input::chat(messages))
     }
 
-    /// The same input with its conversation rendered, if it has one: a prompt that ends where the answer begins.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Text`] for a conversation beside a source or a text, for a model without a chat template, or if the template refuses it.
-    pub(crate) fn rendered(&self, input: Input) -> Result<Input> {
-        if input.messages.is_empty() {
-            return Ok(input);
+    /// What an input asks.
+    pub(crate) fn asked(&self, input: &Input) -> Result<Asked> {
+        let Some(chat) = self.chat_of(input)? else {
+            return Ok(Asked { request: input.request(self.is_encoder_decoder())?, messages: Vec::new() });
+        };
+        let prompt = chat.prompt().to_owned();
+        let said = |answer: &String| format!("{prompt}{answer}");
+        let target = match (&chat.answer, &input.target) {
+            (Some(_), Some(_)) => {
+                let what = "the last message is the assistant's, and a target was given too";
+                return Err(Error::new(ErrorKind::Text, what, "leave out one of them"));
+            }
+            (Some(_), None) => Some(chat.text.clone()),
+            (None, target) => target.as_ref().map(said),
+        };
+        let request = Request {
+            target,
+            contrast_source: None,
+            contrast_target: input.contrast_target.as_ref().map(said),
+            alignment: input.alignment.clone(),
+            is_complete: true,
+            source: Some(prompt),
+        };
+        Ok(Asked { request, messages: chat.messages })
+    }
+
+    /// The prompt that the model writes after, and whether its special tokens are written out.
+    pub(crate) fn prompt_of(&self, input: &Input) -> Result<(String, bool, Vec<MessageSpan>)> {
+        match self.chat_of(input)? {
+            None => Ok((input.prompt()?.to_owned(), false, Vec::new())),
+            Some(Chat { answer: Some(_), .. }) => {
+                let what = "the last message is the assistant's, so there is nothing to answer";
+                Err(Error::new(ErrorKind::Text, what, "leave out the last message"))
+            }
+            Some(chat) => Ok((chat.text, true, chat.messages)),
         }
-        let wrong = |what: &str, hint: &str| Err(Error::new(ErrorKind::Text, what, hint));
-        if input.source.is_some() || input.text.is_some() {
-            return wrong("a conversation is a prompt, and there is another one", "leave out one of them");
+    }
+
+    /// The chat of an input that has messages.
+    fn chat_of(&self, input: &Input) -> Result<Option<Chat>> {
+        let Input { messages, text, source, contrast_source, chat_template, chat_variables, .. } = input;
+        if messages.is_empty() {
+            return Ok(None);
         }
         if self.is_encoder_decoder() {
-            return wrong("this model has an encoder, and conversations are for causal models", "give a source");
+            let what = "this model reads a source and writes a target, so it can't answer a chat";
+            return Err(Error::new(ErrorKind::Option, what, "give a source, or use a causal model"));
         }
-        let tokenizer = self.tokenizer();
-        let Some(template) = tokenizer.chat_template() else {
-            return wrong("this model has no chat template", "give a prompt as its source");
-        };
-        let template = ChatTemplate::new(template, tokenizer.special_names())?;
-        let mut messages = input.messages.as_slice();
-        let mut answer = input.target.clone();
-        if let Some((last, before)) = messages.split_last().filter(|(last, _)| last.role == ASSISTANT) {
-            if answer.is_some() {
-                return wrong("the last message is an answer, and a target was given, too", "leave out one of them");
-            }
-            (messages, answer) = (before, Some(last.content.clone()));
+        if text.is_some() || source.is_some() || contrast_source.is_some() {
+            let what = "the messages of a chat make its prompt, and a text, a source or another source was given too";
+            return Err(Error::new(ErrorKind::Option, what, "leave out the messages, or all of these"));
         }
-        let options = ChatOptions { add_generation_prompt: true, ..ChatOptions::default() };
-        let prompt = template.render(messages, &options)?.text;
-        let target = answer.map(|answer| format!("{prompt}{answer}"));
-        let contrast_target = input.contrast_target.as_ref().map(|other| format!("{prompt}{other}"));
-        Ok(Input { source: Some(prompt), target, contrast_target, rendered: true, ..input })
+        let template = self.tokenizer().compiled_chat_template(chat_template.as_deref())?;
+        let options = ChatOptions { variables: chat_variables.clone(), ..ChatOptions::default() };
+        Ok(Some(template.question(messages, &options)?))
     }
 }

@@ -150,7 +150,9 @@ impl From<ModelError> for Error {
                 ErrorKind::Option,
                 "give the languages as `source_lang` and `target_lang`: __en__, en_XX, eng_Latn, or where that is unambiguous en, eng, …",
             ),
-            ModelError::Template { .. } => (ErrorKind::Text, "change the messages, or give a prompt as the source"),
+            ModelError::Chat { .. } => {
+                (ErrorKind::Text, "change the messages, or give the whole prompt as a text, as the model reads it")
+            }
             ModelError::LongText { .. } => (ErrorKind::Text, "split the text"),
             ModelError::Setting { .. } => (ErrorKind::Generation, "change this generation setting"),
             ModelError::NothingAllowed { .. } => (

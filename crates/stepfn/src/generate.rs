@@ -7,6 +7,7 @@ use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use stepfn_attribution::{Progress, Provenance};
+use stepfn_models::chat::MessageSpan;
 
 use crate::texts::{Numbered, Task};
 use crate::writers::{Record, csv_lines, plain, values};
@@ -39,8 +40,8 @@ impl<B: Backend> Task<B> for GenerateTask {
         let about = self.about(model);
         let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
-            let source = input.prompt()?;
-            let given = model.tokenizer().encode(source, !input.rendered)?.len();
+            let (source, is_complete, messages) = model.prompt_of(input)?;
+            let given = model.tokenizer().encode(&source, !is_complete)?.len();
             let beyond = |new: usize| {
                 let (source, target) =
                     if model.is_encoder_decoder() { (given, new) } else { (0, given + new.saturating_sub(1)) };
@@ -49,14 +50,15 @@ impl<B: Backend> Task<B> for GenerateTask {
             let written = |generated: stepfn_attribution::Generated| Written {
                 id: id.clone(),
                 fields: input.fields.clone(),
-                source: source.to_owned(),
+                source: source.clone(),
+                messages: messages.clone(),
                 text: generated.text,
                 about: Provenance { warnings: beyond(generated.hypothesis.ids.len()), ..about.clone() },
                 ids: generated.hypothesis.ids,
                 score: generated.hypothesis.score,
                 finished: generated.hypothesis.finished,
             };
-            Ok(model.preparer().generate(source, input.rendered)?.into_iter().map(written).collect())
+            Ok(model.preparer().generate(&source, is_complete)?.into_iter().map(written).collect())
         };
         let outcome = |Numbered { number, id, fields, input, .. }| {
             let result = input.and_then(|input: Input| write(&id, &input));
@@ -76,6 +78,9 @@ pub struct Written {
     pub fields: Map<String, Value>,
     /// The source, or the prompt.
     pub source: String,
+    /// Of a chat: where each of its messages stands, in bytes of the prompt; empty otherwise.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<MessageSpan>,
     /// What was written; for a causal model, what follows the prompt.
     pub text: String,
     /// Its tokens.

@@ -2,10 +2,12 @@
 
 use core::ops::Range;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use stepfn_attribution::Request;
 use stepfn_core::Alignment;
-use stepfn_models::chat::Message;
+use stepfn_models::chat::{Json, Message};
 
 use crate::{Error, ErrorKind, Result};
 
@@ -40,11 +42,14 @@ pub struct Input {
     pub source_spans: Vec<Range<usize>>,
     /// Parts of the target that perturbation methods hide and show as one, in bytes.
     pub target_spans: Vec<Range<usize>>,
-    /// A conversation, which the model's chat template makes a prompt of. If its last message is the assistant's, that is the answer to ask about;
-    /// else `target` is, or what the model writes.
+    /// The messages of a chat, which a causal model's chat template makes a prompt of, in place of a source. If the last one is the
+    /// assistant's, it is the target; otherwise the target and the target to compare with are what the assistant should say, without the
+    /// prompt, and the model writes one if there is none.
     pub messages: Vec<Message>,
-    /// Whether the texts have their special tokens already, as rendered conversations do.
-    pub rendered: bool,
+    /// Which of the model's chat templates, where it has several.
+    pub chat_template: Option<String>,
+    /// Variables that the chat template reads, such as `enable_thinking`.
+    pub chat_variables: BTreeMap<String, Json>,
 }
 
 impl Input {
@@ -58,7 +63,7 @@ impl Input {
         Self { source: Some(source.into()), ..Self::default() }
     }
 
-    /// A conversation.
+    /// A chat.
     pub fn chat(messages: impl IntoIterator<Item = Message>) -> Self {
         Self { messages: messages.into_iter().collect(), ..Self::default() }
     }
@@ -71,7 +76,7 @@ impl Input {
 
     /// The request to a model of this kind: gives the text alone its role.
     pub(crate) fn request(&self, is_encoder_decoder: bool) -> Result<Request> {
-        let Self { text, source, target, contrast_source, contrast_target, alignment, rendered, .. } = self.clone();
+        let Self { text, source, target, contrast_source, contrast_target, alignment, .. } = self.clone();
         let (source, target) = match (text, is_encoder_decoder) {
             (None, _) => (source, target),
             (Some(_), true) if source.is_some() => return Err(two_roles("source")),
@@ -79,7 +84,7 @@ impl Input {
             (Some(text), true) => (Some(text), target),
             (Some(text), false) => (source, Some(text)),
         };
-        Ok(Request { source, target, contrast_source, contrast_target, alignment, rendered })
+        Ok(Request { source, target, contrast_source, contrast_target, alignment, is_complete: false })
     }
 
     /// Checks that there are no spans, for work that hides nothing.

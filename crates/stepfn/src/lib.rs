@@ -30,6 +30,7 @@
 //! | you have | you call |
 //! |---|---|
 //! | one text | [`LanguageModel::ask`], then [`score`](Ask::score), [`attribute`](Ask::attribute) or [`generate`](Ask::generate) |
+//! | a chat | [`LanguageModel::chat`], with [`Message`]s |
 //! | many texts | [`LanguageModel::score_all`], [`attribute_all`](LanguageModel::attribute_all), [`generate_all`](LanguageModel::generate_all): iterators in, iterators out |
 //! | names and JSON | [`LanguageModel::method`] and [`LanguageModel::function`] make methods and functions that are used like the types |
 //! | a function or method of your own | [`extend`] has the traits; register it in [`LanguageModel::registry_mut`] to find it by name |
@@ -78,7 +79,7 @@ pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;
 pub use stepfn_core::{Alignment, Description};
 pub use stepfn_models::Model;
-pub use stepfn_models::chat::Message;
+pub use stepfn_models::chat::{Content, Json, Message, MessageSpan};
 
 pub mod extend {
     //! What you need to write a step function or an attribution method.

@@ -10,9 +10,11 @@ use stepfn_attribution::{
     Alternative, Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score,
 };
 use stepfn_core::{StepFunction, StepScore};
+use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 use stepfn_report::is_invisible;
 
+use crate::chat::Asked;
 use crate::texts::{Numbered, Task};
 use crate::writers::{Record, aligned, csv_lines, number, plain, values};
 use crate::{Input, LanguageModel, Outcome, Result, RunOptions, warnings};
@@ -112,15 +114,19 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         let prepare = |input: &Result<Input>| {
             let input = input.as_ref().map_err(Clone::clone)?;
             input.without_spans()?;
-            let mut prepared = preparer.prepare(&input.request(model.is_encoder_decoder())?)?;
+            let Asked { request, messages } = model.asked(input)?;
+            let mut prepared = preparer.prepare(&request)?;
             crate::room::check(model, &prepared.text)?;
             crate::attribute::narrow(&mut prepared, input)?;
-            Ok(prepared)
+            Ok((prepared, messages))
         };
-        let prepared: Vec<Result<Prepared>> = window.iter().map(|numbered| prepare(&numbered.input)).collect();
+        let prepared: Vec<Result<(Prepared, Vec<MessageSpan>)>> =
+            window.iter().map(|numbered| prepare(&numbered.input)).collect();
         // A text that could not be prepared keeps its place, because dropout masks belong to a text's number.
         let nothing = Text { source: None, target: Vec::new(), steps: 0..0, contrast: None };
-        let text = |made: &Result<Prepared>| made.as_ref().map_or_else(|_| nothing.clone(), |made| made.text.clone());
+        let text = |made: &Result<(Prepared, Vec<MessageSpan>)>| {
+            made.as_ref().map_or_else(|_| nothing.clone(), |(made, _)| made.text.clone())
+        };
         let texts: Vec<Text> = prepared.iter().map(text).collect();
         let options = ScoringOptions {
             seed: self.options.seed,
@@ -135,7 +141,8 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         let about = Provenance { parameters: self.parameters(), seed: self.options.seed, ..model.provenance() };
         let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
             let Numbered { number, id, fields, .. } = numbered;
-            let result = prepared.and_then(|Prepared { text, source_text, target_text, source, target, .. }| {
+            let result = prepared.and_then(|(prepared, messages)| {
+                let Prepared { text, source_text, target_text, source, target, .. } = prepared;
                 let scores = scores?;
                 let alternatives = preparer.alternatives(&scores.likely)?;
                 Ok(ScoredText {
@@ -147,6 +154,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
                     target,
                     scores,
                     alternatives,
+                    messages,
                     about: Provenance {
                         warnings: warnings::of_length(model.config(), &text).into_iter().collect(),
                         ..about.clone()
@@ -178,6 +186,8 @@ pub struct ScoredText {
     pub scores: TextScores,
     /// For each scored token, what the model expected, most likely first; empty where it was not asked for.
     pub alternatives: Vec<Vec<Alternative>>,
+    /// Of a chat: where each of its messages stands, in bytes of the target text; empty otherwise.
+    pub messages: Vec<MessageSpan>,
     /// How they were made.
     pub about: Provenance,
 }
@@ -229,11 +239,13 @@ impl Record for ScoredText {
             target_text: &'a str,
             #[serde(flatten)]
             scored: ScoredTokens<'a>,
+            #[serde(skip_serializing_if = "<[_]>::is_empty")]
+            messages: &'a [MessageSpan],
             about: &'a Provenance,
         }
-        let Self { id, fields, source_text, target_text, target, scores, alternatives, about, .. } = self;
+        let Self { id, fields, source_text, target_text, target, scores, alternatives, messages, about, .. } = self;
         let scored = ScoredTokens { tokens: target, scores, alternatives };
-        serde_json::to_string(&Line { id, fields, source_text, target_text, scored, about })
+        serde_json::to_string(&Line { id, fields, source_text, target_text, scored, messages, about })
     }
 
     fn table(&self) -> String {

@@ -123,7 +123,7 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
             let first = self.started;
             let numbered = |(number, input): (usize, I::Item)| {
                 let id = input.id();
-                let input = input.into_input().and_then(|input| self.model.rendered(input));
+                let input = input.into_input();
                 let (fields, place) = match &input {
                     Ok(input) => (input.fields.clone(), input.place.clone()),
                     Err(_) => (Map::new(), None),

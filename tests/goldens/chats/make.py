@@ -1,54 +1,66 @@
 #!/usr/bin/env python3
-"""Renders every conversation with every template, as transformers does, and writes expected.json.
+"""Writes expected.json: the chats of conversations.json, written with each of our templates by transformers.
+
+The templates use what those of published models use, but their texts are our own.
 
     pip install -r requirements.txt
     python make.py
 """
 
+import datetime
 import importlib.metadata
 import json
-from datetime import datetime
 from pathlib import Path
 
+import transformers.utils.chat_template_utils as chats
+
+for name, version in [("transformers", "4.57.6"), ("jinja2", "3.1.6")]:
+    assert importlib.metadata.version(name) == version, f"{name} {importlib.metadata.version(name)}, not {version}"
 HERE = Path(__file__).resolve().parent
-PINS = dict(line.split("==") for line in (HERE / "requirements.txt").read_text().split() if "==" in line)
-for name, version in PINS.items():
-    assert importlib.metadata.version(name) == version, f"{name} {version} is needed"
-
-from transformers.utils import chat_template_utils
-
-SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
-NOW = datetime(2025, 2, 3, 16, 5, 9)
+SPECIAL = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
-class FixedDate(datetime):
+class Clock(datetime.datetime):
     @classmethod
     def now(cls, tz=None):
-        return NOW
+        return cls(2026, 3, 1, 14, 5, 9, 1000)
 
 
-chat_template_utils.datetime = FixedDate
+chats.datetime = Clock
 
 
-def render(source, conversation):
+def written(template, conversation, prompt):
+    """The text and, for templates that have them, the spans of what the model says, in characters."""
+    marks = "endgeneration" in template
     try:
-        texts, _ = chat_template_utils.render_jinja_template(
-            conversations=[conversation["messages"]],
-            chat_template=source,
-            add_generation_prompt=conversation["add_generation_prompt"],
-            **{**SPECIAL, **conversation["variables"]},
+        [text], spans = chats.render_jinja_template(
+            [conversation["messages"]],
+            tools=conversation.get("tools"),
+            chat_template=template,
+            return_assistant_tokens_mask=marks,
+            add_generation_prompt=prompt,
+            **SPECIAL,
+            **conversation.get("variables", {}),
         )
-        return texts[0]
-    except Exception as problem:
-        print(f"  {type(problem).__name__}: {problem}")
-        return None
+    except Exception as error:
+        return {"error": str(error)}
+    return {"text": text, "generated": spans[0]} if marks else {"text": text}
 
 
-conversations = json.loads((HERE / "conversations.json").read_text())
-expected = {}
-for path in sorted((HERE / "templates").glob("*.jinja")):
-    source = path.read_bytes().decode()
-    print(path.stem)
-    expected[path.stem] = {name: render(source, each) for name, each in conversations.items()}
-written = {"special": SPECIAL, "now": NOW.isoformat(), "texts": expected}
-(HERE / "expected.json").write_text(json.dumps(written, ensure_ascii=False, indent=1) + "\n")
+def main():
+    conversations = json.loads((HERE / "conversations.json").read_text())
+    expected = {}
+    for path in sorted((HERE / "templates").glob("*.jinja")):
+        # The line break at the end belongs to the file's form; Jinja drops one of several.
+        template = path.read_text()
+        expected[path.stem] = {
+            name: [written(template, conversation, prompt) for prompt in (False, True)]
+            for name, conversation in conversations.items()
+        }
+    (HERE / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=1) + "\n")
+    for template, chats_of in expected.items():
+        errors = sum("error" in chat for pair in chats_of.values() for chat in pair)
+        print(f"{template}: {2 * len(chats_of)} chats, {errors} refused")
+
+
+main()

@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
+use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 
 use super::Slice;
@@ -63,6 +64,24 @@ pub(super) fn spans(spans: &[Slice], tokens: usize, side: &str) -> Result<Groups
     }
     groups.extend((end..tokens).map(|at| at..at + 1));
     Ok(groups)
+}
+
+/// Messages of a chat, as far as they are read before the first step. Tokens between messages are separate, and so are those of a message
+/// whose place is not known.
+pub(crate) fn messages(messages: &[MessageSpan], tokens: &[Token], first: usize) -> Groups {
+    let message_of = |at: usize| {
+        let span = &tokens.get(at)?.span;
+        let has = |place: &Range<usize>| !span.is_empty() && place.contains(&span.start);
+        let place = |message: &MessageSpan| message.whole.as_ref().or(message.content.as_ref()).is_some_and(has);
+        messages.iter().position(place).filter(|_| at < first)
+    };
+    let starts: Vec<bool> = (0..tokens.len())
+        .map(|at| match (at.checked_sub(1).and_then(message_of), message_of(at)) {
+            (Some(before), Some(own)) => before != own,
+            _ => true,
+        })
+        .collect();
+    groups_by_start(&starts)
 }
 
 /// What a text is split at.
@@ -231,6 +250,16 @@ mod tests {
         let dots = expression(&Separator::Text(".".to_owned())).unwrap();
         let surfaces = ["a", "..", "b"];
         assert_eq!(joined(&surfaces, &split(&tokens(&surfaces), &dots, SplitMode::Single)), ["a", "..", "b"]);
+    }
+
+    #[test]
+    fn messages_are_merged_as_far_as_they_are_read() {
+        let surfaces = ["<s>", "U", ":", " hi", "A", ":", " yes", " no"];
+        let message = |role: &str, content, whole| MessageSpan { role: role.to_owned(), content, whole };
+        // Of the first, only the content is known.
+        let chat = [message("user", Some(1..5), None), message("assistant", Some(7..14), Some(5..14))];
+        let merged = ["<s>", "U", ": hi", "A:", " yes", " no"];
+        assert_eq!(joined(&surfaces, &messages(&chat, &tokens(&surfaces), 6)), merged);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::{Pipeline, Stage};
 use crate::{AttributionError, ParameterError};
 
 /// The values of the field `stage`.
-const STAGES: [&str; 9] =
-    ["reduce", "select", "normalize", "characters", "spans", "subwords", "split", "slices", "pair"];
+const STAGES: [&str; 10] =
+    ["reduce", "select", "normalize", "characters", "spans", "subwords", "split", "messages", "slices", "pair"];
 
 /// Reads a list of stages.
 pub(super) fn read(text: &str) -> Result<Pipeline, AttributionError> {

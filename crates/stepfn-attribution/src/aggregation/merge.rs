@@ -85,6 +85,7 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
             true => Vec::new(),
             false => columns.iter().map(|steps| alternatives_of(attribution, steps)).collect(),
         },
+        messages: attribution.messages.clone(),
         about: attribution.about.clone(),
     }
 }

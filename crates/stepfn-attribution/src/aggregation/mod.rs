@@ -37,8 +37,8 @@ mod text;
 use serde::{Deserialize, Serialize};
 use stepfn_models::tokenizer::Token;
 
-pub(crate) use boundaries::words;
 pub use boundaries::{Separator, SplitMode};
+pub(crate) use boundaries::{messages, words};
 pub use function::Function;
 pub use slice::Slice;
 
@@ -110,6 +110,13 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
+    /// Merges the tokens of each message of a chat, markup included, as far as they are before the first step. Short form: `messages`,
+    /// `messages(sum)`.
+    Messages {
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
     /// Keeps some tokens. A side that isn't named is kept, and steps are always kept. Short form: `slices(source=0:5,target=-3:)`.
     Slices {
         /// Source tokens.
@@ -134,7 +141,7 @@ impl Stage {
     }
 
     /// The names of all short forms, and what they do.
-    pub const ABOUT: [(&'static str, &'static str); 17] = [
+    pub const ABOUT: [(&'static str, &'static str); 18] = [
         ("mean", "mean over the last axis: hidden units, heads or layers; mean(layer) over that one"),
         ("max", "greatest value over an axis"),
         ("min", "least value over an axis"),
@@ -150,6 +157,7 @@ impl Stage {
         ("characters", "merges the bytes of a character: characters, characters(sum)"),
         ("subwords", "merges the tokens of a word: subwords, subwords(target,sum)"),
         ("split", "merges what stands between separators: split(\", \"), split(pattern=\"[.!?]\",end)"),
+        ("messages", "merges the tokens of each message of a chat that is read: messages, messages(sum)"),
         ("slices", "keeps some tokens: slices(source=0:5,target=-3:)"),
         ("pair", "difference to a second file: stepfn show FILE --pair OTHER"),
     ];
@@ -190,6 +198,14 @@ impl Stage {
                 let source = boundaries::split(source, &expression, *mode);
                 let target = boundaries::split(target, &expression, *mode);
                 merge::merge(attribution, &source, &target, *function)
+            }
+            Self::Messages { function } => {
+                if attribution.messages.is_empty() {
+                    let found = "one of no chat".to_owned();
+                    return Err(ParameterError::new("aggregation", "messages", "an output of a chat", found).into());
+                }
+                let groups = boundaries::messages(&attribution.messages, target, attribution.steps.start);
+                merge::merge(attribution, &merge::singles(source.len()), &groups, *function)
             }
             Self::Slices { source, target } => columns::keep(attribution, source, target)?,
             Self::Pair => {

@@ -7,7 +7,7 @@ use super::{Function, Stage};
 use crate::AttributionError;
 
 /// What people call stages and functions elsewhere.
-const ALSO_CALLED: [(&str, &str); 10] = [
+const ALSO_CALLED: [(&str, &str); 11] = [
     ("avg", "mean"),
     ("average", "mean"),
     ("product", "prod"),
@@ -16,6 +16,7 @@ const ALSO_CALLED: [(&str, &str); 10] = [
     ("euclidean", "vnorm"),
     ("words", "subwords"),
     ("normalise", "normalize"),
+    ("turns", "messages"),
     ("merge", "spans"),
     ("diff", "pair"),
 ];

@@ -120,6 +120,13 @@ fn stage(name: &str, arguments: Vec<Argument>) -> Result<Stage, AttributionError
             })?;
             Ok(Stage::Characters { function })
         }
+        "messages" => {
+            let function = arguments.iter().try_fold(Function::AbsMax, |_, argument| match &argument.key {
+                None => argument.value.parse(),
+                Some(_) => Err(unknown(argument, "a function")),
+            })?;
+            Ok(Stage::Messages { function })
+        }
         "subwords" => {
             let (mut side, mut function) = (None, Function::AbsMax);
             for argument in &arguments {
@@ -232,6 +239,7 @@ impl fmt::Display for Stage {
             }
             Self::Slices { source, target } => ("slices", positions(source, target)),
             Self::Characters { function: by } => ("characters", function(by).into_iter().collect()),
+            Self::Messages { function: by } => ("messages", function(by).into_iter().collect()),
             Self::Subwords { side, function: by } => {
                 ("subwords", side.iter().map(|side| side.name().to_owned()).chain(function(by)).collect())
             }
@@ -330,6 +338,7 @@ mod tests {
             }),
             (slices(), slices()).prop_map(|(source, target)| Stage::Slices { source, target }),
             function().prop_map(|function| Stage::Characters { function }),
+            function().prop_map(|function| Stage::Messages { function }),
             (side, function()).prop_map(|(side, function)| Stage::Subwords { side, function }),
             (separator, mode, function()).prop_map(|(separator, mode, function)| Stage::Split {
                 separator,

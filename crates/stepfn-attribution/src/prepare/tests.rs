@@ -104,6 +104,24 @@ fn a_causal_text_is_scored_behind_its_prompt_or_behind_its_first_token() {
 }
 
 #[test]
+fn a_complete_text_gets_no_special_tokens() {
+    let llama = fixture("llama", Some(1), &[2], json!({}));
+    let complete = |target: Option<&str>| Request { is_complete: true, ..request(Some("<1>ab<3>"), target) };
+    let given = llama.prepare(&complete(Some("<1>ab<3>c")));
+    assert_eq!(given.text, Text::causal(vec![1, 36, 3, 12], 3));
+    // What the model writes follows the prompt as it was given, and so do the spans.
+    let written = llama.prepare(&complete(None));
+    assert_eq!((&written.text.target[..3], written.text.steps.start), (&[1, 36, 3][..], 3));
+    assert!(written.target_text.starts_with("<1>ab<3>"));
+    assert_eq!(written.target[2].span, 5..8);
+    for token in &written.target[3..] {
+        assert!(token.span.start >= 8 && written.target_text.get(token.span.clone()).is_some(), "{token:?}");
+    }
+    let alone = llama.preparer().generate("<1>ab<3>", true).unwrap();
+    assert_eq!(alone[0].hypothesis.ids, written.text.target[3..]);
+}
+
+#[test]
 fn a_target_that_does_not_start_with_its_prompt_shows_where_they_part() {
     let gpt2 = fixture("gpt2", None, &[], json!({}));
     let error = gpt2.error(&request(Some("the cat"), Some("the dog sat")));

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use stepfn::Json;
 
 use super::choices::{ElementType, answer_formats, backends, record_formats};
-use super::values::{field, pair, rate, size, text, tokens, whole};
+use super::values::{field, name, pair, rate, size, text, tokens, variable, whole};
 
 /// Which texts.
 #[derive(Debug, Args)]
@@ -25,21 +26,27 @@ pub(crate) struct TextArgs {
     pub(crate) lines: LinesArgs,
 }
 
-/// A conversation with a causal model that has a chat template.
-#[derive(Debug, Args)]
+/// A chat.
+#[derive(Debug, Default, Args)]
 pub(crate) struct ChatArgs {
-    /// What the user says to a model with a chat template; --target is then its answer
+    /// What a user says to a causal model, instead of a prompt: the model's chat template makes a prompt of it. --target is then the answer alone
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["text", "source", "input"], value_parser = text, allow_hyphen_values = true)]
     pub(crate) chat: Option<String>,
-    /// The system message before --chat
+    /// What the model is told before the chat
     #[arg(long, value_name = "TEXT", requires = "chat", value_parser = text, allow_hyphen_values = true)]
     pub(crate) system: Option<String>,
+    /// Which chat template to use, where the model has several; default: the one named `default`
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) chat_template: Option<String>,
+    /// Set a variable that the chat template reads, such as enable_thinking=false
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) chat_set: Vec<(String, Json)>,
 }
 
 /// Texts from a file.
 #[derive(Debug, Args)]
 pub(crate) struct LinesArgs {
-    /// Read texts from JSON lines with the fields id, source, target, contrast_source, contrast_target, source_spans, target_spans, or messages for a conversation; `-` is standard input
+    /// Read texts from JSON lines with the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all

@@ -3,6 +3,7 @@
 use core::str::FromStr;
 
 use clap::CommandFactory;
+use stepfn::Json;
 
 use super::Cli;
 use crate::input::KNOWN;
@@ -36,6 +37,14 @@ pub(super) fn field(text: &str) -> Result<String, String> {
         true => Err("this field means something to stepfn, and is not among those that are only kept".to_owned()),
         false => Ok(field),
     }
+}
+
+/// A variable of a chat template. Its value is JSON if it parses as JSON, and a string otherwise.
+pub(super) fn variable(text: &str) -> Result<(String, Json), String> {
+    let (name, value) =
+        text.split_once('=').ok_or_else(|| "expected NAME=VALUE, such as enable_thinking=false".to_owned())?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Json::from(value));
+    Ok((self::name(name)?, value))
 }
 
 /// A whole number.
@@ -168,6 +177,13 @@ mod tests {
         assert!(name(" ").is_err() && name("").is_err());
         assert_eq!(field("item").as_deref(), Ok("item"));
         assert!(field("id").is_err() && field("").is_err());
+    }
+
+    #[test]
+    fn variables_have_a_name_and_a_value() {
+        assert_eq!(variable("enable_thinking=false"), Ok(("enable_thinking".to_owned(), Json::Bool(false))));
+        assert_eq!(variable("date=1 May"), Ok(("date".to_owned(), Json::from("1 May"))));
+        assert!(variable("enable_thinking").is_err() && variable("=1").is_err());
     }
 
     #[test]

@@ -86,6 +86,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
         unit: match args.features {
             UnitName::Tokens => Unit::Tokens,
             UnitName::Words => Unit::Words,
+            UnitName::Messages => Unit::Messages,
         },
         contrast_force_inputs: args.contrast_force_inputs,
         raw: args.view.raw,
@@ -96,8 +97,10 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     if task.check().is_err() {
         let hiding = registry.methods_that_hide_tokens().join(", ");
         return Err(Failure::usage(
-            format!("--features words: {} does not hide tokens", args.method),
-            format!("use a method that does ({hiding}), or merge the scores of words with --aggregate subwords"),
+            format!("--features {}: {} does not hide tokens", task.unit.name(), args.method),
+            format!(
+                "use a method that does ({hiding}), or merge scores with --aggregate subwords or --aggregate messages"
+            ),
         ));
     }
     Ok(task)

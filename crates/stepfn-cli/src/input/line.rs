@@ -5,27 +5,29 @@ use core::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
-use stepfn::{Error, ErrorKind, Input, Map, Message, Value, nearest};
+use stepfn::{Error, ErrorKind, Input, Json, Map, Message, Value, nearest};
 
 /// The fields that mean something.
 pub(crate) const KNOWN: [&str; 8] =
-    ["id", "source", "target", "contrast_source", "contrast_target", "source_spans", "target_spans", "messages"];
+    ["id", "source", "target", "messages", "contrast_source", "contrast_target", "source_spans", "target_spans"];
 
 /// What the user calls the text, `null` if it has no name, and the text. Fields that mean nothing here are kept if `keep` names them, or is `*`.
 pub(super) fn parse(bytes: &[u8], keep: &[String]) -> (Value, stepfn::Result<Input>) {
     match object(bytes) {
-        Ok(mut fields) => (fields.remove("id").unwrap_or_default(), input(fields, keep)),
+        Ok(Object { mut fields, messages }) => {
+            let id = fields.remove("id").unwrap_or_default();
+            (id, chat(messages).and_then(|messages| input(fields, messages, keep)))
+        }
         Err(error) => (Value::Null, Err(error)),
     }
 }
 
-fn object(bytes: &[u8]) -> stepfn::Result<Map<String, Value>> {
+fn object(bytes: &[u8]) -> stepfn::Result<Object> {
     let text = core::str::from_utf8(bytes).map_err(|error| {
         let what = format!("not UTF-8, from byte {} on", error.valid_up_to());
         Error::new(ErrorKind::Text, what, "save the file as UTF-8")
     })?;
-    let Object(fields) = serde_json::from_str(text).map_err(|error| wrong(not_an_object(&error)))?;
-    Ok(fields)
+    serde_json::from_str(text).map_err(|error| wrong(not_an_object(&error)))
 }
 
 /// What is wrong with a line that is no object.
@@ -40,15 +42,29 @@ fn not_an_object(error: &serde_json::Error) -> String {
     }
 }
 
-fn input(mut fields: Map<String, Value>, keep: &[String]) -> stepfn::Result<Input> {
+/// The messages of a chat.
+fn chat(messages: Json) -> stepfn::Result<Vec<Message>> {
+    match messages {
+        Json::Null => Ok(Vec::new()),
+        Json::List(messages) if !messages.is_empty() => {
+            let number = |(number, message): (usize, Json)| {
+                Message::from_json(message).map_err(|what| wrong(format!("`messages`, number {}: {what}", number + 1)))
+            };
+            messages.into_iter().enumerate().map(number).collect()
+        }
+        _ => Err(wrong("`messages` must be a list of at least one {\"role\": …, \"content\": …}".to_owned())),
+    }
+}
+
+fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]) -> stepfn::Result<Input> {
     let mut input = Input {
+        messages,
         source: text(&mut fields, "source")?,
         target: text(&mut fields, "target")?,
         contrast_source: text(&mut fields, "contrast_source")?,
         contrast_target: text(&mut fields, "contrast_target")?,
         source_spans: spans(&mut fields, "source_spans")?,
         target_spans: spans(&mut fields, "target_spans")?,
-        messages: messages(&mut fields)?,
         ..Input::default()
     };
     let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");
@@ -59,7 +75,7 @@ fn input(mut fields: Map<String, Value>, keep: &[String]) -> stepfn::Result<Inpu
         return Err(Error::new(ErrorKind::Text, format!("unknown field `{unknown}`{meant}"), hint));
     }
     if input.source.is_none() && input.target.is_none() && input.messages.is_empty() {
-        return Err(wrong("neither `source` nor `target` nor `messages`".to_owned()));
+        return Err(wrong("neither `source` nor `target`, nor `messages`".to_owned()));
     }
     input.fields = fields;
     Ok(input)
@@ -71,32 +87,6 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Option<St
         Some(Value::String(text)) => Ok(Some(text)),
         Some(other) => Err(wrong(format!("`{name}` must be a string or null, not {}", shortened(&other)))),
     }
-}
-
-/// A conversation: objects with a role and a content, and whatever else the model's template reads.
-fn messages(fields: &mut Map<String, Value>) -> stepfn::Result<Vec<Message>> {
-    let value = fields.remove("messages").unwrap_or_default();
-    if value.is_null() {
-        return Ok(Vec::new());
-    }
-    let message = |value: &Value| {
-        let mut other = value.as_object()?.clone();
-        let role = other.remove("role")?.as_str()?.to_owned();
-        // Some templates want a list of parts.
-        let content = match other.get("content")?.as_str().map(str::to_owned) {
-            Some(content) => {
-                other.remove("content");
-                content
-            }
-            None => String::new(),
-        };
-        Some(Message { role, content, other })
-    };
-    let messages: Option<Vec<Message>> = value.as_array().and_then(|list| list.iter().map(message).collect());
-    messages.filter(|messages| !messages.is_empty()).ok_or_else(|| {
-        let found = shortened(&value);
-        wrong(format!("`messages` must be a list of objects with `role` and `content`, not {found}"))
-    })
 }
 
 fn spans(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Vec<Range<usize>>> {
@@ -131,8 +121,11 @@ fn wrong(what: String) -> Error {
     )
 }
 
-/// A JSON object that names each field once.
-struct Object(Map<String, Value>);
+/// A JSON object that names each field once. Objects within messages keep their order, which chat templates may show.
+struct Object {
+    fields: Map<String, Value>,
+    messages: Json,
+}
 
 impl<'de> Deserialize<'de> for Object {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -146,14 +139,18 @@ impl<'de> Deserialize<'de> for Object {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut fields = Map::new();
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    if fields.contains_key(&name) {
+                let (mut fields, mut messages) = (Map::new(), None);
+                while let Some(name) = map.next_key::<String>()? {
+                    if fields.contains_key(&name) || (name == "messages" && messages.is_some()) {
                         return Err(A::Error::custom(format!("the field `{name}` twice")));
                     }
-                    fields.insert(name, value);
+                    if name == "messages" {
+                        messages = Some(map.next_value::<Json>()?);
+                    } else {
+                        fields.insert(name, map.next_value::<Value>()?);
+                    }
                 }
-                Ok(Object(fields))
+                Ok(Object { fields, messages: messages.unwrap_or_default() })
             }
         }
 
@@ -179,10 +176,20 @@ mod tests {
     }
 
     #[test]
+    fn chats_are_read() {
+        let line = r#"{"id": 3, "messages": [{"role": "user", "content": "Hi"}], "target": "Hello"}"#;
+        let input = read(line).unwrap();
+        assert_eq!((input.messages, input.target.as_deref()), (vec![Message::user("Hi")], Some("Hello")));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (line, says) in [
             (r#"{"sauce": "a"}"#, "unknown field `sauce` (did you mean `source`?)"),
-            ("{}", "neither `source` nor `target`"),
+            ("{}", "neither `source` nor `target`, nor `messages`"),
+            (r#"{"messages": []}"#, "`messages` must be a list of at least one"),
+            (r#"{"messages": [{"role": "user"}, {"content": "a"}]}"#, "`messages`, number 2: a message needs a `role`"),
+            (r#"{"messages": [], "messages": []}"#, "the field `messages` twice"),
             (r#"{"source": 3}"#, "`source` must be a string or null, not 3"),
             (r#"{"source": "a", "source_spans": [[-1, 2]]}"#, "`source_spans` must be a list of [start, end]"),
             (r#"{"source": "a", "source": "b"}"#, "the field `source` twice"),

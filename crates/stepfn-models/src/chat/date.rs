@@ -1,10 +1,8 @@
-//! The date that templates may ask for.
+//! The date, as templates write it: `strftime_now` of transformers, in the C locale.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::error;
-use crate::ModelError;
-
+const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -19,209 +17,159 @@ const MONTHS: [&str; 12] = [
     "November",
     "December",
 ];
-const WEEKDAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-const DAY: u64 = 86_400;
+/// Longest result, in bytes.
+const LONGEST: usize = 1000;
 
-/// A day and a time of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Date {
-    year: u32,
-    /// From 1.
-    month: u32,
-    /// From 1.
-    day: u32,
-    hour: u32,
-    minute: u32,
-    second: u32,
+/// A moment as people write it, in UTC.
+struct Date {
+    year: i64,
+    /// From 0.
+    month: usize,
+    day: i64,
+    /// Of the year, from 0.
+    day_of_year: i64,
+    /// From Sunday.
+    weekday: usize,
+    hour: i64,
+    minute: i64,
+    second: i64,
+    micros: u32,
 }
 
 impl Date {
-    /// The system's date and time, in UTC.
-    pub(super) fn today() -> Self {
-        let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Self::after_epoch(seconds)
-    }
-
-    fn after_epoch(seconds: u64) -> Self {
-        let (mut days, rest) = (seconds / DAY, seconds % DAY);
-        // Whole cycles of the calendar first, so that the loop below is short.
-        let cycles = days / 146_097;
-        days %= 146_097;
-        let mut year = u32::try_from(1970 + 400 * cycles).unwrap_or(9999);
-        while days >= days_of_year(year) {
-            days -= days_of_year(year);
-            year += 1;
-        }
-        let mut month = 1;
-        while days >= u64::from(days_of_month(year, month)) {
-            days -= u64::from(days_of_month(year, month));
-            month += 1;
-        }
-        let small = |number: u64| u32::try_from(number).unwrap_or(0);
-        let (hour, minute, second) = (small(rest / 3600), small(rest / 60 % 60), small(rest % 60));
-        Self { year, month, day: small(days) + 1, hour, minute, second }
-    }
-
-    /// Reads `2025-01-31`, `2025-01-31 18:30` or `2025-01-31T18:30:00`.
-    pub(super) fn parse(text: &str) -> Result<Self, ModelError> {
-        Self::parsed(text).ok_or_else(|| {
-            error(format!(
-                "`now` must be a date such as `2025-01-31` or `2025-01-31 18:30:00`, not `{}`",
-                text.escape_debug()
-            ))
-        })
-    }
-
-    fn parsed(text: &str) -> Option<Self> {
-        let (date, time) = text.split_once([' ', 'T']).unwrap_or((text, "00:00:00"));
-        let numbers = |text: &str, separator: char| -> Option<Vec<u32>> {
-            let digits =
-                |part: &str| !part.is_empty() && part.len() <= 4 && part.bytes().all(|byte| byte.is_ascii_digit());
-            text.split(separator).map(|part| digits(part).then(|| part.parse().ok()).flatten()).collect()
+    fn new(time: SystemTime) -> Self {
+        let (seconds, micros) = match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(i64::MAX / 2), after.subsec_micros()),
+            // Before 1970, nobody asks for parts of a second.
+            Err(before) => (-i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX / 2), 0),
         };
-        let [year, month, day] = *numbers(date, '-')? else { return None };
-        let (hour, minute, second) = match *numbers(time, ':')? {
-            [hour, minute] => (hour, minute, 0),
-            [hour, minute, second] => (hour, minute, second),
-            _ => return None,
-        };
-        let valid = (1..=9999).contains(&year)
-            && (1..=12).contains(&month)
-            && (1..=days_of_month(year, month)).contains(&day)
-            && hour < 24
-            && minute < 60
-            && second < 60;
-        valid.then_some(Self { year, month, day, hour, minute, second })
-    }
-
-    fn day_of_year(self) -> u32 {
-        (1..self.month).map(|month| days_of_month(self.year, month)).sum::<u32>() + self.day
-    }
-
-    /// From 0 for Sunday.
-    fn weekday(self) -> u32 {
-        let before = self.year - 1;
-        (before + before / 4 - before / 100 + before / 400 + self.day_of_year()) % 7
-    }
-
-    /// `strftime`, in English. Directives may have a `-` against leading zeros.
-    pub(super) fn format(self, format: &str) -> Result<String, String> {
-        let mut output = String::new();
-        let mut characters = format.chars();
-        while let Some(character) = characters.next() {
-            if character != '%' {
-                output.push(character);
-                continue;
-            }
-            let mut directive = characters.next();
-            let bare = directive == Some('-');
-            if bare {
-                directive = characters.next();
-            }
-            let written = directive.and_then(|directive| self.directive(directive, bare)).ok_or_else(|| {
-                let directive = directive.map_or_else(String::new, String::from);
-                format!(
-                    "strftime_now: `%{}{directive}` in a date's format is not supported",
-                    if bare { "-" } else { "" }
-                )
-            })?;
-            output.push_str(&written);
+        let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        // Years of this count start in March, so that the leap day is the last of its year.
+        let from_march = days + 719_468;
+        let (era, of_era) = (from_march.div_euclid(146_097), from_march.rem_euclid(146_097));
+        let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let shifted = (5 * of_year + 2) / 153;
+        let month = if shifted < 10 { shifted + 2 } else { shifted - 10 };
+        let year = year_of_era + era * 400 + i64::from(month < 2);
+        let leap = i64::from((year % 4 == 0 && year % 100 != 0) || year % 400 == 0);
+        let day_of_year = if month < 2 { of_year - 306 } else { of_year + 59 + leap };
+        Self {
+            year,
+            month: usize::try_from(month).unwrap_or_default(),
+            day: of_year - (153 * shifted + 2) / 5 + 1,
+            day_of_year,
+            weekday: usize::try_from((days + 4).rem_euclid(7)).unwrap_or_default(),
+            hour: rest / 3600,
+            minute: rest / 60 % 60,
+            second: rest % 60,
+            micros,
         }
-        Ok(output)
     }
+}
 
-    fn directive(self, directive: char, bare: bool) -> Option<String> {
-        let padded = |number: u32, width: usize| {
-            if bare { number.to_string() } else { format!("{number:0width$}") }
+/// A date in a format of `strftime`, in UTC.
+///
+/// # Errors
+/// What is wrong with the format.
+pub(super) fn strftime(format: &str, time: SystemTime) -> Result<String, String> {
+    let date = Date::new(time);
+    let mut out = String::new();
+    let mut rest = format.chars();
+    while let Some(c) = rest.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let mut code = rest.next();
+        let bare = code == Some('-');
+        if bare {
+            code = rest.next();
+        }
+        let Some(part) = code.and_then(|code| part(&date, code)) else {
+            return Err(format!("strftime_now doesn't know `{format}`"));
         };
-        let hour = (self.hour + 11) % 12 + 1;
-        let (month, weekday) = (name(&MONTHS, self.month.wrapping_sub(1)), name(&WEEKDAYS, self.weekday()));
-        let weekday_number = self.weekday();
-        Some(match directive {
-            'Y' => self.year.to_string(),
-            'y' => padded(self.year % 100, 2),
-            'm' => padded(self.month, 2),
-            'd' => padded(self.day, 2),
-            'e' if bare => self.day.to_string(),
-            'e' => format!("{:2}", self.day),
-            'j' => padded(self.day_of_year(), 3),
-            'H' => padded(self.hour, 2),
-            'I' => padded(hour, 2),
-            'M' => padded(self.minute, 2),
-            'S' => padded(self.second, 2),
-            'f' if !bare => "000000".to_owned(),
-            'p' => if self.hour < 12 { "AM" } else { "PM" }.to_owned(),
-            'B' => month.to_owned(),
-            'b' | 'h' => month.get(..3)?.to_owned(),
-            'A' => weekday.to_owned(),
-            'a' => weekday.get(..3)?.to_owned(),
-            'w' => weekday_number.to_string(),
-            'u' => (if weekday_number == 0 { 7 } else { weekday_number }).to_string(),
-            'F' => self.format("%Y-%m-%d").ok()?,
-            'T' | 'X' => self.format("%H:%M:%S").ok()?,
-            'R' => self.format("%H:%M").ok()?,
-            'D' | 'x' => self.format("%m/%d/%y").ok()?,
-            'c' => self.format("%a %b %e %H:%M:%S %Y").ok()?,
-            'z' | 'Z' => String::new(),
-            'n' => "\n".to_owned(),
-            't' => "\t".to_owned(),
-            '%' => "%".to_owned(),
-            _ => return None,
-        })
+        let digits = part.trim_start_matches(['0', ' ']);
+        out.push_str(match bare {
+            true if digits.is_empty() => "0",
+            true => digits,
+            false => &part,
+        });
+        if out.len() > LONGEST {
+            return Err("strftime_now: the format is too long".into());
+        }
     }
+    Ok(out)
 }
 
-fn name(names: &[&'static str], at: u32) -> &'static str {
-    usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default()
-}
-
-fn is_leap(year: u32) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-fn days_of_year(year: u32) -> u64 {
-    if is_leap(year) { 366 } else { 365 }
-}
-
-fn days_of_month(year: u32, month: u32) -> u32 {
-    match month {
-        2 => 28 + u32::from(is_leap(year)),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
+fn part(date: &Date, code: char) -> Option<String> {
+    let [day, month] = [DAYS.get(date.weekday)?, MONTHS.get(date.month)?];
+    let hour_12 = (date.hour + 11) % 12 + 1;
+    let whole = |format: &str| -> Option<String> {
+        format.chars().map(|c| if c.is_alphabetic() { part(date, c) } else { Some(c.into()) }).collect()
+    };
+    Some(match code {
+        'Y' => date.year.to_string(),
+        'y' => format!("{:02}", date.year.rem_euclid(100)),
+        'C' => format!("{:02}", date.year.div_euclid(100)),
+        'm' => format!("{:02}", date.month + 1),
+        'B' => (*month).to_owned(),
+        'b' | 'h' => month.get(..3)?.to_owned(),
+        'd' => format!("{:02}", date.day),
+        'e' => format!("{:2}", date.day),
+        'j' => format!("{:03}", date.day_of_year + 1),
+        'A' => (*day).to_owned(),
+        'a' => day.get(..3)?.to_owned(),
+        'w' => date.weekday.to_string(),
+        'u' => (if date.weekday == 0 { 7 } else { date.weekday }).to_string(),
+        'H' => format!("{:02}", date.hour),
+        'I' => format!("{hour_12:02}"),
+        'M' => format!("{:02}", date.minute),
+        'S' => format!("{:02}", date.second),
+        'f' => format!("{:06}", date.micros),
+        'p' => (if date.hour < 12 { "AM" } else { "PM" }).to_owned(),
+        'F' => whole("Y-m-d")?,
+        'T' | 'X' => whole("H:M:S")?,
+        'R' => whole("H:M")?,
+        'D' | 'x' => whole("m/d/y")?,
+        'c' => whole("a b e H:M:S Y")?,
+        'Z' | 'z' => String::new(),
+        'n' => "\n".to_owned(),
+        't' => "\t".to_owned(),
+        '%' => "%".to_owned(),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn seconds_become_dates() {
-        for (seconds, date) in [
-            (0, "1970-01-01 00:00:00"),
-            (951_782_400, "2000-02-29 00:00:00"),
-            (1_735_689_599, "2024-12-31 23:59:59"),
-            (16_725_225_600, "2500-01-01 00:00:00"),
+    fn dates_are_written_as_the_c_library_writes_them() {
+        let all = "%Y %y %m %B %b %d %e %j %A %a %w %u %H %I %M %S %p %F %T %D %-d/%-m %c %%";
+        for (seconds, expected) in [
+            (
+                0,
+                "1970 70 01 January Jan 01  1 001 Thursday Thu 4 4 00 12 00 00 AM 1970-01-01 00:00:00 01/01/70 1/1 Thu Jan  1 00:00:00 1970 %",
+            ),
+            (
+                1_709_210_096,
+                "2024 24 02 February Feb 29 29 060 Thursday Thu 4 4 12 12 34 56 PM 2024-02-29 12:34:56 02/29/24 29/2 Thu Feb 29 12:34:56 2024 %",
+            ),
+            (
+                1_735_689_599,
+                "2024 24 12 December Dec 31 31 366 Tuesday Tue 2 2 23 11 59 59 PM 2024-12-31 23:59:59 12/31/24 31/12 Tue Dec 31 23:59:59 2024 %",
+            ),
+            (
+                951_868_800,
+                "2000 00 03 March Mar 01  1 061 Wednesday Wed 3 3 00 12 00 00 AM 2000-03-01 00:00:00 03/01/00 1/3 Wed Mar  1 00:00:00 2000 %",
+            ),
         ] {
-            assert_eq!(Date::after_epoch(seconds), Date::parsed(date).unwrap(), "{date}");
+            assert_eq!(strftime(all, UNIX_EPOCH + Duration::from_secs(seconds)).as_deref(), Ok(expected));
         }
-    }
-
-    #[test]
-    fn what_is_no_date_is_refused() {
-        for text in [
-            "",
-            "2025",
-            "2025-02-29",
-            "2025-13-01",
-            "2025-00-10",
-            "2025-01-01 24:00",
-            "2025-01-01T1:2:3:4",
-            "+025-01-01",
-            "0-1-1",
-            "today",
-        ] {
-            assert_eq!(Date::parsed(text), None, "{text}");
-        }
+        assert!(strftime("%Q", UNIX_EPOCH).is_err() && strftime("%", UNIX_EPOCH).is_err());
     }
 }

@@ -6,20 +6,11 @@ use std::borrow::Cow;
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, Value};
 
-use super::LONGEST_CHAT;
+use super::engine::LONGEST_CHAT;
+use super::strings::{Ends, strip};
 
 /// Lists within each other that are printed.
-pub(super) const DEEPEST: usize = 64;
-
-/// What Python counts as white space: four control characters more than Unicode does.
-pub(super) fn is_space(character: char) -> bool {
-    character.is_whitespace() || matches!(character, '\u{1c}'..='\u{1f}')
-}
-
-/// The text without white space around it, as Python strips it.
-pub(super) fn stripped(text: &str) -> &str {
-    text.trim_matches(is_space)
-}
+const DEEPEST: usize = 64;
 
 /// `str(value)`.
 pub(super) fn text(value: &Value) -> Result<Cow<'_, str>, Error> {
@@ -73,7 +64,7 @@ fn write_repr(output: &mut String, value: &Value, depth: usize) -> Result<(), Er
 }
 
 /// Fails where a value is nested too deep or its text becomes too long.
-pub(super) fn check(output: &str, depth: usize) -> Result<(), Error> {
+fn check(output: &str, depth: usize) -> Result<(), Error> {
     if depth > DEEPEST {
         let message = format!("it prints lists nested more than {DEEPEST} deep");
         return Err(Error::new(ErrorKind::InvalidOperation, message));
@@ -115,7 +106,7 @@ fn is_hidden(character: char) -> bool {
 }
 
 /// A number as Python and its JSON write it.
-pub(super) fn number(value: &Value) -> String {
+fn number(value: &Value) -> String {
     match f64::try_from(value.clone()) {
         Ok(number) if !value.is_integer() => float(number),
         _ => value.to_string(),
@@ -142,6 +133,30 @@ fn float(number: f64) -> String {
         }
         Ok(exponent) => format!("{digits}e{}{:02}", if exponent < 0 { '-' } else { '+' }, exponent.unsigned_abs()),
         Err(_) => scientific,
+    }
+}
+
+/// `int(value)`: of text, the number in it.
+pub(super) fn integer(value: &Value) -> Option<Value> {
+    match value.kind() {
+        ValueKind::Number if value.is_integer() => return Some(value.clone()),
+        ValueKind::Bool => return Some(Value::from(i64::from(value.is_true()))),
+        _ => {}
+    }
+    if let Some(number) = value.as_str().and_then(|text| strip(text, None, Ends::BOTH).parse::<i64>().ok()) {
+        return Some(Value::from(number));
+    }
+    // Beyond 64 bits, the number is none.
+    let whole = float_of(value)?.trunc();
+    (whole.abs() < 9e18).then(|| Value::from(whole as i64))
+}
+
+/// `float(value)`.
+pub(super) fn float_of(value: &Value) -> Option<f64> {
+    match value.kind() {
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        _ => strip(value.as_str()?, None, Ends::BOTH).parse().ok(),
     }
 }
 

@@ -196,7 +196,7 @@ fn sentence_piece_vocabularies_cut_texts_as_sentence_piece_does() {
         assert_eq!((first == "<s>", last == "</s>"), (name != "spm_t5", name == "spm_t5"), "{name}: {around:?}");
         let unknown = "<unk>".to_owned();
         assert_eq!((&parsed.named[1], &parsed.named[3]), (&Some("</s>".to_owned()), &Some(unknown)));
-        assert_eq!(parsed.chat_template.as_deref(), Some("{{ messages }}"));
+        assert_eq!(parsed.chat_template.get(None), Some("{{ messages }}"));
     }
 }
 

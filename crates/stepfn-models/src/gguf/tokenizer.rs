@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::reader::{Contents, Metadata};
 use crate::ModelError;
+use crate::tokenizer::Templates;
 
 /// The tokenizer of a GGUF file.
 #[derive(Debug)]
@@ -20,7 +21,7 @@ pub(crate) struct GgufTokenizer {
     pub(crate) json: Value,
     /// Names of the BOS, EOS, padding and unknown tokens.
     pub(crate) named: [Option<String>; 4],
-    pub(crate) chat_template: Option<String>,
+    pub(crate) chat_template: Templates,
 }
 
 /// `tokenizer.ggml.token_type`.
@@ -104,10 +105,17 @@ impl<'a> Vocabulary<'a> {
         let begin = bos.as_deref().filter(|_| self.flag("add_bos_token").unwrap_or(around.0));
         let end = eos.as_deref().filter(|_| self.flag("add_eos_token").unwrap_or(around.1));
         json["post_processor"] = template(begin, end, &ids);
-        let chat_template = match self.metadata.get("tokenizer.chat_template") {
-            Some(Metadata::Text(template)) => Some(template.clone()),
-            _ => None,
-        };
+        let mut chat_template = Templates::default();
+        for (key, template) in self.metadata {
+            // The default one, or `tokenizer.chat_template.NAME`.
+            let name = key.strip_prefix("tokenizer.chat_template").and_then(|rest| match rest.strip_prefix('.') {
+                Some(name) => Some(Some(name)),
+                None => rest.is_empty().then_some(None),
+            });
+            if let (Some(name), Metadata::Text(template)) = (name, template) {
+                chat_template.add(name, template.clone());
+            }
+        }
         Ok(GgufTokenizer { json, named, chat_template })
     }
 

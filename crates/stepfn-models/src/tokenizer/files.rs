@@ -45,7 +45,7 @@ impl Tokenizer {
     }
 
     /// Reads `tokenizer.json` from a folder. If they exist, also reads `tokenizer_config.json` and `special_tokens_map.json` (for names of
-    /// special tokens; the former takes precedence) and `chat_template.jinja`.
+    /// special tokens; the former takes precedence) and the files of chat templates.
     ///
     /// # Errors
     /// [`ModelError::File`], which names the file that is missing, unreadable or malformed.
@@ -107,7 +107,7 @@ impl Tokenizer {
             added,
             special,
             named: Default::default(),
-            chat_template: None,
+            chat_template: Default::default(),
             vocabulary: None,
             frame: None,
             limit: None,

@@ -1,4 +1,4 @@
-//! What `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say, and `chat_template.jinja`.
+//! What `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say, and the files of chat templates.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::file_error;
+use super::templates::Templates;
 use crate::ModelError;
 
 /// Fields of `tokenizer_config.json` and `special_tokens_map.json`.
@@ -22,7 +23,7 @@ pub(super) const ROLES: [&str; 7] =
 pub(super) struct Settings {
     /// In the order of [`NAMED`].
     pub(super) named: [Option<String>; 4],
-    pub(super) chat_template: Option<String>,
+    pub(super) chat_template: Templates,
     /// The published class, without `Fast`.
     pub(super) class: Option<String>,
     /// All fields of `tokenizer_config.json`.
@@ -59,7 +60,7 @@ impl Settings {
                 slot.get_or_insert_with(|| content.to_owned());
             }
             if let Some(template) = fields.get("chat_template") {
-                settings.chat_template = default_template(template);
+                settings.chat_template = Templates::of_field(template);
             }
             if name == "tokenizer_config.json" {
                 settings.has_details = fields.get("added_tokens_decoder").is_some_and(Value::is_object);
@@ -74,10 +75,7 @@ impl Settings {
         let class = settings.text("tokenizer_class");
         settings.class = class.map(|class| class.strip_suffix("Fast").unwrap_or(class).to_owned());
         settings.read_added(folder)?;
-        let path = folder.join("chat_template.jinja");
-        if let Some(bytes) = read_if_there(&path)? {
-            settings.chat_template = Some(String::from_utf8(bytes).map_err(|error| file_error(&path, error))?);
-        }
+        settings.chat_template.read_files(folder)?;
         Ok(settings)
     }
 
@@ -146,11 +144,6 @@ pub(super) fn added_token(id: u32, content: &str, special: bool) -> Value {
         "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": !special, "special": special,
     })
-}
-
-fn default_template(template: &Value) -> Option<String> {
-    let named = |name: &str| template.as_array()?.iter().find(|entry| entry["name"] == name)?["template"].as_str();
-    template.as_str().or_else(|| named("default")).map(str::to_owned)
 }
 
 fn object_if_there(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
