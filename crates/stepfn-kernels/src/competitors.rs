@@ -35,8 +35,8 @@ fn composed_better_tokens<B: Backend>(logits: &Tensor<B, 2>, target_logits: &Ten
 /// - `target_ids`: `[rows, 1]`
 /// - result: `[rows, 1]`
 ///
+/// # Panics
 /// If a target is outside the vocabulary, on backends that check it.
-/// If a target is outside the vocabulary, where the backend notices.
 pub fn best_other<B: Backend>(logits: &Tensor<B, 2>, target_ids: &Tensor<B, 2, Int>) -> Tensor<B, 2> {
     if let Some(rows) = HostRows::of(logits) {
         let targets: Vec<usize> = target_ids.to_data().iter::<i64>().map(|id| id as usize).collect();
