@@ -67,6 +67,16 @@ impl Visitor<'_> for Form {
     }
 }
 
+/// As JSON has them.
+pub(crate) fn numbers(values: &[f32]) -> Vec<Number<f32>> {
+    values.iter().copied().map(Number).collect()
+}
+
+/// From JSON.
+pub(crate) fn from_numbers(values: Vec<Number<f32>>) -> Vec<f32> {
+    values.into_iter().map(|Number(value)| value).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
