@@ -9,7 +9,7 @@ use stepfn_models::source::{StoredTensor, Tensors};
 use stepfn_models::transformer::{Dropout, NoisyPass, PaddingSide, Pass, TokenBatch};
 use stepfn_models::{Model, ModelError};
 use stepfn_tests::golden::folder;
-use stepfn_tests::models::states;
+use stepfn_tests::models::{folders, states};
 
 type Flex = stepfn_cpu::flex::Backend;
 type Tracked = Autodiff<Flex>;
@@ -41,8 +41,8 @@ fn batch(vocab: usize) -> TokenBatch {
 
 #[test]
 fn models_from_tensors_in_memory_match_the_file() {
-    for name in ["marian", "llama", "gpt2", "gpt_neox", "t5_gated"] {
-        let checkpoint = checkpoint(name);
+    for folder in folders() {
+        let checkpoint = Checkpoint::open(&folder).unwrap();
         let device = Default::default();
         let tracked = Model::<Tracked>::from_tensors(checkpoint.config(), &leaves(&checkpoint), &device).unwrap();
         let loaded = Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &device).unwrap();
@@ -51,7 +51,7 @@ fn models_from_tensors_in_memory_match_the_file() {
         for dropout in [Dropout::Off, Dropout::On { seed: 3, passes, rates: None }] {
             let pairs = states(&tracked, &batch, &dropout).into_iter().zip(states(&loaded, &batch, &dropout));
             for (a, b) in pairs.flat_map(|(a, b)| a.into_iter().zip(b)) {
-                assert!((a - b).abs() <= 2e-5 * b.abs().max(1.0), "{name}: {a} and {b}");
+                assert!((a - b).abs() <= 2e-5 * b.abs().max(1.0), "{}: {a} and {b}", folder.display());
             }
         }
     }

@@ -254,7 +254,7 @@ mod tests {
     use burn::tensor::DType;
     use proptest::prelude::*;
 
-    use stepfn_models::Model;
+    use stepfn_models::{Model, families};
 
     use super::*;
 
@@ -282,8 +282,7 @@ mod tests {
     /// Caches, windows and positions of all kinds: the same with the shared places and without.
     #[test]
     fn variants_that_share_places_score_as_those_that_run_whole() {
-        let models = ["gpt2", "llama", "mistral", "gemma2", "bloom", "opt", "phi3", "qwen3", "marian", "bart", "t5"];
-        for name in models {
+        for name in families::all().iter().map(|family| family.name) {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/models").join(name);
             let model = Model::<stepfn_cpu::Backend>::load(folder, DType::F32, &Default::default()).unwrap();
             let function = crate::Registries::default().attributed("probability", &Default::default()).unwrap();
