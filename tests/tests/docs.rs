@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use stepfn_attribution::Methods;
 use stepfn_core::{Description, Registry};
 
 fn workspace() -> PathBuf {
@@ -87,4 +88,19 @@ fn the_book_matches_the_doc_comments() {
         assert!(summary.contains(&format!("(step-functions/{name})")), "SUMMARY.md lacks {name}");
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), pages.len(), "a page has no function");
+}
+
+#[test]
+fn readmes_give_the_numbers_of_step_functions_and_methods() {
+    let functions = Registry::<stepfn_cpu::Backend>::default().iter().count();
+    let methods = Methods::<stepfn_cpu::Backend>::default().iter().count();
+    let said = [
+        ("README.md", format!("[{functions} of them](docs/src/step-functions/index.md)")),
+        ("crates/stepfn-core/README.md", format!("{functions} functions")),
+        ("crates/stepfn/README.md", format!("{functions} step functions and {methods} attribution")),
+    ];
+    for (file, words) in said {
+        let text = fs::read_to_string(workspace().join(file)).unwrap();
+        assert!(text.contains(&words), "{file} should say `{words}`");
+    }
 }

@@ -88,7 +88,9 @@ mod tests {
     #[test]
     fn every_function_is_made_from_its_own_defaults_and_keeps_its_name() {
         let registry = Registry::<B>::default();
-        assert_eq!(registry.iter().count(), 23);
+        // Each file is a function, but for `mod.rs`.
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/functions")).unwrap().count();
+        assert_eq!(registry.iter().count(), files - 1);
         for about in registry.iter() {
             let made = registry.make(&about.name, &about.parameters).unwrap();
             assert_eq!(made.name(), about.name);
