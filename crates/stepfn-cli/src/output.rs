@@ -156,7 +156,7 @@ impl<T: Record> Results<T> {
             if self.writer.is_one_file_each() && all > 1 && !text.is_empty() {
                 return Err(Failure::usage(
                     "this format needs a file for each text",
-                    "use --svg FILE for several texts",
+                    "give one text, or use --svg FILE",
                 ));
             }
             let destination = &mut self.destination;

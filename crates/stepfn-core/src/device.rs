@@ -9,7 +9,7 @@ use burn::tensor::backend::{Backend, BackendTypes};
 pub trait Devices: 'static {
     /// The backend.
     type Backend: Backend;
-    /// The name that people choose it by: `cpu`, `wgpu`, `cuda`.
+    /// The name that people choose it by, and that its feature has: `cpu`, for example.
     const NAME: &'static str;
 
     /// The device of that index.

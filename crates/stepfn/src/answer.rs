@@ -70,7 +70,8 @@ impl Answer {
         terminal::render(&self.0, options)
     }
 
-    /// Saves it, in the format that the file's ending names: `.json`, `.jsonl`, `.csv`, `.html`, `.svg`, or `.txt` for the table.
+    /// Saves it, in the format that the file's ending names, one of [`writers::ANSWERS`](crate::writers::ANSWERS): `.json`, `.csv`, `.html`, …, or `.txt`
+    /// for the table.
     ///
     /// # Errors
     /// [`ErrorKind::Format`] for another ending, [`ErrorKind::File`] if the file can't be written.

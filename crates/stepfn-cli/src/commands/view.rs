@@ -37,7 +37,7 @@ pub(super) fn results(
     let options = WriterOptions { single, fields, terminal: terminal(args) };
     let writer = answers(&args.format, &options)?;
     if writer.is_one_file_each() && texts.is_some_and(|texts| texts > 1) {
-        return Err(Failure::usage("this format needs a file for each text", "use --svg FILE for several texts"));
+        return Err(Failure::usage("this format needs a file for each text", "give one text, or use --svg FILE"));
     }
     let destination = output::open(&args.to, writer.way(), &mut places)?;
     let mut extras = Vec::new();
