@@ -132,7 +132,8 @@ pub(crate) fn halfway<B: Backend, const D: usize>(here: Tensor<B, D>, baseline: 
     (here + baseline).div_scalar(2)
 }
 
-/// `Δout / Δin` of an elementwise function; its derivative halfway where `Δin` is too small to divide by.
+/// `Δout / Δin` of an elementwise function; its derivative halfway where `Δin` is too small to divide by. On different sides of 0, where some
+/// functions have a corner, the quotient of small numbers is exact, and the derivative halfway would not be.
 pub(crate) fn slope<B: Backend, const D: usize>(
     here: Tensor<B, D>,
     baseline: Tensor<B, D>,
@@ -144,7 +145,8 @@ pub(crate) fn slope<B: Backend, const D: usize>(
     let dtype = here.dtype();
     let (here, baseline) = (widened(here), widened(baseline));
     let step = here.clone() - baseline.clone();
-    let small = step.clone().abs().lower_elem(SMALL);
+    let same_side = (here.clone() * baseline.clone()).greater_elem(0.0);
+    let small = step.clone().abs().lower_elem(SMALL).bool_and(same_side).bool_or(step.clone().equal_elem(0.0));
     let at_halfway = derivative(halfway(here.clone(), baseline.clone()));
     let secant = (function(here) - function(baseline)) / step.mask_fill(small.clone(), 1.0);
     narrowed(secant.mask_where(small, at_halfway), dtype)

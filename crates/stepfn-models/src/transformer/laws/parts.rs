@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
+use stepfn_kernels::Cotangents;
 
 use super::{B, Case, assert_all_close, check, noise, random};
 use crate::ModelError;
@@ -19,9 +20,9 @@ use crate::source::{StoredTensor, TensorSource};
 use crate::transformer::activation::Phi;
 use crate::transformer::block::BlockAround;
 use crate::transformer::norm::Norm;
-use crate::transformer::part::{Part, Streams};
+use crate::transformer::part::{Forward, Part, Streams};
 use crate::transformer::places::Places;
-use crate::transformer::rule::Rule;
+use crate::transformer::rule::{Rule, Saved};
 use crate::transformer::tables::Tables;
 use crate::transformer::{Dropout, Head, Linear, NoisyPass, PaddingSide, Stack, TokenBatch};
 
@@ -325,6 +326,18 @@ proptest! {
         let x = random(3, [texts * width, size]).mul_scalar(3.0);
         let case = Case::rowwise(format!("{activation:?}"), Phi(activation), (), x, texts);
         check(&Case { first: Some((width - 1, ())), conserves: true, ..case });
+    }
+
+    /// Close to 0 too, where some have a corner.
+    #[test]
+    fn multipliers_of_small_steps_are_exact(activation in activations(), x in -0.01..0.01, x0 in -0.01..0.01) {
+        let [x, x0, one] = [x, x0, 1.0].map(|value: f64| Tensor::<B, 2>::from_data([[value]], &Default::default()).cast(DType::F64));
+        let saved = Saved::new(&x, Rule::DeepLift { baseline: &x0 });
+        let multiplier = Phi(activation).pull(saved, one, Cotangents::one_each(1));
+        let phi = |x: &Tensor<B, 2>| Phi(activation).forward(x.clone(), &());
+        let missing = phi(&x) - phi(&x0) - multiplier * (x - x0);
+        let missing: f64 = missing.into_data().iter::<f64>().map(f64::abs).sum();
+        prop_assert!(missing < 1e-9, "{activation:?}: {missing}");
     }
 
     #[test]
