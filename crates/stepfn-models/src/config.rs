@@ -365,32 +365,48 @@ impl TransformerConfig {
                 Err(ModelError::config(field, format!("a whole number from 1 to {most}"), value))
             }
         };
+        // Beyond, numbers in single precision are 0 or infinite.
+        let within = |field: &str, value: f64, least: f64, most: f64| match (least..=most).contains(&value) {
+            true => Ok(()),
+            false => {
+                Err(ModelError::config(field, format!("a number from {least:e} to {most:e}"), format!("{value:e}")))
+            }
+        };
         check("vocab_size", self.vocab_size, LARGEST)?;
         check("vocab_size", self.source_vocab_size(), LARGEST)?;
         check("hidden_size", self.hidden_size, 1 << 20)?;
         for stack in self.encoder.iter().chain([&self.decoder]) {
             let attention = &stack.attention;
-            check("number of layers", stack.n_layers, MOST_LAYERS)?;
-            check("number of heads", attention.n_heads, 4096)?;
-            check("number of key-value heads", attention.n_kv_heads, attention.n_heads)?;
+            within("rms_norm_eps", stack.norm.epsilon, 1e-30, 1.0)?;
+            check("num_hidden_layers", stack.n_layers, MOST_LAYERS)?;
+            check("num_attention_heads", attention.n_heads, 4096)?;
+            check("num_key_value_heads", attention.n_kv_heads, attention.n_heads)?;
             if attention.n_heads % attention.n_kv_heads != 0 {
                 let expected = format!("a divisor of the {} heads", attention.n_heads);
-                return Err(ModelError::config("number of key-value heads", expected, attention.n_kv_heads));
+                return Err(ModelError::config("num_key_value_heads", expected, attention.n_kv_heads));
             }
-            check("head size", attention.head_dim, 1 << 16)?;
-            check("feed-forward size", stack.feed_forward.size, LARGEST)?;
+            check("head_dim", attention.head_dim, 1 << 16)?;
+            check("intermediate_size", stack.feed_forward.size, LARGEST)?;
             if let Some(size) = stack.embedding_size {
-                check("embedding size", size, 1 << 20)?;
+                check("word_embed_proj_dim", size, 1 << 20)?;
             }
             match &stack.positions {
-                Positions::Learned { rows, .. } => check("positions", *rows, LARGEST)?,
+                Positions::Learned { rows, .. } => check("max_position_embeddings", *rows, LARGEST)?,
                 Positions::Rotary(rotary) => {
-                    check("rotary dimensions", rotary.dim, attention.head_dim)?;
+                    within("rope_theta", rotary.theta, 1.0, 1e12)?;
+                    if !(1..=attention.head_dim).contains(&rotary.dim) {
+                        let expected = format!("a share that rotates 1 to {} dimensions of a head", attention.head_dim);
+                        return Err(ModelError::config("partial_rotary_factor", expected, rotary.dim));
+                    }
                     if rotary.dim % 2 != 0 {
-                        return Err(ModelError::config("rotary dimensions", "an even number", rotary.dim));
+                        return Err(ModelError::config(
+                            "head_dim",
+                            "an even number of dimensions to rotate",
+                            rotary.dim,
+                        ));
                     }
                 }
-                Positions::RelativeBias { buckets, .. } => check("relative attention buckets", *buckets, 1 << 20)?,
+                Positions::RelativeBias { buckets, .. } => check("relative_attention_num_buckets", *buckets, 1 << 20)?,
                 Positions::SinusoidalHalves { .. } | Positions::SinusoidalFairseq { .. } | Positions::Alibi { .. } => {}
             }
             if attention.windows.len() != stack.n_layers {

@@ -18,6 +18,20 @@ pub(crate) struct Fields<'a> {
 /// How some files write that there is no token.
 const NO_TOKEN: Option<i64> = Some(-1);
 
+/// What families call the fields that a finished configuration is checked for.
+const OTHER_NAMES: [&[&str]; 10] = [
+    &["num_hidden_layers", "n_layer", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers"],
+    &["num_attention_heads", "n_head", "num_heads", "encoder_attention_heads", "decoder_attention_heads"],
+    &["num_key_value_heads"],
+    &["head_dim", "d_kv", "hidden_size", "n_embd", "d_model"],
+    &["hidden_size", "n_embd", "d_model"],
+    &["intermediate_size", "n_inner", "ffn_dim", "d_ff", "encoder_ffn_dim", "decoder_ffn_dim"],
+    &["word_embed_proj_dim"],
+    &["max_position_embeddings", "n_positions", "n_ctx"],
+    &["rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps"],
+    &["rope_theta", "rotary_emb_base"],
+];
+
 impl<'a> Fields<'a> {
     /// The fields of `config.json`.
     pub(crate) fn new(config_json: &'a Value) -> Result<Self, ModelError> {
@@ -210,6 +224,17 @@ impl<'a> Fields<'a> {
     pub(crate) fn error(&self, name: &str, expected: impl Into<String>) -> ModelError {
         let field = if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) };
         ModelError::config(field, expected, self.map.get(name).map_or_else(|| "nothing".to_owned(), shortened))
+    }
+
+    /// The error of a finished configuration, with the name that this file has for the field.
+    pub(crate) fn as_written(&self, error: ModelError) -> ModelError {
+        let ModelError::Config { field, expected, found } = error else { return error };
+        let names = OTHER_NAMES.iter().find(|names| names[0] == field).copied().unwrap_or_default();
+        // Of an encoder and a decoder, the one whose value is meant.
+        let says = |name: &&&str| self.get(name).is_some_and(|value| value.to_string() == found);
+        let has = |name: &&&str| self.has(name);
+        let name = names.iter().find(says).or_else(|| names.iter().find(has));
+        ModelError::Config { field: name.map_or(field, |name| (*name).to_owned()), expected, found }
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {

@@ -17,13 +17,17 @@ pub mod transformer;
 mod context;
 mod decoding;
 mod error;
+mod file;
 #[cfg(feature = "gguf")]
 mod gguf;
 mod json;
 mod model;
 mod parameters;
+mod words;
 
 pub use context::Context;
 pub use decoding::Decoding;
 pub use error::ModelError;
+pub use file::read_file;
 pub use model::Model;
+pub use words::plain_words;

@@ -1,14 +1,15 @@
 //! Which files of a folder hold a model's weights, and what to say where none does.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use serde_json::Value;
 
 use super::{Contents, adapter_base};
-use crate::ModelError;
+use crate::file::{open_file, read_file};
+use crate::{ModelError, plain_words};
 
 /// The file or files with the weights, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -166,6 +167,9 @@ fn in_cache(folder: &Path) -> Option<PathBuf> {
 
 /// The error for a folder without a `config.json`.
 pub(super) fn no_config(folder: &Path) -> Option<ModelError> {
+    if folder.exists() && !folder.is_dir() {
+        return Some(file_error(folder, "this is a device or a pipe, and should be a file or a folder"));
+    }
     let path = folder.join("config.json");
     if path.exists() || !folder.is_dir() {
         return None;
@@ -237,7 +241,7 @@ pub(crate) fn shards(index: &Path) -> Result<BTreeSet<String>, ModelError> {
 ///
 /// The file must not be changed or truncated while it is mapped. Public functions that call this repeat that in their docs.
 pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
-    let file = File::open(path).map_err(|error| file_error(path, error))?;
+    let file = open_file(path).map_err(|error| file_error(path, error))?;
     #[allow(
         unsafe_code,
         reason = "without mapping, loading would hold every weight twice: in the file's bytes and on the device"
@@ -258,13 +262,13 @@ pub(crate) fn is_lfs_pointer(bytes: &[u8]) -> bool {
 pub(crate) const LFS_POINTER: &str = "is a pointer of git-lfs, not the file itself: run `git lfs pull` in its folder";
 
 pub(super) fn read_json(path: &Path) -> Result<Value, ModelError> {
-    let text = fs::read_to_string(path).map_err(|error| file_error(path, error))?;
-    if is_lfs_pointer(text.as_bytes()) {
+    let bytes = read_file(path).map_err(|error| file_error(path, error))?;
+    if is_lfs_pointer(&bytes) {
         return Err(file_error(path, LFS_POINTER));
     }
-    serde_json::from_str(&text).map_err(|error| file_error(path, error))
+    serde_json::from_slice(&bytes).map_err(|error| file_error(path, error))
 }
 
 pub(super) fn file_error(path: &Path, message: impl ToString) -> ModelError {
-    ModelError::File { path: path.to_owned(), message: message.to_string() }
+    ModelError::File { path: path.to_owned(), message: plain_words(&message.to_string()) }
 }

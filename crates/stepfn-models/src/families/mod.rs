@@ -118,7 +118,7 @@ impl Family {
         if is_encoder_decoder {
             f.only_bool("is_decoder", false, "loading only the decoder of this family is not implemented")?;
         }
-        config.validate()?;
+        config.validate().map_err(|error| f.as_written(error))?;
         Ok(config)
     }
 

@@ -320,9 +320,16 @@ fn every_number_is_checked() {
     }
     assert_eq!(refused_field("gpt2", json!({"n_layer": 1_000_000_000})), "n_layer");
     assert_eq!(refused_field("bart", json!({"encoder_layers": 1_000_000_000})), "encoder_layers");
-    assert_eq!(refused_field("llama", json!({"num_attention_heads": 0})), "number of heads");
-    assert_eq!(refused_field("llama", json!({"num_key_value_heads": 3})), "number of key-value heads");
+    assert_eq!(refused_field("llama", json!({"num_attention_heads": 0})), "num_attention_heads");
+    assert_eq!(refused_field("llama", json!({"num_key_value_heads": 3})), "num_key_value_heads");
     assert_eq!(refused_field("gpt2", json!({"n_head": 0})), "n_head");
+    assert_eq!(refused_field("llama", json!({"head_dim": 1 << 20})), "head_dim");
+    assert_eq!(refused_field("gpt2", json!({"n_head": 3, "n_embd": 3 << 20})), "n_embd");
+    for number in [0.0, -1.0, 1e-300, 1e300] {
+        assert_eq!(refused_field("llama", json!({"rms_norm_eps": number})), "rms_norm_eps");
+        assert_eq!(refused_field("llama", json!({"rope_parameters": null, "rope_theta": number})), "rope_theta");
+        assert_eq!(refused_field("gpt2", json!({"layer_norm_epsilon": number})), "layer_norm_epsilon");
+    }
     assert_eq!(refused_field("gpt2", json!({"vocab_size": null})), "vocab_size");
     assert!(find("gpt2").unwrap().configure(&json!([])).is_err());
     assert!(find("gpt2").unwrap().configure(&golden("llama")).is_err());

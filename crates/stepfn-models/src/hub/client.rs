@@ -1,7 +1,6 @@
 //! The two requests to a hub: a repository's list of files, and one file.
 
 use core::time::Duration;
-use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
@@ -186,7 +185,7 @@ fn certificates(path: &Path) -> Result<RootCerts, Failure> {
     let failure = |reason: &str| {
         Failure::Refused(format!("{}: {reason}; check SSL_CERT_FILE and REQUESTS_CA_BUNDLE", path.display()))
     };
-    let text = fs::read(path).map_err(|error| failure(&error.to_string()))?;
+    let text = crate::read_file(path).map_err(|error| failure(&error.to_string()))?;
     let certificates: Vec<_> = parse_pem(&text)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -66,6 +66,8 @@ impl Adapter {
         };
         let tied = is_tied(base);
         let (mut deltas, mut replaced) = (BTreeMap::new(), BTreeMap::new());
+        let of_settings = |message| file_error(&path.with_file_name(CONFIG), message);
+        let mut changed = Vec::new();
         for (name, entry) in &stored.tensors {
             let Some((module, part)) = split(name) else {
                 let (module, parameter) = plain(name);
@@ -94,8 +96,9 @@ impl Adapter {
                 return Err(error(name, "a change of one layer".to_owned(), found));
             }
             let shape = base.shapes.get(&target).map(Vec::as_slice).unwrap_or_default();
-            let scale = settings.scale(&module, entry.shape.first().copied().unwrap_or(0));
-            let scale = scale.map_err(|message| file_error(&path.with_file_name(CONFIG), message))?;
+            let rank = entry.shape.first().copied().unwrap_or(0);
+            settings.check_rank(&module, rank).map_err(of_settings)?;
+            let scale = settings.scale(&module, rank).map_err(of_settings)?;
             let is_turned = part.is_embedding || (settings.fan_in_fan_out && !is_head(&module));
             let delta = Delta::of([entry, partner], shape, is_turned, scale).ok_or_else(|| {
                 let found = format!("{:?} and {:?}", entry.shape, partner.shape);
@@ -104,7 +107,10 @@ impl Adapter {
             if deltas.insert(target, delta).is_some() {
                 return Err(error(name, TWICE.0.to_owned(), TWICE.1.to_owned()));
             }
+            changed.push(module);
         }
+        let of_base: Vec<&str> = base.shapes.keys().filter_map(|name| name.strip_suffix(".weight")).collect();
+        settings.check_targets(&changed, &of_base).map_err(of_settings)?;
         let adapter = Self { stored, deltas, replaced };
         adapter.change_config(settings, base, tied).map_err(|message| file_error(&path, message))?;
         Ok(adapter)

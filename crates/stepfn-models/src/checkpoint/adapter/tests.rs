@@ -94,6 +94,12 @@ fn what_cannot_be_merged_is_refused_by_name() {
         (json!({"alpha_pattern": {"[qv]_proj": 3}}), "`[qv]_proj`"),
         (json!({"alpha_pattern": {"q_proj": 3, "self_attn.q_proj": 4}}), "several names"),
         (json!({"lora_alpha": null}), "`lora_alpha`"),
+        (json!({"lora_alpha": 1e300}), "single precision, found"),
+        (json!({"r": 0}), "`r`: expected a whole number"),
+        (json!({"r": 1000}), "rank 1000, but that of"),
+        (json!({"rank_pattern": {"q_proj": 77}}), "rank 77, but that of"),
+        (json!({"target_modules": ["nothing"]}), "no change of it"),
+        (json!({"target_modules": ["q_proj", "up_proj"]}), "names `up_proj`"),
     ] {
         let error = base("base_llama").with_adapter(changed("llama", &changes).path()).unwrap_err().to_string();
         assert!(error.contains(part) && error.contains("adapter_config.json"), "{error}");
@@ -133,7 +139,7 @@ fn an_adapter_without_its_base_says_which_that_is() {
 }
 
 fn with_tensors(tensors: &[(&str, &[usize])]) -> Result<Checkpoint, ModelError> {
-    let folder = changed("llama", &json!({}));
+    let folder = changed("llama", &json!({"target_modules": "all-linear"}));
     let views: Vec<_> = tensors
         .iter()
         .map(|(name, shape)| (*name, vec![1; shape.iter().product::<usize>() * 4], shape.to_vec()))

@@ -59,7 +59,7 @@ pub(super) fn head_dim(f: &Fields) -> Result<Value, ModelError> {
     };
     for key in [ROTATED, "attention.value_length"] {
         if f.number(key)?.is_some_and(|found| found != head_dim) {
-            return Err(f.error(key, format!("{head_dim}, the head size")));
+            return Err(f.error(key, format!("{head_dim}, the width of a head")));
         }
     }
     Ok(json!(head_dim))
@@ -70,7 +70,7 @@ pub(super) fn rotary_share(f: &Fields) -> Result<Value, ModelError> {
     let head_dim = f.needed("embedding_length")?.checked_div(f.needed(HEADS)?).unwrap_or(0);
     let rotated = f.number(ROTATED)?.unwrap_or(head_dim);
     if rotated == 0 || rotated > head_dim {
-        return Err(f.error(ROTATED, format!("a whole number from 1 to {head_dim}, the head size")));
+        return Err(f.error(ROTATED, format!("a whole number from 1 to {head_dim}, the width of a head")));
     }
     let share = rotated as f64 / head_dim as f64;
     // The number of rotated dimensions is the product, rounded down.
