@@ -274,7 +274,7 @@ fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Resul
 }
 
 fn file_error(path: &Path, message: impl ToString) -> ModelError {
-    ModelError::File { path: path.to_owned(), message: message.to_string() }
+    ModelError::File { path: path.to_owned(), message: crate::plain_words(&message.to_string()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Reads tokenizers from folders, from bytes and from GGUF files.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -52,7 +51,7 @@ impl Tokenizer {
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self, ModelError> {
         let folder = folder.as_ref();
         let path = folder.join("tokenizer.json");
-        let bytes = fs::read(&path).map_err(|error| file_error(&path, error))?;
+        let bytes = crate::read_file(&path).map_err(|error| file_error(&path, error))?;
         let tokenizer = Self::parse(&bytes, path)?;
         let Settings { named, chat_template, .. } = Settings::read(folder)?;
         Ok(Self { named, chat_template, ..tokenizer })

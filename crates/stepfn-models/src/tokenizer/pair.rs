@@ -5,10 +5,10 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Tokenizer;
 use super::languages::Multilingual;
 use super::published::{self, Build};
 use super::settings::Settings;
-use super::{Tokenizer, file_error};
 use crate::ModelError;
 
 /// The languages of a model that translates between several, by their codes (`__fr__`, `fr_XX`, `fra_Latn`, `>>fra<<`) or their names in these
@@ -65,7 +65,7 @@ impl Tokenizers {
                 None => Self::of(tokenizer, languages),
             },
             Build::Multilingual(kind, tokenizer) => Self::multilingual(kind, tokenizer, &settings, languages),
-            Build::Two(both) => Self::two(*both, languages, path),
+            Build::Two(both) => Self::two(*both, languages),
         }
     }
 
@@ -108,9 +108,9 @@ impl Tokenizers {
     }
 
     /// A tokenizer for each side, whose sources may start with the code of the target's language.
-    fn two([source, target]: [Tokenizer; 2], languages: &Languages, path: &Path) -> Result<Self, ModelError> {
-        if languages.source.is_some() {
-            return Err(file_error(path, "this model reads one language, so there is no source language to choose"));
+    fn two([source, target]: [Tokenizer; 2], languages: &Languages) -> Result<Self, ModelError> {
+        if let Some(name) = languages.source.clone() {
+            return Err(ModelError::Language { side: "source", found: Some(name), available: Vec::new() });
         }
         let mut source = source;
         if let Some(name) = &languages.target {

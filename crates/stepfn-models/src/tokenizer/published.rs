@@ -1,6 +1,5 @@
 //! Builds the tokenizers of folders without a `tokenizer.json`, as the published classes of transformers do.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -102,7 +101,7 @@ fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Cl
 
 /// The contents of a file, if they are its own.
 fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
-    let bytes = fs::read(path).map_err(|error| file_error(path, error))?;
+    let bytes = crate::read_file(path).map_err(|error| file_error(path, error))?;
     match is_lfs_pointer(&bytes) {
         true => Err(file_error(path, LFS_POINTER)),
         false => Ok(bytes),
@@ -116,7 +115,17 @@ fn sentence_piece(path: &Path) -> Result<SentencePiece, ModelError> {
 
 /// A tokenizer of a `tokenizer.json`, with the names of special tokens.
 fn finished(json: Value, path: PathBuf, settings: &Settings) -> Result<Tokenizer, ModelError> {
-    let tokenizer = Tokenizer::parse(json.to_string().as_bytes(), path)?;
+    let tokenizer = Tokenizer::parse(json.to_string().as_bytes(), path.clone()).map_err(|error| {
+        // What is right without the added tokens is wrong where these are from.
+        let mut without = json.clone();
+        without["added_tokens"] = json!([]);
+        match (error, Tokenizer::parse(without.to_string().as_bytes(), path.clone())) {
+            (ModelError::File { message, .. }, Ok(_)) => {
+                file_error(&path.with_file_name("tokenizer_config.json"), format!("the added tokens: {message}"))
+            }
+            (error, _) => error,
+        }
+    })?;
     Ok(Tokenizer { named: settings.named.clone(), chat_template: settings.chat_template.clone(), ..tokenizer })
 }
 
@@ -207,8 +216,16 @@ fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokeni
     let path = folder.join("merges.txt");
     let text = String::from_utf8(contents(&path)?).map_err(|error| file_error(&path, error))?;
     // The first line of the published files is their version.
-    let lines = text.lines().filter(|line| !line.starts_with("#version") && !line.is_empty());
-    let merges: Vec<&str> = lines.collect();
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with("#version") && !line.is_empty());
+    for (number, line) in lines.clone() {
+        let wrong = |what: String| file_error(&path, format!("line {number}: {what}"));
+        let (one, other) = line.split_once(' ').ok_or_else(|| wrong("expected two tokens".to_owned()))?;
+        let merged = format!("{one}{other}");
+        if let Some(unknown) = [one, other, &merged].into_iter().find(|token| !vocab.contains_key(*token)) {
+            return Err(wrong(format!("vocab.json has no {unknown:?}")));
+        }
+    }
+    let merges: Vec<&str> = lines.map(|(_, line)| line).collect();
     let class = settings.class.as_deref();
     let is_bart = matches!(class, Some("RobertaTokenizer" | "BartTokenizer" | "LEDTokenizer" | "LongformerTokenizer"))
         || (class.is_none() && family == "bart");

@@ -63,7 +63,7 @@ impl SentencePiece {
     /// What is wrong with it.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let Model { pieces, trainer, normalizer } =
-            Model::decode(bytes).map_err(|error| format!("this is no SentencePiece model ({error})"))?;
+            Model::decode(bytes).map_err(|_| "this is no SentencePiece model, or not all of one".to_owned())?;
         let (trainer, normalizer) = (trainer.unwrap_or_default(), normalizer.unwrap_or_default());
         let algorithm = match trainer.model_type.unwrap_or(1) {
             1 => Algorithm::Unigram,

@@ -1,7 +1,6 @@
 //! What `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json` say, and the files of chat templates.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -156,7 +155,7 @@ fn object_if_there(path: &Path) -> Result<Option<Map<String, Value>>, ModelError
 }
 
 pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, ModelError> {
-    match fs::read(path) {
+    match crate::read_file(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(file_error(path, error)),
