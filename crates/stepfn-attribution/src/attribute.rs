@@ -69,7 +69,13 @@ pub fn attribute<B: Backend>(
     let mut step_scores = step_scores.into_iter();
     let mut all = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
-        let step_scores = step_scores.next().transpose();
+        let step_scores = match step_scores.next().transpose() {
+            Ok(step_scores) => step_scores,
+            Err(error) => {
+                all.push(Err(error));
+                continue;
+            }
+        };
         let scores = Question::new(text, options, index, texts.len())
             .and_then(|question| Passes::new(question, model, function))
             .and_then(|passes| method.attribute(&passes))
@@ -81,10 +87,9 @@ pub fn attribute<B: Backend>(
                 Some(step) => Err(AttributionError::NotFinite { step, method: method.name().to_owned() }),
                 None => Ok(scores),
             });
-        all.push(match (scores, step_scores) {
-            (Err(AttributionError::Cancelled), _) => return Err(AttributionError::Cancelled),
-            (Err(error), _) | (_, Err(error)) => Err(error),
-            (Ok(scores), Ok(step_scores)) => Ok(Attributed { scores, step_scores }),
+        all.push(match scores {
+            Err(AttributionError::Cancelled) => return Err(AttributionError::Cancelled),
+            scores => scores.map(|scores| Attributed { scores, step_scores }),
         });
     }
     Ok(all)

@@ -87,6 +87,7 @@ impl GenerationOptions {
         {
             return Err(error);
         }
+        check_used(changes, &settings)?;
         if settings.eos.is_empty() {
             settings.eos.clone_from(&config.special.eos);
         }
@@ -108,6 +109,22 @@ const WHOLE_TEXT: [(&str, RangeInclusive<u64>, &str); 3] = [
     ("min_length", 0..=1 << 20, "a whole number from 0 to 1048576"),
     ("decoder_start_token_id", 0..=u32::MAX as u64, "a token id"),
 ];
+
+/// Checks that nothing is changed that the way of choosing tokens does not read. What a checkpoint says beyond that is its own matter.
+fn check_used(changes: &Map<String, Value>, settings: &GenerationSettings) -> Result<(), AttributionError> {
+    const OF_SAMPLING: [&str; 3] = ["temperature", "top_k", "top_p"];
+    const OF_BEAMS: [&str; 3] = ["length_penalty", "early_stopping", "renormalize_logits"];
+    let groups = [
+        (OF_SAMPLING, settings.do_sample, "left out, or do_sample=true with it: only drawing tokens uses it"),
+        (OF_BEAMS, settings.num_beams > 1, "left out, or num_beams=2 or more with it: only beam search uses it"),
+    ];
+    let unused = groups.into_iter().filter(|(_, is_used, _)| !is_used);
+    let found = unused.into_iter().find_map(|(fields, _, expected)| {
+        let field = fields.into_iter().find(|field| changes.get(*field).is_some_and(|value| !value.is_null()))?;
+        Some(ParameterError::new(OWNER, field, expected, &changes[field]))
+    });
+    found.map_or(Ok(()), |error| Err(error.into()))
+}
 
 /// The error of a changed field names the change; any other error is the checkpoint's.
 fn of_change(error: ModelError, changes: &Map<String, Value>) -> AttributionError {

@@ -37,6 +37,7 @@ mod scoring;
 mod side;
 mod steps;
 mod text;
+mod tokens;
 
 pub use attribute::{Attributed, StepScores, attribute};
 pub use attributed_fn::{AttributedFn, Registries};

@@ -20,7 +20,7 @@ pub use self::array::{Axis, Scores};
 /// The version of the JSON that [`Attribution`] is written as.
 pub const FORMAT: u32 = 1;
 
-/// The id of a token that is not in the vocabulary because aggregation merged it from several.
+/// The id of a token that is not in the vocabulary because aggregation merged it from several. In JSON it is `null`.
 pub const MERGED: u32 = u32::MAX;
 
 /// Where the predictions of one text came from.
@@ -46,8 +46,10 @@ pub struct Attribution {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_text: Option<String>,
     /// What the encoder read; empty for a causal model.
+    #[serde(with = "crate::tokens")]
     pub source: Vec<Token>,
     /// What the decoder read and predicted: a causal model's prompt is part of it.
+    #[serde(with = "crate::tokens")]
     pub target: Vec<Token>,
     /// Positions in `target` that were asked about.
     pub steps: Range<usize>,
@@ -68,7 +70,7 @@ pub struct Attribution {
     #[serde(default, with = "optional_column", skip_serializing_if = "Option::is_none")]
     pub changes: Option<Vec<f32>>,
     /// The token that each step was compared with, `None` where a step has no partner; empty where nothing was compared.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, with = "crate::tokens::optional", skip_serializing_if = "Vec::is_empty")]
     pub contrast: Vec<Option<Token>>,
     /// For each step, what the model expected, most likely first; empty where it was not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

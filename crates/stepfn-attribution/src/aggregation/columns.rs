@@ -5,7 +5,7 @@ use core::ops::Range;
 use stepfn_models::tokenizer::Token;
 
 use super::Slice;
-use crate::{Attribution, AttributionError, MERGED, ParameterError, Scores};
+use crate::{Attribution, AttributionError, MERGED, ParameterError, Provenance, Scores};
 
 /// Divides each step's scores by the sum of their absolute values over source and target together, for each position of inner axes. A
 /// step of nothing but zeros stays as it is.
@@ -133,8 +133,29 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         alternatives: Vec::new(),
         deltas: attribution.deltas.as_ref().zip(other.deltas.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
         changes: attribution.changes.as_ref().zip(other.changes.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
+        about: of_both(&attribution.about, &other.about),
         ..attribution.clone()
     })
+}
+
+/// How two outputs were made, where they were not made in the same way: `saliency − lime`.
+fn of_both(one: &Provenance, other: &Provenance) -> Provenance {
+    let both = |one: &String, other: &String| match one == other {
+        true => one.clone(),
+        false => format!("{} − {}", named(one), named(other)),
+    };
+    Provenance {
+        method: both(&one.method, &other.method),
+        attributed_fn: both(&one.attributed_fn, &other.attributed_fn),
+        model: both(&one.model, &other.model),
+        family: both(&one.family, &other.family),
+        ..one.clone()
+    }
+}
+
+/// A name, or that there is none.
+fn named(name: &str) -> &str {
+    if name.is_empty() { "nothing" } else { name }
 }
 
 fn label(one: &Token, other: &Token) -> Token {

@@ -26,6 +26,7 @@
 
 mod axes;
 mod boundaries;
+mod check;
 mod columns;
 mod function;
 mod json;

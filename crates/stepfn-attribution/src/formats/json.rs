@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use stepfn_models::plain_words;
+
 use crate::{Attribution, AttributionError};
 
 /// A text without a result, in a file of results.
@@ -95,6 +97,7 @@ fn unreadable(what: &str, object: &str, error: &serde_json::Error) -> Attributio
         None => message,
     });
     let place = format!("line {}, column {} of {what}", error.line(), error.column());
+    let plain = plain_words(&plain);
     match plain.strip_prefix("invalid type: ").or_else(|| plain.strip_prefix("invalid value: ")) {
         Some(found) => {
             let (found, expected) = found.rsplit_once(", expected ").unwrap_or((found, "something else"));
@@ -105,14 +108,7 @@ fn unreadable(what: &str, object: &str, error: &serde_json::Error) -> Attributio
 }
 
 /// How the parser names what it expects, and how people do.
-const TYPES: [(&str, &str); 9] = [
-    ("expected u32", "expected a whole number, 0 or greater"),
-    ("expected u64", "expected a whole number, 0 or greater"),
-    ("expected usize", "expected a whole number, 0 or greater"),
-    ("expected f32", "expected a number"),
-    ("expected f64", "expected a number"),
-    ("expected a sequence", "expected a list"),
-    ("expected a map", "expected an object"),
+const TYPES: [(&str, &str); 2] = [
     ("expected struct Range", "expected an object with `start` and `end`"),
     ("expected struct Token", "expected a token: an object with `id`, `surface`, `span` and `special`"),
 ];

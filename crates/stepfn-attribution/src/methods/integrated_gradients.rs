@@ -59,9 +59,9 @@ impl Named for IntegratedGradients {
 
     fn validate(&self) -> Result<(), ParameterError> {
         self.check_counts()?;
-        match self.tolerance > 0.0 {
+        match self.tolerance > 0.0 && self.tolerance <= 1.0 {
             true => Ok(()),
-            false => Err(Self::out_of_range("tolerance", "a number greater than 0", self.tolerance)),
+            false => Err(Self::out_of_range("tolerance", "a share greater than 0 and at most 1", self.tolerance)),
         }
     }
 }

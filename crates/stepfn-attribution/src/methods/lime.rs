@@ -53,16 +53,14 @@ impl Named for Lime {
     fn validate(&self) -> Result<(), ParameterError> {
         self.check_counts()?;
         let Self { mask_prob, alpha, kernel_width, .. } = *self;
-        if !(mask_prob > 0.0 && mask_prob < 1.0) {
-            return Err(Self::out_of_range("mask_prob", "a probability between 0 and 1", mask_prob));
-        }
-        if !(alpha >= 0.0 && alpha.is_finite()) {
-            return Err(Self::out_of_range("alpha", "a number, 0 or greater", alpha));
-        }
-        match kernel_width > 0.0 && kernel_width.is_finite() {
-            true => Ok(()),
-            false => Err(Self::out_of_range("kernel_width", "a number greater than 0", kernel_width)),
-        }
+        // Beyond, no sample hides anything or all hide everything, the penalty leaves no scores, or no sample but the text has a weight.
+        let ranges = [
+            ("mask_prob", mask_prob, 0.001..=0.999, "a probability from 0.001 to 0.999"),
+            ("alpha", alpha, 0.0..=1e6, "a number from 0 to 1000000"),
+            ("kernel_width", kernel_width, 0.01..=1000.0, "a number from 0.01 to 1000"),
+        ];
+        let wrong = ranges.into_iter().find(|(_, value, range, _)| !range.contains(value));
+        wrong.map_or(Ok(()), |(name, value, _, expected)| Err(Self::out_of_range(name, expected, value)))
     }
 }
 

@@ -63,6 +63,29 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_between_tokens_is_kept() {
+        let token = |surface: &str, start| samples::token(3, surface, start..start + surface.len(), false);
+        let mut sample = crate::Attribution::new(
+            vec![token("c", 0), token("t", 2)],
+            vec![token("K", 0), token("AE1", 2), token("T", 6)],
+            1..3,
+        );
+        sample.source_text = Some("c t".to_owned());
+        sample.target_text = Some("K AE1 T".to_owned());
+        let causal = crate::Attribution { source: Vec::new(), source_text: None, ..sample.clone() };
+        for (sample, input) in [(sample, "c t"), (causal, "K")] {
+            let text = write(from_ref(&sample)).unwrap();
+            let json: Value = serde_json::from_str(&text).unwrap();
+            let info = &json["attributes"]["info"];
+            assert_eq!((&info["generated_texts"][0], &info["input_texts"][0]), (&json!("K AE1 T"), &json!(input)));
+            assert!(samples::same(&read(&text).unwrap()[0], &sample));
+            // As earlier files have it.
+            let earlier = text.replace("\"generated_texts\":[\"K AE1 T\"]", "\"generated_texts\":[\"KAE1T\"]");
+            assert!(earlier != text && samples::same(&read(&earlier).unwrap()[0], &sample));
+        }
+    }
+
+    #[test]
     fn merged_tokens_have_no_id() {
         let words = "subwords".parse::<crate::aggregation::Pipeline>().unwrap().apply(&samples::causal()).unwrap();
         let text = write(&[words]).unwrap();

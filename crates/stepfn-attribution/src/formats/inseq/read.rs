@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use stepfn_models::plain_words;
 use stepfn_models::tokenizer::Token;
 
 use super::{DELTAS, tensor};
@@ -59,7 +60,7 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
         found,
     };
     let file: Instance<Output> = serde_json::from_str(text).map_err(|error| {
-        wrong("what `FeatureAttributionOutput.save` writes without `use_primitives`", error.to_string())
+        wrong("what `FeatureAttributionOutput.save` writes without `use_primitives`", plain_words(&error.to_string()))
     })?;
     if file.class.1 != "FeatureAttributionOutput" {
         return Err(wrong("an object of class FeatureAttributionOutput", file.class.1));
@@ -69,8 +70,10 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
     let sequences = sequence_attributions.into_iter().enumerate();
     sequences
         .map(|(at, sequence)| {
-            let read = read_sequence(sequence, &info, texts("input_texts", at), texts("generated_texts", at));
-            let read = read.map(|read| with_own(read, info.get("stepfn_texts").and_then(|texts| texts.get(at))));
+            let own = info.get("stepfn_texts").and_then(|texts| texts.get(at));
+            let text = |ours: &str, theirs| own.and_then(|own| own.get(ours)?.as_str()).or_else(|| texts(theirs, at));
+            let (source, target) = (text("source_text", "input_texts"), text("target_text", "generated_texts"));
+            let read = read_sequence(sequence, &info, source, target).map(|read| with_own(read, own));
             read.map_err(|error| match error {
                 AttributionError::Format { what, expected, found } => {
                     AttributionError::Format { what: format!("{what} of sequence {at}"), expected, found }

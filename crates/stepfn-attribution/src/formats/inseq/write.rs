@@ -86,7 +86,17 @@ fn info(first: &Attribution, all: &[Attribution]) -> Value {
     let text = |tokens: &[Token]| -> String {
         tokens.iter().filter(|token| !token.special).map(|token| token.surface.as_str()).collect()
     };
-    let input = |of: &Attribution| text(if causal { &of.target[..of.steps.start] } else { &of.source });
+    // Tokens alone don't say what stands between them.
+    let generated = |of: &Attribution| of.target_text.clone().unwrap_or_else(|| text(&of.target));
+    let input = |of: &Attribution| match (causal, &of.source_text, &of.target_text) {
+        (false, Some(source), _) => source.clone(),
+        (true, _, Some(target)) => {
+            let end = of.target[..of.steps.start].last().map_or(0, |token| token.span.end);
+            target.get(..end).unwrap_or_default().to_owned()
+        }
+        (true, ..) => text(&of.target[..of.steps.start]),
+        (false, ..) => text(&of.source),
+    };
     let (functions, arguments): (Map<String, Value>, Map<String, Value>) =
         about.parameters.clone().into_iter().partition(|(name, value)| {
             value.is_object() && (name == "attributed_fn" || first.step_scores.contains_key(name))
@@ -105,7 +115,7 @@ fn info(first: &Attribution, all: &[Attribution]) -> Value {
         "attribution_method": about.method,
         "constrained_decoding": true,
         "exec_time": about.seconds,
-        "generated_texts": all.iter().map(|of| text(&of.target)).collect::<Vec<_>>(),
+        "generated_texts": all.iter().map(generated).collect::<Vec<_>>(),
         "generation_args": {},
         "include_eos_baseline": false,
         "input_texts": all.iter().map(input).collect::<Vec<_>>(),
