@@ -179,7 +179,8 @@ fn largest(sections: &[Section], apart: bool, step: usize) -> f32 {
 pub(crate) fn title(attribution: &Attribution) -> String {
     let about = &attribution.about;
     let method = if about.method.is_empty() { "attribution" } else { &about.method };
-    let mut title = method.to_owned();
+    let is_pair = about.aggregation.iter().any(|stage| *stage == Stage::Pair.to_string());
+    let mut title = format!("{}{method}", if is_pair { "difference: " } else { "" });
     if !about.attributed_fn.is_empty() {
         title = format!("{title} of {}", about.attributed_fn);
     }
@@ -256,6 +257,14 @@ mod tests {
 
     #[test]
     fn titles_name_method_function_and_model() {
-        assert_eq!(title(&samples::translation()), "integrated_gradients of probability, opus-mt-en-de");
+        let sample = samples::translation();
+        assert_eq!(title(&sample), "integrated_gradients of probability, opus-mt-en-de");
+        let mut other = sample.clone();
+        other.about.method = "lime".to_owned();
+        let pair: Pipeline = "pair".parse().unwrap();
+        assert_eq!(
+            title(&pair.apply_pair(&sample, &other).unwrap()),
+            "difference: integrated_gradients − lime of probability, opus-mt-en-de"
+        );
     }
 }
