@@ -160,6 +160,7 @@ pub fn read(text: &str) -> Result<Vec<Outcome<Answer>>> {
             Outcome { id, number, fields: fields.clone(), result: Ok(Answer(attribution)) }
         }
         Err(formats::Failed { id, fields, error, help }) => {
+            let id = if id.is_null() { number.into() } else { id };
             Outcome { id, number, fields, result: Err(Error::new(ErrorKind::Saved, error, help)) }
         }
     };

@@ -173,11 +173,20 @@ impl<B: Backend> AttributeTask<B> {
     ) -> Result<Answer> {
         let started = Instant::now();
         self.check_contrast(input)?;
+        // What can't be is told before anything is computed.
+        if let Some(pipeline) = &self.aggregate {
+            pipeline.check_axes(model.config(), self.method.hides_tokens().then_some(&[]))?;
+        }
         let preparer = model.preparer();
         let Asked { request, messages } = model.asked(input)?;
         let mut prepared = preparer.prepare(&request)?;
         room::check(model, &prepared.text)?;
         narrow(&mut prepared, input)?;
+        if let Some(pipeline) = &self.aggregate {
+            let (source, target) = (prepared.source.clone(), prepared.target.clone());
+            let empty = Attribution::new(source, target, prepared.text.steps.clone());
+            pipeline.apply(&Attribution { messages: messages.clone(), ..empty })?;
+        }
         let features = self.features(input, &prepared, &messages)?;
         let options = AttributionOptions {
             seed: self.options.seed,
@@ -207,7 +216,11 @@ impl<B: Backend> AttributeTask<B> {
         let answer = preparer.answer(&prepared, attributed, about)?;
         let mut attribution = Attribution { id, fields: input.fields.clone(), messages, ..answer };
         let length = warnings::of_length(model.config(), &prepared.text);
-        attribution.about.warnings = length.into_iter().chain(warnings::of_completeness(&attribution)).collect();
+        attribution.about.warnings = length
+            .into_iter()
+            .chain(warnings::of_completeness(&attribution))
+            .chain(warnings::of_nothing(&attribution))
+            .collect();
         Ok(Answer(match &self.aggregate {
             Some(pipeline) => pipeline.apply(&attribution)?,
             None if self.raw => attribution,

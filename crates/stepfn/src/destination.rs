@@ -5,7 +5,12 @@
 //! | [`Whole`](Way::Whole) | a file beside the destination grows; it takes the destination's name when it is finished | what was there before is still there |
 //! | [`Records`](Way::Records) | each record is appended by itself, so that others can read along | the file ends with a complete record |
 //!
-//! A path `-` is standard output. A device or a pipe is written as it is.
+//! A path `-` is standard output. A device or a pipe is written as it is. Work without any result changes nothing.
+//!
+//! The file beside `x.json` is `.x.json.part`. A program that is killed leaves it there, and the next that writes `x.json` removes it. As long
+//! as one program writes it, another has a file with more letters in its name.
+
+mod places;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -14,6 +19,7 @@ use std::path::{Path, PathBuf};
 use same_file::Handle;
 use tempfile::NamedTempFile;
 
+pub use self::places::Places;
 use crate::{Error, ErrorKind, Result};
 
 /// How a file grows.
@@ -31,6 +37,7 @@ pub enum Way {
 pub struct Destination {
     name: String,
     to: To,
+    is_written: bool,
 }
 
 #[derive(Debug)]
@@ -53,7 +60,8 @@ enum Output {
 impl Destination {
     /// Standard output.
     pub fn standard() -> Self {
-        Self { name: STANDARD.to_owned(), to: To::Stream(BufWriter::new(Output::Standard(io::stdout()))) }
+        let to = To::Stream(BufWriter::new(Output::Standard(io::stdout())));
+        Self { name: STANDARD.to_owned(), to, is_written: false }
     }
 
     /// A file, or standard output if the path is `-`. What is in the file stays there until there is something to replace it.
@@ -66,7 +74,12 @@ impl Destination {
         }
         let name = path.display().to_string();
         let to = open(path, way).map_err(|error| failed(&name, &error))?;
-        Ok(Self { name, to })
+        Ok(Self { name, to, is_written: false })
+    }
+
+    /// Whether there is something in it.
+    pub fn is_written(&self) -> bool {
+        self.is_written
     }
 
     /// Appends a record, whole: nobody reads half of it.
@@ -77,6 +90,7 @@ impl Destination {
         if record.is_empty() {
             return Ok(());
         }
+        self.is_written = true;
         let done = match &mut self.to {
             To::Stream(output) => output.write_all(record.as_bytes()).and_then(|()| output.flush()),
             To::Beside(file, _) => file.write_all(record.as_bytes()),
@@ -85,15 +99,17 @@ impl Destination {
         done.map_err(|error| failed(&self.name, &error))
     }
 
-    /// Ends the file. A file that is dropped without it stays what it was, or ends with the last record.
+    /// Ends the file. A file that is dropped without it stays what it was, or ends with the last record. A file that nothing was written to
+    /// stays what it was in any case.
     ///
     /// # Errors
     /// As [`write`](Self::write).
     pub fn finish(self) -> Result<()> {
         let done = match self.to {
             To::Stream(mut output) => output.flush(),
-            To::Beside(file, path) => replace(file, &path),
-            To::Records(mut records) => records.append(&[]),
+            To::Beside(file, path) if self.is_written => replace(file, &path),
+            // Each record is there already.
+            To::Beside(..) | To::Records(_) => Ok(()),
         };
         done.map_err(|error| failed(&self.name, &error))
     }
@@ -130,8 +146,8 @@ fn failed(name: &str, error: &io::Error) -> Error {
 }
 
 fn open(path: &Path, way: Way) -> io::Result<To> {
-    // A link stays a link: what it points to is replaced.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    // A link stays a link: what it points to is replaced, or made.
+    let path = behind_links(path);
     let before = match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() => return Err(io::Error::other("this is a folder")),
         Ok(metadata) => Some(metadata),
@@ -162,8 +178,13 @@ fn open(path: &Path, way: Way) -> io::Result<To> {
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     // Otherwise an error would name a file that nobody asked for.
     fs::metadata(folder(path))?;
-    let mut builder = tempfile::Builder::new();
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let usual = part_of(path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let usual = tempfile::Builder::new().prefix(&usual).rand_bytes(0).make_in(folder(path), of_one_writer);
+    if let Ok(usual) = usual {
+        return Ok(usual);
+    }
+    let mut builder = tempfile::Builder::new();
     let prefix = format!(".{name}.");
     builder.prefix(&prefix).suffix(".part");
     #[cfg(unix)]
@@ -173,6 +194,40 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
     builder.tempfile_in(folder(path))
+}
+
+/// What the file beside another is usually called.
+fn part_of(path: &Path) -> PathBuf {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    path.with_file_name(format!(".{name}.part"))
+}
+
+/// A new file that is locked as long as it is written. One that a killed program left there is removed.
+///
+/// # Errors
+/// If another program is writing it.
+fn of_one_writer(path: &Path) -> io::Result<File> {
+    // Not a link, which would remove or lock what it points to.
+    if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
+        let left = OpenOptions::new().write(true).open(path)?;
+        left.try_lock()?;
+        if is_at(&left, path)? {
+            fs::remove_file(path)?;
+        }
+    }
+    let file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    match file.try_lock() {
+        // Some file systems have no locks. There, what is left behind can't be told from what is written.
+        Err(fs::TryLockError::Error(_)) => Ok(file),
+        Ok(()) if is_at(&file, path)? => Ok(file),
+        // Another program took it for one that was left behind.
+        Ok(()) | Err(fs::TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+    }
+}
+
+/// Whether an open file still has this name.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    Ok(Handle::from_file(file.try_clone()?)? == Handle::from_path(path)?)
 }
 
 fn replace(file: BufWriter<NamedTempFile>, path: &Path) -> io::Result<()> {
@@ -246,103 +301,16 @@ impl Write for Output {
     }
 }
 
-/// The files that are read and written, to keep them apart: whatever their names, no file is written that is read, and none is written twice.
-#[derive(Debug, Default)]
-pub struct Places {
-    claimed: Vec<Place>,
-}
-
-#[derive(Debug)]
-struct Place {
-    /// As its user named it: `--input t.jsonl`.
-    name: String,
-    is_read: bool,
-    identity: Identity,
-    /// Its name without links: a file that was not there when the first was claimed may be there now.
-    path: PathBuf,
-}
-
-/// What makes two places one.
-#[derive(Debug)]
-enum Identity {
-    /// A file, which may have several names.
-    File(Handle),
-    /// A file that is not there yet, and has one name.
-    New,
-    /// Standard output, where it is not a file.
-    Standard,
-    /// A terminal, a pipe, a device: can be read and written by many at once.
-    Shared,
-}
-
-impl Places {
-    /// Says that a file is read; a path `-` is standard input.
-    pub fn read(&mut self, option: &str, path: &Path) {
-        self.claimed.push(Place::new(option, path, true));
+/// Where a link leads, even if nothing is there yet. A path that is no link is returned as it is.
+fn behind_links(path: &Path) -> PathBuf {
+    /// As many as Linux follows. Then it is a circle, which can't be opened.
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = folder(&path).join(target);
     }
-
-    /// Says that a file is written; a path `-` is standard output.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Option`] if it is read, or written already.
-    pub fn write(&mut self, option: &str, path: &Path) -> Result<()> {
-        let place = Place::new(option, path, false);
-        if let Some(other) = self.claimed.iter().find(|other| other.is_same(&place)) {
-            let what = format!("{} and {} are the same file", other.name, place.name);
-            let hint = match other.is_read {
-                true => "write to another file: this one is still being read",
-                false => "give each result a file of its own",
-            };
-            return Err(Error::new(ErrorKind::Option, what, hint));
-        }
-        self.claimed.push(place);
-        Ok(())
-    }
-}
-
-impl Place {
-    fn new(option: &str, path: &Path, is_read: bool) -> Self {
-        let standard = path.as_os_str() == "-";
-        let name = match (option, standard) {
-            ("", true) => STANDARD.to_owned(),
-            ("", false) => path.display().to_string(),
-            _ => format!("{option} {}", path.display()),
-        };
-        Self { name, is_read, identity: Identity::new(path, standard, is_read), path: only_name(path) }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        match (&self.identity, &other.identity) {
-            (Identity::File(one), Identity::File(other)) => one == other,
-            (Identity::New, Identity::New | Identity::File(_)) | (Identity::File(_), Identity::New) => {
-                self.path == other.path
-            }
-            (Identity::Standard, Identity::Standard) => true,
-            _ => false,
-        }
-    }
-}
-
-impl Identity {
-    fn new(path: &Path, standard: bool, is_read: bool) -> Self {
-        let handle = match (standard, is_read) {
-            (true, true) => Handle::stdin(),
-            (true, false) => Handle::stdout(),
-            (false, _) => Handle::from_path(path),
-        };
-        match handle {
-            Ok(handle) if handle.as_file().metadata().is_ok_and(|metadata| metadata.is_file()) => Self::File(handle),
-            _ if standard && !is_read => Self::Standard,
-            Err(_) if !standard => Self::New,
-            _ => Self::Shared,
-        }
-    }
-}
-
-/// The name without links, of a file that may not be there yet.
-fn only_name(path: &Path) -> PathBuf {
-    let in_folder = || Some(fs::canonicalize(folder(path)).ok()?.join(path.file_name()?));
-    fs::canonicalize(path).ok().or_else(in_folder).unwrap_or_else(|| path.to_owned())
+    path
 }
 
 /// The folder that a file is in.

@@ -146,6 +146,9 @@ impl From<ModelError> for Error {
             ModelError::TokenId { .. } => {
                 (ErrorKind::Text, "leave it out of the text, or check that the tokenizer belongs to this model")
             }
+            ModelError::Language { available, .. } if available.is_empty() => {
+                (ErrorKind::Option, "leave it out, or give the token that stands for it in the vocabulary")
+            }
             ModelError::Language { .. } => (
                 ErrorKind::Option,
                 "give the languages as `source_lang` and `target_lang`: __en__, en_XX, eng_Latn, or where that is unambiguous en, eng, …",

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use stepfn_core::catalog::nearest;
-use stepfn_models::ModelError;
 use stepfn_models::checkpoint::{Checkpoint, adapter_base};
 use stepfn_models::tokenizer::{Languages, Tokenizers};
+use stepfn_models::{ModelError, read_file};
 
 use crate::{Error, ErrorKind, Result, models};
 
@@ -32,23 +32,25 @@ impl Files {
     ) -> Result<Self> {
         #[cfg(feature = "zoo")]
         if let Some(embedded) = stepfn_zoo::find(name).filter(|_| !Path::new(name).exists()) {
+            if let Some(base) = base {
+                return Err(no_adapter(name, base));
+            }
             let generation = serde_json::from_str(embedded.generation_config).unwrap_or_default();
             let tokenizers = Tokenizers::of(embedded.tokenizer()?, languages)?;
             return Ok(Self { checkpoint: embedded.checkpoint()?, tokenizers, generation });
         }
         let folder = locate(name, &|folder| judge(folder, languages), progress)?;
-        let own = adapter_base(&folder)?.filter(|_| !folder.join("config.json").is_file());
+        let own = named_base(&folder)?;
         let (checkpoint, of_model) = match (base.map(str::to_owned), own) {
             (None, None) => (Checkpoint::open(&folder)?, folder.clone()),
-            (Some(base), None) => {
-                let what = format!("{name} is no adapter, so it changes no other model, such as {base}");
-                return Err(Error::new(ErrorKind::Option, what, "give no base, or the folder of an adapter"));
-            }
+            (Some(base), None) => return Err(no_adapter(name, &base)),
             (given, Some(own)) => {
-                // A path in an adapter may be meant from its folder on.
-                let near = folder.join(&own);
-                let named = if near.join("config.json").is_file() { near.to_string_lossy().into_owned() } else { own };
-                let base = locate(&given.unwrap_or(named), &|folder| judge(folder, languages), progress)?;
+                let is_own = given.is_none();
+                let base = locate(&given.unwrap_or(own), &|folder| judge(folder, languages), progress);
+                let base = base.map_err(|error| match is_own {
+                    true => error.at(format!("the model that the adapter {name} changes")),
+                    false => error,
+                })?;
                 (Checkpoint::open(&base)?.with_adapter(&folder)?, base)
             }
         };
@@ -60,6 +62,22 @@ impl Files {
         }?;
         Ok(Self { checkpoint, tokenizers, generation })
     }
+}
+
+/// The error of a base that is given for a model of its own.
+fn no_adapter(name: &str, base: &str) -> Error {
+    let what = format!("{name} is no adapter, so it changes no other model, such as {base}");
+    Error::new(ErrorKind::Option, what, "give no base, or the folder of an adapter")
+}
+
+/// The model that an adapter names as the one that it changes; none where a folder has a model of its own.
+fn named_base(folder: &Path) -> Result<Option<String>> {
+    let own = adapter_base(folder)?.filter(|_| !folder.join("config.json").is_file());
+    // A path in an adapter may be meant from its folder on.
+    Ok(own.map(|own| {
+        let near = folder.join(&own);
+        if near.join("config.json").is_file() { near.to_string_lossy().into_owned() } else { own }
+    }))
 }
 
 /// The folder of a model, or its GGUF file; from a hub, if there is none here and the name can be one there.
@@ -106,7 +124,7 @@ type Judge<'a> = dyn Fn(&Path) -> core::result::Result<(), ModelError> + 'a;
 fn judge(folder: &Path, languages: &Languages) -> core::result::Result<(), ModelError> {
     let path = folder.join("config.json");
     let unreadable = |error: String| ModelError::File { path: path.clone(), message: error };
-    let bytes = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
+    let bytes = read_file(&path).map_err(|error| unreadable(error.to_string()))?;
     let config: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
     // A quantized model's configuration is judged with its tensors.
     if config.get("quantization_config").is_none() {
@@ -137,7 +155,8 @@ fn resolved(path: PathBuf) -> Result<PathBuf> {
 
 /// Whether a model is read from a file of this name.
 fn is_read(name: &str) -> bool {
-    const ENDINGS: [&str; 10] = ["safetensors", "bin", "json", "pt", "pth", "model", "spm", "txt", "jinja", "gguf"];
+    const ENDINGS: [&str; 11] =
+        ["safetensors", "bin", "json", "pt", "pth", "ckpt", "model", "spm", "txt", "jinja", "gguf"];
     let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
     ending.is_some_and(|ending| ENDINGS.contains(&ending))
 }
@@ -175,7 +194,7 @@ fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value> {
         let hint = "repair the file, or remove it: config.json then says how the model writes";
         Error::new(ErrorKind::Model, format!("{}: {error}", path.display()), hint)
     };
-    let bytes = match fs::read(&path) {
+    let bytes = match read_file(&path) {
         Ok(bytes) => bytes,
         // A GGUF file is not a folder.
         Err(error) if matches!(error.kind(), IoErrorKind::NotFound | IoErrorKind::NotADirectory) => {
@@ -195,23 +214,66 @@ pub fn model_folder(name: &str) -> Result<PathBuf> {
     locate(name, &|_| Ok(()), &|_| ())
 }
 
-/// The files on this machine that a model of this name is read from; none for a model that is compiled in or not here yet.
+/// The files on this machine that a model of this name is read from, those of the model that an adapter names included; none for a model that
+/// is compiled in or not here yet.
 pub fn model_files(name: &str) -> Vec<PathBuf> {
     let path = PathBuf::from(name);
     if !path.exists() {
         return Vec::new();
     }
     let path = resolved(path.clone()).unwrap_or(path);
-    if path.is_file() {
-        return vec![path];
+    let base = named_base(&path).ok().flatten().map(PathBuf::from).filter(|base| base.exists());
+    let base = base.and_then(|base| resolved(base).ok());
+    base.iter().chain([&path]).flat_map(|path| files_at(path)).collect()
+}
+
+/// The files of the model at a path.
+fn files_at(path: &Path) -> Vec<PathBuf> {
+    if !path.is_file() {
+        return names_in(path).iter().filter(|name| is_read(name)).map(|name| path.join(name)).collect();
     }
-    names_in(&path).iter().filter(|name| is_read(name)).map(|name| path.join(name)).collect()
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A GGUF file has everything, or is one of several. Other weights are read with what is beside them.
+    let is_gguf = name.ends_with(".gguf");
+    let beside = |other: &String| match is_gguf {
+        true => name.contains("-of-") && other.contains("-of-") && other.ends_with(".gguf"),
+        false => is_read(&name) && is_read(other),
+    };
+    let beside = names_in(folder).into_iter().filter(beside).map(|other| folder.join(other));
+    beside.chain([path.to_owned()]).collect()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_files_of_an_adapter_are_those_of_its_model_too() {
+        let root = tempfile::tempdir().unwrap();
+        let [adapter, base] = ["adapter", "base"].map(|name| root.path().join(name));
+        fs::create_dir_all(&adapter).unwrap();
+        fs::create_dir_all(&base).unwrap();
+        for file in ["config.json", "odd.safetensors", "notes.md"] {
+            fs::write(base.join(file), "{}").unwrap();
+        }
+        let config = adapter.join("adapter_config.json");
+        let of_base = [base.join("config.json"), base.join("odd.safetensors")];
+        for named in ["../base".to_owned(), base.to_string_lossy().into_owned()] {
+            fs::write(&config, serde_json::json!({ "base_model_name_or_path": named }).to_string()).unwrap();
+            let files = model_files(&adapter.to_string_lossy());
+            let found = files.iter().map(|file| file.canonicalize().unwrap());
+            let expected = of_base.iter().chain([&config]).map(|file| file.canonicalize().unwrap());
+            assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+        }
+        let odd = base.join("odd.safetensors");
+        assert!(of_base.iter().all(|file| model_files(&odd.to_string_lossy()).contains(file)));
+        for named in ["org/name", "../nowhere"] {
+            fs::write(&config, serde_json::json!({ "base_model_name_or_path": named }).to_string()).unwrap();
+            assert_eq!(model_files(&adapter.to_string_lossy()), [config.clone()]);
+        }
+    }
 
     #[test]
     fn a_path_leads_to_its_model_or_to_what_to_give_instead() {
@@ -235,6 +297,8 @@ mod tests {
         let first = make("split/a-00001-of-00002.gguf");
         make("split/a-00002-of-00002.gguf");
         assert_eq!(found("split").unwrap(), first);
+        let second = root.path().join("split/a-00002-of-00002.gguf");
+        assert_eq!(model_files(&first.to_string_lossy()), [first.clone(), second, first.clone()]);
         make("models--a--b/refs/main");
         make("models--a--b/snapshots/main/config.json");
         make("models--a--b/snapshots/other/config.json");

@@ -10,7 +10,7 @@ use stepfn_attribution::{Progress, Provenance};
 use stepfn_models::chat::MessageSpan;
 
 use crate::texts::{Numbered, Task};
-use crate::writers::{Record, csv_lines, plain, values};
+use crate::writers::{Record, csv_lines, plain, printable_lines, values};
 use crate::{Input, LanguageModel, Outcome, Result, warnings};
 
 /// Lets the model write, as its settings say.
@@ -103,7 +103,7 @@ impl Record for Written {
     }
 
     fn table(&self) -> String {
-        format!("{}\n", self.text)
+        format!("{}\n", printable_lines(&self.text))
     }
 
     fn csv(&self, fields: &[String], with_header: bool) -> String {

@@ -12,8 +12,8 @@ use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place,
 use crate::files::{Download, Files};
 use crate::texts::Outcomes;
 use crate::{
-    Answer, Ask, AttributeTask, GenerateTask, Input, IntoInput, Registry, Result, RunOptions, ScoreTask, ScoredText,
-    Written,
+    Answer, Ask, AttributeTask, Error, ErrorKind, GenerateTask, Input, IntoInput, Registry, Result, RunOptions,
+    ScoreTask, ScoredText, Written,
 };
 
 /// A language model that is ready to be asked. It runs on the CPU unless another backend is named.
@@ -117,6 +117,7 @@ impl<B: Backend> LanguageModel<B> {
             Files::find(name, options.base.as_deref(), &languages, progress)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
         let tokenizers = tokenizers.limited_to([model.config().source_vocab_size(), model.config().vocab_size]);
+        check_target_language(options, &tokenizers, model.config())?;
         let changes = with_language(options, &tokenizers);
         let mut generation = GenerationOptions::new(&published, &changes, model.config())?;
         generation.settings.seed = options.seed;
@@ -284,6 +285,35 @@ pub fn models() -> Vec<[String; 3]> {
 /// The families of models that can be read.
 pub fn families() -> impl Iterator<Item = &'static str> {
     stepfn_models::families::all().iter().map(|family| family.name)
+}
+
+/// Checks that a language of what is written can be one: not a word, and not of a model that continues a text.
+fn check_target_language(options: &LoadOptions, tokenizers: &Tokenizers, config: &TransformerConfig) -> Result<()> {
+    let Some(name) = &options.target_lang else { return Ok(()) };
+    if !config.is_encoder_decoder() {
+        let what = format!("this model continues a text, so there is no language `{name}` to choose for the target");
+        return Err(Error::new(ErrorKind::Option, what, "leave it out, or write the prompt in that language"));
+    }
+    let (Some(TargetStart::Forced(id) | TargetStart::Start(id)), tokenizer) =
+        (tokenizers.target_start(), tokenizers.target())
+    else {
+        return Ok(());
+    };
+    let (_, described) = tokenizer.describe(&[id])?;
+    // Codes of languages are special tokens, but not in every file.
+    let code = tokenizer.id_to_token(id).unwrap_or_default();
+    let is_code = described.iter().any(|token| token.special) || code.contains('_');
+    let special = &config.special;
+    let has_role = [special.bos, special.pad, special.decoder_start].contains(&Some(id))
+        || special.eos.contains(&id)
+        || tokenizer.special_names().iter().any(|(_, token)| *token == code);
+    match is_code && !has_role {
+        true => Ok(()),
+        false => {
+            let what = format!("`{name}` is a token of this model, but no language");
+            Err(Error::new(ErrorKind::Option, what, "give the code of a language, or leave it out"))
+        }
+    }
 }
 
 /// The settings of writing that are to be different, the language among them.

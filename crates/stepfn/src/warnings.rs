@@ -25,6 +25,15 @@ pub(crate) fn of_lengths(config: &TransformerConfig, source: usize, target: usiz
     })
 }
 
+/// Of scores that say nothing.
+pub(crate) fn of_nothing(attribution: &Attribution) -> Option<String> {
+    let sides = || [&attribution.source_scores, &attribution.target_scores].into_iter().flatten();
+    let mut values = sides().flat_map(|scores| scores.values()).filter(|value| !value.is_nan()).peekable();
+    let is_nothing = values.peek().is_some() && values.all(|value| *value == 0.0);
+    is_nothing
+        .then(|| "all scores are 0: the method, as it is set, finds nothing that matters to the function".to_owned())
+}
+
 /// Of scores that promise to add up and don't.
 pub(crate) fn of_completeness(attribution: &Attribution) -> Option<String> {
     let (deltas, changes) = (attribution.deltas.as_ref()?, attribution.changes.as_ref()?);

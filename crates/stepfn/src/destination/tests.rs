@@ -45,8 +45,11 @@ fn records_are_appended_whole_and_replace_the_old_ones_only_once_there_is_one() 
     records.write("two\n").unwrap();
     drop(records);
     assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
-    Destination::open(&path, Way::Records).unwrap().finish().unwrap();
-    assert_eq!(fs::read_to_string(&path).unwrap(), "");
+    // Nothing has come of it.
+    for way in [Way::Whole, Way::Records] {
+        Destination::open(&path, way).unwrap().finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
 }
 
 #[test]
@@ -54,6 +57,8 @@ fn work_that_fails_leaves_no_empty_file() {
     let folder = folder_of_tests();
     for way in [Way::Whole, Way::Records] {
         drop(Destination::open(&folder.path().join("x"), way).unwrap());
+        assert_eq!(names(folder.path()), [""; 0]);
+        Destination::open(&folder.path().join("x"), way).unwrap().finish().unwrap();
         assert_eq!(names(folder.path()), [""; 0]);
     }
 }
@@ -90,6 +95,66 @@ fn a_link_stays_a_link() {
     write(&link, "new").unwrap();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+}
+
+#[test]
+fn a_link_to_nothing_is_written_through_and_stays_if_nothing_is_written() {
+    let folder = folder_of_tests();
+    let [file, link, second] = ["file", "link", "second"].map(|name| folder.path().join(name));
+    symlink("file", &link).unwrap();
+    symlink(&link, &second).unwrap();
+    for way in [Way::Whole, Way::Records] {
+        drop(Destination::open(&second, way).unwrap());
+        assert_eq!(names(folder.path()), ["link", "second"]);
+        let mut written = Destination::open(&second, way).unwrap();
+        written.write("new").unwrap();
+        written.finish().unwrap();
+        assert!([&link, &second].iter().all(|link| fs::symlink_metadata(link).unwrap().is_symlink()));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        fs::remove_file(&file).unwrap();
+    }
+    let mut places = Places::default();
+    places.write("-o", &second).unwrap();
+    assert!(places.write("--html", &file).is_err() && places.write("--html", &link).is_err());
+    symlink(folder.path().join("no/such"), folder.path().join("lost")).unwrap();
+    symlink("circle", folder.path().join("circle")).unwrap();
+    for (name, way) in [("lost", Way::Whole), ("lost", Way::Records), ("circle", Way::Whole), ("circle", Way::Records)]
+    {
+        let error = Destination::open(&folder.path().join(name), way).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::File, "{error}");
+        assert!(fs::symlink_metadata(folder.path().join(name)).unwrap().is_symlink());
+    }
+}
+
+#[test]
+fn what_a_killed_program_left_is_removed_by_the_next_and_not_what_is_being_written() {
+    let folder = folder_of_tests();
+    let path = folder.path().join("x.json");
+    fs::write(folder.path().join(".x.json.part"), "left").unwrap();
+    let mut first = Destination::open(&path, Way::Whole).unwrap();
+    first.write("first").unwrap();
+    assert_eq!(names(folder.path()), [".x.json.part"]);
+    let mut second = Destination::open(&path, Way::Whole).unwrap();
+    second.write("second").unwrap();
+    assert_eq!(names(folder.path()).len(), 2);
+    first.finish().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "first");
+    second.finish().unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "second");
+    assert_eq!(names(folder.path()), ["x.json"]);
+    // What was left may be read to save what is in it.
+    let left = folder.path().join(".x.json.part");
+    fs::write(&left, "left").unwrap();
+    let mut places = Places::default();
+    places.read("--input", &left);
+    let error = places.write("-o", &path).unwrap_err();
+    assert!(error.what().ends_with("use the same file until it is finished"), "{error}");
+    fs::remove_file(left).unwrap();
+    // A link of that name is not followed.
+    symlink(&path, folder.path().join(".x.json.part")).unwrap();
+    write(&path, "third").unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), "third");
+    assert_eq!(names(folder.path()), [".x.json.part", "x.json"]);
 }
 
 #[test]

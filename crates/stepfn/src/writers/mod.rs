@@ -14,7 +14,7 @@ use crate::{Answer, Error, ErrorKind, Outcome, Result};
 
 pub use stepfn_attribution::formats::csv::plain;
 pub use stepfn_report::terminal::{Colors, TerminalOptions};
-pub use tables::{aligned, csv_lines, number, values};
+pub use tables::{aligned, csv_lines, number, printable, printable_lines, values};
 
 /// A result that can be written text by text.
 pub trait Record {
@@ -104,7 +104,7 @@ pub const ANSWERS: [(&str, &str); 7] = [
 /// [`ErrorKind::Format`] if there is none.
 pub fn records<T: Record + 'static>(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<T>>> {
     Ok(match name {
-        "table" => Box::new(Table { render: T::table, written: 0 }),
+        "table" => Box::new(Table { render: T::table, single: options.single, written: 0 }),
         "json" => Box::new(Json { list: !options.single, written: 0 }),
         "jsonl" => Box::new(JsonLines),
         "csv" => Box::new(Csv { fields: options.fields.clone(), written: 0 }),
@@ -119,8 +119,8 @@ pub fn records<T: Record + 'static>(name: &str, options: &WriterOptions) -> Resu
 pub fn answers(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<Answer>>> {
     Ok(match name {
         "table" => {
-            let options = options.terminal.clone();
-            Box::new(Table { render: move |answer: &Answer| answer.terminal(&options), written: 0 })
+            let (single, options) = (options.single, options.terminal.clone());
+            Box::new(Table { render: move |answer: &Answer| answer.terminal(&options), single, written: 0 })
         }
         "inseq" => {
             let render = |answers: &[Kept]| {
@@ -144,9 +144,10 @@ fn unknown(name: &str, known: &[(&str, &str)]) -> Error {
     Error::new(ErrorKind::Format, what, format!("choose one of {}", names.join(", ")))
 }
 
-/// For people: results with an empty line between them.
+/// For people: results with an empty line between them. Of several, each says which text it belongs to, unless it is a line alone.
 struct Table<F> {
     render: F,
+    single: bool,
     written: usize,
 }
 
@@ -154,9 +155,14 @@ impl<T, F: Fn(&T) -> String> Writer<T> for Table<F> {
     fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
         let Ok(result) = &outcome.result else { return Ok(String::new()) };
         let text = (self.render)(result);
-        let gap = if self.written > 0 && text.lines().count() > 1 { "\n" } else { "" };
+        let has_lines = text.lines().count() > 1;
+        let gap = if self.written > 0 && has_lines { "\n" } else { "" };
+        let name = match has_lines && !self.single {
+            true => format!("text {}\n", printable(&plain(&outcome.id))),
+            false => String::new(),
+        };
         self.written += 1;
-        Ok(format!("{gap}{text}"))
+        Ok(format!("{gap}{name}{text}"))
     }
 }
 
@@ -332,7 +338,7 @@ mod tests {
     #[test]
     fn each_form_has_a_place_for_every_result() {
         let three = outcomes();
-        assert_eq!(written("table", false, &three), "a, b\n----\n\nc\n-\n");
+        assert_eq!(written("table", false, &three), "text 0\na, b\n----\n\ntext 2\nc\n-\n");
         assert_eq!(
             written("json", false, &three),
             "[\n\"a, b\",\n{\"id\":1,\"error\":\"the text is empty\",\"help\":\"write something\"},\n\"c\"\n]\n"

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use stepfn_attribution::formats::csv::{cell, plain};
+use stepfn_report::is_invisible;
 
 /// Lines of comma-separated values (RFC 4180).
 pub fn csv_lines(rows: impl Iterator<Item = Vec<String>>) -> String {
@@ -17,8 +18,30 @@ pub fn values<'a>(of: &'a Map<String, Value>, fields: &'a [String]) -> impl Iter
     fields.iter().map(|name| of.get(name).map_or_else(String::new, plain))
 }
 
+/// A text that nothing in it can move the cursor of a terminal, colour what follows or change its direction with: such characters are written as
+/// `\u{1b}`, and a line break as `\n`.
+pub fn printable(text: &str) -> String {
+    let shown = |c: char| if is_invisible(c) { c.escape_default().to_string() } else { c.to_string() };
+    match text.contains(is_invisible) {
+        true => text.chars().map(shown).collect(),
+        false => text.to_owned(),
+    }
+}
+
+/// The same of a text with lines: line breaks and tabs stay.
+pub fn printable_lines(text: &str) -> String {
+    let parts = text.split_inclusive(['\n', '\t']);
+    let part = |part: &str| match part.strip_suffix(['\n', '\t']) {
+        Some(before) => printable(before) + &part[before.len()..],
+        None => printable(part),
+    };
+    parts.map(part).collect()
+}
+
 /// Rows under a header, in aligned columns: numbers to the right, words to the left.
 pub fn aligned(header: &[String], rows: &[Vec<String>]) -> String {
+    let printable = |row: &[String]| row.iter().map(|cell| printable(cell)).collect::<Vec<String>>();
+    let (header, rows) = (&printable(header), &rows.iter().map(|row| printable(row)).collect::<Vec<_>>());
     let width = |text: &str| text.chars().count();
     let columns = header.len();
     let cells = |column: usize| rows.iter().filter_map(move |row| row.get(column)).map(String::as_str);
@@ -82,6 +105,13 @@ mod tests {
     fn cells_of_csv_are_quoted_where_they_must_be() {
         let row = ["a", "b,c", "say \"x\"", "two\nlines"].map(str::to_owned);
         assert_eq!(csv_line(&row), "a,\"b,c\",\"say \"\"x\"\"\",\"two\nlines\"\n");
+    }
+
+    #[test]
+    fn nothing_moves_the_cursor() {
+        assert_eq!(printable("a\u{1b}[31m\n\u{202e}é"), "a\\u{1b}[31m\\n\\u{202e}é");
+        assert_eq!(printable_lines("a\u{1b}\n\tb\r\n"), "a\\u{1b}\n\tb\\r\n");
+        assert_eq!(aligned(&["a".to_owned()], &[vec!["\u{7}".to_owned()]]), "a\n\\u{7}\n");
     }
 
     #[test]
