@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use stepfn::writers::printable;
 use stepfn::{Error, ErrorKind};
 use stepfn_bench::BenchError;
 
@@ -70,7 +71,8 @@ impl Failure {
     pub(crate) fn report(&self, to: &mut impl Write) {
         if !self.what.is_empty() {
             // If standard error can't be written, there is nowhere left to report it.
-            drop(writeln!(to, "error: {}\n  help: {}", self.what.replace('\n', " "), self.hint));
+            let [what, hint] = [&self.what, &self.hint].map(|text| printable(&text.replace('\n', " ")));
+            drop(writeln!(to, "error: {what}\n  help: {hint}"));
         }
     }
 }
@@ -101,6 +103,7 @@ impl From<Error> for Failure {
             | ErrorKind::Backend
             | ErrorKind::Parameter
             | ErrorKind::Option
+            | ErrorKind::Alignment
             | ErrorKind::Device => Self::usage(error.what(), hint),
             _ => Self::work(error.what(), hint),
         }
@@ -129,6 +132,9 @@ mod tests {
         let mut said = Vec::new();
         Failure::work("it\nbroke", "repair it").at("a:3").report(&mut said);
         assert_eq!(String::from_utf8(said).unwrap(), "error: a:3: it broke\n  help: repair it\n");
+        let mut said = Vec::new();
+        Failure::work("it \u{1b}[31m\rbroke", "\u{7}").report(&mut said);
+        assert_eq!(String::from_utf8(said).unwrap(), "error: it \\u{1b}[31m\\rbroke\n  help: \\u{7}\n");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use stepfn::{ErrorKind, Map, Outcome};
 
 use crate::args::{DestinationArgs, ModelArgs};
 use crate::failure::Failure;
+use crate::input::Watch;
 use crate::progress::Teller;
 
 /// The files that a command reads: its texts, and the model's. None of them is written.
@@ -94,10 +95,22 @@ impl<T> Extra<T> {
     }
 
     fn write_part(&self, name: &str, text: &str, places: &mut Places) -> Result<(), Failure> {
-        let ending = self.path.extension().unwrap_or_default().to_string_lossy();
-        let path = self.path.with_extension(format!("{name}.{ending}"));
+        check_several(self.option, &self.path)?;
+        let path = match self.path.extension() {
+            Some(ending) => self.path.with_extension(format!("{name}.{}", ending.to_string_lossy())),
+            None => self.path.with_extension(name),
+        };
         places.write(self.option, &path)?;
         Ok(destination::write(&path, text)?)
+    }
+
+    /// What to know of a file of this name, if the texts have files of their own.
+    fn warning(&self) -> Option<String> {
+        let is_older = self.writer.is_one_file_each() && self.texts > 1 && self.path.is_file();
+        is_older.then(|| {
+            let path = self.path.display();
+            format!("{path} is older than these results: each of several texts has a file of its own, named after it")
+        })
     }
 
     fn finish(mut self, places: &mut Places) -> Result<(), Failure> {
@@ -117,6 +130,18 @@ impl<T> Extra<T> {
     }
 }
 
+/// Checks that a path can be the beginning of several: not standard output, and no device.
+pub(crate) fn check_several(option: &str, path: &Path) -> Result<(), Failure> {
+    let is_stream = path.as_os_str() == "-" || path.metadata().is_ok_and(|metadata| !metadata.is_file());
+    match is_stream {
+        true => Err(Failure::usage(
+            format!("{option} {}: there are several texts, and each needs a file of its own", path.display()),
+            format!("give a path that names of texts can be added to, such as {option} map.svg"),
+        )),
+        false => Ok(()),
+    }
+}
+
 /// Writes all results. A text that fails is reported at once and counted; the others continue.
 pub(crate) struct Results<T> {
     pub(crate) destination: Destination,
@@ -126,6 +151,8 @@ pub(crate) struct Results<T> {
     pub(crate) teller: Teller,
     /// Whether there is only one text, so that its failure is the program's failure.
     pub(crate) single: bool,
+    /// What was seen of the texts.
+    pub(crate) watch: Watch,
 }
 
 impl<T: Record> Results<T> {
@@ -165,7 +192,12 @@ impl<T: Record> Results<T> {
             self.teller.done(outcome.number + 1);
         }
         self.destination.write(&self.writer.finish()?)?;
+        if all == 0 && !self.destination.is_written() {
+            self.teller.warn("there is no text, and so no result");
+        }
         self.destination.finish()?;
+        self.watch.warnings().iter().for_each(|warning| self.teller.warn(warning));
+        self.extras.iter().filter_map(Extra::warning).for_each(|warning| self.teller.warn(&warning));
         self.extras.into_iter().try_for_each(|extra| extra.finish(&mut self.places))?;
         match failed {
             0 => Ok(()),

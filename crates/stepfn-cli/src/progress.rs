@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use stepfn::writers::number;
+use stepfn::writers::{number, printable};
 use stepfn::{Download, Progress};
 
 use crate::args::DestinationArgs;
@@ -124,7 +124,7 @@ impl Teller {
 
     fn tell(&self, message: &str) {
         // If standard error can't be written, there is nowhere left to report it.
-        self.suspended(|| drop(writeln!(io::stderr(), "{message}")));
+        self.suspended(|| drop(writeln!(io::stderr(), "{}", printable(message))));
     }
 }
 

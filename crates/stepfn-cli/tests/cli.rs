@@ -121,7 +121,7 @@ fn what_is_typed_wrong_is_answered_with_what_is_right() {
         "`num_beams` must be a whole number from 1",
         "change this",
     );
-    score(&["t1 t2", "--step-fn", "rank,rank"]).fails(2, "names `rank` twice", "once");
+    score(&["t1 t2", "--step-fn", "rank,rank"]).fails(2, "has `rank` twice", "once");
     score(&["t1 t2", "--backend", "cuba"]).fails(2, "invalid value 'cuba'", "'cuda'");
     score(&["t1 t2", "--formt", "json"]).fails(2, "unexpected argument '--formt'", "'--format'");
     score(&["t1 t2", "--device", "7"]).fails(2, "no CPU device `7`", "stepfn list backends");

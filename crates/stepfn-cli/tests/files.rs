@@ -60,6 +60,16 @@ fn nothing_that_is_read_is_written() {
     let gpt2 = fixture::model("gpt2", &[100]);
     let weights = gpt2.0.join("model.safetensors").display().to_string();
     stepfn(["score", "-m", gpt2.path(), "t1 t2", "-o", &weights]).fails(2, "--model", "write to another file");
+    // An adapter names its model itself.
+    let adapter = Scratch::new();
+    let named = json!({ "base_model_name_or_path": gpt2.path() });
+    let config = adapter.write("adapter_config.json", named.to_string());
+    for written in [&weights, &config] {
+        for option in ["-o", "--html", "--svg"] {
+            let done = stepfn(["attribute", "-m", adapter.path(), "t1 t2", option, written]);
+            done.fails(2, "are the same file", "write to another file");
+        }
+    }
     // What the shell opened for both.
     let appended = Command::new("sh")
         .args(["-c", "\"$0\" score --input \"$1\" >> \"$1\"", env!("CARGO_BIN_EXE_stepfn"), &input])
@@ -113,6 +123,93 @@ fn old_results_stay_until_there_are_new_ones() {
             assert_eq!(stepfn(command.iter().chain(&["", "--format", format, "-o", &new])).code, 1);
             assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "{command:?} {format}");
         }
+    }
+}
+
+#[test]
+fn without_any_result_old_files_stay() {
+    let folder = Scratch::new();
+    let failing = folder.write("in.jsonl", "{\"source\": \"\"}\n{\"source\": 3}\n");
+    let empty = folder.write("empty.jsonl", "\n");
+    let [old, page, map] = ["old", "page", "map"].map(|name| folder.write(name, "old"));
+    let new = folder.0.join("new").display().to_string();
+    for command in COMMANDS {
+        for (input, code, says) in [(&failing, 1, "2 of 2 texts failed"), (&empty, 0, "warning: there is no text")] {
+            for format in ["table", "csv"] {
+                for output in [&old, &new] {
+                    let done = stepfn(command.iter().chain(&["--input", input, "--format", format, "-o", output]));
+                    assert!(done.code == code && done.err.contains(says), "{command:?} {format}: {done:?}");
+                    assert_eq!(fs::read_to_string(&old).unwrap(), "old", "{command:?} {format}");
+                    assert!(!fs::exists(&new).unwrap(), "{command:?} {format}");
+                }
+            }
+        }
+    }
+    for input in [&failing, &empty] {
+        let args = ["attribute", "--input", input, "-o", &new, "--html", &page, "--svg", &map, "--format", "inseq"];
+        assert_eq!(stepfn(args).out, "");
+        assert!([&page, &map].iter().all(|path| fs::read_to_string(path).unwrap() == "old"));
+        assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 5);
+    }
+}
+
+#[test]
+fn links_to_files_that_are_not_there_are_written_through() {
+    let folder = Scratch::new();
+    let link = folder.0.join("link").display().to_string();
+    for (format, name) in [("json", "whole"), ("csv", "records")] {
+        symlink(name, &link).unwrap();
+        assert_eq!(stepfn(["score", "cat", "--format", format, "-o", &link]).code, 0);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(fs::metadata(folder.0.join(name)).unwrap().len() > 0);
+        fs::remove_file(&link).unwrap();
+    }
+    symlink("no/such", &link).unwrap();
+    stepfn(["score", "cat", "-o", &link]).fails(1, "No such file", "give a file that can be written");
+}
+
+#[test]
+fn what_a_killed_program_leaves_is_removed_by_the_next() {
+    let folder = Scratch::new();
+    let output = folder.0.join("x.json").display().to_string();
+    let mut waiting = fixture::program();
+    waiting.args(["score", "--input", "-", "--format", "json", "-o", &output]).stdin(Stdio::piped());
+    let mut waiting = waiting.spawn().unwrap();
+    let left = folder.0.join(".x.json.part");
+    while !fs::exists(&left).unwrap() {
+        assert_eq!(waiting.try_wait().unwrap(), None);
+        std::thread::sleep(core::time::Duration::from_millis(10));
+    }
+    waiting.kill().unwrap();
+    waiting.wait().unwrap();
+    assert!(fs::exists(&left).unwrap());
+    assert_eq!(stepfn(["score", "cat", "--format", "json", "-o", &output]).code, 0);
+    let names: Vec<_> = fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["x.json"]);
+}
+
+#[test]
+fn what_has_no_end_is_not_read_to_it() {
+    let zero = "/dev/zero";
+    stepfn(["show", zero]).fails(1, "/dev/zero: this is no text", "give a file that");
+    stepfn(["bench", "--compare", zero, zero]).fails(1, "/dev/zero: this is no text", "give files that");
+    let endless = Command::new("sh")
+        .args(["-c", "cat /dev/zero | \"$0\" show -", env!("CARGO_BIN_EXE_stepfn")])
+        .output()
+        .unwrap();
+    Done::from(endless).fails(1, "standard input: this is no text", "give a file that");
+    stepfn(["score", "-m", zero, "x"]).fails(1, "/dev/zero: this is a device or a pipe", "a model is a folder");
+    for file in
+        ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
+    {
+        let gpt2 = fixture::model("gpt2", &[100]);
+        let path = gpt2.0.join(file);
+        drop(fs::remove_file(&path));
+        symlink(zero, &path).unwrap();
+        stepfn(["score", "-m", gpt2.path(), "t1 t2"]).fails(1, &format!("{file}: this is a device or a pipe"), "");
+        fs::remove_file(&path).unwrap();
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        stepfn(["score", "-m", gpt2.path(), "t1 t2"]).fails(1, &format!("{file}: this is a device or a pipe"), "");
     }
 }
 
@@ -207,8 +304,11 @@ fn every_result_says_which_text_it_belongs_to_and_how_it_was_made() {
 fn drawings_are_named_after_their_texts() {
     let folder = Scratch::new();
     let lines = "{\"id\": \"a b\", \"source\": \"cat\"}\n{\"source\": \"dog\"}\n{\"id\": \"c\", \"source\": \"ox\"}\n\n{\"id\": \"c\", \"source\": \"ox\"}\n";
-    let map = folder.0.join("map.svg").display().to_string();
-    assert_eq!(stepfn_reading(lines, &["attribute", "--input", "-", "--svg", &map]).code, 0);
+    let map = folder.write("map.svg", "old");
+    let done = stepfn_reading(lines, &["attribute", "--input", "-", "--svg", &map]);
+    assert!(done.code == 0 && done.err.contains("map.svg is older than these results"), "{done:?}");
+    assert_eq!(fs::read_to_string(&map).unwrap(), "old");
+    fs::remove_file(map).unwrap();
     let mut names: Vec<String> =
         fs::read_dir(&folder.0).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();

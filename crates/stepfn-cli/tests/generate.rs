@@ -69,10 +69,24 @@ fn several_results_and_several_sources_are_lists() {
     assert_eq!(sampled("1"), sampled("1"));
     assert_ne!(sampled("1"), sampled("2"));
     // A translation starts with its language.
-    let tagged = stepfn(["generate", "-m", marian.path(), "t5", "--target-lang", "t9", "--format", "json"]).json();
+    let with_codes = model("marian", &[9]);
+    let tagged = stepfn(["generate", "-m", with_codes.path(), "t5", "--target-lang", "t9", "--format", "json"]).json();
     assert_eq!(tagged["ids"][0], 9);
     let args = ["generate", "-m", marian.path(), "t5"];
-    stepfn(args.iter().chain(&["--target-lang", "deu"])).fails(2, "no language `deu` for the target", "--target-lang");
+    stepfn(args.iter().chain(&["--target-lang", "deu"])).fails(2, "no language `deu` for the target", "leave it out");
+    stepfn(args.iter().chain(&["--target-lang", "t9"])).fails(2, "`t9` is a token of this model", "code of a language");
+    let gpt2 = model("gpt2", &[100]);
+    stepfn(["generate", "-m", gpt2.path(), "t5", "--target-lang", "t9"]).fails(2, "continues a text", "leave it out");
+    // What is not read is not taken.
+    let unused = |setting: &str| stepfn(args.iter().chain(&["--generation", setting]));
+    unused("temperature=0.3").fails(2, "`temperature` must be left out, or do_sample=true with it", "");
+    unused("top_k=3").fails(2, "`top_k` must be left out", "");
+    let greedy = ["--generation", "num_beams=1", "--generation", "length_penalty=2"];
+    stepfn(args.iter().chain(&greedy)).fails(2, "`length_penalty` must be left out, or num_beams=2", "");
+    let twice = ["--generation", "num_beams=2", "--generation", "num_beams=3"];
+    stepfn(args.iter().chain(&twice)).fails(2, "--generation has `num_beams` twice", "once");
+    let both = ["--generation", "max_new_tokens=2", "--max-new-tokens", "3"];
+    stepfn(args.iter().chain(&both)).fails(2, "the same setting", "one of them");
     stepfn(args.iter().chain(&["--generation", "max_tokens=1"])).fails(
         2,
         "generation has no parameter `max_tokens`",

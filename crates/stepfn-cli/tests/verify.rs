@@ -69,6 +69,9 @@ fn a_python_that_can_not_answer_says_why() {
     let said = python(&scratch, "{\"error\": \"ModuleNotFoundError: No module named 'torch'\"}");
     verify(&said).fails(1, "No module named 'torch'", "that has transformers and torch");
     verify(&python(&scratch, "Segmentation fault")).fails(1, "ended without an answer", "--python");
-    stepfn(["verify", "g2p"]).fails(1, "there is no model `g2p`", "");
+    let endless = scratch.write("endless", "#!/bin/sh\nexec yes\n");
+    fs::set_permissions(&endless, fs::Permissions::from_mode(0o755)).unwrap();
+    verify(&endless).fails(1, "wrote more than 256 MiB", "--python");
+    stepfn(["verify", "g2p"]).fails(2, "g2p is compiled in", "the folder of a model");
     stepfn(["verify"]).fails(2, "required arguments were not provided", "--help");
 }

@@ -109,7 +109,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "NAME", value_parser = backends(), default_value = <stepfn::backend::DefaultDevices as stepfn::backend::Devices>::NAME)]
     pub(crate) backend: String,
     /// Index of the device (see `stepfn list backends`)
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", allow_negative_numbers = true)]
     pub(crate) device: String,
     /// Element type to compute with
     #[arg(long, value_enum, default_value_t = ElementType::F32)]
@@ -160,7 +160,7 @@ pub(crate) struct ViewArgs {
     /// How to aggregate scores: stages separated by commas (see `stepfn list aggregators`)
     #[arg(long, value_name = "STAGES")]
     pub(crate) aggregate: Option<String>,
-    /// Keep the scores of hidden units, layers and heads
+    /// Keep the scores of hidden units, layers and heads, in the formats json, jsonl, csv and inseq
     #[arg(long, conflicts_with = "aggregate")]
     pub(crate) raw: bool,
     /// Also write a web page

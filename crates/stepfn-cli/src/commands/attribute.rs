@@ -14,7 +14,7 @@ use super::{unused, view};
 use crate::args::{AttributeArgs, UnitName};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
-use crate::output;
+use crate::output::{self, Results};
 use crate::progress::Teller;
 
 /// Attributes texts.
@@ -35,6 +35,7 @@ impl OnBackend for Attribute<'_> {
         unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
+        unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
         unused::check_missing(&args.texts, &args.contrast, needs)?;
         if args.contrast_force_inputs && needs.contrast == Need::Unused {
             let what = "--contrast-force-inputs: no step function asked for compares with a contrast";
@@ -46,9 +47,11 @@ impl OnBackend for Attribute<'_> {
         let texts = inputs.len();
         let teller = Teller::new(&args.view.to, inputs.extent());
         let results = view::results(&args.view, fields, teller.clone(), texts, places)?;
+        let results = Results { watch: inputs.watch(), ..results };
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.view.to.quiet)?;
         note_loaded(&model, started, &teller);
+        unused::check_writing_of(&model, &args.texts, &args.generation)?;
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
         let started = Instant::now();
         let progress = |progress: stepfn::Progress| {
@@ -69,6 +72,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     for name in core::iter::once(&args.attributed_fn).chain(&args.step_scores) {
         function(&registry, name, Value::Null)?;
     }
+    unused::check_once("--step-scores", &args.step_scores, String::clone)?;
     let mut owners =
         vec![Owner::of_method(&registry, &args.method), Owner::of_function(&registry, &args.attributed_fn)];
     owners.extend(args.step_scores.iter().map(|name| Owner::of_function(&registry, name)));

@@ -19,6 +19,7 @@ use stepfn_bench::{BenchError, Lengths, Report, Shape, Work, Workload};
 
 use self::reports::{Written, compare_files, shown};
 use super::loading::{dispatch, load};
+use super::unused;
 use crate::args::{BenchArgs, GenerationArgs};
 use crate::failure::Failure;
 use crate::memory;
@@ -49,6 +50,10 @@ struct Plan {
 impl Plan {
     fn new(args: &BenchArgs) -> Result<Self, Failure> {
         let quick = args.quick;
+        unused::check_once("--shape", &args.shape, String::clone)?;
+        unused::check_once("--work", &args.work, String::clone)?;
+        unused::check_once("--length", &args.length, usize::to_string)?;
+        unused::check_once("--batch", &args.batch, usize::to_string)?;
         let or = |given: &[usize], default: &[usize]| if given.is_empty() { default } else { given }.to_vec();
         let shapes = match (args.place.model.is_some(), args.shape.is_empty(), quick) {
             (true, ..) => Vec::new(),

@@ -7,6 +7,7 @@ use stepfn::writers::{WriterOptions, records};
 use stepfn::{Outcome, Written};
 
 use super::loading::{dispatch, load, note_loaded};
+use super::unused;
 use crate::args::GenerateArgs;
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
@@ -26,6 +27,7 @@ impl OnBackend for Generate<'_> {
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
         let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.chat, &args.lines)?;
+        unused::check_once("--keep", &args.lines.keep, String::clone)?;
         let fields = columns(&args.output.format, &args.lines)?;
         let writer = |single| {
             let options = WriterOptions { single, fields: fields.clone(), ..WriterOptions::default() };
@@ -39,7 +41,8 @@ impl OnBackend for Generate<'_> {
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);
         let writer = writer(single && model.texts_per_prompt() <= 1)?;
-        let results = Results { destination, writer, extras: Vec::new(), places, teller, single };
+        let watch = inputs.watch();
+        let results = Results { destination, writer, extras: Vec::new(), places, teller, single, watch };
         results.write_all(model.generate_all(inputs).flat_map(each))
     }
 }

@@ -7,6 +7,7 @@ use stepfn::backend::{Devices, OnBackend, run_on};
 use stepfn::{LanguageModel, LoadOptions, RunOptions};
 
 use super::parameters::assignment;
+use super::unused;
 use crate::args::{GenerationArgs, ModelArgs};
 use crate::failure::Failure;
 use crate::progress::{DownloadBar, Teller};
@@ -31,13 +32,17 @@ pub(super) fn load<D: Devices>(
 }
 
 fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOptions, Failure> {
+    unused::check_set_once("--generation", &generation.generation)?;
     let mut changes = Map::new();
     for text in &generation.generation {
         let (name, value) = assignment(text, "generation")?;
         changes.insert(name, value);
     }
-    if let Some(most) = generation.max_new_tokens {
-        changes.insert("max_new_tokens".to_owned(), most.into());
+    if let Some(most) = generation.max_new_tokens
+        && changes.insert("max_new_tokens".to_owned(), most.into()).is_some()
+    {
+        let what = "--max-new-tokens and --generation max_new_tokens are the same setting";
+        return Err(Failure::usage(what, "give one of them"));
     }
     Ok(LoadOptions {
         device: args.device.clone(),

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use stepfn::extend::AttributionMethod;
 use stepfn::{AttributedFn, Registry, nearest};
 
+use super::unused;
 use crate::failure::Failure;
 
 /// Something that has parameters: a step function, a method.
@@ -66,6 +67,7 @@ pub(super) fn assigned(
     sets: &[String],
     (what, add): (&str, impl Fn(&str) -> String),
 ) -> Result<Vec<Map<String, Value>>, Failure> {
+    unused::check_set_once("--set", sets)?;
     let mut parameters = vec![Map::new(); owners.len()];
     for text in sets {
         let (target, value) = assignment(text, "set")?;

@@ -36,6 +36,7 @@ impl OnBackend for Score<'_> {
         unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
+        unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
         unused::check_missing(&args.texts, &args.contrast, needs)?;
         let inputs = Inputs::new(&args.texts, &args.contrast)?;
         let single = inputs.len() == Some(1);
@@ -51,12 +52,15 @@ impl OnBackend for Score<'_> {
         let model = load::<D>(&args.model, &args.generation, args.output.to.quiet)?;
         let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
+        unused::check_writing_of(&model, &args.texts, &args.generation)?;
+        let watch = inputs.watch();
         if let Some(function) = task.drops_nothing(&model) {
             teller.warn(&format!(
                 "`{function}` runs the model with dropout, and all dropout rates are 0: give a rate with --dropout"
             ));
         }
-        let results = Results { destination, writer, extras: Vec::new(), places, teller: teller.clone(), single };
+        let results =
+            Results { destination, writer, extras: Vec::new(), places, teller: teller.clone(), single, watch };
         let progress = |progress: stepfn::Progress| {
             teller.done(progress.texts_done);
             ControlFlow::Continue(())
@@ -72,13 +76,11 @@ impl OnBackend for Score<'_> {
 fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let (names, ParameterArgs { set, dropout }) = (&args.step_fn, &args.parameters);
     let registry = Registry::<B>::default();
-    for (index, name) in names.iter().enumerate() {
+    for name in names {
         // Report unknown names before their parameters.
         function(&registry, name, stepfn::Value::Null)?;
-        if names[..index].contains(name) {
-            return Err(Failure::usage(format!("--step-fn names `{name}` twice"), "name each step function once"));
-        }
     }
+    unused::check_once("--step-fn", names, String::clone)?;
     let owners: Vec<Owner> = names.iter().map(|name| Owner::of_function(&registry, name)).collect();
     let add = |function: &str| format!("add it with --step-fn {function}");
     let parameters = assigned(&owners, set, ("the step functions", add))?;

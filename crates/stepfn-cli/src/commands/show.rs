@@ -1,7 +1,5 @@
 //! `stepfn show`: shows attributions that were saved in a file.
 
-use std::fs;
-use std::io::{self, Read};
 use std::path::Path;
 
 use stepfn::destination::Places;
@@ -10,6 +8,7 @@ use stepfn::{Answer, Outcome, Pipeline};
 use super::view;
 use crate::args::ShowArgs;
 use crate::failure::Failure;
+use crate::input::read_whole;
 use crate::progress::{Extent, Teller};
 
 /// Shows the attributions in a file that stepfn or inseq wrote.
@@ -17,8 +16,15 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
     let view = &args.view;
     let pipeline = match &args.pair {
         None => view::pipeline(view)?,
-        Some(_) => Some(pair_pipeline(view.aggregate.as_deref().unwrap_or("pair"))?),
+        Some(_) => {
+            view.aggregate.as_deref().map_or(Ok(()), view::check_stages)?;
+            Some(pair_pipeline(view.aggregate.as_deref().unwrap_or("pair"))?)
+        }
     };
+    if args.pair.as_ref().is_some_and(|pair| [pair, &args.file].iter().all(|path| path.as_os_str() == "-")) {
+        let what = "--pair -: standard input is the first file already, and can be read once";
+        return Err(Failure::usage(what, "save one of the two in a file"));
+    }
     let answers = read(&args.file)?;
     let others = args.pair.as_deref().map(read).transpose()?;
     let texts = answers.len();
@@ -66,11 +72,6 @@ fn read(path: &Path) -> Result<Vec<Outcome<Answer>>, Failure> {
     let is_standard = path.as_os_str() == "-";
     let name = if is_standard { "standard input".to_owned() } else { path.display().to_string() };
     let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
-    let mut text = String::new();
-    let read = match is_standard {
-        true => io::stdin().read_to_string(&mut text).map(drop),
-        false => fs::read_to_string(path).map(|content| text = content),
-    };
-    read.map_err(|error| failed(error.to_string()))?;
+    let text = read_whole(path).map_err(|error| failed(error.to_string()))?;
     stepfn::read(&text).map_err(|error| failed(error.what().to_owned()))
 }

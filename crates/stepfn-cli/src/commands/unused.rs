@@ -2,6 +2,9 @@
 
 use stepfn::extend::{Need, Needs, StepScore};
 
+use burn::tensor::backend::Backend;
+use stepfn::LanguageModel;
+
 use crate::args::{ContrastArgs, GenerationArgs, TextArgs};
 use crate::failure::Failure;
 
@@ -62,11 +65,55 @@ pub(super) fn check_missing(texts: &TextArgs, contrast: &ContrastArgs, needs: Ne
 
 /// Checks that what says how the model writes has something to say.
 pub(super) fn check_writing(texts: &TextArgs, generation: &GenerationArgs) -> Result<(), Failure> {
-    match texts.target.is_some() && generation.max_new_tokens.is_some() {
-        true => Err(Failure::usage(
-            "--max-new-tokens: the target is given, so the model writes nothing",
-            "leave out --max-new-tokens, or --target",
+    match (texts.target.is_some(), of_writing(generation)) {
+        (true, Some(option)) => Err(Failure::usage(
+            format!("{option}: the target is given, so the model writes nothing"),
+            format!("leave out {option}, or --target"),
         )),
-        false => Ok(()),
+        _ => Ok(()),
     }
+}
+
+/// The same of a causal model, to which a text alone is the target.
+pub(super) fn check_writing_of<B: Backend>(
+    model: &LanguageModel<B>,
+    texts: &TextArgs,
+    generation: &GenerationArgs,
+) -> Result<(), Failure> {
+    match of_writing(generation) {
+        Some(option) if !texts.text.is_empty() && !model.is_encoder_decoder() => Err(Failure::usage(
+            format!("{option}: a text alone is what this model should say, so it writes nothing"),
+            format!("leave out {option}, or give a prompt with --source"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// An option that says how the model writes, and nothing about targets that are given.
+fn of_writing(generation: &GenerationArgs) -> Option<String> {
+    /// Fields that say what targets begin with, and where they end.
+    const OF_TARGETS: [&str; 3] = ["decoder_start_token_id", "forced_bos_token_id", "eos_token_id"];
+    let field = |text: &String| {
+        let field = text.split('=').next().unwrap_or_default().trim().to_owned();
+        (!OF_TARGETS.contains(&field.as_str())).then(|| format!("--generation {field}"))
+    };
+    let most = generation.max_new_tokens.map(|_| "--max-new-tokens".to_owned());
+    most.or_else(|| generation.generation.iter().find_map(field))
+}
+
+/// Checks that a list has nothing twice.
+pub(super) fn check_once<T: PartialEq>(option: &str, list: &[T], shown: impl Fn(&T) -> String) -> Result<(), Failure> {
+    match (1..list.len()).find(|&index| list[..index].contains(&list[index])) {
+        Some(index) => {
+            let what = format!("{option} has `{}` twice", shown(&list[index]));
+            Err(Failure::usage(what, "give each one once"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Checks that nothing is set twice: `--set top_p=0.9 --set top_p=0.5`.
+pub(super) fn check_set_once(option: &str, assignments: &[String]) -> Result<(), Failure> {
+    let names: Vec<&str> = assignments.iter().filter_map(|text| Some(text.split_once('=')?.0.trim())).collect();
+    check_once(option, &names, |name| (*name).to_owned())
 }

@@ -1,14 +1,15 @@
 //! `stepfn verify`: compares a model with what the user's own transformers says of it.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread;
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::functions::Probability;
-use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, records};
+use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, printable, records};
 use stepfn::{LanguageModel, Saliency, ScoredText};
 
 use super::loading::{dispatch, load};
@@ -23,6 +24,9 @@ const SCRIPT: &str = include_str!("verify.py");
 const MOST_IN_LOG_PROBS: f64 = 1e-3;
 /// The same for the shares that tokens have of a gradient.
 const MOST_IN_GRADIENTS: f64 = 1e-3;
+
+/// Bytes of the longest answer: some numbers for each token.
+const MOST_SAID: u64 = 256 << 20;
 
 /// Texts that tokenizers and positions treat differently: words and marks, accents and digits, spaces and signs.
 const TEXTS: [&str; 3] = [
@@ -44,10 +48,15 @@ impl OnBackend for Verify<'_> {
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
         let name = args.model.model.as_deref().unwrap_or_default();
+        let advice = "give the folder of a model, or its name on a hub";
+        if !Path::new(name).exists() && stepfn::models().iter().any(|[own, ..]| own == name) {
+            return Err(Failure::usage(format!("{name} is compiled in, where transformers can't read it"), advice));
+        }
         let folder = stepfn::model_folder(name)?;
         if !folder.join("config.json").is_file() {
             let what = format!("{name}: transformers reads folders with a config.json, and this is none");
-            return Err(Failure::usage(what, "give the folder of a model, or its name on a hub"));
+            // A file of another kind is no model for this command; a folder is one that fails.
+            return Err(if folder.is_file() { Failure::usage(what, advice) } else { Failure::work(what, advice) });
         }
         // No file of the model is written, either.
         if let Some(path) = &args.output.to.output {
@@ -180,15 +189,26 @@ fn ask(python: &str, folder: &Path, texts: &[&str], ours: &[Ours]) -> Result<The
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| failed(format!("{python}: {error}")))?;
-    if let Some(mut input) = child.stdin.take() {
-        // A Python that ends early is reported below.
-        drop(input.write_all(asked.as_bytes()));
+    // A Python that ends early is reported below, and one that answers before it has read everything waits for nobody.
+    let input = child.stdin.take();
+    let writer = thread::spawn(move || input.map(|mut input| input.write_all(asked.as_bytes())));
+    let mut said = Vec::new();
+    let read = child.stdout.take().map_or(Ok(0), |output| output.take(MOST_SAID + 1).read_to_end(&mut said));
+    let is_endless = said.len() as u64 > MOST_SAID;
+    if is_endless {
+        // Nobody reads the rest.
+        drop(child.kill());
     }
-    let output = child.wait_with_output().map_err(|error| failed(format!("{python}: {error}")))?;
-    match serde_json::from_slice(&output.stdout) {
+    let status = child.wait().and_then(|status| read.map(|_| status));
+    let status = status.map_err(|error| failed(format!("{python}: {error}")))?;
+    drop(writer.join());
+    if is_endless {
+        return Err(failed(format!("{python} wrote more than {} MiB, and no answer is as long", MOST_SAID >> 20)));
+    }
+    match serde_json::from_slice(&said) {
         Ok(Said::Theirs(theirs)) => Ok(theirs),
         Ok(Said::Failed { error }) => Err(failed(format!("transformers can't read this model: {error}"))),
-        Err(_) => Err(failed(format!("{python} ended without an answer ({})", output.status))),
+        Err(_) => Err(failed(format!("{python} ended without an answer ({status})"))),
     }
 }
 
@@ -289,9 +309,9 @@ impl Record for Compared {
 
     fn table(&self) -> String {
         let rows: Vec<Vec<String>> = self.cells().collect();
-        let Versions { transformers, torch } = &self.versions;
+        let [transformers, torch] = [&self.versions.transformers, &self.versions.torch].map(|text| printable(text));
         let tokenizer = self.tokenizer.as_ref().map_or_else(String::new, |reason| {
-            format!("transformers {transformers} can't read the tokenizer: {reason}\n")
+            format!("transformers {transformers} can't read the tokenizer: {}\n", printable(reason))
         });
         format!(
             "largest differences to transformers {transformers} (torch {torch})\n{}{tokenizer}",

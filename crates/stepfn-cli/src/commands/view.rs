@@ -8,12 +8,14 @@ use stepfn::{Answer, Pipeline};
 
 use crate::args::ViewArgs;
 use crate::failure::Failure;
+use crate::input::Watch;
 use crate::output::{self, Extra, Results};
 use crate::progress::Teller;
 
 /// Parses `--aggregate`.
 pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
     let Some(text) = &args.aggregate else { return Ok(None) };
+    check_stages(text)?;
     let pipeline = stepfn::pipeline(text)
         .map_err(|error| Failure::listed(error, "aggregators").at(&format!("--aggregate {text}")))?;
     match pipeline.needs_pair() {
@@ -25,6 +27,14 @@ pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
     }
 }
 
+/// Checks that `--aggregate` names a stage.
+pub(super) fn check_stages(text: &str) -> Result<(), Failure> {
+    match text.trim().is_empty() {
+        true => Err(Failure::usage("--aggregate names no stage", "leave it out, or see `stepfn list aggregators`")),
+        false => Ok(()),
+    }
+}
+
 /// Opens the outputs; `texts` is the number of texts, if known, and `fields` are the user's that get columns.
 pub(super) fn results(
     args: &ViewArgs,
@@ -33,6 +43,12 @@ pub(super) fn results(
     texts: Option<usize>,
     mut places: Places,
 ) -> Result<Results<Answer>, Failure> {
+    /// Formats that show one number per token and step.
+    const FOR_PEOPLE: [&str; 3] = ["table", "html", "svg"];
+    if args.raw && FOR_PEOPLE.contains(&args.format.as_str()) {
+        let what = format!("--raw: the format {} shows one number per token", args.format);
+        return Err(Failure::usage(what, "leave it out, or save all scores with --format json, jsonl, csv or inseq"));
+    }
     let single = texts == Some(1);
     let options = WriterOptions { single, fields, terminal: terminal(args) };
     let writer = answers(&args.format, &options)?;
@@ -43,10 +59,14 @@ pub(super) fn results(
     let mut extras = Vec::new();
     for (format, option, path) in [("html", "--html", &args.html), ("svg", "--svg", &args.svg)] {
         if let Some(path) = path {
-            extras.push(Extra::open(option, path, answers(format, &options)?, &mut places)?);
+            let writer = answers(format, &options)?;
+            if writer.is_one_file_each() && texts.is_some_and(|texts| texts > 1) {
+                output::check_several(option, path)?;
+            }
+            extras.push(Extra::open(option, path, writer, &mut places)?);
         }
     }
-    Ok(Results { destination, writer, extras, places, teller, single })
+    Ok(Results { destination, writer, extras, places, teller, single, watch: Watch::default() })
 }
 
 fn terminal(args: &ViewArgs) -> TerminalOptions {

@@ -1,10 +1,9 @@
 //! Reports of `stepfn bench`: written row by row, and compared.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use stepfn::destination::{Destination, Places, Way};
-use stepfn::writers::{aligned, number};
+use stepfn::writers::{aligned, number, printable};
 use stepfn_bench::compare::Comparison;
 use stepfn_bench::report::{END, Machine, Outcome, Peak, Row};
 use stepfn_bench::{Lengths, Report, compare};
@@ -12,6 +11,7 @@ use stepfn_bench::{Lengths, Report, compare};
 use super::Plan;
 use crate::args::{BenchArgs, BenchFormat};
 use crate::failure::Failure;
+use crate::input::read_whole;
 use crate::output;
 
 /// Lengths and number of texts, as in `16+16 ×8`.
@@ -23,6 +23,8 @@ pub(super) fn shown(Lengths { prompt, target, batch }: Lengths) -> String {
 pub(super) struct Written {
     destination: Destination,
     format: BenchFormat,
+    /// What comes before the first row, until it is written.
+    head: String,
     rows: usize,
     /// Widths of the first three columns, which are words.
     words: [usize; 3],
@@ -45,15 +47,20 @@ impl Written {
         ];
         let mut places = output::places(None, &args.place);
         let destination = output::open(&args.to, Way::Records, &mut places)?;
-        let mut written = Self { destination, format: args.format, rows: 0, words };
-        match args.format {
-            BenchFormat::Json => written.destination.write(&report.head().map_err(|error| no_json(&error))?)?,
+        let mut written = Self { destination, format: args.format, head: String::new(), rows: 0, words };
+        written.head = match args.format {
+            BenchFormat::Json => report.head().map_err(|error| no_json(&error))?,
             BenchFormat::Table => {
                 let header = NUMBERS.map(str::to_owned).into_iter().chain(["MiB".to_owned()]);
                 let line = written.line(["model", "work", "texts"].map(str::to_owned), header);
                 let what = about(&report.machine, report.peak);
-                written.destination.write(&format!("{what}\n\n{line}"))?;
+                format!("{what}\n\n{line}")
             }
+        };
+        // On a terminal it is read while the first row is measured. An older file stays until there is a row.
+        if args.to.output.is_none() {
+            let head = core::mem::take(&mut written.head);
+            written.destination.write(&head)?;
         }
         Ok(written)
     }
@@ -67,7 +74,8 @@ impl Written {
             BenchFormat::Table => self.line_of(row),
         };
         self.rows += 1;
-        Ok(self.destination.write(&text)?)
+        let head = core::mem::take(&mut self.head);
+        Ok(self.destination.write(&format!("{head}{text}"))?)
     }
 
     pub(super) fn finish(mut self) -> Result<(), Failure> {
@@ -116,7 +124,7 @@ fn no_json(error: &serde_json::Error) -> Failure {
 fn about(machine: &Machine, peak: Peak) -> String {
     let driver = machine.driver.as_ref().map_or_else(String::new, |driver| format!(", {driver}"));
     let build = if machine.build == "release" { "" } else { " (not optimized)" };
-    format!(
+    printable(&format!(
         "{}{driver}, {}, {}, {}; stepfn {}{build}, burn {}; peak {} GFLOP/s, {} GB/s",
         machine.device,
         machine.backend,
@@ -126,14 +134,14 @@ fn about(machine: &Machine, peak: Peak) -> String {
         machine.burn,
         number(peak.gflop_per_second),
         number(peak.gigabytes_per_second)
-    )
+    ))
 }
 
 /// Compares report files.
 pub(super) fn compare_files(args: &BenchArgs) -> Result<(), Failure> {
     let read = |path: &PathBuf| -> Result<(String, Report), Failure> {
         let name = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|error| {
+        let text = read_whole(path).map_err(|error| {
             Failure::work(format!("{name}: {error}"), "give files that `stepfn bench --format json` wrote")
         })?;
         let report = Report::read(&text).map_err(|error| Failure::from(error).at(&name))?;
