@@ -19,12 +19,13 @@
 //! | [`power_sum`] | log Σ pᵅ, for Rényi entropies |
 //! | [`dropout`] | dropout masks from a counter-based generator |
 //! | [`linear`] | `x W + b` without copying transposed weights |
+//! | [`weight`] | the same with weights as files have them, in half precision or in blocks |
 //! | [`norm`] | LayerNorm and RMSNorm, and their gradients |
 //! | [`activation`] | feed-forward nonlinearities, gated or not, and their gradients |
 //! | [`rotary`] | rotary positions, forward and backward |
 //! | [`attention`] | attention on packed projections, its probabilities, and its gradients |
 //!
-//! The last five make up a transformer, forward and backward. A backward pass carries several [`Cotangents`] per text at once; they share
+//! The last six make up a transformer, forward and backward. A backward pass carries several [`Cotangents`] per text at once; they share
 //! the saved activations.
 
 mod cotangents;
@@ -47,6 +48,7 @@ pub mod nucleus;
 pub mod power_sum;
 pub mod rotary;
 pub mod softmax;
+pub mod weight;
 
 pub use cotangents::Cotangents;
 pub use half::{is_half, narrowed, widened};

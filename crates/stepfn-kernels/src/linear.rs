@@ -5,6 +5,9 @@
 //! transposing. For many rows, the product could transpose the weight by itself, but it is slow when rows are a power of two apart, which
 //! they usually are; the weight is transposed part by part instead.
 
+#[cfg(feature = "flex")]
+pub(crate) mod stored;
+
 use burn::tensor::{Tensor, backend::Backend};
 
 /// `x W + b`.
@@ -25,7 +28,11 @@ pub fn linear<B: Backend>(x: Tensor<B, 2>, weight: &Tensor<B, 2>, bias: Option<&
     composed(x, weight, bias)
 }
 
-fn composed<B: Backend>(x: Tensor<B, 2>, weight: &Tensor<B, 2>, bias: Option<&Tensor<B, 2>>) -> Tensor<B, 2> {
+pub(crate) fn composed<B: Backend>(
+    x: Tensor<B, 2>,
+    weight: &Tensor<B, 2>,
+    bias: Option<&Tensor<B, 2>>,
+) -> Tensor<B, 2> {
     let y = x.matmul(weight.clone());
     match bias {
         Some(bias) => y + bias.clone(),
@@ -43,16 +50,16 @@ mod fused {
     use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product, product_on_all_cores};
 
     /// Number of multiplications from which on several cores are faster.
-    const PARALLEL_MIN: usize = 1 << 21;
+    pub(super) const PARALLEL_MIN: usize = 1 << 21;
     /// Elements that a core writes at a time.
     const BLOCK: usize = 1 << 14;
     /// If row lengths are multiples of this, neighbouring rows map to the same L1 cache sets (or to two). The product, which reads a few
     /// elements of many rows while packing them, then keeps evicting them. Transposing in tiles reads whole cache lines.
-    const COLLIDING: usize = 512;
+    pub(super) const COLLIDING: usize = 512;
     /// Rows and columns per transposed tile: one cache line of each.
-    const TILE: usize = 16;
+    pub(super) const TILE: usize = 16;
     /// Elements of a weight that are transposed at a time: few enough to stay in cache, many enough that `x` is not packed too often.
-    const NEAR: usize = 1 << 19;
+    pub(super) const NEAR: usize = 1 << 19;
 
     pub(super) fn linear<B: Backend>(
         x: &Tensor<B, 2>,
@@ -83,7 +90,7 @@ mod fused {
     }
 
     /// The bias, or 0, repeated for every row.
-    fn repeated(bias: Option<&[f32]>, rows: usize, outputs: usize) -> Vec<f32> {
+    pub(super) fn repeated(bias: Option<&[f32]>, rows: usize, outputs: usize) -> Vec<f32> {
         let mut y = vec![0.0; rows * outputs];
         if let Some(bias) = bias {
             let of_block = |block: &mut [f32]| block.chunks_mut(outputs).for_each(|row| row.copy_from_slice(bias));
@@ -149,7 +156,7 @@ mod fused {
     }
 
     /// Transposes `[rows, columns]` to `columns` rows of `width` elements, padded with 0, and adds a number to each row.
-    fn turned(from: Matrix, width: usize, plus: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+    pub(super) fn turned(from: Matrix, width: usize, plus: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let columns = from.size()[1];
         let mut to = vec![0.0; columns * width];
         let tiles = to.par_chunks_mut(TILE * width).enumerate();

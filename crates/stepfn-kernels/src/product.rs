@@ -185,7 +185,7 @@ pub(crate) fn product_on_all_cores(target: &mut [f32], before: Before, left: Mat
 
 /// The tiles of a product's output, one per task. They partition the output.
 #[derive(Debug, Clone, Copy)]
-struct Tiles {
+pub(crate) struct Tiles {
     /// Rows and columns of the output.
     size: [usize; 2],
     /// Rows and columns of a tile; those at the end may be smaller.
@@ -212,8 +212,20 @@ impl Tiles {
         Self { size, tile }
     }
 
+    /// One tile for each of so many threads, or a few more, whose columns start at multiples of `block`. There are tiles below each other only
+    /// if there are too few columns.
+    pub(crate) fn of_blocks(size: [usize; 2], block: usize, threads: usize) -> Self {
+        /// Columns that are worth a product of their own.
+        const LEAST: usize = 64;
+        let [rows, columns] = size;
+        let unit = LEAST.next_multiple_of(block.max(1));
+        let wide = columns.div_ceil(unit).div_ceil(threads.max(1)).max(1) * unit;
+        let tall = rows.div_ceil(threads.div_ceil(columns.div_ceil(wide).max(1)).max(1)).max(LEAST);
+        Self { size, tile: [tall, wide] }
+    }
+
     /// Number of tiles.
-    fn len(self) -> usize {
+    pub(crate) fn len(self) -> usize {
         self.size[0].div_ceil(self.tile[0]) * self.across()
     }
 
@@ -223,7 +235,7 @@ impl Tiles {
     }
 
     /// Rows and columns of the tile with the given index, which must be below [`len`](Self::len).
-    fn get(self, index: usize) -> [Range<usize>; 2] {
+    pub(crate) fn get(self, index: usize) -> [Range<usize>; 2] {
         let range = |axis: usize, number: usize| {
             let start = number * self.tile[axis];
             start..self.size[axis].min(start + self.tile[axis])
@@ -247,6 +259,23 @@ mod tests {
         ]
     }
 
+    /// Panics unless each element of the output is in exactly one tile.
+    fn assert_partition(tiles: Tiles) {
+        let size = tiles.size;
+        let all: Vec<[Range<usize>; 2]> = (0..tiles.len()).map(|index| tiles.get(index)).collect();
+        for (index, [rows, columns]) in all.iter().enumerate() {
+            assert!(!rows.is_empty() && !columns.is_empty(), "tile {index} is empty");
+            assert!(rows.end <= size[0] && columns.end <= size[1], "tile {index} is not inside the output");
+            for (other, [their_rows, their_columns]) in all[..index].iter().enumerate() {
+                let apart = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
+                assert!(apart(rows, their_rows) || apart(columns, their_columns), "tiles {other} and {index} overlap");
+            }
+        }
+        // Tiles that do not overlap and have the area of the output leave no gap.
+        let area: usize = all.iter().map(|[rows, columns]| rows.len() * columns.len()).sum();
+        assert_eq!(area, size[0] * size[1]);
+    }
+
     proptest! {
         #[test]
         fn tiles_partition_the_output(
@@ -256,22 +285,20 @@ mod tests {
             threads in 1usize..65,
         ) {
             let divided = if left { Divided::Left } else { Divided::Right };
-            let tiles = Tiles::new(size, depth, divided, threads);
-            let all: Vec<[Range<usize>; 2]> = (0..tiles.len()).map(|index| tiles.get(index)).collect();
-            for (index, [rows, columns]) in all.iter().enumerate() {
-                prop_assert!(!rows.is_empty() && !columns.is_empty(), "tile {index} is empty");
-                prop_assert!(rows.end <= size[0] && columns.end <= size[1], "tile {index} is not inside the output");
-                for (other, [their_rows, their_columns]) in all[..index].iter().enumerate() {
-                    let apart = |a: &Range<usize>, b: &Range<usize>| a.end <= b.start || b.end <= a.start;
-                    prop_assert!(
-                        apart(rows, their_rows) || apart(columns, their_columns),
-                        "tiles {other} and {index} overlap"
-                    );
-                }
-            }
-            // Tiles that do not overlap and have the area of the output leave no gap.
-            let area: usize = all.iter().map(|[rows, columns]| rows.len() * columns.len()).sum();
-            prop_assert_eq!(area, size[0] * size[1]);
+            assert_partition(Tiles::new(size, depth, divided, threads));
+        }
+
+        #[test]
+        fn tiles_of_blocks_partition_the_output(
+            rows in length(),
+            blocks in 0usize..600,
+            block in prop_oneof![Just(1usize), Just(32), Just(64), Just(256)],
+            threads in 1usize..65,
+        ) {
+            let tiles = Tiles::of_blocks([rows, blocks * block], block, threads);
+            assert_partition(tiles);
+            prop_assert!((0..tiles.len()).all(|index| tiles.get(index)[1].start.is_multiple_of(block)));
+            prop_assert!(tiles.len() <= 2 * threads, "{} tiles for {threads} threads", tiles.len());
         }
     }
 }

@@ -1,0 +1,309 @@
+//! Weights of linear layers and embeddings: a tensor, or rows in the form in which a file has them.
+//!
+//! Files have weights in half precision, or in blocks of few-bit numbers. In that form they stay small: a product expands a tile at a time,
+//! forward (`x Wᵀ`) and backward (`dy W`).
+
+use core::fmt::Debug;
+use core::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
+use rayon::prelude::*;
+
+use crate::linear;
+
+/// A matrix whose elements are stored in another form than products read, in memory that this value keeps.
+pub trait StoredRows: Debug + Send + Sync {
+    /// Rows and columns.
+    fn size(&self) -> [usize; 2];
+
+    /// How many elements of a row are stored together. They divide the columns.
+    fn block(&self) -> usize;
+
+    /// Writes the elements of a row that are in a range of columns, which starts and ends where blocks do.
+    fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]);
+}
+
+/// The weight of a linear layer, `[out, in]`, or of an embedding, `[tokens, size]`.
+#[derive(Debug, Clone)]
+pub enum Weight<B: Backend> {
+    /// A tensor on a device.
+    Tensor(Tensor<B, 2>),
+    /// Rows that are expanded when they are needed: on the CPU a tile at a time, elsewhere all of them for each product.
+    Stored(Arc<dyn StoredRows>),
+}
+
+impl<B: Backend> Weight<B> {
+    /// Whether products of this backend expand [`StoredRows`] a tile at a time, in single precision. If not, read them once, as a tensor.
+    pub fn expands_tiles(dtype: DType) -> bool {
+        #[cfg(feature = "flex")]
+        {
+            use core::any::TypeId;
+            dtype == DType::F32 && TypeId::of::<B::FloatTensorPrimitive>() == TypeId::of::<burn_flex::FlexTensor>()
+        }
+        #[cfg(not(feature = "flex"))]
+        {
+            let _ = dtype;
+            false
+        }
+    }
+
+    /// Rows and columns.
+    pub fn size(&self) -> [usize; 2] {
+        match self {
+            Self::Tensor(tensor) => tensor.dims(),
+            Self::Stored(rows) => rows.size(),
+        }
+    }
+
+    /// `x Wᵀ + b`.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, in]`
+    /// - `bias`: `[1, out]`
+    /// - result: `[rows, out]`
+    ///
+    /// # Panics
+    /// If the shapes don't match.
+    pub fn linear(&self, x: Tensor<B, 2>, bias: Option<&Tensor<B, 2>>) -> Tensor<B, 2> {
+        let stored = match self {
+            Self::Tensor(tensor) => return linear::linear(x, &tensor.clone().transpose(), bias),
+            Self::Stored(stored) => stored.as_ref(),
+        };
+        #[cfg(feature = "flex")]
+        if let Some(y) = linear::stored::linear(&x, stored, bias) {
+            return y;
+        }
+        let weight = expanded(stored, &x).transpose();
+        linear::composed(x, &weight, bias)
+    }
+
+    /// Pulls gradients of [`linear`](Self::linear) back: `grad W`.
+    ///
+    /// # Shapes
+    /// - `grad`: `[rows, out]`
+    /// - result: `[rows, in]`
+    ///
+    /// # Panics
+    /// If the shapes don't match.
+    pub fn pull(&self, grad: Tensor<B, 2>) -> Tensor<B, 2> {
+        let stored = match self {
+            Self::Tensor(tensor) => return linear::linear(grad, tensor, None),
+            Self::Stored(stored) => stored.as_ref(),
+        };
+        #[cfg(feature = "flex")]
+        if let Some(to_x) = linear::stored::pull(&grad, stored) {
+            return to_x;
+        }
+        let weight = expanded(stored, &grad);
+        linear::composed(grad, &weight, None)
+    }
+
+    /// The rows with these numbers, such as the embeddings of tokens.
+    ///
+    /// # Shapes
+    /// - result: `[numbers, columns]`
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn select(&self, numbers: Vec<i32>, device: &B::Device) -> Tensor<B, 2> {
+        let (len, [rows, columns]) = (numbers.len(), self.size());
+        match self {
+            Self::Tensor(tensor) => {
+                let numbers = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [len]), device);
+                tensor.clone().select(0, numbers)
+            }
+            Self::Stored(stored) => {
+                let mut values = vec![0.0; len * columns];
+                let selected = values.par_chunks_exact_mut(columns.max(1)).zip(&numbers).with_min_len(16);
+                selected.for_each(|(values, &number)| {
+                    let number = usize::try_from(number).ok().filter(|&number| number < rows);
+                    stored.expand(number.expect("there is no such row"), 0..columns, values);
+                });
+                Tensor::from_data(TensorData::new(values, [len, columns]), (device, DType::F32))
+            }
+        }
+    }
+}
+
+/// All rows as a tensor like another.
+fn expanded<B: Backend>(stored: &dyn StoredRows, like: &Tensor<B, 2>) -> Tensor<B, 2> {
+    let [rows, columns] = stored.size();
+    let mut values = vec![0.0; rows * columns];
+    let each = values.par_chunks_exact_mut(columns.max(1)).enumerate().with_min_len(16);
+    each.for_each(|(row, values)| stored.expand(row, 0..columns, values));
+    let data = TensorData::new(values, [rows, columns]).convert_dtype(like.dtype());
+    Tensor::from_data(data, (&like.device(), like.dtype()))
+}
+
+/// Some rows of a matrix, in any order.
+#[derive(Debug, Clone)]
+pub struct ChosenRows {
+    of: Arc<dyn StoredRows>,
+    rows: Vec<usize>,
+}
+
+impl ChosenRows {
+    /// Rows with these numbers.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn new(of: Arc<dyn StoredRows>, rows: impl IntoIterator<Item = usize>) -> Self {
+        let (count, rows) = (of.size()[0], Vec::from_iter(rows));
+        assert!(rows.iter().all(|&row| row < count), "rows of a matrix of {count} rows");
+        Self { of, rows }
+    }
+}
+
+impl StoredRows for ChosenRows {
+    fn size(&self) -> [usize; 2] {
+        [self.rows.len(), self.of.size()[1]]
+    }
+
+    fn block(&self) -> usize {
+        self.of.block()
+    }
+
+    fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+        self.of.expand(self.rows[row], columns, values);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Flex, NdArray, assert_same, autodiff, noise};
+    use burn::backend::Autodiff;
+    use proptest::prelude::*;
+
+    /// Bytes that stand for numbers, so many at a time.
+    #[derive(Debug)]
+    struct Bytes {
+        size: [usize; 2],
+        block: usize,
+        bytes: Vec<i8>,
+    }
+
+    impl Bytes {
+        fn new(rows: usize, [block, blocks]: [usize; 2]) -> Self {
+            let columns = block * blocks;
+            let byte = |at: usize| ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as i8;
+            Self { size: [rows, columns], block, bytes: (0..rows * columns).map(byte).collect() }
+        }
+
+        fn values(&self) -> Vec<f32> {
+            self.bytes.iter().map(|&byte| f32::from(byte) / 128.0).collect()
+        }
+
+        fn tensor<B: Backend>(&self) -> Tensor<B, 2> {
+            Tensor::from_data(TensorData::new(self.values(), self.size), (&Default::default(), DType::F32))
+        }
+    }
+
+    impl StoredRows for Bytes {
+        fn size(&self) -> [usize; 2] {
+            self.size
+        }
+
+        fn block(&self) -> usize {
+            self.block
+        }
+
+        fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+            assert!([columns.start, columns.end].iter().all(|end| end.is_multiple_of(self.block)), "{columns:?}");
+            assert_eq!(values.len(), columns.len());
+            let row = &self.bytes[row * self.size[1]..][columns];
+            values.iter_mut().zip(row).for_each(|(value, &byte)| *value = f32::from(byte) / 128.0);
+        }
+    }
+
+    /// The stored weight, its tensor on another backend, and the tolerance of sums of so many terms.
+    fn both(stored: Bytes) -> (Weight<Flex>, Weight<NdArray>, f64) {
+        let tolerance = 1e-5_f64.max(2e-6 * (stored.size[0].max(stored.size[1]) as f64).sqrt());
+        let tensor = Weight::Tensor(stored.tensor());
+        (Weight::Stored(Arc::new(stored)), tensor, tolerance)
+    }
+
+    fn blocks() -> impl Strategy<Value = [usize; 2]> {
+        prop_oneof![
+            (Just(1_usize), 1_usize..300).prop_map(|(block, blocks)| [block, blocks]),
+            (Just(32_usize), 1_usize..20).prop_map(|(block, blocks)| [block, blocks]),
+            (Just(256_usize), 1_usize..5).prop_map(|(block, blocks)| [block, blocks]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn stored_rows_multiply_as_a_tensor(
+            rows in prop_oneof![Just(1_usize), 2..70_usize, Just(600)],
+            outputs in 1_usize..200,
+            blocks in blocks(),
+            bias: bool,
+            threads in 1_usize..6,
+        ) {
+            let (stored, tensor, tolerance) = both(Bytes::new(outputs, blocks));
+            let [_, inputs] = stored.size();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            let (y, to_x) = pool.install(|| {
+                let bias = bias.then(|| noise([1, outputs], 3));
+                (stored.linear(noise([rows, inputs], 1), bias.as_ref()), stored.pull(noise([rows, outputs], 2)))
+            });
+            let bias = bias.then(|| noise([1, outputs], 3));
+            assert_same(&y, &tensor.linear(noise([rows, inputs], 1), bias.as_ref()), tolerance);
+            assert_same(&to_x, &tensor.pull(noise([rows, outputs], 2)), tolerance);
+        }
+
+        #[test]
+        fn chosen_rows_are_selected(rows in proptest::collection::vec(0_usize..20, 1..40), blocks in blocks()) {
+            let (stored, tensor, _) = both(Bytes::new(20, blocks));
+            let Weight::Stored(all) = &stored else { unreachable!("it is stored") };
+            let numbers = || rows.iter().map(|&row| row as i32).collect();
+            let expected = tensor.select(numbers(), &Default::default());
+            assert_same(&stored.select(numbers(), &Default::default()), &expected, 0.0);
+            let chosen = Weight::<Flex>::Stored(Arc::new(ChosenRows::new(all.clone(), rows.clone())));
+            let in_order = (0..rows.len() as i32).collect();
+            assert_same(&chosen.select(in_order, &Default::default()), &expected, 0.0);
+        }
+    }
+
+    /// Several tiles in either direction, on several threads, with rows that collide in caches and a last tile that is smaller.
+    #[test]
+    fn large_weights_multiply_as_a_tensor() {
+        for (rows, outputs, blocks) in [(40, 1100, [256, 4]), (1, 1100, [32, 33]), (1700, 900, [1, 513])] {
+            let (stored, tensor, tolerance) = both(Bytes::new(outputs, blocks));
+            let [_, inputs] = stored.size();
+            let y = stored.linear(noise([rows, inputs], 1), None);
+            assert_same(&y, &tensor.linear(noise([rows, inputs], 1), None), tolerance);
+            let to_x = stored.pull(noise([rows, outputs], 2));
+            assert_same(&to_x, &tensor.pull(noise([rows, outputs], 2)), tolerance);
+        }
+    }
+
+    /// On backends without fused loops, and in double precision.
+    #[test]
+    fn all_rows_are_expanded_elsewhere() {
+        let stored = || Arc::new(Bytes::new(7, [32, 2]));
+        let tensor = Weight::<NdArray>::Tensor(stored().tensor());
+        let elsewhere = Weight::<NdArray>::Stored(stored());
+        let bias = noise([1, 7], 3);
+        let expected = tensor.linear(noise([5, 64], 1), Some(&bias));
+        assert_same(&elsewhere.linear(noise([5, 64], 1), Some(&bias)), &expected, 0.0);
+        assert_same(&elsewhere.pull(noise([5, 7], 2)), &tensor.pull(noise([5, 7], 2)), 0.0);
+        let double = Weight::<Flex>::Stored(stored());
+        let y = double.linear(noise([5, 64], 1).cast(DType::F64), Some(&noise([1, 7], 3).cast(DType::F64)));
+        assert_eq!(y.dtype(), DType::F64);
+        assert_same(&y, &expected, 1e-5);
+        let f32 = DType::F32;
+        assert!(Weight::<Flex>::expands_tiles(f32) && !Weight::<Flex>::expands_tiles(DType::F64));
+        assert!(!Weight::<NdArray>::expands_tiles(f32) && !Weight::<Autodiff<Flex>>::expands_tiles(f32));
+    }
+
+    #[test]
+    fn gradients_are_those_of_automatic_differentiation() {
+        let stored = Arc::new(Bytes::new(300, [256, 2]));
+        let lifted = Weight::<Autodiff<Flex>>::Stored(stored.clone());
+        let grad = noise::<Flex, 2>([9, 300], 2);
+        let expected = autodiff(&noise([9, 512], 1), grad.clone(), |x| lifted.linear(x, None));
+        assert_same(&Weight::<Flex>::Stored(stored).pull(grad), &expected, 1e-4);
+    }
+}
