@@ -4,6 +4,7 @@
 
 pub mod attributions;
 pub mod axioms;
+pub mod blocks;
 pub mod case;
 pub mod fuzz;
 pub mod gguf;

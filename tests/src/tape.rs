@@ -168,6 +168,31 @@ pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, to
     }
 }
 
+/// Checks that a model has the logits of another and pulls back what it does, by every rule; `tolerance` is relative to the largest number.
+pub fn computes_what_another_does<B: Backend>(
+    what: &str,
+    model: &Model<B>,
+    other: &Model<B>,
+    dtype: DType,
+    tolerance: f64,
+) {
+    let question = Question::new(model, dtype, false);
+    let logits = |model: &Model<B>| {
+        let hidden = model.hidden(question.input(model, false)).unwrap();
+        values(model.logits(hidden))
+    };
+    assert_close(&format!("{what}: logits"), &logits(model), &logits(other), tolerance);
+    for (rule, name) in
+        [(Rule::Gradient, "gradient"), (Rule::DeepLift { baseline: () }, "DeepLIFT"), (Rule::AttnLrp, "AttnLRP")]
+    {
+        let [ours, expected] = [model, other].map(|model| question.gradients(model, rule, Keep::Everything).0);
+        assert_close(&format!("{what}: {name}"), &values(ours.target), &values(expected.target), tolerance);
+        if let (Some(ours), Some(expected)) = (ours.source, expected.source) {
+            assert_close(&format!("{what}: {name}, source"), &values(ours), &values(expected), tolerance);
+        }
+    }
+}
+
 /// Checks that cotangents give the same gradients when the tape is cut to their positions.
 pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
     let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();

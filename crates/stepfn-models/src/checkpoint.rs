@@ -8,6 +8,7 @@ mod adapter;
 mod element;
 pub(crate) mod files;
 mod quantized;
+pub(crate) mod rows;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,13 @@ mod torch;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{DType, TensorData};
 use memmap2::Mmap;
 use serde_json::Value;
+use stepfn_kernels::weight::StoredRows;
 
 use crate::ModelError;
 use crate::source::{StoredTensor, TensorSource, check_shape};
@@ -47,11 +50,29 @@ pub struct Checkpoint {
     adapters: Vec<Adapter>,
 }
 
-/// The bytes of a file.
-#[derive(Debug)]
+/// The bytes of a file, shared by everything that reads them.
+#[derive(Clone)]
 pub(crate) enum Contents {
-    Mapped(Mmap),
-    Memory(Cow<'static, [u8]>),
+    Mapped(Arc<Mmap>),
+    Memory(Arc<Cow<'static, [u8]>>),
+}
+
+impl core::fmt::Debug for Contents {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} bytes", self.bytes().len())
+    }
+}
+
+impl From<Mmap> for Contents {
+    fn from(map: Mmap) -> Self {
+        Self::Mapped(Arc::new(map))
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Contents {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        Self::Memory(Arc::new(bytes))
+    }
 }
 
 impl Contents {
@@ -73,7 +94,7 @@ impl Checkpoint {
     ///
     /// No code in a PyTorch file is run: a file that asks for anything but tensors is an error.
     ///
-    /// Weight files are memory-mapped for as long as the checkpoint exists. Nothing may change or truncate them in that time: the values of
+    /// Weight files are memory-mapped for as long as the checkpoint exists, or a model that was loaded from it. Nothing may change or truncate them in that time: the values of
     /// tensors would then be unpredictable, and reading past a file's new end terminates the process (`SIGBUS` on Unix). If you can't rule
     /// that out, read the files yourself and use [`from_bytes`](Self::from_bytes).
     ///
@@ -138,7 +159,7 @@ impl Checkpoint {
     /// [`ModelError::File`] or [`ModelError::Tensor`] if it is not a GGUF file, or has an unsupported architecture.
     #[cfg(feature = "gguf")]
     pub fn from_gguf_bytes(name: &str, bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
-        Self::gguf(PathBuf::from(name), vec![(PathBuf::from(name), Contents::Memory(bytes.into()))])
+        Self::gguf(PathBuf::from(name), vec![(PathBuf::from(name), bytes.into().into())])
     }
 
     #[cfg(feature = "gguf")]
@@ -178,7 +199,7 @@ impl Checkpoint {
         let path = folder.join("config.json");
         let config = serde_json::from_str(config).map_err(|error| file_error(&path, error))?;
         let mut stored = Stored::default();
-        stored.add(folder.join("model.safetensors"), Contents::Memory(weights.into()))?;
+        stored.add(folder.join("model.safetensors"), weights.into().into())?;
         Self::of(folder, config, stored)
     }
 
@@ -269,6 +290,21 @@ impl Checkpoint {
         }
     }
 
+    /// The rows of a matrix as they are in its file, or those of its transpose.
+    ///
+    /// These are blocks of GGUF files and numbers in half precision there, if no adapter changes them. A transpose has the
+    /// rows of the file only where the converter to GGUF transposed the matrix, as that of GPT-2's Conv1D. All else is read as tensors: what
+    /// PyTorch saved, other quantized formats, and numbers that are no smaller in the file.
+    pub(crate) fn rows_in_file(&self, tensor: &str, transposed: bool) -> Option<Arc<dyn StoredRows>> {
+        if self.adapters.iter().any(|adapter| adapter.changes(tensor)) {
+            return None;
+        }
+        match self.find(tensor)? {
+            Found::Entry(stored, entry) => stored.rows(entry, transposed),
+            Found::Quantized => None,
+        }
+    }
+
     /// Where a tensor is: in the last adapter that brings it, or in the model's own files.
     fn find(&self, tensor: &str) -> Option<Found<'_>> {
         let brought = self.adapters.iter().rev().find_map(|adapter| adapter.stored(tensor));
@@ -327,5 +363,9 @@ impl<B: Backend> TensorSource<B> for Checkpoint {
     ) -> Result<StoredTensor<B>, ModelError> {
         check_shape(self.file_of(tensor), tensor, shape, self.shape(tensor).unwrap_or_default())?;
         Ok(StoredTensor::from_data(self.read(tensor)?, dtype, device))
+    }
+
+    fn rows(&self, tensor: &str, transposed: bool) -> Option<Arc<dyn StoredRows>> {
+        self.rows_in_file(tensor, transposed)
     }
 }

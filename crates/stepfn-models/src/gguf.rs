@@ -1,7 +1,8 @@
 //! GGUF, the format of llama.cpp: metadata, and tensors that are usually quantized, in one file or several. They are translated to the form
 //! of other checkpoints: a `config.json`, tensors with the family's published names, and a `tokenizer.json`.
 //!
-//! Quantized tensors are dequantized one at a time, when they are read. ggml's `docs/gguf.md` describes the format, its `ggml-quants` the
+//! On the CPU, the weights of linear layers and embeddings stay in the file's blocks, which products expand a tile at a time. Other tensors, and
+//! all on other backends, are dequantized one at a time, when they are read. ggml's `docs/gguf.md` describes the format, its `ggml-quants` the
 //! blocks.
 
 mod architectures;

@@ -27,7 +27,8 @@ pub struct Model<B: Backend> {
 impl<B: Backend> Model<B> {
     /// Loads a checkpoint folder, or a GGUF file, its parameters in `dtype` (f32, f16, bf16 or f64, as the backend has them).
     ///
-    /// Weight files are memory-mapped during the call; they must not be changed or truncated in that time.
+    /// Weight files are memory-mapped. On the CPU, in f32, weights stay there if they are smaller in the file, in half precision or in blocks of
+    /// GGUF: products expand a tile at a time. So files must not be changed or truncated while the model exists.
     ///
     /// # Errors
     /// If the family or one of its options is not supported, a file is missing or broken, or a tensor is missing, of another shape, or of no use.

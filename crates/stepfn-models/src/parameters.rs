@@ -2,8 +2,10 @@
 
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
+use stepfn_kernels::weight::{ChosenRows, StoredRows, Weight};
 
 use crate::ModelError;
 use crate::families::Family;
@@ -42,7 +44,57 @@ impl<'a, B: Backend> Parameters<'a, B> {
         Self { source, family, names, dtype, device, matrices, used }
     }
 
-    /// A weight `[rows, columns]`; `name` has no `.weight`.
+    /// The device of the parameters.
+    pub(crate) fn device(&self) -> B::Device {
+        self.device.clone()
+    }
+
+    /// The weight `[rows, columns]` of a linear layer or an embedding; `name` has no `.weight`. It stays in the form in which the source has its
+    /// rows if products of this backend can expand them from there.
+    pub(crate) fn weight(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        packed: Option<PackedRows>,
+    ) -> Result<Weight<B>, ModelError> {
+        let stored = match Weight::<B>::expands_tiles(self.dtype) {
+            true => self.rows(name, shape, packed)?,
+            false => None,
+        };
+        match stored {
+            Some(stored) => Ok(Weight::Stored(stored)),
+            None => self.matrix(name, shape, packed).map(Weight::Tensor),
+        }
+    }
+
+    /// A weight in the form in which the source has it. `None` if it has to be read; that is where another shape is reported.
+    fn rows(
+        &self,
+        name: &str,
+        [rows, columns]: [usize; 2],
+        packed: Option<PackedRows>,
+    ) -> Result<Option<Arc<dyn StoredRows>>, ModelError> {
+        let (stored, layout) = self.find(name, "weight")?;
+        let is_part = matches!(layout, Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_));
+        let total = packed.filter(|_| is_part).map_or(rows, |packed| packed.rows.iter().sum());
+        let transposed = matches!(layout, Layout::Transposed | Layout::Columns(_));
+        let of_shape = |matrix: &Arc<dyn StoredRows>| matrix.size() == [total, columns];
+        let Some(matrix) = self.source.rows(&stored, transposed).filter(of_shape) else { return Ok(None) };
+        Ok(Some(match layout {
+            Layout::Whole | Layout::Transposed | Layout::RowVector => matrix,
+            Layout::Rows(which) | Layout::Columns(which) => {
+                Arc::new(ChosenRows::new(matrix, rows_of(which, packed, rows)))
+            }
+            Layout::PerHead(which) => {
+                let head_dim = packed.map_or(rows, |packed| packed.head_dim);
+                let first = |head: usize| (3 * head + index_of(which)) * head_dim;
+                let of_head = |head| first(head)..first(head) + head_dim;
+                Arc::new(ChosenRows::new(matrix, (0..rows / head_dim).flat_map(of_head)))
+            }
+        }))
+    }
+
+    /// A matrix `[rows, columns]` as a tensor; `name` has no `.weight`.
     pub(crate) fn matrix(
         &self,
         name: &str,

@@ -5,8 +5,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use stepfn_kernels::weight::StoredRows;
 
 use crate::ModelError;
 
@@ -34,6 +36,12 @@ pub trait TensorSource<B: Backend> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<StoredTensor<B>, ModelError>;
+
+    /// The rows of a matrix in the form in which the source has them, or those of its transpose, if products can expand them from there. If it
+    /// returns `None`, as by default, the matrix is read as a [`tensor`](Self::tensor).
+    fn rows(&self, _tensor: &str, _transposed: bool) -> Option<Arc<dyn StoredRows>> {
+        None
+    }
 }
 
 /// A tensor of a checkpoint; other ranks don't occur.

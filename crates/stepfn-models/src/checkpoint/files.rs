@@ -250,7 +250,7 @@ pub(crate) fn map(path: &Path) -> Result<Contents, ModelError> {
     // functions that get here, `Checkpoint::open` and `Tokenizer::open`, require. Every range in it is checked against its
     // length.
     let map = unsafe { Mmap::map(&file) }.map_err(|error| file_error(path, error))?;
-    Ok(Contents::Mapped(map))
+    Ok(map.into())
 }
 
 /// Whether the contents of a file are what git-lfs leaves in place of a large one.

@@ -4,8 +4,10 @@ use core::ops::Range;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use safetensors::SafeTensors;
+use stepfn_kernels::weight::StoredRows;
 
 use super::Contents;
 use super::element::Element;
@@ -105,6 +107,20 @@ impl Stored {
             Place::Bytes(_, range) => Cow::Borrowed(file.get(range.clone()).unwrap_or_default()),
             #[cfg(feature = "gguf")]
             Place::Gguf(_, range) => Cow::Borrowed(file.get(range.clone()).unwrap_or_default()),
+        }
+    }
+}
+
+impl Stored {
+    /// The rows of a matrix, or of its transpose, as they are in the file; `None` if they aren't there one after the other, or are no smaller
+    /// than in single precision.
+    pub(super) fn rows(&self, entry: &StoredEntry, transposed: bool) -> Option<Arc<dyn StoredRows>> {
+        let &[rows, columns] = entry.shape.as_slice() else { return None };
+        let (_, contents) = self.files.get(entry.file)?;
+        match &entry.place {
+            #[cfg(feature = "gguf")]
+            Place::Gguf(stored, range) => stored.rows_in(contents, range, [rows, columns], transposed),
+            _ => None,
         }
     }
 }

@@ -101,8 +101,7 @@ fn factors(f: &Fields) -> Result<Option<Factors>, ModelError> {
 }
 
 fn read(f: &Fields, row: &TensorRow, bytes: &[u8]) -> Result<Vec<f32>, ModelError> {
-    let mut factors = Vec::new();
-    row.blocks.dequantize(bytes, &mut factors);
+    let factors = row.blocks.values(bytes);
     if factors.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
         return Ok(factors);
     }

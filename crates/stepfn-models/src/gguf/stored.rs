@@ -1,10 +1,15 @@
 //! How a tensor of a published checkpoint is stored in a GGUF file.
 
+use core::ops::Range;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use burn::tensor::{DType, TensorData};
+use stepfn_kernels::weight::{ChosenRows, StoredRows};
 
 use super::blocks::Blocks;
+use crate::checkpoint::Contents;
+use crate::checkpoint::rows::FileRows;
 
 /// How elements are stored.
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +72,7 @@ impl Stored {
         if let Some(dtype) = self.blocks.float().filter(|_| as_they_are) {
             return TensorData::from_bytes_vec(bytes.into_owned(), shape.to_vec(), dtype);
         }
-        let mut values: Vec<f32> = Vec::with_capacity(shape.iter().product());
-        self.blocks.dequantize(&bytes, &mut values);
+        let mut values = self.blocks.values(&bytes);
         match (self.order, shape) {
             (Order::PlusOne, _) => values.iter_mut().for_each(|value| *value -= 1.0),
             (Order::Transposed, &[rows, columns]) => values = transposed(&values, rows, columns),
@@ -77,6 +81,28 @@ impl Stored {
         let data = TensorData::new(values, shape.to_vec());
         debug_assert_eq!(data.dtype, DType::F32);
         data
+    }
+
+    /// The rows of the published matrix, or of its transpose, as they are in this place of the file. `None` if they aren't rows there, or are
+    /// no smaller than in single precision.
+    pub(crate) fn rows_in(
+        self,
+        contents: &Contents,
+        place: &Range<usize>,
+        [rows, columns]: [usize; 2],
+        transposed: bool,
+    ) -> Option<Arc<dyn StoredRows>> {
+        let size = match (self.order, transposed) {
+            (Order::Same | Order::Interleaved(_) | Order::Regrouped(_), false) => [rows, columns],
+            (Order::Transposed, true) => [columns, rows],
+            _ => return None,
+        };
+        let is_smaller = self.blocks.bytes < size_of::<f32>() * self.blocks.elements;
+        let stored = FileRows::new(contents, place, size, self.blocks.format()).filter(|_| is_smaller)?;
+        Some(match self.order.rows_moved_in() {
+            Some(_) => Arc::new(ChosenRows::new(Arc::new(stored), (0..rows).map(|row| self.order.row(row, rows)))),
+            None => Arc::new(stored),
+        })
     }
 
     /// The bytes with rows in the published order. Blocks don't span rows.

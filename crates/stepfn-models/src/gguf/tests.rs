@@ -9,6 +9,7 @@ use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer
 
 use super::blocks::Blocks;
 use super::*;
+use crate::checkpoint::Checkpoint;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/gguf")
@@ -88,19 +89,13 @@ fn blocks_have_the_values_of_the_python_package() {
         let expected: Vec<f32> = serde_json::from_value(case["values"].clone()).unwrap();
         let bytes = hex(case["bytes"].as_str().unwrap());
         assert_eq!((bytes.len(), expected.len()), (2 * blocks.bytes, 2 * blocks.elements), "{}", case["type"]);
-        let mut values = Vec::new();
-        blocks.dequantize(&bytes, &mut values);
-        assert_eq!(values, expected, "{}", case["type"]);
+        assert_eq!(blocks.values(&bytes), expected, "{}", case["type"]);
     }
 }
 
 #[test]
 fn plain_numbers_are_read_as_they_are() {
-    let read = |number: u32, bytes: &[u8]| {
-        let mut values = Vec::new();
-        Blocks::numbered(number).unwrap().dequantize(bytes, &mut values);
-        values
-    };
+    let read = |number: u32, bytes: &[u8]| Blocks::numbered(number).unwrap().values(bytes);
     assert_eq!(read(0, &1.5_f32.to_le_bytes()), [1.5]);
     assert_eq!(read(1, &[0, 0x3E]), [1.5]);
     assert_eq!(read(30, &[0xC0, 0x3F]), [1.5]);
@@ -115,6 +110,55 @@ fn plain_numbers_are_read_as_they_are() {
     (block[4], block[259]) = (3, 0xFE);
     let values = read(15, &block);
     assert_eq!((values.len(), values[0], values[255]), (256, 1.5, -1.0));
+}
+
+/// Matrices stay in the file: as they are published, or as the transpose that linear layers need.
+#[test]
+fn rows_in_the_file_have_the_values_of_tensors() {
+    let mut transposed_ones = 0;
+    for name in ["bloom", "gpt2", "gpt_neox", "llama", "phi3", "t5"] {
+        let checkpoint = Checkpoint::open(folder().join(format!("{name}.gguf"))).unwrap();
+        for tensor in checkpoint.names() {
+            let [whole, transposed] = [false, true].map(|transposed| checkpoint.rows_in_file(tensor, transposed));
+            let expected: Vec<f32> = checkpoint.read(tensor).unwrap().iter::<f32>().collect();
+            let &[rows, columns] = checkpoint.shape(tensor).unwrap() else {
+                assert!(whole.is_none() && transposed.is_none(), "{name}: {tensor}");
+                continue;
+            };
+            assert!(whole.is_some() != transposed.is_some(), "{name}: {tensor}");
+            transposed_ones += usize::from(transposed.is_some());
+            let expected = |row: usize, column: usize| match whole {
+                Some(_) => expected[row * columns + column],
+                None => expected[column * columns + row],
+            };
+            let stored = whole.as_ref().or(transposed.as_ref()).unwrap();
+            let [width, height] = if whole.is_some() { [columns, rows] } else { [rows, columns] };
+            assert_eq!(stored.size(), [height, width], "{name}: {tensor}");
+            let mut values = vec![0.0; width];
+            for row in 0..height {
+                stored.expand(row, 0..width, &mut values);
+                let expected: Vec<f32> = (0..width).map(|column| expected(row, column)).collect();
+                assert_eq!(values, expected, "{name}: {tensor}, row {row}");
+            }
+        }
+    }
+    // Four matrices in each of the two layers of GPT-2.
+    assert_eq!(transposed_ones, 8);
+}
+
+/// All numbers that 16 bits have. Which NaN it is doesn't matter.
+#[test]
+fn half_precision_has_the_values_of_another_implementation() {
+    let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+    let agrees = |number: u32, expected: fn(u16) -> f32| {
+        for (bits, value) in (0..=u16::MAX).zip(Blocks::numbered(number).unwrap().values(&all)) {
+            let expected = expected(bits);
+            let same = value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan();
+            assert!(same, "{bits:#x}: {value} instead of {expected}");
+        }
+    };
+    agrees(1, |bits| half::f16::from_bits(bits).to_f32());
+    agrees(30, |bits| half::bf16::from_bits(bits).to_f32());
 }
 
 /// The shapes and values of tensors are checked with the models' outputs, in `tests/tests/gguf.rs`.

@@ -2,7 +2,7 @@
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_kernels::linear::linear;
+use stepfn_kernels::weight::Weight;
 
 use super::front::Gradients;
 use super::part::{Forward, One, Part, constant};
@@ -14,8 +14,8 @@ use crate::parameters::{PackedRows, Parameters};
 /// A linear layer.
 #[derive(Debug, Clone)]
 pub(crate) struct Linear<B: Backend> {
-    /// `[in, out]`: a view of the checkpoint's `[out, in]`, which products read without a copy.
-    weight: Tensor<B, 2>,
+    /// `[out, in]`
+    weight: Weight<B>,
     bias: Option<Tensor<B, 2>>,
 }
 
@@ -28,7 +28,7 @@ impl<B: Backend> Linear<B> {
         bias: bool,
         packed: Option<PackedRows>,
     ) -> Result<Self, ModelError> {
-        let weight = parameters.matrix(name, [outputs, inputs], packed)?.transpose();
+        let weight = parameters.weight(name, [outputs, inputs], packed)?;
         let bias = match bias {
             true => Some(parameters.vector(&format!("{name}.bias"), outputs, packed)?.unsqueeze_dim(0)),
             false => None,
@@ -42,7 +42,7 @@ impl<B: Backend> Linear<B> {
     /// - `x`: `[rows, in]`
     /// - result: `[rows, out]`
     pub(crate) fn apply(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        linear(x, &self.weight, self.bias.as_ref())
+        self.weight.linear(x, self.bias.as_ref())
     }
 
     /// Pulls cotangents back, by every rule: `grad W`.
@@ -51,7 +51,7 @@ impl<B: Backend> Linear<B> {
     /// - `grad`: `[rows, out]`
     /// - result: `[rows, in]`
     pub(crate) fn pull(&self, grad: Tensor<B, 2>) -> Tensor<B, 2> {
-        linear(grad, &self.weight.clone().transpose(), None)
+        self.weight.pull(grad)
     }
 }
 
@@ -61,7 +61,11 @@ impl<B: Backend> Forward<B> for Linear<B> {
     type Lifted = Linear<Autodiff<B>>;
 
     fn lift(&self) -> Self::Lifted {
-        Linear { weight: constant(&self.weight), bias: self.bias.as_ref().map(constant) }
+        let weight = match &self.weight {
+            Weight::Tensor(weight) => Weight::Tensor(constant(weight)),
+            Weight::Stored(rows) => Weight::Stored(rows.clone()),
+        };
+        Linear { weight, bias: self.bias.as_ref().map(constant) }
     }
 
     fn lift_around((): &()) {}

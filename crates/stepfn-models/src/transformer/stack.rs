@@ -7,6 +7,7 @@ mod tape;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::dropout::{Site, Stack as MaskedStack};
+use stepfn_kernels::weight::Weight;
 
 use super::block::{Block, BlockAround, LayerCache};
 use super::branch::BranchAround;
@@ -34,7 +35,8 @@ pub struct Stack<B: Backend> {
     pub(super) is_decoder: bool,
     /// Whether blocks read an encoder's output.
     cross: bool,
-    embedding: Tensor<B, 2>,
+    device: B::Device,
+    embedding: Weight<B>,
     positions: Option<Tensor<B, 2>>,
     project_in: Option<Linear<B>>,
     project_out: Option<Linear<B>>,
@@ -79,7 +81,8 @@ impl<B: Backend> Stack<B> {
             hidden,
             is_decoder: name == "decoder",
             cross,
-            embedding: matrix("embedding", [vocab, width])?,
+            device: parameters.device(),
+            embedding: parameters.weight(&format!("{name}.embedding"), [vocab, width], None)?,
             positions: match config.positions {
                 Positions::Learned { rows, .. } => Some(matrix("positions", [rows, hidden])?),
                 _ => None,
@@ -101,13 +104,13 @@ impl<B: Backend> Stack<B> {
 
     /// Tokens in the vocabulary that it reads.
     pub fn vocab_size(&self) -> usize {
-        let [tokens, _] = self.embedding.dims();
+        let [tokens, _] = self.embedding.size();
         tokens
     }
 
     /// The device of the parameters.
     pub(crate) fn device(&self) -> B::Device {
-        self.embedding.device()
+        self.device.clone()
     }
 
     /// An empty cache.
@@ -128,7 +131,7 @@ impl<B: Backend> Stack<B> {
     /// # Shapes
     /// - result: `[texts · places, embedding]`
     pub fn embed_last(&self, batch: &TokenBatch, places: usize) -> Tensor<B, 2> {
-        let embedded = self.embedding.clone().select(0, batch.ids(places, &self.device()));
+        let embedded = self.embedding.select(batch.ids(places), &self.device);
         if self.config.embedding_scale == 1.0 { embedded } else { embedded.mul_scalar(self.config.embedding_scale) }
     }
 

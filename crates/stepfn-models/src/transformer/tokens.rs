@@ -109,11 +109,11 @@ impl TokenBatch {
         all.map(|(text, place)| f(text, place)).collect()
     }
 
-    /// Ids of the last `places` of every text, 0 in the padding, `[texts · places]`.
-    pub(crate) fn ids<B: Backend>(&self, places: usize, device: &B::Device) -> Tensor<B, 1, Int> {
+    /// Ids of the last `places` of every text, 0 in the padding.
+    pub(crate) fn ids(&self, places: usize) -> Vec<i32> {
         let id =
             |text: usize, place| self.position(text, place).map_or(0, |position| self.texts[text][position] as i32);
-        indices(self.map(places, id), device)
+        self.map(places, id)
     }
 
     /// The tokens in the first `places` of every text; of a text with padding before it, maybe none.

@@ -10,9 +10,7 @@
 //! ggml chose the points by experiment, so they can only be listed. `points.bin` has them as `tests/goldens/gguf/make.py` writes them: 16
 //! bits each, two for an element of eight or four for one of four, the first in the lowest bits.
 
-use burn::tensor::f16;
-
-use super::{double_word, each, half, nibble, word};
+use super::{double_word, fill, half, half_precision, nibble, word};
 
 static POINTS: &[u8; 2 * (256 + 512 + 1024 + 256 + 512 + 2048)] = include_bytes!("points.bin");
 
@@ -32,6 +30,7 @@ const IQ1: Table<4> = Table { start: 2560, values: [-1.0, 0.0, 1.0, 0.0] };
 
 impl<const CODES: usize> Table<CODES> {
     /// The elements of a point. `index` must be below the number of points.
+    #[inline(always)]
     fn point(&self, index: usize) -> impl Iterator<Item = f32> {
         let codes = usize::from(word(POINTS, 2 * (self.start + index)));
         let elements = if CODES == 4 { 8 } else { 4 };
@@ -39,99 +38,97 @@ impl<const CODES: usize> Table<CODES> {
     }
 }
 
-/// Appends the scaled elements of a point, negated where `signs` has a bit.
-fn signed(point: impl Iterator<Item = f32>, scale: f32, signs: u8, values: &mut Vec<f32>) {
-    values.extend(point.enumerate().map(|(i, p)| if signs >> i & 1 == 1 { -(scale * p) } else { scale * p }));
+/// Writes the scaled elements of a point, negated where `signs` has a bit.
+#[inline(always)]
+fn signed(point: impl Iterator<Item = f32>, scale: f32, signs: u8, values: &mut [f32]) {
+    fill(values, point.enumerate().map(|(i, p)| if signs >> i & 1 == 1 { -(scale * p) } else { scale * p }));
 }
 
 /// Eight signs from seven: the number of negative ones is even.
+#[inline(always)]
 fn even(signs: u32) -> u8 {
     let signs = (signs & 127) as u8;
     signs | ((signs.count_ones() & 1) as u8) << 7
 }
 
-pub(super) fn iq2_xxs(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<66>(bytes, |block| {
-        for group in block[2..].as_chunks::<8>().0 {
-            let rest = double_word(group, 4);
-            let scale = half(block, 0) * (0.5 + (rest >> 28) as f32) * 0.25;
-            for (i, index) in group[..4].iter().enumerate() {
-                signed(IQ2_XXS.point(usize::from(*index)), scale, even(rest >> (7 * i)), values);
-            }
+#[inline(always)]
+pub(super) fn iq2_xxs(block: &[u8; 66], values: &mut [f32; 256]) {
+    let groups = block[2..].as_chunks::<8>().0.iter().zip(values.as_chunks_mut::<32>().0);
+    for (group, values) in groups {
+        let rest = double_word(group, 4);
+        let scale = half(block, 0) * (0.5 + (rest >> 28) as f32) * 0.25;
+        for (i, (index, values)) in group[..4].iter().zip(values.as_chunks_mut::<8>().0).enumerate() {
+            signed(IQ2_XXS.point(usize::from(*index)), scale, even(rest >> (7 * i)), values);
         }
-    });
+    }
 }
 
-pub(super) fn iq2_xs(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<74>(bytes, |block| {
-        for i in 0..32 {
-            let packed = word(block, 2 + 2 * i);
-            let scale = half(block, 0) * (0.5 + f32::from(nibble(&block[66..], i / 2))) * 0.25;
-            signed(IQ2_XS.point(usize::from(packed & 511)), scale, even(u32::from(packed >> 9)), values);
-        }
-    });
+#[inline(always)]
+pub(super) fn iq2_xs(block: &[u8; 74], values: &mut [f32; 256]) {
+    for (i, values) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let packed = word(block, 2 + 2 * i);
+        let scale = half(block, 0) * (0.5 + f32::from(nibble(&block[66..], i / 2))) * 0.25;
+        signed(IQ2_XS.point(usize::from(packed & 511)), scale, even(u32::from(packed >> 9)), values);
+    }
 }
 
-pub(super) fn iq2_s(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<82>(bytes, |block| {
-        let (low, signs, high, scales) = (&block[2..34], &block[34..66], &block[66..74], &block[74..]);
-        for i in 0..32 {
-            let index = usize::from(low[i]) | usize::from(high[i / 4] >> (2 * (i % 4)) & 3) << 8;
-            let scale = half(block, 0) * (0.5 + f32::from(nibble(scales, i / 2))) * 0.25;
-            signed(IQ2_S.point(index), scale, signs[i], values);
-        }
-    });
+#[inline(always)]
+pub(super) fn iq2_s(block: &[u8; 82], values: &mut [f32; 256]) {
+    let (low, signs, high, scales) = (&block[2..34], &block[34..66], &block[66..74], &block[74..]);
+    for (i, values) in values.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+        let index = usize::from(low[i]) | usize::from(high[i / 4] >> (2 * (i % 4)) & 3) << 8;
+        let scale = half(block, 0) * (0.5 + f32::from(nibble(scales, i / 2))) * 0.25;
+        signed(IQ2_S.point(index), scale, signs[i], values);
+    }
 }
 
-pub(super) fn iq3_xxs(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<98>(bytes, |block| {
-        for (i, pair) in block[2..66].as_chunks::<2>().0.iter().enumerate() {
-            let rest = double_word(block, 66 + 4 * (i / 4));
-            let scale = half(block, 0) * (0.5 + (rest >> 28) as f32) * 0.5;
-            let elements = pair.iter().flat_map(|index| IQ3_XXS.point(usize::from(*index)));
-            signed(elements, scale, even(rest >> (7 * (i % 4))), values);
-        }
-    });
+#[inline(always)]
+pub(super) fn iq3_xxs(block: &[u8; 98], values: &mut [f32; 256]) {
+    let pairs = block[2..66].as_chunks::<2>().0.iter().zip(values.as_chunks_mut::<8>().0);
+    for (i, (pair, values)) in pairs.enumerate() {
+        let rest = double_word(block, 66 + 4 * (i / 4));
+        let scale = half(block, 0) * (0.5 + (rest >> 28) as f32) * 0.5;
+        let elements = pair.iter().flat_map(|index| IQ3_XXS.point(usize::from(*index)));
+        signed(elements, scale, even(rest >> (7 * (i % 4))), values);
+    }
 }
 
-pub(super) fn iq3_s(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<110>(bytes, |block| {
-        let (low, high, signs, scales) = (&block[2..66], &block[66..74], &block[74..106], &block[106..]);
-        for (i, sign) in signs.iter().enumerate() {
-            let scale = half(block, 0) * f32::from(1 + 2 * nibble(scales, i / 4));
-            let index = |j: usize| usize::from(low[j]) | usize::from(high[j / 8] >> (j % 8) & 1) << 8;
-            signed([2 * i, 2 * i + 1].into_iter().flat_map(|j| IQ3_S.point(index(j))), scale, *sign, values);
-        }
-    });
+#[inline(always)]
+pub(super) fn iq3_s(block: &[u8; 110], values: &mut [f32; 256]) {
+    let (low, high, signs, scales) = (&block[2..66], &block[66..74], &block[74..106], &block[106..]);
+    for (i, (sign, values)) in signs.iter().zip(values.as_chunks_mut::<8>().0).enumerate() {
+        let scale = half(block, 0) * f32::from(1 + 2 * nibble(scales, i / 4));
+        let index = |j: usize| usize::from(low[j]) | usize::from(high[j / 8] >> (j % 8) & 1) << 8;
+        signed([2 * i, 2 * i + 1].into_iter().flat_map(|j| IQ3_S.point(index(j))), scale, *sign, values);
+    }
 }
 
-/// Appends the scaled elements of a point that is moved by an eighth, down if `below`.
-fn moved(index: usize, scale: f32, below: bool, values: &mut Vec<f32>) {
+/// Writes the scaled elements of a point that is moved by an eighth, down if `below`.
+#[inline(always)]
+fn moved(index: usize, scale: f32, below: bool, values: &mut [f32]) {
     let by = if below { -0.125 } else { 0.125 };
-    values.extend(IQ1.point(index).map(|p| scale * (p + by)));
+    fill(values, IQ1.point(index).map(|p| scale * (p + by)));
 }
 
-pub(super) fn iq1_s(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<50>(bytes, |block| {
-        for (i, low) in block[2..34].iter().enumerate() {
-            let rest = word(block, 34 + 2 * (i / 4));
-            let scale = half(block, 0) * f32::from(2 * (rest >> 12 & 7) + 1);
-            let index = usize::from(*low) | usize::from(rest >> (3 * (i % 4)) & 7) << 8;
-            moved(index, scale, rest >> 15 == 1, values);
-        }
-    });
+#[inline(always)]
+pub(super) fn iq1_s(block: &[u8; 50], values: &mut [f32; 256]) {
+    for (i, (low, values)) in block[2..34].iter().zip(values.as_chunks_mut::<8>().0).enumerate() {
+        let rest = word(block, 34 + 2 * (i / 4));
+        let scale = half(block, 0) * f32::from(2 * (rest >> 12 & 7) + 1);
+        let index = usize::from(*low) | usize::from(rest >> (3 * (i % 4)) & 7) << 8;
+        moved(index, scale, rest >> 15 == 1, values);
+    }
 }
 
-pub(super) fn iq1_m(bytes: &[u8], values: &mut Vec<f32>) {
-    each::<56>(bytes, |block| {
-        // The upper four bits of each word of scales are the common scale, lowest first.
-        let common = (0..4).map(|i| word(block, 48 + 2 * i) >> 12 << (4 * i)).fold(0, |all, bits| all | bits);
-        let common = f16::from_bits(common).to_f32();
-        for (i, low) in block[..32].iter().enumerate() {
-            let group = i / 2;
-            let scale = common * f32::from(2 * (word(block, 48 + 2 * (group / 4)) >> (3 * (group % 4)) & 7) + 1);
-            let rest = nibble(&block[32..48], i);
-            moved(usize::from(*low) | usize::from(rest & 7) << 8, scale, rest & 8 != 0, values);
-        }
-    });
+#[inline(always)]
+pub(super) fn iq1_m(block: &[u8; 56], values: &mut [f32; 256]) {
+    // The upper four bits of each word of scales are the common scale, lowest first.
+    let common = (0..4).map(|i| word(block, 48 + 2 * i) >> 12 << (4 * i)).fold(0, |all, bits| all | bits);
+    let common = half_precision(common);
+    for (i, (low, values)) in block[..32].iter().zip(values.as_chunks_mut::<8>().0).enumerate() {
+        let group = i / 2;
+        let scale = common * f32::from(2 * (word(block, 48 + 2 * (group / 4)) >> (3 * (group % 4)) & 7) + 1);
+        let rest = nibble(&block[32..48], i);
+        moved(usize::from(*low) | usize::from(rest & 7) << 8, scale, rest & 8 != 0, values);
+    }
 }
