@@ -306,7 +306,10 @@ fn check_target_language(options: &LoadOptions, tokenizers: &Tokenizers, config:
     let special = &config.special;
     let has_role = [special.bos, special.pad, special.decoder_start].contains(&Some(id))
         || special.eos.contains(&id)
-        || tokenizer.special_names().iter().any(|(_, token)| *token == code);
+        || [tokenizer.bos(), tokenizer.eos(), tokenizer.pad(), tokenizer.unk()]
+            .iter()
+            .flatten()
+            .any(|(token, _)| *token == code);
     match is_code && !has_role {
         true => Ok(()),
         false => {

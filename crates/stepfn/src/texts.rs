@@ -128,7 +128,6 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
                     Ok(input) => (input.fields.clone(), input.place.clone()),
                     Err(_) => (Map::new(), None),
                 };
-                let input = input.and_then(|input| self.model.rendered(input));
                 Numbered { number, id: if id.is_null() { number.into() } else { id }, fields, place, input }
             };
             let window: Vec<Numbered> = (first..).zip(self.inputs.by_ref().take(self.window)).map(numbered).collect();
