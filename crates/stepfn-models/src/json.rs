@@ -231,7 +231,7 @@ impl<'a> Fields<'a> {
         let ModelError::Config { field, expected, found } = error else { return error };
         let names = OTHER_NAMES.iter().find(|names| names[0] == field).copied().unwrap_or_default();
         // Of an encoder and a decoder, the one whose value is meant.
-        let says = |name: &&&str| self.get(name).is_some_and(|value| value.to_string() == found);
+        let says = |name: &&&str| self.get(name).is_some_and(|value| shortened(value) == found);
         let has = |name: &&&str| self.has(name);
         let name = names.iter().find(says).or_else(|| names.iter().find(has));
         ModelError::Config { field: name.map_or(field, |name| (*name).to_owned()), expected, found }

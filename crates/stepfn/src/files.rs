@@ -271,7 +271,7 @@ mod tests {
         assert!(of_base.iter().all(|file| model_files(&odd.to_string_lossy()).contains(file)));
         for named in ["org/name", "../nowhere"] {
             fs::write(&config, serde_json::json!({ "base_model_name_or_path": named }).to_string()).unwrap();
-            assert_eq!(model_files(&adapter.to_string_lossy()), [config.clone()]);
+            assert_eq!(model_files(&adapter.to_string_lossy()), [config.as_path()]);
         }
     }
 
