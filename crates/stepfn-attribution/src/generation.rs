@@ -88,6 +88,7 @@ impl GenerationOptions {
             return Err(error);
         }
         check_used(changes, &settings)?;
+        check_tokens(changes, config.vocab_size)?;
         if settings.eos.is_empty() {
             settings.eos.clone_from(&config.special.eos);
         }
@@ -124,6 +125,21 @@ fn check_used(changes: &Map<String, Value>, settings: &GenerationSettings) -> Re
         Some(ParameterError::new(OWNER, field, expected, &changes[field]))
     });
     found.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Checks that tokens that are named are tokens of the model.
+fn check_tokens(changes: &Map<String, Value>, vocab_size: usize) -> Result<(), AttributionError> {
+    const OF_TOKENS: [&str; 4] =
+        ["eos_token_id", "forced_bos_token_id", "forced_eos_token_id", "decoder_start_token_id"];
+    let is_beyond = |value: &Value| value.as_u64().is_some_and(|id| id >= vocab_size as u64);
+    let is_wrong = |value: &Value| is_beyond(value) || value.as_array().is_some_and(|ids| ids.iter().any(is_beyond));
+    match OF_TOKENS.into_iter().find(|field| changes.get(*field).is_some_and(is_wrong)) {
+        Some(field) => {
+            let expected = format!("a token id below {vocab_size}, as the model has so many tokens");
+            Err(ParameterError::new(OWNER, field, expected, &changes[field]).into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// The error of a changed field names the change; any other error is the checkpoint's.

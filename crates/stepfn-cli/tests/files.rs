@@ -164,6 +164,13 @@ fn links_to_files_that_are_not_there_are_written_through() {
         assert!(fs::metadata(folder.0.join(name)).unwrap().len() > 0);
         fs::remove_file(&link).unwrap();
     }
+    // What the system links to a pipe.
+    for format in ["table", "csv"] {
+        let piped = stepfn(["score", "cat", "--format", format, "-o", "/dev/stdout"]);
+        assert_eq!((piped.code, piped.out), (0, stepfn(["score", "cat", "--format", format]).out), "{}", piped.err);
+    }
+    let long = folder.0.join("x".repeat(255)).display().to_string();
+    assert_eq!(stepfn(["score", "cat", "-o", &long]).code, 0);
     symlink("no/such", &link).unwrap();
     stepfn(["score", "cat", "-o", &link]).fails(1, "No such file", "give a file that can be written");
 }

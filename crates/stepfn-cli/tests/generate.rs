@@ -83,6 +83,8 @@ fn several_results_and_several_sources_are_lists() {
     unused("top_k=3").fails(2, "`top_k` must be left out", "");
     let greedy = ["--generation", "num_beams=1", "--generation", "length_penalty=2"];
     stepfn(args.iter().chain(&greedy)).fails(2, "`length_penalty` must be left out, or num_beams=2", "");
+    unused("eos_token_id=[0, 99999999]").fails(2, "`eos_token_id` must be a token id below", "");
+    unused("decoder_start_token_id=99999999").fails(2, "`decoder_start_token_id` must be a token id below", "");
     let twice = ["--generation", "num_beams=2", "--generation", "num_beams=3"];
     stepfn(args.iter().chain(&twice)).fails(2, "--generation has `num_beams` twice", "once");
     let both = ["--generation", "max_new_tokens=2", "--max-new-tokens", "3"];

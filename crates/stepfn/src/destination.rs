@@ -178,14 +178,13 @@ fn open(path: &Path, way: Way) -> io::Result<To> {
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     // Otherwise an error would name a file that nobody asked for.
     fs::metadata(folder(path))?;
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let usual = part_of(path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let usual = tempfile::Builder::new().prefix(&usual).rand_bytes(0).make_in(folder(path), of_one_writer);
+    let name = part_of(path).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let usual = tempfile::Builder::new().prefix(&name).rand_bytes(0).make_in(folder(path), of_one_writer);
     if let Ok(usual) = usual {
         return Ok(usual);
     }
     let mut builder = tempfile::Builder::new();
-    let prefix = format!(".{name}.");
+    let prefix = format!("{}.", name.trim_end_matches(".part"));
     builder.prefix(&prefix).suffix(".part");
     #[cfg(unix)]
     {
@@ -193,12 +192,19 @@ fn beside(path: &Path) -> io::Result<NamedTempFile> {
         // Those of any new file: what the user's mask leaves of it.
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    builder.tempfile_in(folder(path))
+    builder.tempfile_in(folder(path)).map_err(|error| {
+        // Without the name of that file, which nobody asked for.
+        let message = error.to_string();
+        io::Error::new(error.kind(), message.split(" at path ").next().unwrap_or_default().to_owned())
+    })
 }
 
 /// What the file beside another is usually called.
 fn part_of(path: &Path) -> PathBuf {
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    /// File systems take names of at most 255 bytes.
+    const LONGEST: usize = 230;
+    let mut name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    name.truncate(name.floor_char_boundary(LONGEST));
     path.with_file_name(format!(".{name}.part"))
 }
 
@@ -301,10 +307,16 @@ impl Write for Output {
     }
 }
 
-/// Where a link leads, even if nothing is there yet. A path that is no link is returned as it is.
+/// Where a link leads, even if nothing is there yet.
 fn behind_links(path: &Path) -> PathBuf {
     /// As many as Linux follows. Then it is a circle, which can't be opened.
     const MOST: usize = 40;
+    match fs::canonicalize(path) {
+        Ok(path) => return path,
+        // What a link of the system stands for, such as a pipe, has no other name.
+        Err(_) if fs::metadata(path).is_ok() => return path.to_owned(),
+        Err(_) => {}
+    }
     let mut path = path.to_owned();
     for _ in 0..MOST {
         let Ok(target) = fs::read_link(&path) else { break };

@@ -165,8 +165,9 @@ impl GenerationSettings {
         if !self.length_penalty.is_finite() {
             return Err(ModelError::setting("length_penalty", "a number", self.length_penalty));
         }
-        if self.do_sample && !positive(self.temperature) {
-            let expected = "a number above 0 (for the most likely token, set do_sample to false)";
+        // Beyond, logits in single precision are infinite or the same.
+        if self.do_sample && !(1e-5..=1e5).contains(&self.temperature) {
+            let expected = "a number above 0, from 1e-5 to 1e5 (for the most likely token, set do_sample to false)";
             return Err(ModelError::setting("temperature", expected, self.temperature));
         }
         if self.do_sample && !(self.top_p > 0.0 && self.top_p <= 1.0) {
@@ -232,6 +233,8 @@ mod tests {
             (GenerationSettings { num_return_sequences: 0, do_sample: true, ..good() }, "from 1 to 1000, not 0"),
             (GenerationSettings { length_penalty: f64::NAN, ..good() }, "length_penalty"),
             (GenerationSettings { temperature: 0.0, do_sample: true, ..good() }, "above 0"),
+            (GenerationSettings { temperature: 1e-300, do_sample: true, ..good() }, "from 1e-5 to 1e5"),
+            (GenerationSettings { temperature: 1e300, do_sample: true, ..good() }, "from 1e-5 to 1e5"),
             (GenerationSettings { top_p: 0.0, do_sample: true, ..good() }, "at most 1"),
             (GenerationSettings { repetition_penalty: -1.0, ..good() }, "not -1"),
             (GenerationSettings { bad_words_ids: vec![vec![]], ..good() }, "an empty one"),
