@@ -104,6 +104,7 @@ impl From<Error> for Failure {
             | ErrorKind::Parameter
             | ErrorKind::Option
             | ErrorKind::Alignment
+            | ErrorKind::SameContext
             | ErrorKind::Device => Self::usage(error.what(), hint),
             _ => Self::work(error.what(), hint),
         }

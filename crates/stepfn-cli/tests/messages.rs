@@ -114,6 +114,8 @@ fn exit_codes_tell_a_wrong_command_line_from_work_that_failed() {
         let done = stepfn(contrast.iter().chain(&["--step-fn", "contrast_prob_diff", "--align", pairs]));
         done.fails(2, "alignment", "--align counts");
     }
+    let unread = ["--attributed-fn", "contrast_prob_diff", "--contrast-source", "dog"];
+    stepfn(["attribute", "cat"].iter().chain(&unread)).fails(2, "the text's own context", "--contrast-force-inputs");
     let empty = Scratch::new();
     stepfn(["score", "-m", empty.path(), "x"]).fails(1, "config.json: not found", "a model is a folder");
     stepfn(["verify", empty.path()]).fails(1, "this is none", "the folder of a model");

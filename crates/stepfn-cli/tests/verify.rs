@@ -69,6 +69,9 @@ fn a_python_that_can_not_answer_says_why() {
     let said = python(&scratch, "{\"error\": \"ModuleNotFoundError: No module named 'torch'\"}");
     verify(&said).fails(1, "No module named 'torch'", "that has transformers and torch");
     verify(&python(&scratch, "Segmentation fault")).fails(1, "ended without an answer", "--python");
+    let script = python(&scratch, "");
+    let over = stepfn(["verify", gpt2.path(), "--python", &script, "-o", &script]);
+    over.fails(2, "are the same file", "write to another file");
     let endless = scratch.write("endless", "#!/bin/sh\nexec yes\n");
     fs::set_permissions(&endless, fs::Permissions::from_mode(0o755)).unwrap();
     verify(&endless).fails(1, "wrote more than 256 MiB", "--python");

@@ -42,7 +42,7 @@ impl Answer {
     /// The difference to another answer, after the stages of a pipeline.
     ///
     /// # Errors
-    /// [`ErrorKind::Parameter`] if the two don't match, or a stage doesn't fit.
+    /// [`ErrorKind::Text`] if the two don't match, [`ErrorKind::Parameter`] if a stage doesn't fit.
     pub fn minus(&self, other: &Self, pipeline: &str) -> Result<Self> {
         self.minus_through(other, &crate::pipeline(pipeline)?)
     }

@@ -90,7 +90,7 @@ fn rows(slices: &[Slice], len: usize, side: &str, always: &Range<usize>) -> Resu
 /// `attribution − other`, score by score. Tokens that differ are labelled `one → other`.
 ///
 /// # Errors
-/// [`AttributionError::Catalog`] if the two have not the same numbers of tokens, steps and axes, or not the same step scores.
+/// [`AttributionError::Text`] if the two have not the same numbers of tokens, steps and axes, or not the same step scores.
 pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Result<Attribution, AttributionError> {
     let sizes = |of: &Attribution| {
         let scores = |scores: &Option<Scores>| scores.as_ref().map_or_else(Vec::new, |scores| scores.shape().to_vec());
@@ -105,11 +105,10 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         )
     };
     if sizes(attribution) != sizes(other) {
-        return Err(AttributionError::from(ParameterError::new(
-            "pair",
-            "other output",
-            format!("{} (merge spans before, so that the two match)", sizes(attribution)),
-            sizes(other),
+        return Err(AttributionError::Text(format!(
+            "one of the two has {}, and the other {}; merge tokens before, so that the two match",
+            sizes(attribution),
+            sizes(other)
         )));
     }
     let tokens =

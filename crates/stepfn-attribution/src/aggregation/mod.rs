@@ -305,7 +305,7 @@ impl Pipeline {
     /// difference is taken at the end.
     ///
     /// # Errors
-    /// [`AttributionError::Catalog`] naming the stage that doesn't fit an output, or the part in which the two differ.
+    /// [`AttributionError::Catalog`] naming the stage that doesn't fit an output, [`AttributionError::Text`] if the two don't match.
     pub fn apply_pair(&self, attribution: &Attribution, other: &Attribution) -> Result<Attribution, AttributionError> {
         let at = self.0.iter().position(|stage| *stage == Stage::Pair).unwrap_or(self.0.len());
         let before = Self(self.0[..at].to_vec());

@@ -60,7 +60,11 @@ impl OnBackend for Verify<'_> {
         }
         // No file of the model is written, either.
         if let Some(path) = &args.output.to.output {
-            places(None, &args.model).write("-o", path)?;
+            let mut places = places(None, &args.model);
+            if Path::new(&args.python).is_file() {
+                places.read("--python", Path::new(&args.python));
+            }
+            places.write("-o", path)?;
         }
         let generation = GenerationArgs {
             source_lang: args.source_lang.clone(),
