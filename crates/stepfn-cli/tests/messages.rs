@@ -86,6 +86,10 @@ fn nothing_in_a_message_moves_the_cursor() {
     fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
     let said = stepfn(["verify", gpt2.path(), "--python", &python, "--text", "t1 t2"]);
     said.fails(1, "\\u{1b}[31mred\\u{7}", "");
+    let script = "#!/bin/sh\ncat > /dev/null\nprintf 'one\\033[31m\\ntwo\\007' >&2\n";
+    let python = scratch.write("python", script);
+    let reported = stepfn(["verify", gpt2.path(), "--python", &python, "--text", "t1 t2"]);
+    assert!(reported.err.starts_with("one\\u{1b}[31m\ntwo\\u{7}"), "{reported:?}");
     for (call, code) in [
         (&["score", "-m", "\u{1b}[2J", "x"][..], 1),
         (&["score", "cat", "--step-fn", "\u{1b}[2J"], 2),

@@ -1,15 +1,17 @@
 //! `stepfn verify`: compares a model with what the user's own transformers says of it.
 
-use std::io::{Read, Write};
+use core::time::Duration;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 
 use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::functions::Probability;
-use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, printable, records};
+use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, printable, printable_lines, records};
 use stepfn::{LanguageModel, Saliency, ScoredText};
 
 use super::loading::{dispatch, load};
@@ -191,11 +193,20 @@ fn ask(python: &str, folder: &Path, texts: &[&str], ours: &[Ours]) -> Result<The
         .env("HF_HUB_OFFLINE", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| failed(format!("{python}: {error}")))?;
     // A Python that ends early is reported below, and one that answers before it has read everything waits for nobody.
     let input = child.stdin.take();
     let writer = thread::spawn(move || input.map(|mut input| input.write_all(asked.as_bytes())));
+    let (done, is_done) = mpsc::channel();
+    let errors = child.stderr.take();
+    thread::spawn(move || {
+        if let Some(errors) = errors {
+            relay(errors);
+        }
+        done.send(())
+    });
     let mut said = Vec::new();
     let read = child.stdout.take().map_or(Ok(0), |output| output.take(MOST_SAID + 1).read_to_end(&mut said));
     let is_endless = said.len() as u64 > MOST_SAID;
@@ -206,6 +217,8 @@ fn ask(python: &str, folder: &Path, texts: &[&str], ours: &[Ours]) -> Result<The
     let status = child.wait().and_then(|status| read.map(|_| status));
     let status = status.map_err(|error| failed(format!("{python}: {error}")))?;
     drop(writer.join());
+    // Something that Python started may live on.
+    is_done.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
     if is_endless {
         return Err(failed(format!("{python} wrote more than {} MiB, and no answer is as long", MOST_SAID >> 20)));
     }
@@ -213,6 +226,19 @@ fn ask(python: &str, folder: &Path, texts: &[&str], ours: &[Ours]) -> Result<The
         Ok(Said::Theirs(theirs)) => Ok(theirs),
         Ok(Said::Failed { error }) => Err(failed(format!("transformers can't read this model: {error}"))),
         Err(_) => Err(failed(format!("{python} ended without an answer ({status})"))),
+    }
+}
+
+/// Passes on what Python reports while it runs. Nothing in it moves the cursor.
+fn relay(errors: impl Read) {
+    /// The rest of a longer line is passed on as if it were another.
+    const LONGEST: u64 = 1 << 16;
+    let mut errors = BufReader::new(errors);
+    let mut line = Vec::new();
+    while (&mut errors).take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+        // If standard error can't be written, there is nowhere left to report it.
+        drop(write!(io::stderr(), "{}", printable_lines(&String::from_utf8_lossy(&line))));
+        line.clear();
     }
 }
 
