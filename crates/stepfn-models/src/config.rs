@@ -73,6 +73,13 @@ pub enum Positions {
         /// Rows of the table.
         rows: usize,
     },
+    /// The same, but only the embeddings are normalized, and positions are added after that (the decoder of Blenderbot Small).
+    LearnedAfterNorm {
+        /// Rows before the row of position 0.
+        offset: usize,
+        /// Rows of the table.
+        rows: usize,
+    },
     /// Sines, then cosines, of `p · 10000^(−2i/d)` are added (Marian), for at most `max` positions.
     SinusoidalHalves {
         /// Positions that the model was made for.
@@ -93,6 +100,8 @@ pub enum Positions {
         buckets: usize,
         /// Distances from this on share the last bucket.
         max_distance: usize,
+        /// Whether every layer has a bias of its own (UMT5), or all of a stack have the same.
+        by_layer: bool,
         /// Positions that the model was made for, if that is known.
         made_for: Option<usize>,
     },
@@ -108,8 +117,18 @@ impl Positions {
     /// defined).
     pub fn most(&self) -> Option<usize> {
         match self {
-            Positions::Learned { offset, rows } => Some(rows.saturating_sub(*offset)),
+            Positions::Learned { offset, rows } | Positions::LearnedAfterNorm { offset, rows } => {
+                Some(rows.saturating_sub(*offset))
+            }
             Positions::SinusoidalHalves { max } => Some(*max),
+            _ => None,
+        }
+    }
+
+    /// The rows of the table of learned positions, and how many of them are before that of position 0.
+    pub(crate) fn learned(&self) -> Option<[usize; 2]> {
+        match *self {
+            Positions::Learned { offset, rows } | Positions::LearnedAfterNorm { offset, rows } => Some([rows, offset]),
             _ => None,
         }
     }
@@ -123,7 +142,9 @@ impl Positions {
             Positions::SinusoidalFairseq { made_for, .. }
             | Positions::RelativeBias { made_for, .. }
             | Positions::Alibi { made_for } => *made_for,
-            Positions::Learned { .. } | Positions::SinusoidalHalves { .. } => self.most(),
+            Positions::Learned { .. } | Positions::LearnedAfterNorm { .. } | Positions::SinusoidalHalves { .. } => {
+                self.most()
+            }
         }
     }
 }
@@ -259,7 +280,7 @@ pub struct AttentionConfig {
     pub query_key_norm: bool,
     /// `c` in `c · tanh(score / c)`, applied before the mask.
     pub soft_cap: Option<f64>,
-    /// For each layer, how many positions back (including its own) a token sees; `None` for all.
+    /// For each layer, how many positions back (including its own) a token sees, and in an encoder as many ahead; `None` for all.
     pub windows: Vec<Option<usize>>,
 }
 
@@ -391,7 +412,9 @@ impl TransformerConfig {
                 check("word_embed_proj_dim", size, 1 << 20)?;
             }
             match &stack.positions {
-                Positions::Learned { rows, .. } => check("max_position_embeddings", *rows, LARGEST)?,
+                Positions::Learned { rows, .. } | Positions::LearnedAfterNorm { rows, .. } => {
+                    check("max_position_embeddings", *rows, LARGEST)?;
+                }
                 Positions::Rotary(rotary) => {
                     within("rope_theta", rotary.theta, 1.0, 1e12)?;
                     if !(1..=attention.head_dim).contains(&rotary.dim) {

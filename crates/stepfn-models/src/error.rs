@@ -36,8 +36,9 @@ pub enum ModelError {
     },
     /// The model family is not supported.
     #[error(
-        "config.json, `model_type`: `{found}` is not supported{}; supported: {}",
+        "config.json, `model_type`: `{found}` is not supported{}{}; supported: {}",
         nearest.as_ref().map_or_else(String::new, |nearest| format!(" (did you mean `{nearest}`?)")),
+        reason.map_or_else(String::new, |reason| format!(": {reason}")),
         supported.join(", ")
     )]
     UnknownFamily {
@@ -45,6 +46,8 @@ pub enum ModelError {
         found: String,
         /// A supported name that differs in spelling only.
         nearest: Option<String>,
+        /// Why it isn't, and what to take instead, where that is known.
+        reason: Option<&'static str>,
         /// All supported names.
         supported: Vec<&'static str>,
     },

@@ -140,6 +140,18 @@ impl<'a> Fields<'a> {
         items.iter().map(number).collect::<Option<_>>().ok_or_else(wrong)
     }
 
+    /// A list of so many whole numbers, or one that stands for all of them.
+    pub(crate) fn one_or_many(&self, name: &str, count: usize, default: usize) -> Result<Vec<usize>, ModelError> {
+        let number = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+        let found: Option<Vec<usize>> = match self.get(name) {
+            None => Some(vec![default; count]),
+            Some(Value::Array(values)) => values.iter().map(number).collect(),
+            Some(value) => number(value).map(|number| vec![number; count]),
+        };
+        let found = found.filter(|numbers| numbers.len() == count);
+        found.ok_or_else(|| self.error(name, format!("a whole number, or a list of {count}")))
+    }
+
     /// A dropout rate.
     pub(crate) fn rate_or(&self, name: &str, default: f64) -> Result<f64, ModelError> {
         let rate = self.optional_f64(name)?.unwrap_or(default);

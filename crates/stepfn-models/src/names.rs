@@ -9,13 +9,13 @@
 //! | `S.positions` | `[rows, hidden]` |
 //! | `S.project_in`, `S.project_out` | `[hidden, embedding]`, `[embedding, hidden]` |
 //! | `S.embedding_norm`, `S.final_norm` | `[hidden]` |
-//! | `S.relative_bias` | `[buckets, heads]` |
+//! | `S.relative_bias`, or `S.layers.N.relative_bias` | `[buckets, heads]` |
 //! | `S.layers.N.self_attention.query`, `.key`, `.value` | `[heads · head_dim, hidden]` |
 //! | `S.layers.N.self_attention.output` | `[hidden, heads · head_dim]` |
 //! | `S.layers.N.self_attention.query_norm`, `.key_norm` | `[head_dim]` |
 //! | `S.layers.N.cross_attention.…` | like self-attention |
 //! | `S.layers.N.self_attention_norm`, `.cross_attention_norm`, `.feed_forward_norm` | `[hidden]` |
-//! | `S.layers.N.self_attention_post_norm`, `.feed_forward_post_norm` | `[hidden]` |
+//! | `S.layers.N.self_attention_post_norm`, `.cross_attention_post_norm`, `.feed_forward_post_norm` | `[hidden]` |
 //! | `S.layers.N.feed_forward.gate`, `.up` | `[size, hidden]` |
 //! | `S.layers.N.feed_forward.down` | `[hidden, size]` |
 //! | `head` | `[vocab, embedding]` |

@@ -17,6 +17,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", CUDA_VISIB
 import argparse
 import collections
 import copy
+import functools
 import json
 import math
 import shutil
@@ -31,6 +32,7 @@ import tokenizers
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers.models.fsmt import modeling_fsmt
 
 PINS = {
     "torch": (torch, "2.15.0"),
@@ -132,6 +134,12 @@ def t5_v4(config):
     return config | {"decoder_start_token_id": 0}
 
 
+def umt5_v4(config):
+    for key in ("is_gated_act", "dense_act_fn", "is_decoder"):
+        config.pop(key, None)
+    return config
+
+
 def t5_untied_v4(config):
     return t5_v4(config) | {"tie_word_embeddings": False}
 
@@ -164,12 +172,25 @@ BART = dict(
     activation_dropout=0.1,
 )
 
+# The same, smaller.
+SLIM = BART | dict(
+    d_model=20, encoder_layers=1, encoder_ffn_dim=28, decoder_layers=2, decoder_ffn_dim=24,
+)
+
 T5 = dict(
     model_type="t5", vocab_size=99, d_model=32, d_kv=12, d_ff=56, num_heads=4,
     # Not the other way round: generate() of this version sizes the cache by the encoder's layers.
     num_layers=3, num_decoder_layers=2,
     relative_attention_num_buckets=8, relative_attention_max_distance=20, dropout_rate=0.1,
     pad_token_id=0, eos_token_id=1,
+)
+
+SLIM_T5 = T5 | dict(vocab_size=67, d_model=20, d_kv=6, d_ff=28)
+
+T5GEMMA = dict(
+    vocab_size=67, hidden_size=20, intermediate_size=28, max_position_embeddings=64, sliding_window=2,
+    query_pre_attn_scalar=7, attn_logit_softcapping=4.0, pad_token_id=0, eos_token_id=1, bos_token_id=2,
+    rope_parameters=DEFAULT_ROPE,
 )
 
 # The score of a T5 query and key is not divided by anything, so they must be small.
@@ -435,6 +456,74 @@ FAMILIES = {
         call=dict(forced_bos_token_id=103),
         matters=[{"scale_embedding": False}],
     ),
+    "pegasus": Family(
+        SLIM
+        | dict(
+            model_type="pegasus", vocab_size=66, activation_function="relu", scale_embedding=True,
+            pad_token_id=0, eos_token_id=1, decoder_start_token_id=0, forced_eos_token_id=1,
+        ),
+        embedding_std=SCALED,
+        gains={"decoder.layer_norm.weight": 3.0},
+        final_norm="decoder.layer_norm.weight",
+        matters=[{"scale_embedding": False}, {"activation_function": "gelu"}],
+    ),
+    "blenderbot": Family(
+        SLIM
+        | dict(
+            model_type="blenderbot", vocab_size=67, activation_function="gelu", scale_embedding=True,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, forced_eos_token_id=2,
+            encoder_no_repeat_ngram_size=0,
+        ),
+        embedding_std=SCALED,
+        gains={"decoder.layer_norm.weight": 3.0},
+        final_norm="decoder.layer_norm.weight",
+        matters=[{"scale_embedding": False}, {"activation_function": "gelu_new"}],
+    ),
+    "blenderbot_small": Family(
+        SLIM
+        | dict(
+            model_type="blenderbot-small", vocab_size=68, activation_function="gelu", scale_embedding=True,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1, forced_eos_token_id=2,
+        ),
+        gains=POST_NORM,
+        final_norm="decoder.layers.1.final_layer_norm.weight",
+        # The decoder has no scale: its embeddings are normalized before positions are added.
+        matters=[{"scale_embedding": False}, {"activation_function": "relu"}],
+    ),
+    "plbart": Family(
+        SLIM
+        | dict(
+            model_type="plbart", vocab_size=69, activation_function="gelu", scale_embedding=True,
+            bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=66, forced_eos_token_id=2,
+        ),
+        embedding_std=SCALED,
+        gains=POST_NORM | {"decoder.layers.1.final_layer_norm.weight": 3.0},
+        final_norm="decoder.layers.1.final_layer_norm.weight",
+        matters=[{"scale_embedding": False}, {"activation_function": "relu"}],
+    ),
+    "mvp": Family(
+        SLIM
+        | dict(
+            model_type="mvp", vocab_size=70, activation_function="gelu", bos_token_id=0, pad_token_id=1,
+            eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
+        ),
+        gains=POST_NORM,
+        final_norm="decoder.layers.1.final_layer_norm.weight",
+        matters=[{"scale_embedding": True}, {"activation_function": "relu"}],
+    ),
+    # Two vocabularies, and a head that is no embedding: version 4 made it the decoder's, version 5 doesn't.
+    "fsmt": Family(
+        SLIM
+        | dict(
+            model_type="fsmt", langs=["en", "de"], src_vocab_size=72, tgt_vocab_size=65, activation_function="relu",
+            bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=2,
+        ),
+        embedding_std=SCALED,
+        gains=POST_NORM | {"decoder.layers.1.final_layer_norm.weight": 3.0, "output_projection.weight": 2.0},
+        # Counted by whoever calls it, in published files too.
+        generation=dict(num_beams=1, length_penalty=1.0, early_stopping=False),
+        matters=[{"scale_embedding": False}, {"activation_function": "gelu"}],
+    ),
     # The tied head is applied to states divided by sqrt(d_model).
     "t5": Family(
         T5 | dict(feed_forward_proj="relu"),
@@ -462,6 +551,64 @@ FAMILIES = {
         v4=t5_untied_v4,
         matters=[{"dense_act_fn": "gelu"}],
     ),
+    # A bias in every block. Version 5 ties and scales whatever the file has.
+    "umt5": Family(
+        SLIM_T5 | dict(model_type="umt5", feed_forward_proj="gated-gelu"),
+        gain=0.9,
+        gains=T5_GAINS | {"decoder.final_layer_norm.weight": 5.0},
+        final_norm="decoder.final_layer_norm.weight",
+        v4=umt5_v4,
+        matters=[{"relative_attention_max_distance": 5}, {"dense_act_fn": "gelu"}],
+    ),
+    # A window of two tokens to either side.
+    "longt5": Family(
+        SLIM_T5
+        | dict(
+            model_type="longt5", feed_forward_proj="gated-gelu", encoder_attention_type="local", local_radius=2,
+            tie_word_embeddings=False, num_layers=2,
+        ),
+        gain=0.9,
+        gains=T5_GAINS,
+        generation=dict(decoder_start_token_id=0),
+        untied_head=True,
+        v4=t5_untied_v4,
+        matters=[{"local_radius": 3}, {"local_radius": 1}, {"scale_decoder_outputs": True}, {"dense_act_fn": "gelu"}],
+    ),
+    # Windows of two tokens to either side, and of four.
+    "led": Family(
+        {key: value for key, value in SLIM.items() if key != "max_position_embeddings"}
+        | dict(
+            model_type="led", vocab_size=71, max_encoder_position_embeddings=66, max_decoder_position_embeddings=64,
+            attention_window=[4, 8], encoder_layers=2, encoder_ffn_dim=28, decoder_layers=3,
+            activation_function="gelu", bos_token_id=0, pad_token_id=1, eos_token_id=2, decoder_start_token_id=2,
+        ),
+        gains=POST_NORM,
+        final_norm="decoder.layers.2.final_layer_norm.weight",
+        matters=[{"attention_window": [8, 8]}, {"attention_window": [4, 4]}, {"activation_function": "relu"}],
+    ),
+    "t5gemma": Family(
+        dict(
+            model_type="t5gemma", vocab_size=67, dropout_rate=0.1, attention_dropout=0.1, eos_token_id=1,
+            encoder=T5GEMMA | dict(num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=6),
+            decoder=T5GEMMA
+            | dict(
+                num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=1, head_dim=8, intermediate_size=24,
+                query_pre_attn_scalar=5, attn_logit_softcapping=6.0, final_logit_softcapping=12.0,
+            ),
+        ),
+        embedding_std=SCALED,
+        gains={"decoder.norm.weight": 3.0},
+        final_norm="decoder.norm.weight",
+        generation=dict(decoder_start_token_id=2),
+        matters=[
+            {"encoder.sliding_window": 3},
+            {"decoder.sliding_window": 3},
+            {"encoder.query_pre_attn_scalar": 6},
+            {"decoder.attn_logit_softcapping": None},
+            {"decoder.final_logit_softcapping": None},
+            {"encoder.hidden_activation": "silu"},
+        ],
+    ),
 }
 
 # What a search from 0 found, to save the search.
@@ -469,8 +616,13 @@ SEEDS = {
     "gpt2": 7, "gpt_neox": 11, "gpt_neox_sequential": 22, "opt": 6, "opt_post": 27, "bloom": 42,
     "llama": 51, "llama3_rope": 11, "llama_linear": 91, "mistral": 23, "qwen2": 205, "qwen3": 48,
     "gemma2": 44, "phi3": 13, "marian": 279, "bart": 61, "mbart": 46, "m2m_100": 2, "t5": 43,
-    "t5_gated": 1,
+    "t5_gated": 1, "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88,
+    "umt5": 98, "longt5": 5, "led": 42, "t5gemma": 36,
 }
+
+
+# FSMT makes its mask in float32 whatever it computes in, and that of float64 does not fit.
+modeling_fsmt.fill_with_neg_inf = lambda t: torch.full_like(t, torch.finfo(t.dtype).min)
 
 
 def build(config, seq2seq):
@@ -488,12 +640,12 @@ def fill(model, family, seed):
     g = torch.Generator().manual_seed(seed)
     if family.untied_head:
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
-    centred = 0.0 if model.config.model_type == "gemma2" else 1.0  # Gemma's norms multiply by 1 + weight
+    centred = 0.0 if model.config.model_type in ("gemma2", "t5gemma") else 1.0  # Gemma's norms multiply by 1 + weight
     conv1d = model.config.model_type == "gpt2"  # stored [in, out], not [out, in]
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if not p.requires_grad and "embed_positions" in name:
-                continue  # Marian's sinusoids: computed, not stored
+            if "embed_positions" in name and (not p.requires_grad or model.config.model_type == "fsmt"):
+                continue  # the sinusoids of Marian, Pegasus and FSMT: computed, and not trained
             noise = torch.randn(p.shape, generator=g)
             gain = next((v for k, v in family.gains.items() if name.endswith(k)), family.gain)
             if p.dim() == 1:
@@ -514,13 +666,20 @@ def fill(model, family, seed):
                 fan_in = p.shape[0] if conv1d else p.shape[1]
                 p.copy_(gain / math.sqrt(fan_in) * noise)
         # A longer row is predicted more often, and some texts should end; padding should not be predicted.
-        head = model.get_output_embeddings().weight
+        head = head_of(model).weight
         head[model.config.eos_token_id] *= END_ROW
         if model.config.pad_token_id is not None:
             head[model.config.pad_token_id] *= PAD_ROW
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.copy_(0.7 * torch.randn(model.final_logits_bias.shape, generator=g))
     return model
+
+
+def head_of(model):
+    """What makes logits of states."""
+    if model.config.model_type == "fsmt":  # its output embeddings are the decoder's input embeddings
+        return model.model.decoder.output_projection
+    return model.get_output_embeddings()
 
 
 def special_ids(model, family):
@@ -534,7 +693,8 @@ def special_ids(model, family):
 def random_texts(model, family, seed, seq2seq):
     g = torch.Generator().manual_seed(seed + 1_000_003)
     special = special_ids(model, family)
-    sizes = model.config.vocab_size, getattr(model.config, "decoder_vocab_size", None) or model.config.vocab_size
+    target = getattr(model.config, "decoder_vocab_size", None) or model.config.vocab_size
+    sizes = getattr(model.config, "src_vocab_size", None) or model.config.vocab_size, target
     free = [torch.tensor([i for i in range(size) if i not in special]) for size in sizes]
 
     def ids(n, side=1):
@@ -556,6 +716,24 @@ def forget(model):
     """Lets a model with dynamic positions forget the longest text that it has seen: a short one does that."""
     if (getattr(model.config, "rope_parameters", None) or {}).get("rope_type") == "dynamic":
         model(input_ids=torch.tensor([[0]]), use_cache=False)
+
+
+def in_full(model, attention, length):
+    """Maps of windows as maps of the text: [1, heads, queries, keys]."""
+    kind = model.config.model_type
+    if kind == "longt5":  # [1, blocks, heads, block, 3 blocks], the keys from the block before on
+        _, blocks, heads, block, _ = attention.shape
+        full = torch.zeros(1, heads, (blocks + 2) * block, (blocks + 2) * block)
+        for b in range(blocks):
+            full[0, :, (b + 1) * block : (b + 2) * block, b * block : (b + 3) * block] = attention[0, b]
+        return full[:, :, block : block + length, block : block + length]
+    if kind == "led":  # [1, heads, queries, window + 1], the query in the middle
+        side = attention.shape[-1] // 2
+        full = torch.zeros(1, attention.shape[1], length, length + 2 * side)
+        for q in range(length):
+            full[0, :, q, q : q + 2 * side + 1] = attention[0, :, q]
+        return full[..., side : side + length]
+    return attention
 
 
 @torch.no_grad()
@@ -581,7 +759,7 @@ def forward(model, text):
 
     if "decoder_input_ids" in text:
         hidden("encoder_hidden_states", out.encoder_hidden_states)
-        maps("encoder_attentions", out.encoder_attentions)
+        maps("encoder_attentions", [in_full(model, a, len(text["input_ids"])) for a in out.encoder_attentions])
         hidden("decoder_hidden_states", out.decoder_hidden_states)
         maps("decoder_attentions", out.decoder_attentions)
         maps("cross_attentions", out.cross_attentions)
@@ -735,7 +913,8 @@ def check_options(model, family, texts, alone):
     for change in family.matters:
         config = copy.deepcopy(model.config)
         for key, value in change.items():
-            setattr(config, key, value)
+            *path, name = key.split(".")
+            setattr(functools.reduce(getattr, path, config), name, value)
         other = build(config, "decoder_input_ids" in texts[0])
         if family.untied_head:
             other.lm_head.weight = torch.nn.Parameter(other.lm_head.weight.detach().clone())

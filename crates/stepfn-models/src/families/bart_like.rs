@@ -1,4 +1,4 @@
-//! The common structure of BART and its descendants (mBART, Marian, M2M-100): an encoder–decoder with LayerNorm and biases everywhere. The
+//! The common structure of BART and its relatives (mBART, Marian, M2M-100, Pegasus, Blenderbot, PLBART, MVP, FSMT): an encoder–decoder with LayerNorm and biases everywhere. The
 //! two stacks may differ in depth, heads and feed-forward; token embeddings and head are usually one tensor.
 //!
 //! Old files have `normalize_before`, `normalize_embedding`, `add_final_layer_norm`, `static_position_embeddings` and `add_bias_logits`.
@@ -34,7 +34,8 @@ pub(super) fn configure(f: &Fields, variant: Variant) -> Result<TransformerConfi
     let tied = f.bool_or("tie_word_embeddings", true)?;
     Ok(TransformerConfig {
         family: variant.family,
-        vocab_size: f.usize("vocab_size")?,
+        // FSMT has a vocabulary for each side.
+        vocab_size: f.usize(f.any_of(&["vocab_size", "tgt_vocab_size"]))?,
         encoder_vocab_size: None,
         hidden_size: f.usize("d_model")?,
         encoder: Some(stack(f, &variant, ["encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"])?),
@@ -84,57 +85,93 @@ pub(super) fn learned_positions(f: &Fields) -> Result<Positions, ModelError> {
     Ok(Positions::Learned { offset: OFFSET, rows: f.usize("max_position_embeddings")? + OFFSET })
 }
 
+/// Marian's positions, which are computed; its tables end with the last position.
+pub(super) fn sinusoidal_halves(f: &Fields) -> Result<Positions, ModelError> {
+    check_sinusoidal_width(f)?;
+    Ok(Positions::SinusoidalHalves { max: f.usize("max_position_embeddings")? })
+}
+
+/// fairseq's positions, which are computed. Padding has the row of its id, all zeros; texts start after that row.
+pub(super) fn sinusoidal_fairseq(f: &Fields) -> Result<Positions, ModelError> {
+    check_sinusoidal_width(f)?;
+    let offset = f.usize_or("pad_token_id", 1)? + 1;
+    Ok(Positions::SinusoidalFairseq { offset, made_for: f.optional_usize("max_position_embeddings")? })
+}
+
 /// Checks that the width can be split into sines and cosines.
-pub(super) fn check_sinusoidal_width(f: &Fields) -> Result<(), ModelError> {
+fn check_sinusoidal_width(f: &Fields) -> Result<(), ModelError> {
     let hidden_size = f.usize("d_model")?;
     f.check(hidden_size >= 4 && hidden_size.is_multiple_of(2), "d_model", "an even number, 4 or greater")
 }
 
-/// Table rows of a block without cross-attention.
+/// Table rows of a block without cross-attention, in tensors whose names start with a base.
 macro_rules! block {
-    ($stack:literal) => {
-        [
-            whole(
-                concat!($stack, ".layers.{}.self_attention.query"),
-                concat!("model.", $stack, ".layers.{}.self_attn.q_proj"),
-            ),
-            whole(
-                concat!($stack, ".layers.{}.self_attention.key"),
-                concat!("model.", $stack, ".layers.{}.self_attn.k_proj"),
-            ),
-            whole(
-                concat!($stack, ".layers.{}.self_attention.value"),
-                concat!("model.", $stack, ".layers.{}.self_attn.v_proj"),
-            ),
-            whole(
-                concat!($stack, ".layers.{}.self_attention.output"),
-                concat!("model.", $stack, ".layers.{}.self_attn.out_proj"),
-            ),
-            whole(
-                concat!($stack, ".layers.{}.self_attention_norm"),
-                concat!("model.", $stack, ".layers.{}.self_attn_layer_norm"),
-            ),
-            whole(concat!($stack, ".layers.{}.feed_forward.up"), concat!("model.", $stack, ".layers.{}.fc1")),
-            whole(concat!($stack, ".layers.{}.feed_forward.down"), concat!("model.", $stack, ".layers.{}.fc2")),
+    ($base:literal, $stack:literal: $($ours:literal = $theirs:literal),*) => {
+        [$(whole(
+            concat!($stack, ".layers.{}.", $ours),
+            concat!($base, ".", $stack, ".layers.{}.", $theirs),
+        )),*]
+    };
+    ($base:literal, $stack:literal) => {
+        block!(
+            $base, $stack:
+            "self_attention.query" = "self_attn.q_proj",
+            "self_attention.key" = "self_attn.k_proj",
+            "self_attention.value" = "self_attn.v_proj",
+            "self_attention.output" = "self_attn.out_proj",
+            "self_attention_norm" = "self_attn_layer_norm",
+            "feed_forward.up" = "fc1",
+            "feed_forward.down" = "fc2",
             // The norm of the feed-forward. The stack's final norm is `layer_norm` in mBART and M2M-100, `final_layer_norm` in OPT.
-            whole(
-                concat!($stack, ".layers.{}.feed_forward_norm"),
-                concat!("model.", $stack, ".layers.{}.final_layer_norm"),
-            ),
+            "feed_forward_norm" = "final_layer_norm"
+        )
+    };
+}
+
+/// Table rows of a decoder's cross-attention.
+macro_rules! cross_attention {
+    ($base:literal) => {
+        block!(
+            $base, "decoder":
+            "cross_attention.query" = "encoder_attn.q_proj",
+            "cross_attention.key" = "encoder_attn.k_proj",
+            "cross_attention.value" = "encoder_attn.v_proj",
+            "cross_attention.output" = "encoder_attn.out_proj",
+            "cross_attention_norm" = "encoder_attn_layer_norm"
+        )
+    };
+}
+
+/// Table rows of a stack outside its blocks.
+macro_rules! outside {
+    ($base:literal, $stack:literal) => {
+        [
+            whole(concat!($stack, ".positions"), concat!($base, ".", $stack, ".embed_positions")),
+            whole(concat!($stack, ".embedding_norm"), concat!($base, ".", $stack, ".layernorm_embedding")),
+            whole(concat!($stack, ".final_norm"), concat!($base, ".", $stack, ".layer_norm")),
         ]
     };
 }
 
-const ENCODER_BLOCK: [Name; 8] = block!("encoder");
 /// Without cross-attention.
-pub(super) const DECODER_BLOCK: [Name; 8] = block!("decoder");
+pub(super) const DECODER_BLOCK: [Name; 8] = block!("model", "decoder");
 
-const CROSS_ATTENTION: [Name; 5] = [
-    whole("decoder.layers.{}.cross_attention.query", "model.decoder.layers.{}.encoder_attn.q_proj"),
-    whole("decoder.layers.{}.cross_attention.key", "model.decoder.layers.{}.encoder_attn.k_proj"),
-    whole("decoder.layers.{}.cross_attention.value", "model.decoder.layers.{}.encoder_attn.v_proj"),
-    whole("decoder.layers.{}.cross_attention.output", "model.decoder.layers.{}.encoder_attn.out_proj"),
-    whole("decoder.layers.{}.cross_attention_norm", "model.decoder.layers.{}.encoder_attn_layer_norm"),
+/// All rows but those of embeddings and head.
+pub(super) const ROWS: [&[Name]; 5] = [
+    &block!("model", "encoder"),
+    &DECODER_BLOCK,
+    &cross_attention!("model"),
+    &outside!("model", "encoder"),
+    &outside!("model", "decoder"),
+];
+
+/// The same in tensors of LED.
+pub(super) const ROWS_OF_LED: [&[Name]; 5] = [
+    &block!("led", "encoder"),
+    &block!("led", "decoder"),
+    &cross_attention!("led"),
+    &outside!("led", "encoder"),
+    &outside!("led", "decoder"),
 ];
 
 /// Token embeddings and head. If they are one tensor, it may be stored under any of their names. A tensor's own name comes first: like
@@ -167,26 +204,14 @@ pub(super) fn embedding_names(
 
 /// The name table.
 pub(super) fn names(config: &TransformerConfig) -> Vec<Name> {
-    let mut names = embedding_names(config, "model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens");
-    names.extend([&ENCODER_BLOCK[..], &DECODER_BLOCK, &CROSS_ATTENTION].concat());
-    if matches!(config.decoder.positions, Positions::Learned { .. }) {
-        names.extend([
-            whole("encoder.positions", "model.encoder.embed_positions"),
-            whole("decoder.positions", "model.decoder.embed_positions"),
-        ]);
-    }
-    if config.decoder.embedding_norm {
-        names.extend([
-            whole("encoder.embedding_norm", "model.encoder.layernorm_embedding"),
-            whole("decoder.embedding_norm", "model.decoder.layernorm_embedding"),
-        ]);
-    }
-    if config.decoder.final_norm {
-        names.extend([
-            whole("encoder.final_norm", "model.encoder.layer_norm"),
-            whole("decoder.final_norm", "model.decoder.layer_norm"),
-        ]);
-    }
+    let embeddings =
+        embedding_names(config, "model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens");
+    names_after(embeddings, &ROWS, config)
+}
+
+/// The name table, after the rows of embeddings and head.
+pub(super) fn names_after(mut names: Vec<Name>, rows: &[&[Name]], config: &TransformerConfig) -> Vec<Name> {
+    names.extend(rows.concat());
     if config.head.bias {
         names.push(exact("head.bias", "final_logits_bias", Layout::RowVector));
     }

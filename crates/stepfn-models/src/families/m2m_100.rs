@@ -3,8 +3,8 @@
 //! mBART with relu, computed positions instead of learned ones, no embedding norm and no bias on the logits.
 
 use super::Family;
-use super::bart_like::{self, Variant, check_sinusoidal_width};
-use crate::config::{NormPlacement, Positions, SpecialTokens};
+use super::bart_like::{self, Variant, sinusoidal_fairseq};
+use crate::config::{NormPlacement, SpecialTokens};
 
 pub(super) const M2M_100: Family = Family {
     name: "m2m_100",
@@ -13,13 +13,7 @@ pub(super) const M2M_100: Family = Family {
             f,
             Variant {
                 family: "m2m_100",
-                positions: |f| {
-                    check_sinusoidal_width(f)?;
-                    // Padding has the row of its id, all zeros; texts start after that row.
-                    let offset = f.usize_or("pad_token_id", 1)? + 1;
-                    let made_for = f.optional_usize("max_position_embeddings")?;
-                    Ok(Positions::SinusoidalFairseq { offset, made_for })
-                },
+                positions: sinusoidal_fairseq,
                 norm_placement: NormPlacement::Pre,
                 embedding_norm: false,
                 final_norm: true,

@@ -4,8 +4,8 @@
 //! false), and then also separate vocabularies (`vocab_size` and `decoder_vocab_size`).
 
 use super::Family;
-use super::bart_like::{self, Variant, check_sinusoidal_width};
-use crate::config::{NormPlacement, Positions, SpecialTokens};
+use super::bart_like::{self, Variant, sinusoidal_halves};
+use crate::config::{NormPlacement, SpecialTokens};
 
 pub(super) const MARIAN: Family = Family {
     name: "marian",
@@ -14,10 +14,7 @@ pub(super) const MARIAN: Family = Family {
             f,
             Variant {
                 family: "marian",
-                positions: |f| {
-                    check_sinusoidal_width(f)?;
-                    Ok(Positions::SinusoidalHalves { max: f.usize("max_position_embeddings")? })
-                },
+                positions: sinusoidal_halves,
                 norm_placement: NormPlacement::Post,
                 embedding_norm: false,
                 final_norm: false,

@@ -6,22 +6,30 @@
 mod activation;
 mod bart;
 mod bart_like;
+mod blenderbot;
 mod bloom;
+mod fsmt;
 mod gemma2;
 mod gpt2;
 mod gpt_neox;
+mod led;
 mod llama;
 mod llama_like;
+mod longt5;
 mod m2m_100;
 mod marian;
 mod mbart;
 mod mistral;
+mod mvp;
 mod opt;
+mod pegasus;
 mod phi3;
+mod plbart;
 mod qwen2;
 mod qwen3;
 mod rotary;
 mod t5;
+mod t5gemma;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +51,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 16] = [
+static FAMILIES: [Family; 26] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -60,6 +68,28 @@ static FAMILIES: [Family; 16] = [
     m2m_100::M2M_100,
     t5::T5,
     t5::MT5,
+    t5::UMT5,
+    pegasus::PEGASUS,
+    blenderbot::BLENDERBOT,
+    blenderbot::BLENDERBOT_SMALL,
+    plbart::PLBART,
+    mvp::MVP,
+    fsmt::FSMT,
+    longt5::LONGT5,
+    led::LED,
+    t5gemma::T5GEMMA,
+];
+
+/// Encoder–decoders that people may try, and what they have that no part computes.
+static UNSUPPORTED: [(&str, &str); 5] = [
+    (
+        "pegasus_x",
+        "its encoder also reads global tokens, which are not implemented; take `pegasus`, or `led` for long texts",
+    ),
+    ("bigbird_pegasus", "its sparse attention is not implemented; take `pegasus`, or `led` for long texts"),
+    ("prophetnet", "its prediction of several tokens at once is not implemented; take `bart`"),
+    ("switch_transformers", "its mixture of experts is not implemented; take `t5`"),
+    ("nllb-moe", "its mixture of experts is not implemented; take one of the NLLB models without experts (`m2m_100`)"),
 ];
 
 /// All families.
@@ -79,7 +109,8 @@ pub fn find(model_type: &str) -> Result<&'static Family, ModelError> {
     let plain = |name: &str| name.to_lowercase().replace(['-', '_'], "");
     let supported: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
     let nearest = supported.iter().find(|name| plain(name) == plain(model_type)).map(|name| (*name).to_owned());
-    Err(ModelError::UnknownFamily { found: model_type.to_owned(), nearest, supported })
+    let reason = UNSUPPORTED.iter().find(|(name, _)| *name == model_type).map(|(_, reason)| *reason);
+    Err(ModelError::UnknownFamily { found: model_type.to_owned(), nearest, reason, supported })
 }
 
 /// The family of a `config.json`.

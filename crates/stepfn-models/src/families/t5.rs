@@ -1,6 +1,6 @@
-//! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5, mT5.
+//! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5, mT5, UMT5.
 //!
-//! Scores are not scaled, but biased by distance, with one table per stack, stored in its first block; no other biases; RMSNorm. Logits are
+//! Scores are not scaled, but biased by distance, with one table per stack, stored in its first block (UMT5: one per block); no other biases; RMSNorm. Logits are
 //! scaled by d^-½ if `scale_decoder_outputs` (transformers 5) is true or, in files without it, if the head is tied.
 
 use super::activation::named;
@@ -25,12 +25,16 @@ pub(super) const T5: Family = Family {
 /// T5 1.1 under another name, trained on a hundred languages.
 pub(super) const MT5: Family = Family { name: "mt5", configure: |f| configure(f, "mt5", false), ..T5 };
 
-fn configure(f: &Fields, family: &'static str, tied: bool) -> Result<TransformerConfig, ModelError> {
+/// With a bias in every block. transformers 5 says that its head is tied, and scales, whatever it is; published files, which are older, say that
+/// it isn't, and mean that logits are not scaled.
+pub(super) const UMT5: Family = Family { name: "umt5", configure: |f| configure(f, "umt5", true), ..T5 };
+
+pub(super) fn configure(f: &Fields, family: &'static str, tied: bool) -> Result<TransformerConfig, ModelError> {
     f.only_bool("tie_encoder_decoder", false, "an encoder that is also the decoder is not implemented")?;
     let hidden_size = f.usize("d_model")?;
     let tied = f.bool_or("tie_word_embeddings", tied)?;
     // transformers 5 says that mT5's head is tied whatever it is, and never scales.
-    let is_scaled = f.bool_or("scale_decoder_outputs", tied && family == "t5")?;
+    let is_scaled = f.bool_or("scale_decoder_outputs", tied && family != "mt5")?;
     let mut special = f.special_tokens(SpecialTokens { eos: vec![1], pad: Some(0), ..SpecialTokens::default() })?;
     // transformers 5 moved this to generation_config.json; T5 has always started from padding.
     special.decoder_start = special.decoder_start.or(special.pad);
@@ -52,9 +56,11 @@ fn configure(f: &Fields, family: &'static str, tied: bool) -> Result<Transformer
     })
 }
 
-fn names(config: &TransformerConfig) -> Vec<Name> {
+pub(super) fn names(config: &TransformerConfig) -> Vec<Name> {
     let mut names = bart_like::embedding_names(config, "shared", "encoder.embed_tokens", "decoder.embed_tokens");
     names.extend([&ENCODER[..], &DECODER].concat());
+    let by_layer = matches!(config.decoder.positions, Positions::RelativeBias { by_layer: true, .. });
+    names.extend(if by_layer { BIASES } else { BIAS });
     let gate_and_up: &[Name] = if config.decoder.feed_forward.gated { &GATED } else { &UNGATED };
     names.extend(gate_and_up);
     names
@@ -79,7 +85,12 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
         embedding_scale: 1.0,
         embedding_size: None,
         embedding_norm: false,
-        positions: Positions::RelativeBias { buckets, max_distance, made_for: f.optional_usize("n_positions")? },
+        positions: Positions::RelativeBias {
+            buckets,
+            max_distance,
+            by_layer: f.str_or("model_type", "t5")? == "umt5",
+            made_for: f.optional_usize("n_positions")?,
+        },
         norm: NormConfig { kind: NormKind::RmsNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-6)? },
         norm_placement: NormPlacement::Pre,
         final_norm: true,
@@ -102,9 +113,9 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
 /// `relu`, or `gated-` and a nonlinearity; there `gelu` means its tanh approximation. transformers 5 repeats both in other fields, which
 /// must agree.
 fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
-    let (gated, name) = match f
-        .str_or("feed_forward_proj", if f.str_or("model_type", "t5")? == "mt5" { "gated-gelu" } else { "relu" })?
-    {
+    let is_gated = ["mt5", "umt5"].contains(&f.str_or("model_type", "t5")?);
+    let usual = if is_gated { "gated-gelu" } else { "relu" };
+    let (gated, name) = match f.str_or("feed_forward_proj", usual)? {
         "gated-gelu" => (true, "gelu_new"),
         other => other.strip_prefix("gated-").map_or((false, other), |name| (true, name)),
     };
@@ -115,8 +126,19 @@ fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
     Ok(FeedForwardConfig { size: f.usize("d_ff")?, activation, gated, bias: false })
 }
 
-const ENCODER: [Name; 9] = [
+/// One for all blocks.
+const BIAS: [Name; 2] = [
     whole("encoder.relative_bias", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"),
+    whole("decoder.relative_bias", "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"),
+];
+
+/// One for each block.
+const BIASES: [Name; 2] = [
+    whole("encoder.layers.{}.relative_bias", "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias"),
+    whole("decoder.layers.{}.relative_bias", "decoder.block.{}.layer.0.SelfAttention.relative_attention_bias"),
+];
+
+const ENCODER: [Name; 8] = [
     whole("encoder.layers.{}.self_attention_norm", "encoder.block.{}.layer.0.layer_norm"),
     whole("encoder.layers.{}.self_attention.query", "encoder.block.{}.layer.0.SelfAttention.q"),
     whole("encoder.layers.{}.self_attention.key", "encoder.block.{}.layer.0.SelfAttention.k"),
@@ -127,8 +149,7 @@ const ENCODER: [Name; 9] = [
     whole("encoder.final_norm", "encoder.final_layer_norm"),
 ];
 
-const DECODER: [Name; 14] = [
-    whole("decoder.relative_bias", "decoder.block.0.layer.0.SelfAttention.relative_attention_bias"),
+const DECODER: [Name; 13] = [
     whole("decoder.layers.{}.self_attention_norm", "decoder.block.{}.layer.0.layer_norm"),
     whole("decoder.layers.{}.self_attention.query", "decoder.block.{}.layer.0.SelfAttention.q"),
     whole("decoder.layers.{}.self_attention.key", "decoder.block.{}.layer.0.SelfAttention.k"),

@@ -15,7 +15,7 @@ use super::inside::AttentionKind;
 use super::part::{Forward, Part, Streams, WithMemory};
 use super::places::Places;
 use super::rule::Saved;
-use super::tables::Tables;
+use super::tables::{Sees, Tables};
 use super::view::View;
 use crate::ModelError;
 use crate::config::{Residual, StackConfig};
@@ -38,8 +38,8 @@ pub(crate) struct BlockAround<B: Backend> {
     pub(crate) self_attention: BranchAround<B, View<B>>,
     pub(crate) cross_attention: Option<BranchAround<B, View<B>>>,
     pub(crate) feed_forward: BranchAround<B, Option<Tensor<B, 2>>>,
-    /// How far back self-attention sees.
-    pub(crate) window: Option<usize>,
+    /// What self-attention takes from the tables.
+    pub(crate) sees: Sees,
 }
 
 /// What one layer keeps while a text is being written.
@@ -83,7 +83,7 @@ impl<B: Backend> BlockAround<B> {
         });
         Self {
             self_attention: BranchAround {
-                body: tables.own(self.window, own),
+                body: tables.own(self.sees, own),
                 mask: places.of_optional(&self.self_attention.mask),
             },
             cross_attention,
@@ -91,7 +91,7 @@ impl<B: Backend> BlockAround<B> {
                 body: places.of_optional(&self.feed_forward.body),
                 mask: places.of_optional(&self.feed_forward.mask),
             },
-            window: self.window,
+            sees: self.sees,
         }
     }
 }
@@ -181,7 +181,7 @@ impl<B: Backend> Forward<B> for Block<B> {
             self_attention: attention(&around.self_attention),
             cross_attention: around.cross_attention.as_ref().map(attention),
             feed_forward: Branch::<B, FeedForward<B>>::lift_around(&around.feed_forward),
-            window: around.window,
+            sees: around.sees,
         }
     }
 

@@ -134,10 +134,11 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// The buckets of the last `places` as queries and all of `width` as keys, `[queries · keys]`.
-    pub(crate) fn table<B: Backend>(self, places: usize, width: usize, device: &B::Device) -> Tensor<B, 1, Int> {
+    /// The buckets of the last `places` as queries and all of `width` as keys, `[queries, keys]`.
+    pub(crate) fn table<B: Backend>(self, places: usize, width: usize, device: &B::Device) -> Tensor<B, 2, Int> {
         let pairs = (width - places..width).flat_map(|query| (0..width).map(move |key| (query, key)));
-        indices(pairs.map(|(query, key)| self.bucket(query, key) as i32).collect(), device)
+        let buckets = pairs.map(|(query, key)| self.bucket(query, key) as i32).collect();
+        indices(buckets, device).reshape([places, width])
     }
 
     fn bucket(self, query: usize, key: usize) -> usize {

@@ -16,7 +16,7 @@ use super::inside::Inside;
 use super::norm::Norm;
 use super::part::Streams;
 use super::positions;
-use super::tables::Tables;
+use super::tables::{Sees, Tables};
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
 use crate::config::{Positions, StackConfig};
@@ -41,7 +41,8 @@ pub struct Stack<B: Backend> {
     project_in: Option<Linear<B>>,
     project_out: Option<Linear<B>>,
     embedding_norm: Option<Norm<B>>,
-    relative_bias: Option<Tensor<B, 2>>,
+    /// None, one for all layers, or one for each.
+    relative_bias: Vec<Tensor<B, 2>>,
     pub(super) blocks: Vec<Block<B>>,
     pub(super) final_norm: Option<Norm<B>>,
 }
@@ -83,18 +84,24 @@ impl<B: Backend> Stack<B> {
             cross,
             device: parameters.device(),
             embedding: parameters.weight(&format!("{name}.embedding"), [vocab, width], None)?,
-            positions: match config.positions {
-                Positions::Learned { rows, .. } => Some(matrix("positions", [rows, hidden])?),
-                _ => None,
+            positions: match config.positions.learned() {
+                Some([rows, _]) => Some(matrix("positions", [rows, hidden])?),
+                None => None,
             },
             project_in: projection("project_in", [width, hidden])?,
             project_out: projection("project_out", [hidden, width])?,
             embedding_norm: norm("embedding_norm", config.embedding_norm)?,
             relative_bias: match config.positions {
-                Positions::RelativeBias { buckets, .. } => {
-                    Some(matrix("relative_bias", [buckets, config.attention.n_heads])?)
+                Positions::RelativeBias { buckets, by_layer, .. } => {
+                    let table = |part: &str| matrix(part, [buckets, config.attention.n_heads]);
+                    match by_layer {
+                        true => (0..config.n_layers)
+                            .map(|layer| table(&format!("layers.{layer}.relative_bias")))
+                            .collect::<Result<_, _>>()?,
+                        false => vec![table("relative_bias")?],
+                    }
                 }
-                _ => None,
+                _ => vec![],
             },
             final_norm: norm("final_norm", config.final_norm)?,
             blocks,
@@ -278,15 +285,25 @@ impl<B: Backend> Stack<B> {
         if let Some(project_in) = &self.project_in {
             x = project_in.apply(x);
         }
-        if let (Some(table), Positions::Learned { offset, .. }) = (&self.positions, &self.config.positions) {
-            x = x + table.clone().select(0, positions::learned_rows(batch, places, *offset, &device));
-        }
-        if let Some(sinusoids) = self.config.positions.sinusoids(batch, places, self.hidden, dtype, &device) {
-            x = x + sinusoids;
+        let added = match (&self.positions, self.config.positions.learned()) {
+            (Some(table), Some([_, offset])) => {
+                Some(table.clone().select(0, positions::learned_rows(batch, places, offset, &device)))
+            }
+            _ => self.config.positions.sinusoids(batch, places, self.hidden, dtype, &device),
+        };
+        let (before, after) = match self.config.positions {
+            Positions::LearnedAfterNorm { .. } => (None, added),
+            _ => (added, None),
+        };
+        if let Some(added) = before {
+            x = x + added;
         }
         if let Some(norm) = &self.embedding_norm {
             run.before_norm = Some(x.clone());
             x = norm.apply(x);
+        }
+        if let Some(added) = after {
+            x = x + added;
         }
         run.embedding_mask = masks.multipliers(0, Site::Embedding, masks.rates().embedding, self.hidden, &device);
         if let Some(mask) = &run.embedding_mask {
@@ -297,8 +314,8 @@ impl<B: Backend> Stack<B> {
 
     /// What the layers of a pass over the last `places` of every text see.
     fn tables(&self, batch: &TokenBatch, source: Option<&TokenBatch>, places: usize, dtype: DType) -> Tables<B> {
-        let (relative_bias, device) = (self.relative_bias.as_ref(), self.device());
-        Tables::new(&self.config, relative_bias, self.is_decoder, batch, source, (places, dtype, &device))
+        let device = self.device();
+        Tables::new(&self.config, &self.relative_bias, self.is_decoder, batch, source, (places, dtype, &device))
     }
 
     fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize, dtype: DType) -> Masks<'a> {
@@ -320,13 +337,14 @@ impl<B: Backend> Stack<B> {
         let attention = |site, keys: &TokenBatch| masks.attention(layer, site, heads, keys, device);
         let size = self.config.feed_forward.size;
         let window = self.config.attention.windows[layer];
+        let sees = Sees { window, layer };
         let cross_attention = source.and_then(|source| {
             let body = tables.memory(attention(Site::CrossAttention, source))?;
             Some(BranchAround { body, mask: residual(Site::CrossAttentionOutput) })
         });
         BlockAround {
             self_attention: BranchAround {
-                body: tables.own(window, attention(Site::SelfAttention, masks.batch)),
+                body: tables.own(sees, attention(Site::SelfAttention, masks.batch)),
                 mask: residual(Site::SelfAttentionOutput),
             },
             cross_attention,
@@ -334,7 +352,7 @@ impl<B: Backend> Stack<B> {
                 body: masks.multipliers(layer, Site::Activation, rates.activation, size, device),
                 mask: residual(Site::FeedForwardOutput),
             },
-            window,
+            sees,
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use stepfn_kernels::attention::Visible;
 use stepfn_kernels::rotary::Rotation;
 
@@ -13,23 +13,56 @@ use super::positions::{self, Buckets};
 use super::view::{View, rotation_at, visible_from};
 use crate::config::{Positions, StackConfig};
 
+/// What a layer takes from the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sees {
+    /// How far back self-attention sees, and in an encoder how far ahead.
+    pub(crate) window: Option<usize>,
+    /// Its number, where layers have biases of their own.
+    pub(crate) layer: usize,
+}
+
 /// The tables of one stack for one batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Tables<B: Backend> {
     rotation: Option<Rotation<B>>,
-    /// What relative positions add to the scores, broadcast over `[texts, heads, queries, keys]`.
-    bias: Option<Tensor<B, 4>>,
+    bias: Bias<B>,
     /// What self-attention sees through each window that a layer has: layers have few different ones.
     windows: Vec<(Option<usize>, Arc<Visible<B>>)>,
     /// What cross-attention sees of the encoder's places.
     memory: Option<Arc<Visible<B>>>,
 }
 
+/// What relative positions add to the scores, broadcast over `[texts, heads, queries, keys]`.
+#[derive(Debug, Clone)]
+enum Bias<B: Backend> {
+    /// The same in all layers, if anything.
+    Same(Option<Tensor<B, 4>>),
+    /// Another in each layer, made when it is asked for: the layers' tables `[buckets, heads]`, and the bucket of each pair, `[queries, keys]`.
+    ByLayer(Vec<Tensor<B, 2>>, Tensor<B, 2, Int>),
+}
+
+impl<B: Backend> Bias<B> {
+    fn of(&self, layer: usize) -> Option<Tensor<B, 4>> {
+        match self {
+            Bias::Same(bias) => bias.clone(),
+            Bias::ByLayer(tables, buckets) => tables.get(layer).map(|table| looked_up(table, buckets)),
+        }
+    }
+}
+
+/// The bias of each pair, `[1, heads, queries, keys]`.
+fn looked_up<B: Backend>(table: &Tensor<B, 2>, buckets: &Tensor<B, 2, Int>) -> Tensor<B, 4> {
+    let ([_, heads], [queries, keys]) = (table.dims(), buckets.dims());
+    let bias = table.clone().select(0, buckets.clone().reshape([queries * keys])); // [queries · keys, heads]
+    bias.transpose().reshape([1, heads, queries, keys])
+}
+
 impl<B: Backend> Tables<B> {
     /// The tables for the last `places` of every text as queries.
     pub(crate) fn new(
         config: &StackConfig,
-        relative_bias: Option<&Tensor<B, 2>>,
+        relative_bias: &[Tensor<B, 2>],
         causal: bool,
         batch: &TokenBatch,
         source: Option<&TokenBatch>,
@@ -49,25 +82,27 @@ impl<B: Backend> Tables<B> {
             let ranges = (0..source.len()).map(|text| text_range(source, text)).collect();
             Arc::new(Visible::new(ranges, source.len(), places, source.width(), device))
         });
-        let bias = match (&config.positions, relative_bias) {
-            (&Positions::RelativeBias { buckets, max_distance, .. }, Some(table)) => {
-                let (heads, width) = (config.attention.n_heads, batch.width());
+        let bias = match config.positions {
+            Positions::RelativeBias { buckets, max_distance, by_layer, .. } => {
                 let buckets = Buckets { buckets, max_distance, bidirectional: !causal };
-                let bias = table.clone().select(0, buckets.table(places, width, device)); // [queries · keys, heads]
-                Some(bias.transpose().reshape([1, heads, places, width]))
+                let buckets = buckets.table(places, batch.width(), device);
+                match by_layer {
+                    true => Bias::ByLayer(relative_bias.to_vec(), buckets),
+                    false => Bias::Same(relative_bias.first().map(|table| looked_up(table, &buckets))),
+                }
             }
-            (Positions::Alibi { .. }, _) => Some(alibi(config.attention.n_heads, batch, dtype, device)),
-            _ => None,
+            Positions::Alibi { .. } => Bias::Same(Some(alibi(config.attention.n_heads, batch, dtype, device))),
+            _ => Bias::Same(None),
         };
         Self { rotation, bias, windows, memory }
     }
 
-    /// What self-attention sees through a window, with dropout's multipliers of its probabilities.
-    pub(crate) fn own(&self, window: Option<usize>, dropout: Option<Tensor<B, 4>>) -> View<B> {
-        let found = self.windows.iter().find(|(made, _)| *made == window);
+    /// What self-attention of a layer sees, with dropout's multipliers of its probabilities.
+    pub(crate) fn own(&self, sees: Sees, dropout: Option<Tensor<B, 4>>) -> View<B> {
+        let found = self.windows.iter().find(|(made, _)| *made == sees.window);
         // `new` makes one for every window that the configuration has.
         let (_, visible) = found.unwrap_or(&self.windows[0]);
-        View { visible: visible.clone(), bias: self.bias.clone(), rotation: self.rotation.clone(), dropout }
+        View { visible: visible.clone(), bias: self.bias.of(sees.layer), rotation: self.rotation.clone(), dropout }
     }
 
     /// What cross-attention sees, where there is an encoder.
@@ -79,10 +114,19 @@ impl<B: Backend> Tables<B> {
     /// The tables of a pass over the first places of each text.
     pub(crate) fn first(&self, places: &Places<B>) -> Self {
         let cut = |visible: &Visible<B>, keys| Arc::new(visible_from(visible, places, keys));
-        let bias = |bias: Tensor<B, 4>| places.of_queries(bias).slice_dim(3, 0..places.len());
+        let bias = match &self.bias {
+            Bias::Same(bias) => {
+                let first = |bias: Tensor<B, 4>| places.of_queries(bias).slice_dim(3, 0..places.len());
+                Bias::Same(bias.clone().map(first))
+            }
+            Bias::ByLayer(tables, buckets) => {
+                let first = 0..places.len();
+                Bias::ByLayer(tables.clone(), buckets.clone().slice([first.clone(), first]))
+            }
+        };
         Self {
             rotation: self.rotation.as_ref().map(|rotation| rotation_at(rotation, places)),
-            bias: self.bias.clone().map(bias),
+            bias,
             windows: self.windows.iter().map(|(window, own)| (*window, cut(own, places.len()))).collect(),
             memory: self.memory.as_ref().map(|memory| cut(memory, memory.keys())),
         }
@@ -95,7 +139,7 @@ fn text_range(batch: &TokenBatch, text: usize) -> core::ops::Range<u32> {
     start as u32..(start + batch.texts()[text].len()) as u32
 }
 
-/// What each query sees of its own text: all of it, or in causal order itself and what comes before, as far as the window reaches.
+/// What each query sees of its own text: all of it, or in causal order itself and what comes before, as far as the window reaches to each side.
 fn own_places<B: Backend>(
     batch: &TokenBatch,
     places: usize,
@@ -104,11 +148,12 @@ fn own_places<B: Backend>(
     device: &B::Device,
 ) -> Visible<B> {
     let width = batch.width();
-    let ranges = if causal {
+    let ranges = if causal || window.is_some() {
         let of_query = |text: usize, query: usize| {
             let text = text_range(batch, text);
             let first = window.map_or(0, |window| (query + 1).saturating_sub(window)) as u32;
-            let end = text.end.min(query as u32 + 1);
+            let ahead = if causal { 1 } else { window.unwrap_or(width) };
+            let end = text.end.min((query + ahead) as u32);
             first.max(text.start).min(end)..end
         };
         batch.map(places, of_query)

@@ -7,6 +7,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use proptest::prelude::*;
 use stepfn_kernels::Cotangents;
 
+use super::encoders::ENCODER;
 use super::{B, Case, assert_all_close, check, noise, random};
 use crate::ModelError;
 use crate::config::{
@@ -60,7 +61,7 @@ impl TensorSource<B> for Random {
 }
 
 /// Parameters by our own names, in double precision.
-fn parameters(make: impl FnOnce(&Parameters<'_, B>)) {
+pub(super) fn parameters(make: impl FnOnce(&Parameters<'_, B>)) {
     parameters_as(DType::F64, make);
 }
 
@@ -71,6 +72,7 @@ fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) ->
         "decoder.embedding",
         "decoder.positions",
         "decoder.relative_bias",
+        "decoder.layers.{}.relative_bias",
         "decoder.layers.{}.self_attention.query",
         "decoder.layers.{}.self_attention.key",
         "decoder.layers.{}.self_attention.value",
@@ -94,12 +96,12 @@ fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) ->
         "decoder.layers.{}.feed_forward_post_norm",
     ];
     let family = families::find("gpt2").unwrap();
-    let names = names.map(|name| whole(name, name)).to_vec();
+    let names = names.iter().chain(&ENCODER).map(|name| whole(name, name)).collect();
     make(&Parameters::new(&Random, family, names, dtype, &Default::default()))
 }
 
 /// Texts of these lengths.
-fn batch(lens: &[usize], side: PaddingSide) -> TokenBatch {
+pub(super) fn batch(lens: &[usize], side: PaddingSide) -> TokenBatch {
     TokenBatch::new(lens.iter().map(|&len| vec![1; len]).collect(), 2, side).unwrap()
 }
 
@@ -158,7 +160,12 @@ fn setups() -> impl Strategy<Value = Setup> {
         Just(Positions::Learned { offset: 0, rows: 8 }),
         Just(Positions::Rotary(rotary(2))),
         Just(Positions::Rotary(rotary(4))),
-        Just(Positions::RelativeBias { buckets: 4, max_distance: 4, made_for: None }),
+        any::<bool>().prop_map(|by_layer| Positions::RelativeBias {
+            buckets: 4,
+            max_distance: 4,
+            by_layer,
+            made_for: None
+        }),
         Just(Positions::Alibi { made_for: None }),
     ];
     let feed_forward = (1..=5usize, activations(), any::<[bool; 2]>());
