@@ -6,6 +6,7 @@
 //! the same complete token sequence.
 
 mod added;
+mod blenderbot_small;
 mod classes;
 mod describe;
 mod files;

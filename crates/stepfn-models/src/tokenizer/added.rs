@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::Value;
 
 use super::classes::Class;
-use super::languages::{MBART, MBART_50, NLLB};
+use super::languages::{MBART, MBART_50, NLLB, PLBART, PLBART_MULTI};
 use super::sentence_piece::{Kind, SentencePiece};
 use super::settings::{ROLES, Settings, added_token, content};
 
@@ -143,7 +143,11 @@ fn special(class: Class, settings: &Settings) -> ([Option<Value>; ROLES.len()], 
         Class::Gemma { .. } => [Some("<bos>"), Some("<eos>"), unk, None, pad, None, None],
         Class::T5 { .. } => [None, end, unk, None, pad, None, None],
         Class::Xglm => [s, end, unk, end, pad, s, None],
-        Class::XlmRoberta | Class::MBart | Class::Nllb => [s, end, unk, end, pad, s, Some("<mask>")],
+        Class::Pegasus { .. } => [None, end, unk, None, pad, None, Some("<mask_2>")],
+        Class::PlBart { multi: true } => [s, end, unk, end, pad, s, None],
+        Class::XlmRoberta | Class::MBart | Class::Nllb | Class::PlBart { multi: false } => {
+            [s, end, unk, end, pad, s, Some("<mask>")]
+        }
         Class::MBart50 => [None, end, unk, end, pad, s, Some("<mask>")],
         Class::Plain => [None; ROLES.len()],
     };
@@ -163,12 +167,17 @@ fn special(class: Class, settings: &Settings) -> ([Option<Value>; ROLES.len()], 
         }
         Class::MBart => codes(MBART),
         Class::MBart50 => codes(MBART_50),
+        Class::PlBart { multi } => codes(if multi { PLBART_MULTI } else { PLBART }),
+        Class::Pegasus { offset } if given.is_none() => {
+            let gaps = (2..offset).map(|gap| format!("<unk_{gap}>").into());
+            ["<mask_1>".into()].into_iter().filter(|_| offset > 0).chain(gaps).collect()
+        }
         Class::Nllb if given.is_none() => codes(NLLB),
         Class::Xglm => (0..7).map(|word| format!("<madeupword{word}>").into()).collect(),
         _ => Vec::new(),
     };
     let mut additional = [own, given.unwrap_or_default()];
-    if class != Class::MBart {
+    if !matches!(class, Class::MBart | Class::PlBart { .. }) {
         additional.reverse();
     }
     (roles, additional.concat())

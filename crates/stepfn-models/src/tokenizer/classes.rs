@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::added::Added;
-use super::languages::{MBART, MBART_50, NLLB};
+use super::languages::{MBART, MBART_50, NLLB, PLBART, PLBART_MULTI};
 use super::published::template;
 use super::sentence_piece::{Algorithm, Kind, Piece, SentencePiece};
 use super::settings::Settings;
@@ -34,6 +34,14 @@ pub(super) enum Class {
     MBart50,
     Nllb,
     Xglm,
+    Pegasus {
+        /// Tokens before the pieces, besides those for padding and the end.
+        offset: usize,
+    },
+    PlBart {
+        /// Whether it has all seven languages, not three.
+        multi: bool,
+    },
     /// Pieces have the ids of the model, and nothing is put around a text.
     Plain,
 }
@@ -89,6 +97,16 @@ fn vocabulary(model: &SentencePiece, class: Class, settings: &Settings) -> (Vec<
         Class::MBart => fairseq(in_their_order(model, settings, [codes(MBART), named(&["<mask>"])].concat())),
         Class::MBart50 => fairseq(in_their_order(model, settings, [codes(MBART_50), named(&["<mask>"])].concat())),
         Class::Nllb => fairseq(in_their_order(model, settings, [codes(NLLB), named(&["<mask>"])].concat())),
+        Class::PlBart { multi: true } => fairseq(in_their_order(model, settings, codes(PLBART_MULTI))),
+        Class::PlBart { multi: false } => {
+            fairseq(in_their_order(model, settings, [codes(PLBART), named(&["<mask>"])].concat()))
+        }
+        Class::Pegasus { offset: 0 } => (pieces().collect(), model.unknown),
+        Class::Pegasus { offset } => {
+            let gaps = (2..offset).map(|gap| (format!("<unk_{gap}>"), -100.0));
+            let first = named(&["<pad>", "</s>", "<mask_1>", "<mask_2>"]).into_iter().chain(gaps);
+            (first.chain(pieces().skip(2)).collect(), model.unknown + offset)
+        }
         Class::Xglm => fairseq((0..7).map(|word| (format!("<madeupword{word}>"), 0.0)).collect()),
         Class::T5 { extra_ids, .. } => {
             let gaps = (0..extra_ids).rev().map(|gap| (format!("<extra_id_{gap}>"), 0.0));
@@ -166,7 +184,7 @@ fn steps(model: &SentencePiece, class: Class) -> Steps {
             decoder: bytes(false),
         },
         // As SentencePiece itself, which takes the mark for a space in a text, too.
-        Class::Plain => {
+        Class::Plain | Class::PlBart { .. } => {
             let joins = [
                 // Other white space stays.
                 json!({"type": "Replace", "pattern": {"Regex": "^ +| +$"}, "content": ""}),
@@ -193,7 +211,12 @@ fn steps(model: &SentencePiece, class: Class) -> Steps {
             };
             Steps {
                 normalizer: sequence("normalizers", map(model).into_iter().chain(joins).collect()),
-                pre_tokenizer: metaspace(scheme, true),
+                pre_tokenizer: match class {
+                    Class::Pegasus { .. } => {
+                        sequence("pretokenizers", vec![json!({"type": "WhitespaceSplit"}), metaspace(scheme, true)])
+                    }
+                    _ => metaspace(scheme, true),
+                },
                 decoder: metaspace(scheme, true),
             }
         }
@@ -219,11 +242,11 @@ fn around(class: Class, settings: &Settings, id: &impl Fn(&str) -> Option<u32>) 
         Class::Gemma { add_bos, add_eos } => {
             (named(0, "<bos>").filter(|_| add_bos), named(1, "<eos>").filter(|_| add_eos))
         }
-        Class::T5 { .. } => (None, named(1, "</s>")),
+        Class::T5 { .. } | Class::Pegasus { .. } => (None, named(1, "</s>")),
         Class::XlmRoberta => (Some("<s>"), Some("</s>")),
         Class::Xglm => (Some("</s>"), None),
         // Their languages are put around a text by whoever knows them.
-        Class::MBart | Class::MBart50 | Class::Nllb => (None, Some("</s>")),
+        Class::MBart | Class::MBart50 | Class::Nllb | Class::PlBart { .. } => (None, Some("</s>")),
         Class::Plain => return Value::Null,
     };
     template(begin, end, id)

@@ -12,6 +12,7 @@ pub(super) enum Multilingual {
     MBart,
     MBart50,
     Nllb,
+    PlBart,
 }
 
 impl Multilingual {
@@ -22,11 +23,12 @@ impl Multilingual {
             "MBartTokenizer" => Some(Self::MBart),
             "MBart50Tokenizer" => Some(Self::MBart50),
             "NllbTokenizer" => Some(Self::Nllb),
+            "PLBartTokenizer" => Some(Self::PlBart),
             _ => None,
         }
     }
 
-    /// Whether a token is the code of a language: `__fr__`, `fr_XX`, `fra_Latn`.
+    /// Whether a token is the code of a language: `__fr__`, `fr_XX`, `fra_Latn`, `__java__`.
     fn is_code(self, token: &str) -> bool {
         let parts = |long: usize, short: usize| {
             let (language, script) = token.split_once('_')?;
@@ -35,6 +37,7 @@ impl Multilingual {
             (fits && script.starts_with(|first: char| first.is_ascii_uppercase())).then_some(())
         };
         match self {
+            Self::PlBart => PLBART_MULTI.split_whitespace().any(|code| code == token),
             Self::M2m100 => {
                 let inner = token.strip_prefix("__").and_then(|token| token.strip_suffix("__"));
                 inner.is_some_and(|inner| !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_lowercase()))
@@ -61,11 +64,12 @@ impl Multilingual {
     /// [`ModelError::Language`] for one that the tokenizer doesn't have.
     pub(super) fn find(self, tokenizer: &Tokenizer, side: &'static str, name: &str) -> Result<u32, ModelError> {
         let codes = self.codes(tokenizer);
+        let inner = |code: &str| code.trim_matches('_').to_owned();
         let language = |code: &str| match self {
-            Self::M2m100 => code.trim_matches('_').to_owned(),
-            _ => code.split('_').next().unwrap_or(code).to_owned(),
+            Self::M2m100 => inner(code),
+            _ => inner(code).split('_').next().unwrap_or(code).to_owned(),
         };
-        let exact = codes.iter().find(|code| *code == name);
+        let exact = codes.iter().find(|code| *code == name || inner(code) == name);
         let mut alike = codes.iter().filter(|code| language(code) == name);
         let code = exact.or_else(|| alike.next().filter(|_| alike.next().is_none()));
         let id = code.and_then(|code| tokenizer.token_to_id(code));
@@ -80,7 +84,7 @@ impl Multilingual {
     /// Where the code stands in a text of this language.
     pub(super) fn frame(self, code: Option<u32>, end: Option<u32>, settings: &Settings) -> Frame {
         let behind = match self {
-            Self::MBart => true,
+            Self::MBart | Self::PlBart => true,
             // As transformers 4.31 and later, whatever the file of 2022 has, unless it says so.
             Self::Nllb => settings.flag("legacy_behaviour").unwrap_or(false),
             Self::M2m100 | Self::MBart50 => false,
@@ -91,9 +95,28 @@ impl Multilingual {
         }
     }
 
+    /// The source's language where none is given: some models were trained on one language, and may have no code in their texts.
+    ///
+    /// # Errors
+    /// [`ModelError::Language`] if it has to be given.
+    pub(super) fn usual(self, tokenizer: &Tokenizer, settings: &Settings) -> Result<Option<u32>, ModelError> {
+        match self {
+            Self::PlBart => {
+                let is_multi = settings.text("language_codes") == Some("multi");
+                Ok(is_multi.then(|| tokenizer.token_to_id("__en_XX__")).flatten())
+            }
+            _ => Err(self.missing(tokenizer, "source")),
+        }
+    }
+
+    /// Whether the language of what is written has to be known.
+    pub(super) fn needs_target(self) -> bool {
+        self != Self::PlBart
+    }
+
     /// Whether what is written starts with the language as its first token after the start token, or in place of it.
     pub(super) fn is_forced(self) -> bool {
-        self != Self::MBart
+        !matches!(self, Self::MBart | Self::PlBart)
     }
 }
 
@@ -115,6 +138,10 @@ pub(super) const MBART_50: &str = "\
     ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP \
     nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN \
     mn_MN mr_IN pl_PL ps_AF pt_XX sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI";
+
+/// The same of PLBart (Ahmad et al. 2021), and of its models for more languages.
+pub(super) const PLBART: &str = "__java__ __python__ __en_XX__";
+pub(super) const PLBART_MULTI: &str = "__java__ __python__ __en_XX__ __javascript__ __php__ __ruby__ __go__";
 
 /// The same of NLLB-200 (Costa-jussà et al. 2022).
 pub(super) const NLLB: &str = "\

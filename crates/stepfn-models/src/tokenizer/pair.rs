@@ -94,16 +94,16 @@ impl Tokenizers {
             |given: &Option<String>, field: &str| given.clone().or_else(|| settings.text(field).map(str::to_owned));
         let find = |side, name: Option<String>| name.map(|name| kind.find(&tokenizer, side, &name)).transpose();
         let source = find("source", given(&languages.source, "src_lang"))?;
-        let source = source.ok_or_else(|| kind.missing(&tokenizer, "source"))?;
+        let source = source.map_or_else(|| kind.usual(&tokenizer, settings), |code| Ok(Some(code)))?;
         let target = find("target", given(&languages.target, "tgt_lang"))?;
         let end = tokenizer.eos().map(|(_, id)| id);
         let framed = |code| Tokenizer { frame: Some(kind.frame(code, end, settings)), ..tokenizer.clone() };
         let start = if kind.is_forced() { TargetStart::Forced } else { TargetStart::Start };
         Ok(Self {
-            source: framed(Some(source)),
+            source: framed(source),
             target: Some(framed(target)),
             start: target.map(start),
-            missing: target.is_none().then(|| kind.missing(&tokenizer, "target")),
+            missing: (target.is_none() && kind.needs_target()).then(|| kind.missing(&tokenizer, "target")),
         })
     }
 

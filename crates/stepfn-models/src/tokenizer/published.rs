@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::blenderbot_small::blenderbot_small;
 use super::classes::{Class, tokenizer_json};
 use super::frame::Frame;
 use super::languages::{M2M_100, Multilingual, WMT_21};
@@ -37,6 +38,17 @@ pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> 
     }
     let family = config_json["model_type"].as_str().unwrap_or_default();
     let class = settings.class.as_deref();
+    let is = |of_class: &str, of_family: &str| class.map_or(family == of_family, |class| class == of_class);
+    if is("FSMTTokenizer", "fsmt") {
+        let advice = "make token ids with transformers, and give the model those, in Rust";
+        return Err(file_error(
+            folder,
+            format!("the tokenizer of FSMT models, with Moses' rules, is not supported; {advice}"),
+        ));
+    }
+    if has("vocab.json") && has("merges.txt") && is("BlenderbotSmallTokenizer", "blenderbot-small") {
+        return blenderbot_small(folder, settings).map(Build::One);
+    }
     if has("vocab.json") && has("sentencepiece.bpe.model") && (class == Some("M2M100Tokenizer") || family == "m2m_100")
     {
         return m2m_100(folder, settings);
@@ -54,6 +66,7 @@ pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> 
             Class::MBart => Some(Multilingual::MBart),
             Class::MBart50 => Some(Multilingual::MBart50),
             Class::Nllb => Some(Multilingual::Nllb),
+            Class::PlBart { .. } => Some(Multilingual::PlBart),
             _ => None,
         };
         let json = tokenizer_json(&model, class, settings).map_err(|error| file_error(&path, error))?;
@@ -84,12 +97,19 @@ fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Cl
         let extra_ids = extra_ids.and_then(|count| usize::try_from(count).ok()).unwrap_or(100).min(10_000);
         Class::T5 { extra_ids, legacy, add_prefix_space }
     };
+    let pegasus = || {
+        let offset = settings.fields.get("offset").and_then(Value::as_u64);
+        Class::Pegasus { offset: offset.and_then(|offset| usize::try_from(offset).ok()).unwrap_or(103).min(10_000) }
+    };
+    let plbart = || Class::PlBart { multi: settings.text("language_codes") == Some("multi") };
     match (class, family) {
         (Some("LlamaTokenizer" | "CodeLlamaTokenizer"), _) | (None, "llama" | "mistral" | "phi3") => {
             Some(Class::Llama { legacy, add_prefix_space, add_bos, add_eos })
         }
-        (Some("GemmaTokenizer"), _) | (None, "gemma2") => Some(Class::Gemma { add_bos, add_eos }),
-        (Some("T5Tokenizer" | "MT5Tokenizer"), _) | (None, "t5" | "mt5") => Some(t5()),
+        (Some("GemmaTokenizer"), _) | (None, "gemma2" | "t5gemma") => Some(Class::Gemma { add_bos, add_eos }),
+        (Some("T5Tokenizer" | "MT5Tokenizer"), _) | (None, "t5" | "mt5" | "umt5" | "longt5") => Some(t5()),
+        (Some("PegasusTokenizer"), _) | (None, "pegasus") => Some(pegasus()),
+        (Some("PLBartTokenizer"), _) | (None, "plbart") => Some(plbart()),
         (Some("MBart50Tokenizer"), _) => Some(Class::MBart50),
         (Some("NllbTokenizer"), _) => Some(Class::Nllb),
         (Some("MBartTokenizer"), _) | (None, "mbart") => Some(Class::MBart),
@@ -100,7 +120,7 @@ fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Cl
 }
 
 /// The contents of a file, if they are its own.
-fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
+pub(super) fn contents(path: &Path) -> Result<Vec<u8>, ModelError> {
     let bytes = crate::read_file(path).map_err(|error| file_error(path, error))?;
     match is_lfs_pointer(&bytes) {
         true => Err(file_error(path, LFS_POINTER)),
@@ -114,7 +134,7 @@ fn sentence_piece(path: &Path) -> Result<SentencePiece, ModelError> {
 }
 
 /// A tokenizer of a `tokenizer.json`, with the names of special tokens.
-fn finished(json: Value, path: PathBuf, settings: &Settings) -> Result<Tokenizer, ModelError> {
+pub(super) fn finished(json: Value, path: PathBuf, settings: &Settings) -> Result<Tokenizer, ModelError> {
     let tokenizer = Tokenizer::parse(json.to_string().as_bytes(), path.clone()).map_err(|error| {
         // What is right without the added tokens is wrong where these are from.
         let mut without = json.clone();
@@ -155,7 +175,7 @@ fn numbered(
 }
 
 /// Names of special tokens: those of the files, or the usual ones.
-fn named(settings: &Settings, usual: [Option<&str>; 4]) -> Settings {
+pub(super) fn named(settings: &Settings, usual: [Option<&str>; 4]) -> Settings {
     let mut settings = settings.clone();
     for (name, usual) in settings.named.iter_mut().zip(usual) {
         if name.is_none() {
@@ -208,7 +228,7 @@ fn m2m_100(folder: &Path, settings: &Settings) -> Result<Build, ModelError> {
     Ok(Build::Multilingual(Multilingual::M2m100, numbered(path, vocabulary, &whole, &settings)?))
 }
 
-/// GPT-2, and RoBERTa and BART, which put `<s>` and `</s>` around a text.
+/// GPT-2; RoBERTa and BART, which put `<s>` and `</s>` around a text; Blenderbot, which puts `</s>` behind it.
 fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokenizer, ModelError> {
     let path = folder.join("vocab.json");
     let bytes = contents(&path)?;
@@ -227,8 +247,10 @@ fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokeni
     }
     let merges: Vec<&str> = lines.map(|(_, line)| line).collect();
     let class = settings.class.as_deref();
-    let is_bart = matches!(class, Some("RobertaTokenizer" | "BartTokenizer" | "LEDTokenizer" | "LongformerTokenizer"))
-        || (class.is_none() && family == "bart");
+    let of_bart = ["RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"];
+    let is_blenderbot = class.map_or(family == "blenderbot", |class| class == "BlenderbotTokenizer");
+    let is_bart =
+        is_blenderbot || class.map_or(["bart", "led", "mvp"].contains(&family), |class| of_bart.contains(&class));
     let usual = match is_bart {
         true => [Some("<s>"), Some("</s>"), Some("<pad>"), Some("<unk>")],
         false => [Some("<|endoftext|>"), Some("<|endoftext|>"), None, Some("<|endoftext|>")],
@@ -251,7 +273,7 @@ fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokeni
         }
     }
     let named = |index: usize| settings.named.get(index).and_then(Option::as_deref).filter(|name| id(name).is_some());
-    let begin = named(0).filter(|_| is_bart || settings.flag("add_bos_token").unwrap_or(false));
+    let begin = named(0).filter(|_| (is_bart && !is_blenderbot) || settings.flag("add_bos_token").unwrap_or(false));
     let end = named(1).filter(|_| is_bart || settings.flag("add_eos_token").unwrap_or(false));
     let prefix_space = settings.flag("add_prefix_space").unwrap_or(false);
     let bytes = |prefix: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true});

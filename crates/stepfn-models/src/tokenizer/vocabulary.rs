@@ -1,4 +1,5 @@
-//! Ids from a `vocab.json` of their own: Marian and M2M-100 cut a text with a SentencePiece model, and number the pieces otherwise.
+//! Ids from a `vocab.json` of their own: Marian and M2M-100 cut a text with a SentencePiece model, and number the pieces otherwise; Blenderbot
+//! Small writes parts of words otherwise.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,6 +11,8 @@ pub(super) struct Vocabulary {
     ids: HashMap<String, u32>,
     tokens: BTreeMap<u32, String>,
     unknown: u32,
+    /// Tokens that are never cut, of a vocabulary of words and of parts of words that end with `@@`; else none.
+    whole: Option<Vec<String>>,
 }
 
 impl Vocabulary {
@@ -25,12 +28,18 @@ impl Vocabulary {
             let number = number.ok_or_else(|| format!("the piece {piece:?} has the id {id}, which is none"))?;
             ids.insert(piece, number);
         }
-        let mut vocabulary = Self { ids, tokens: BTreeMap::new(), unknown: 0 };
+        let mut vocabulary = Self { ids, tokens: BTreeMap::new(), unknown: 0, whole: None };
         vocabulary.tokens = vocabulary.ids.iter().map(|(piece, id)| (*id, piece.clone())).collect();
         vocabulary.unknown = vocabulary
             .id(unknown)
             .ok_or_else(|| format!("there is no piece {unknown:?}, which stands for all others"))?;
         Ok(vocabulary)
+    }
+
+    /// The same, where words are written as such, and parts of words that others follow with `@@` behind them; what is cut has `</w>` behind the
+    /// last part of a word instead. Tokens in `whole` are never cut.
+    pub(super) fn of_words(self, whole: Vec<String>) -> Self {
+        Self { whole: Some(whole), ..self }
     }
 
     /// Adds a piece that the file doesn't have.
@@ -55,16 +64,25 @@ impl Vocabulary {
 
     /// The id of a piece that may be unknown.
     pub(super) fn id_or_unknown(&self, piece: &str) -> u32 {
-        self.id(piece).unwrap_or(self.unknown)
+        let id = match (&self.whole, piece.strip_suffix("</w>")) {
+            (Some(whole), None) if !whole.iter().any(|token| token == piece) => self.id(&format!("{piece}@@")),
+            (Some(_), Some(last)) => self.id(last),
+            _ => self.id(piece),
+        };
+        id.unwrap_or(self.unknown)
     }
 
     pub(super) fn token(&self, id: u32) -> Option<&str> {
         self.tokens.get(&id).map(String::as_str)
     }
 
-    /// The text of some pieces, as SentencePiece joins them.
+    /// The text of some pieces, as SentencePiece joins them, or of words and their parts.
     pub(super) fn join(&self, ids: impl IntoIterator<Item = u32>) -> String {
-        let text: String = ids.into_iter().filter_map(|id| self.token(id)).collect();
+        let pieces = ids.into_iter().filter_map(|id| self.token(id));
+        if self.whole.is_some() {
+            return pieces.collect::<Vec<_>>().join(" ").replace("@@ ", "");
+        }
+        let text: String = pieces.collect();
         let text = text.replace('\u{2581}', " ");
         // SentencePiece puts a space before every text.
         text.strip_prefix(' ').unwrap_or(&text).to_owned()
@@ -83,6 +101,16 @@ mod tests {
         assert_eq!(["\u{2581}a", "b", "c", "__en__"].map(|piece| vocabulary.id_or_unknown(piece)), [7, 3, 1, 9]);
         assert_eq!((vocabulary.token(3), vocabulary.token(2), vocabulary.len()), (Some("b"), None, 4));
         assert_eq!(vocabulary.join([7, 3, 2, 7]), "ab a");
+    }
+
+    #[test]
+    fn words_and_their_parts_have_marks_of_their_own() {
+        let json = r#"{"__unk__": 0, "__end__": 1, "in": 2, "in@@": 3, "to": 4}"#;
+        let vocabulary = Vocabulary::parse(json.as_bytes(), "__unk__").unwrap().of_words(vec!["__end__".to_owned()]);
+        let ids = ["in", "in</w>", "to</w>", "to", "__end__"].map(|piece| vocabulary.id_or_unknown(piece));
+        assert_eq!(ids, [3, 2, 4, 0, 1]);
+        assert_eq!(vocabulary.join([3, 4, 2]), "into in");
+        assert_eq!(vocabulary.id("in@@"), Some(3));
     }
 
     #[test]
