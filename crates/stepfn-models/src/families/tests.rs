@@ -447,3 +447,15 @@ fn a_head_that_is_neither_stored_nor_tied_is_missing() {
         assert_eq!(heads(false), ["lm_head.weight"]);
     }
 }
+
+/// Version 4 of transformers wrote FSMT's head and its decoder's embedding, which it made one tensor, under either name or under both.
+#[test]
+fn the_head_of_fsmt_may_have_either_name() {
+    let config = configure(&golden("fsmt")).unwrap();
+    let names = find("fsmt").unwrap().names(&config);
+    let of = |parameter| candidates(&names, parameter).into_iter().map(|(tensor, _)| tensor).collect::<Vec<_>>();
+    let (embedding, head) = ("model.decoder.embed_tokens.weight", "model.decoder.output_projection.weight");
+    assert_eq!(of("decoder.embedding.weight"), [embedding, head]);
+    assert_eq!(of("head.weight"), [head, embedding]);
+    assert_eq!(of("encoder.embedding.weight"), ["model.encoder.embed_tokens.weight"]);
+}

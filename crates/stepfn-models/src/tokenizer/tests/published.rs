@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::config;
-use crate::tokenizer::{Languages, Token, Tokenizer, Tokenizers};
+use crate::tokenizer::{Languages, TargetStart, Token, Tokenizer, Tokenizers};
 
 fn goldens() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/tokenizers");
@@ -126,6 +126,15 @@ fn languages_are_required_found_by_their_names_and_refused_with_those_that_there
         assert_eq!(tokens(&full), tokens(&short), "{name}");
         assert!(full.check_target().is_err() && open(name, Some(code), Some(code)).unwrap().check_target().is_ok());
     }
+    let (none, java) = (open("plbart", None, None).unwrap(), open("plbart", Some("java"), Some("en")).unwrap());
+    let tokens = |tokenizers: &Tokenizers| of(&tokenizers.source().encode("the ship", true).unwrap());
+    assert_eq!(tokens(&java)[..tokens(&java).len() - 1], tokens(&none), "plbart");
+    assert!(none.check_target().is_ok() && none.target_start().is_none());
+    let english = java.source().token_to_id("__en_XX__").unwrap();
+    assert_eq!(java.target_start(), Some(TargetStart::Start(english)));
+    assert_eq!(tokens(&open("plbart_multi", None, None).unwrap()).last(), Some(&english));
+    let wrong = open("plbart", Some("cobol"), None).unwrap_err().to_string();
+    assert!(wrong.contains("no language `cobol`") && wrong.contains("__java__"), "{wrong}");
     let marian = open("marian", None, Some("deu")).unwrap();
     let given = open("marian", None, None).unwrap().source().encode(">>deu<< the ship", true).unwrap();
     assert_eq!(of(&marian.source().encode("the ship", true).unwrap()), of(&given));
@@ -178,6 +187,28 @@ fn special_tokens_of_normalized_texts_are_not_shown() {
     let tokenizer = Tokenizer::from_bytes(json.to_string().as_bytes()).unwrap();
     assert_eq!(tokenizer.decode(&[1, 2, 1], true).unwrap(), "a");
     assert_eq!(tokenizer.decode(&[1, 2], false).unwrap().trim(), "<s>a");
+}
+
+#[test]
+fn classes_of_one_file_differ_in_what_they_put_around_a_text() {
+    let with = |class: &str, family: &str| {
+        let folder = goldens().into_iter().find(|folder| folder.ends_with("bart")).unwrap();
+        let scratch = tempfile::tempdir().unwrap();
+        for file in ["vocab.json", "merges.txt"] {
+            fs::copy(folder.join(file), scratch.path().join(file)).unwrap();
+        }
+        let settings = serde_json::json!({ "tokenizer_class": class });
+        fs::write(scratch.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
+        let config = serde_json::json!({ "model_type": family });
+        Tokenizers::open(scratch.path(), &config, &Languages::default())
+    };
+    let ids = |class: &str, family: &str| of(&with(class, family).unwrap().source().encode("the ship", true).unwrap());
+    let bart = ids("BartTokenizer", "bart");
+    assert_eq!(ids("MvpTokenizerFast", "mvp"), bart);
+    assert_eq!(ids("LEDTokenizer", "led"), bart);
+    assert_eq!(ids("BlenderbotTokenizer", "blenderbot"), bart[1..]);
+    let refused = with("FSMTTokenizer", "fsmt").unwrap_err().to_string();
+    assert!(refused.contains("the tokenizer of FSMT models, with Moses' rules, is not supported"), "{refused}");
 }
 
 proptest! {
