@@ -161,7 +161,7 @@ fn any_memory_budget_gives_the_same_scores() {
 
 #[test]
 fn a_text_has_the_same_scores_alone_and_in_a_batch() {
-    for name in ["gpt2", "gemma2", "bloom", "marian", "t5"] {
+    for name in ["gpt2", "gemma2", "bloom", "marian", "t5", "gemma3_text", "falcon_new"] {
         let examined = Examined::new(name);
         for (function, parameters) in [("probability", json!({})), ("mc_dropout_prob_avg", json!({ "n_mcd_steps": 2 }))]
         {

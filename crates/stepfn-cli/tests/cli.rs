@@ -97,9 +97,9 @@ fn models_that_are_not_there_or_broken_say_so() {
     let gpt2 = model("gpt2", &[100]);
     gpt2.write("config.json", "{\"model_type\": \"gpt-2\"}");
     score(gpt2.path()).fails(1, "did you mean `gpt2`?", "stepfn list families");
-    gpt2.write("config.json", "{\"model_type\": \"gptj\"}");
+    gpt2.write("config.json", "{\"model_type\": \"mamba\"}");
     let done = score(gpt2.path());
-    done.fails(1, "`gptj` is not supported; supported: ", "stepfn list families");
+    done.fails(1, "`mamba` is not supported; supported: ", "stepfn list families");
     let mut config: Value =
         serde_json::from_slice(&fs::read(fixture::goldens().join("gpt2/config.json")).unwrap()).unwrap();
     config["n_layer"] = (-1).into();

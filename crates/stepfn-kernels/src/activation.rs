@@ -9,7 +9,7 @@ use crate::lanes;
 use crate::{Cotangents, narrowed, widened};
 
 /// The nonlinearity of a feed-forward.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Activation {
     /// `max(x, 0)`.
@@ -22,6 +22,21 @@ pub enum Activation {
     GeluTanh,
     /// `x · σ(1.702 x)`.
     GeluQuick,
+    /// `max(x, 0)²` (So et al. 2021).
+    ReluSquared,
+    /// A parabola above 0, an exponential below (Huang & Schlag 2024, arXiv:2411.13010).
+    Xielu(Xielu),
+}
+
+/// `αₚ x² + β x` above 0, and `αₙ (eˣ − 1 − x) + β x` below.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Xielu {
+    /// αₚ
+    pub positive: f64,
+    /// αₙ
+    pub negative: f64,
+    /// β
+    pub linear: f64,
 }
 
 /// The cubic term of [`Activation::GeluTanh`].
@@ -118,6 +133,12 @@ fn composed<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2>
             x.mul_scalar(0.5) * tanh.add_scalar(1)
         }
         Activation::GeluQuick => x.clone() * activation::sigmoid(x.mul_scalar(QUICK)),
+        Activation::ReluSquared => activation::relu(x).powi_scalar(2),
+        Activation::Xielu(Xielu { positive, negative, linear }) => {
+            let (above, below) = (x.clone().clamp_min(0), x.clone().clamp_max(0));
+            let exponential = (below.clone().exp().sub_scalar(1) - below).mul_scalar(negative);
+            above.powi_scalar(2).mul_scalar(positive) + exponential + x.mul_scalar(linear)
+        }
     };
     narrowed(activated, dtype)
 }
@@ -148,6 +169,11 @@ fn derivative<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 
             (tanh.add_scalar(1) + bend).mul_scalar(0.5)
         }
         Activation::GeluQuick => sigmoid_derivative(x, QUICK),
+        Activation::ReluSquared => activation::relu(x).mul_scalar(2),
+        Activation::Xielu(Xielu { positive, negative, linear }) => {
+            let exponential = x.clone().clamp_max(0).exp().sub_scalar(1).mul_scalar(negative);
+            x.clamp_min(0).mul_scalar(2.0 * positive) + exponential.add_scalar(linear)
+        }
     };
     narrowed(derivative, dtype)
 }
@@ -244,6 +270,14 @@ impl BlockKernel for PhiKernel<'_> {
             Activation::Gelu => self.each(first, rows, gelu),
             Activation::GeluTanh => self.each(first, rows, gelu_tanh),
             Activation::GeluQuick => self.each(first, rows, |x| sigmoid_weighted(x, QUICK as f32)),
+            Activation::ReluSquared => self.each(first, rows, |x| {
+                let (x, _) = relu(x);
+                (x * x, 2.0 * x)
+            }),
+            Activation::Xielu(Xielu { positive, negative, linear }) => {
+                let (positive, negative, linear) = (positive as f32, negative as f32, linear as f32);
+                self.each(first, rows, |x| xielu(x, positive, negative, linear));
+            }
         }
     }
 }
@@ -296,6 +330,14 @@ fn gelu_tanh(x: f32) -> (f32, f32) {
     (x * sigmoid, (x * slope).mul_add(bend, sigmoid))
 }
 
+#[inline(always)]
+fn xielu(x: f32, positive: f32, negative: f32, linear: f32) -> (f32, f32) {
+    let exponential = lanes::exp(-x.abs()) - 1.0;
+    let below = (linear.mul_add(x, negative * (exponential - x)), negative.mul_add(exponential, linear));
+    let above = (positive.mul_add(x, linear) * x, (2.0 * positive).mul_add(x, linear));
+    if x > 0.0 { above } else { below }
+}
+
 /// `σ(x)` and `σ(x) (1 − σ(x))`.
 #[inline(always)]
 fn sigmoid(x: f32) -> (f32, f32) {
@@ -333,8 +375,15 @@ mod tests {
     use burn::tensor::DType;
     use proptest::prelude::*;
 
-    const ALL: [Activation; 5] =
-        [Activation::Relu, Activation::Silu, Activation::Gelu, Activation::GeluTanh, Activation::GeluQuick];
+    const ALL: [Activation; 7] = [
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::GeluQuick,
+        Activation::ReluSquared,
+        Activation::Xielu(Xielu { positive: 0.8, negative: 1.1, linear: 0.5 }),
+    ];
 
     /// Forward and backward, plain and gated.
     fn everything<B: Backend>(

@@ -3,7 +3,7 @@
 //! One implementation is driven by a [`TransformerConfig`]; each family translates its `config.json` into one. Sizes are checked against
 //! [limits](TransformerConfig::validate) before anything is allocated.
 
-pub use stepfn_kernels::activation::Activation;
+pub use stepfn_kernels::activation::{Activation, Xielu};
 
 use crate::ModelError;
 
@@ -94,6 +94,13 @@ pub enum Positions {
     },
     /// Queries and keys are rotated (Su et al. 2021).
     Rotary(RotaryConfig),
+    /// The same, but not alike in all layers: some have other wavelengths (Gemma 3), or no positions at all (SmolLM 3).
+    RotaryByLayer {
+        /// The different rotations.
+        rotations: Vec<RotaryConfig>,
+        /// For each layer, which of them it has.
+        layers: Vec<Option<usize>>,
+    },
     /// A learned bias per head and distance bucket is added to the scores of self-attention (Raffel et al. 2020).
     RelativeBias {
         /// Number of distance buckets.
@@ -139,12 +146,33 @@ impl Positions {
     pub fn made_for(&self) -> Option<usize> {
         match self {
             Positions::Rotary(rotary) => Some(rotary.max_positions),
+            Positions::RotaryByLayer { rotations, .. } => rotations.iter().map(|rotary| rotary.max_positions).max(),
             Positions::SinusoidalFairseq { made_for, .. }
             | Positions::RelativeBias { made_for, .. }
             | Positions::Alibi { made_for } => *made_for,
             Positions::Learned { .. } | Positions::LearnedAfterNorm { .. } | Positions::SinusoidalHalves { .. } => {
                 self.most()
             }
+        }
+    }
+}
+
+impl Positions {
+    /// The rotations of queries and keys.
+    pub(crate) fn rotations(&self) -> &[RotaryConfig] {
+        match self {
+            Positions::Rotary(rotary) => core::slice::from_ref(rotary),
+            Positions::RotaryByLayer { rotations, .. } => rotations,
+            _ => &[],
+        }
+    }
+
+    /// Which of the [`rotations`](Self::rotations) a layer has.
+    pub(crate) fn rotation_of(&self, layer: usize) -> Option<usize> {
+        match self {
+            Positions::Rotary(_) => Some(0),
+            Positions::RotaryByLayer { layers, .. } => layers.get(layer).copied().flatten(),
+            _ => None,
         }
     }
 }
@@ -156,6 +184,8 @@ pub struct RotaryConfig {
     pub dim: usize,
     /// Base of the wavelengths, θ.
     pub theta: f64,
+    /// Whether neighbouring dimensions are rotated together (GPT-J); else dimension `i` and `i + dim / 2` (GPT-NeoX).
+    pub interleaved: bool,
     /// How wavelengths are stretched for texts longer than in training.
     pub scaling: RotaryScaling,
     /// Queries and keys are multiplied by this as they are rotated, so that attention stays as peaked as in training.
@@ -237,6 +267,12 @@ pub enum NormKind {
     RmsNorm,
     /// `x / √(mean x² + ε) · (1 + weight)` (Gemma).
     RmsNormPlusOne,
+    /// `(x − mean) / √(var + ε) · weight` (Cohere, MPT).
+    LayerNormWithoutBias,
+    /// `(x − mean) / √(var + ε) · (1 + weight) + bias` (Nemotron).
+    LayerNormPlusOne,
+    /// `(x − mean) / √(var + ε)` (OLMo).
+    LayerNormWithoutWeight,
 }
 
 /// Where a block normalizes.
@@ -249,16 +285,20 @@ pub enum NormPlacement {
     Post,
     /// Before each branch, and on its output before the residual sum (Gemma 2).
     Sandwich,
+    /// On the output of each branch before the residual sum (OLMo 2).
+    Output,
 }
 
 /// How a block's attention and feed-forward join the residual stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Residual {
     /// `y = x + attention(x)`, then `y + feed_forward(y)`.
     Sequential,
     /// `x + attention(x) + feed_forward(x)` (GPT-NeoX).
     Parallel,
+    /// `y = x + s · attention(x)`, then `y + s · feed_forward(y)` (Granite).
+    Scaled(f64),
 }
 
 /// Attention.
@@ -276,12 +316,46 @@ pub struct AttentionConfig {
     pub qkv_bias: bool,
     /// Whether the output projection has a bias.
     pub output_bias: bool,
-    /// Whether queries and keys are normalized per head (Qwen 3).
-    pub query_key_norm: bool,
+    /// How queries and keys are normalized.
+    pub query_key_norm: Option<QueryKeyNorm>,
+    /// How queries grow with their position.
+    pub query_growth: Option<QueryGrowth>,
     /// `c` in `c · tanh(score / c)`, applied before the mask.
     pub soft_cap: Option<f64>,
     /// For each layer, how many positions back (including its own) a token sees, and in an encoder as many ahead; `None` for all.
     pub windows: Vec<Option<usize>>,
+}
+
+/// Queries at position `p` are multiplied by `1 + rate · ln(1 + ⌊p / positions⌋)`, so that attention stays peaked in long texts (Llama 4).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryGrowth {
+    /// How fast they grow.
+    pub rate: f64,
+    /// Positions before they grow.
+    pub positions: f64,
+}
+
+/// How queries and keys are normalized.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct QueryKeyNorm {
+    /// The formula.
+    pub norm: NormConfig,
+    /// What is normalized together.
+    pub over: NormOver,
+    /// Whether queries and keys are rotated first (Hunyuan).
+    pub after_rotation: bool,
+}
+
+/// What a normalization of queries or keys takes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NormOver {
+    /// Each head by itself; all have the same weights (Qwen 3).
+    Head,
+    /// Each head by itself, with weights of its own (Cohere).
+    EachHead,
+    /// All heads of a token (OLMo 2).
+    Token,
 }
 
 impl AttentionConfig {
@@ -294,7 +368,8 @@ impl AttentionConfig {
             scale: (head_dim as f64).powf(-0.5),
             qkv_bias: bias,
             output_bias: bias,
-            query_key_norm: false,
+            query_key_norm: None,
+            query_growth: None,
             soft_cap: None,
             windows: vec![None; n_layers],
         }
@@ -415,22 +490,19 @@ impl TransformerConfig {
                 Positions::Learned { rows, .. } | Positions::LearnedAfterNorm { rows, .. } => {
                     check("max_position_embeddings", *rows, LARGEST)?;
                 }
-                Positions::Rotary(rotary) => {
-                    within("rope_theta", rotary.theta, 1.0, 1e12)?;
-                    if !(1..=attention.head_dim).contains(&rotary.dim) {
-                        let expected = format!("a share that rotates 1 to {} dimensions of a head", attention.head_dim);
-                        return Err(ModelError::config("partial_rotary_factor", expected, rotary.dim));
-                    }
-                    if rotary.dim % 2 != 0 {
-                        return Err(ModelError::config(
-                            "head_dim",
-                            "an even number of dimensions to rotate",
-                            rotary.dim,
-                        ));
-                    }
-                }
                 Positions::RelativeBias { buckets, .. } => check("relative_attention_num_buckets", *buckets, 1 << 20)?,
                 Positions::SinusoidalHalves { .. } | Positions::SinusoidalFairseq { .. } | Positions::Alibi { .. } => {}
+                Positions::Rotary(_) | Positions::RotaryByLayer { .. } => {}
+            }
+            for rotary in stack.positions.rotations() {
+                within("rope_theta", rotary.theta, 1.0, 1e12)?;
+                if !(1..=attention.head_dim).contains(&rotary.dim) {
+                    let expected = format!("a share that rotates 1 to {} dimensions of a head", attention.head_dim);
+                    return Err(ModelError::config("partial_rotary_factor", expected, rotary.dim));
+                }
+                if rotary.dim % 2 != 0 {
+                    return Err(ModelError::config("head_dim", "an even number of dimensions to rotate", rotary.dim));
+                }
             }
             if attention.windows.len() != stack.n_layers {
                 let expected = format!("{} attention windows, one per layer", stack.n_layers);

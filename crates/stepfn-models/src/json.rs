@@ -50,6 +50,20 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// All fields, with numbers in the place of absent ones; to be read by [`of_map`](Self::of_map).
+    pub(crate) fn with_defaults(&self, defaults: &[(&str, u64)]) -> Map<String, Value> {
+        let mut map = self.map.clone();
+        for (name, default) in defaults.iter().filter(|(name, _)| !self.has(name)) {
+            map.insert((*name).to_owned(), Value::from(*default));
+        }
+        map
+    }
+
+    /// The same fields from another map.
+    pub(crate) fn of_map<'b>(&self, map: &'b Map<String, Value>) -> Fields<'b> {
+        Fields { map, within: self.within }
+    }
+
     /// The first of these names that has a value, or simply the first: for fields with several names.
     pub(crate) fn any_of(&self, names: &[&'static str]) -> &'static str {
         names.iter().copied().find(|name| self.get(name).is_some()).unwrap_or(names[0])
@@ -179,11 +193,34 @@ impl<'a> Fields<'a> {
         Ok(self.optional_str(name)?.unwrap_or(default))
     }
 
+    /// A list of whole numbers.
+    pub(crate) fn optional_numbers(&self, name: &str) -> Result<Option<Vec<u64>>, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let numbers = value.as_array().and_then(|items| items.iter().map(Value::as_u64).collect());
+        numbers.map(Some).ok_or_else(|| self.error(name, "a list of whole numbers"))
+    }
+
     /// A list of strings.
     pub(crate) fn optional_strings(&self, name: &str) -> Result<Option<Vec<&'a str>>, ModelError> {
         let Some(value) = self.get(name) else { return Ok(None) };
         let strings = value.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
         strings.map(Some).ok_or_else(|| self.error(name, "a list of strings"))
+    }
+
+    /// Strings that are repeated, as lists of strings and a count: `[[["a", "b"], 2]]` is a, b, a, b.
+    pub(crate) fn repeated_strings(&self, name: &str) -> Result<Option<Vec<&'a str>>, ModelError> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        let wrong =
+            || self.error(name, format!("lists of strings, each with a count, for at most {MOST_LAYERS} layers"));
+        let mut strings = Vec::new();
+        for item in value.as_array().ok_or_else(wrong)? {
+            let [items, count] = item.as_array().map_or(&[][..], Vec::as_slice) else { return Err(wrong()) };
+            let items: Option<Vec<&str>> = items.as_array().and_then(|items| items.iter().map(Value::as_str).collect());
+            let (items, count) = items.zip(count.as_u64()).ok_or_else(wrong)?;
+            let count = usize::try_from(count).ok().filter(|count| count.saturating_mul(items.len()) <= MOST_LAYERS);
+            strings.extend(items.repeat(count.ok_or_else(wrong)?));
+        }
+        Ok(Some(strings))
     }
 
     /// The special tokens; `defaults` apply if a field is absent, but not if it is `null`.

@@ -1,6 +1,6 @@
 //! Tables that map our parameter names to the names in a family's checkpoint.
 //!
-//! Our parameters, each with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a
+//! Our parameters, most with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a
 //! layer:
 //!
 //! | name | shape of the weight |
@@ -12,11 +12,12 @@
 //! | `S.relative_bias`, or `S.layers.N.relative_bias` | `[buckets, heads]` |
 //! | `S.layers.N.self_attention.query`, `.key`, `.value` | `[heads · head_dim, hidden]` |
 //! | `S.layers.N.self_attention.output` | `[hidden, heads · head_dim]` |
-//! | `S.layers.N.self_attention.query_norm`, `.key_norm` | `[head_dim]` |
+//! | `S.layers.N.self_attention.query_norm`, `.key_norm` | `[head_dim]`, `[heads, head_dim]` or `[heads · head_dim]` |
 //! | `S.layers.N.cross_attention.…` | like self-attention |
 //! | `S.layers.N.self_attention_norm`, `.cross_attention_norm`, `.feed_forward_norm` | `[hidden]` |
 //! | `S.layers.N.self_attention_post_norm`, `.cross_attention_post_norm`, `.feed_forward_post_norm` | `[hidden]` |
 //! | `S.layers.N.feed_forward.gate`, `.up` | `[size, hidden]` |
+//! | `S.layers.N.feed_forward.activation` | xIELU's `.alpha_p` and `.alpha_n` `[1]`, `.beta` `[]` |
 //! | `S.layers.N.feed_forward.down` | `[hidden, size]` |
 //! | `head` | `[vocab, embedding]` |
 
@@ -47,8 +48,11 @@ pub enum Layout {
     Rows(Packed),
     /// The same for a weight stored as `[in, out]`.
     Columns(Packed),
-    /// Query, key and value of the first head, then of the second, and so on.
+    /// Query, key and value of the first head, then of the second, and so on. Where heads share keys and values: the queries of the first group,
+    /// its key and its value, then of the second group (Falcon).
     PerHead(Packed),
+    /// Query, value and key of the first quarter of the heads, then of the second, and so on (CodeGen).
+    Quarters(Packed),
     /// `[1, n]` for a bias of n elements.
     RowVector,
 }

@@ -75,7 +75,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         packed: Option<PackedRows>,
     ) -> Result<Option<Arc<dyn StoredRows>>, ModelError> {
         let (stored, layout) = self.find(name, "weight")?;
-        let is_part = matches!(layout, Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_));
+        let is_part = matches!(layout, Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) | Layout::Quarters(_));
         let total = packed.filter(|_| is_part).map_or(rows, |packed| packed.rows.iter().sum());
         let transposed = matches!(layout, Layout::Transposed | Layout::Columns(_));
         let of_shape = |matrix: &Arc<dyn StoredRows>| matrix.size() == [total, columns];
@@ -86,10 +86,16 @@ impl<'a, B: Backend> Parameters<'a, B> {
                 Arc::new(ChosenRows::new(matrix, rows_of(which, packed, rows)))
             }
             Layout::PerHead(which) => {
-                let head_dim = packed.map_or(rows, |packed| packed.head_dim);
-                let first = |head: usize| (3 * head + index_of(which)) * head_dim;
-                let of_head = |head| first(head)..first(head) + head_dim;
-                Arc::new(ChosenRows::new(matrix, (0..rows / head_dim).flat_map(of_head)))
+                let (members, taken, head_dim) = in_group(which, packed, rows);
+                let groups = rows / (taken.len() * head_dim);
+                let of_member = |member: usize| member * head_dim..(member + 1) * head_dim;
+                let of_group = |group| taken.clone().flat_map(move |member| of_member(group * members + member));
+                Arc::new(ChosenRows::new(matrix, (0..groups).flat_map(of_group)))
+            }
+            Layout::Quarters(which) => {
+                let (index, len) = (in_quarter(which), rows / 4);
+                let of_quarter = |quarter: usize| (3 * quarter + index) * len..(3 * quarter + index + 1) * len;
+                Arc::new(ChosenRows::new(matrix, (0..4).flat_map(of_quarter)))
             }
         }))
     }
@@ -107,7 +113,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
         let in_file = match layout {
             Layout::Whole => [rows, columns],
             Layout::Transposed => [columns, rows],
-            Layout::Rows(_) | Layout::PerHead(_) => [total(packed), columns],
+            Layout::Rows(_) | Layout::PerHead(_) | Layout::Quarters(_) => [total(packed), columns],
             Layout::Columns(_) => [columns, total(packed)],
             Layout::RowVector => [1, columns],
         };
@@ -118,10 +124,15 @@ impl<'a, B: Backend> Parameters<'a, B> {
             Layout::Rows(which) => matrix.slice(rows_of(which, packed, rows)),
             Layout::Columns(which) => matrix.transpose().slice(rows_of(which, packed, rows)),
             Layout::PerHead(which) => {
-                let head_dim = packed.map_or(rows, |packed| packed.head_dim);
-                let per_head = matrix.reshape([rows / head_dim, 3, head_dim, columns]);
-                let index = index_of(which);
-                per_head.slice([0..rows / head_dim, index..index + 1]).reshape([rows, columns])
+                let (members, taken, head_dim) = in_group(which, packed, rows);
+                let groups = rows / (taken.len() * head_dim);
+                let per_group = matrix.reshape([groups, members, head_dim, columns]);
+                per_group.slice([0..groups, taken]).reshape([rows, columns])
+            }
+            Layout::Quarters(which) => {
+                let index = in_quarter(which);
+                let quarters = matrix.reshape([4, 3, rows / 4, columns]);
+                quarters.slice([0..4, index..index + 1]).reshape([rows, columns])
             }
         })
     }
@@ -138,20 +149,36 @@ impl<'a, B: Backend> Parameters<'a, B> {
         let total = packed.map_or(len, |packed| packed.rows.iter().sum());
         let shape = match layout {
             Layout::Whole | Layout::Transposed => vec![len],
-            Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) => vec![total],
+            Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) | Layout::Quarters(_) => vec![total],
             Layout::RowVector => vec![1, len],
         };
         let vector = self.source.tensor(&stored, &shape, self.dtype, self.device)?.into_vector();
         Ok(match layout {
             Layout::Rows(which) | Layout::Columns(which) => vector.slice(rows_of(which, packed, len)),
             Layout::PerHead(which) => {
-                let head_dim = packed.map_or(len, |packed| packed.head_dim);
-                let index = index_of(which);
-                let per_head = vector.reshape([len / head_dim, 3, head_dim]);
-                per_head.slice([0..len / head_dim, index..index + 1]).reshape([len])
+                let (members, taken, head_dim) = in_group(which, packed, len);
+                let groups = len / (taken.len() * head_dim);
+                vector.reshape([groups, members, head_dim]).slice([0..groups, taken]).reshape([len])
+            }
+            Layout::Quarters(which) => {
+                let index = in_quarter(which);
+                vector.reshape([4, 3, len / 4]).slice([0..4, index..index + 1]).reshape([len])
             }
             Layout::Whole | Layout::Transposed | Layout::RowVector => vector,
         })
+    }
+
+    /// A number; `name` includes its suffix.
+    pub(crate) fn number(&self, name: &str, shape: &[usize]) -> Result<f64, ModelError> {
+        let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
+        let (stored, _) = self.find(base, suffix)?;
+        let vector = self.source.tensor(&stored, shape, self.dtype, self.device)?.into_vector();
+        Ok(vector.into_data().iter::<f64>().next().unwrap_or_default())
+    }
+
+    /// Ones in the place of a parameter that the model doesn't have, `[1, size]`.
+    pub(crate) fn ones(&self, size: usize) -> Tensor<B, 2> {
+        Tensor::ones([1, size], (self.device, self.dtype))
     }
 
     /// Whether the source has a parameter; `name` includes `.weight` or `.bias`.
@@ -235,6 +262,21 @@ fn index_of(which: Packed) -> usize {
         Packed::Key | Packed::Up => 1,
         Packed::Value => 2,
     }
+}
+
+/// Of a group of query heads that share keys: how many heads it has with its key and its value, which of these are meant, and their width.
+fn in_group(which: Packed, packed: Option<PackedRows>, rows: usize) -> (usize, core::ops::Range<usize>, usize) {
+    let (group, head_dim) = packed.map_or((1, rows), |packed| (packed.rows[0] / packed.rows[1], packed.head_dim));
+    let taken = match index_of(which) {
+        0 => 0..group,
+        index => group + index - 1..group + index,
+    };
+    (group + 2, taken, head_dim)
+}
+
+/// The place of one of them in a quarter, where values come before keys.
+fn in_quarter(which: Packed) -> usize {
+    [0, 2, 1][index_of(which)]
 }
 
 /// The rows of one of them.

@@ -16,6 +16,7 @@ os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", CUDA_VISIB
 
 import argparse
 import collections
+import contextlib
 import copy
 import functools
 import json
@@ -31,7 +32,7 @@ import safetensors.torch
 import tokenizers
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
 from transformers.models.fsmt import modeling_fsmt
 
 PINS = {
@@ -122,6 +123,42 @@ def qwen_v4(config):
     return rope_v4(config) | {"sliding_window": 3, "use_sliding_window": False, "max_window_layers": 1}
 
 
+def typed_v4(config):
+    """With the types of layers, which these files have always had."""
+    return {"layer_types": config.get("layer_types")} | rope_v4(dict(config)) | {"layer_types": config["layer_types"]}
+
+
+def pattern_v4(pattern):
+    """A number instead of the types of layers."""
+    return lambda config: rope_v4(config) | {"sliding_window_pattern": pattern}
+
+
+def local_v4(pattern):
+    """Before version 5, `rope_scaling` was of the layers with full attention, and the other base a field of its own."""
+
+    def v4(config):
+        rope = config.pop("rope_parameters")
+        local = rope["sliding_attention"]["rope_theta"]
+        config = rope_v4(config | {"rope_parameters": rope["full_attention"]})
+        return config | {"rope_local_base_freq": local, "sliding_window_pattern": pattern}
+
+    return v4
+
+
+def gemma3_v4(config):
+    return config | {"text_config": local_v4(3)(config["text_config"])}
+
+
+def intern_v4(config):
+    config["qkv_bias"], config["bias"] = config.pop("attention_bias"), config.pop("mlp_bias")
+    return rope_v4(config)
+
+
+def smollm_v4(config):
+    config.pop("no_rope_layers")
+    return rope_v4(config)
+
+
 def bloom_v4(config):
     config["n_embed"] = config.pop("hidden_size")
     config["num_attention_heads"] = config.pop("n_head")
@@ -150,6 +187,34 @@ LLAMA = dict(
     model_type="llama", vocab_size=97, hidden_size=32, intermediate_size=56, num_hidden_layers=2,
     num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128, attention_dropout=0.1,
     rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, rope_parameters=DEFAULT_ROPE,
+)
+
+# What most decoders have in common.
+DENSE = dict(
+    vocab_size=97, hidden_size=32, intermediate_size=56, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=64, attention_dropout=0.1, bos_token_id=1, eos_token_id=2,
+    pad_token_id=None, rope_parameters=DEFAULT_ROPE,
+)
+
+# The rotated share that these families have where files don't say it, and another.
+HALF, WHOLE = ({**DEFAULT_ROPE, "partial_rotary_factor": share} for share in (0.5, 1.0))
+
+# Full attention is scaled, and the layers with a window have another base.
+LOCAL_ROPE = {
+    "full_attention": {"rope_type": "linear", "rope_theta": 20000.0, "factor": 2.5},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+}
+
+MINISTRAL_ROPE = {
+    "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 4, "beta_fast": 32.0,
+    "beta_slow": 1.0, "mscale": 1.0, "mscale_all_dim": 1.0, "llama_4_scaling_beta": 0.7,
+}
+
+GEMMA3 = dict(
+    vocab_size=109, hidden_size=32, intermediate_size=56, num_hidden_layers=3, num_attention_heads=4,
+    num_key_value_heads=2, head_dim=12, max_position_embeddings=64, sliding_window=4, query_pre_attn_scalar=7,
+    attention_dropout=0.1, pad_token_id=0, eos_token_id=1, bos_token_id=2, rope_parameters=LOCAL_ROPE,
+    layer_types=["sliding_attention", "sliding_attention", "full_attention"],
 )
 
 NEOX = dict(
@@ -392,6 +457,326 @@ FAMILIES = {
         v4=longrope_v4,
         matters=[{"rope_parameters": DEFAULT_ROPE | {"partial_rotary_factor": 0.5}}],
     ),
+    "gemma": Family(
+        DENSE | dict(model_type="gemma", vocab_size=109, head_dim=12, pad_token_id=0, eos_token_id=1, bos_token_id=2),
+        embedding_std=SCALED,
+        gains={"model.norm.weight": 3.0},
+        final_norm="model.norm.weight",
+        v4=lambda config: rope_v4(config) | {"hidden_act": "gelu"},
+        matters=[{"hidden_act": "silu"}],
+    ),
+    "gemma3_text": Family(
+        GEMMA3 | dict(model_type="gemma3_text"),
+        embedding_std=SCALED,
+        gains={"model.norm.weight": 3.0},
+        final_norm="model.norm.weight",
+        v4=local_v4(3),
+        matters=[
+            {"sliding_window": 5},
+            {"query_pre_attn_scalar": 8},
+            {"rope_parameters": LOCAL_ROPE | {"full_attention": DEFAULT_ROPE}},
+            {"rope_parameters": LOCAL_ROPE | {"sliding_attention": LOCAL_ROPE["full_attention"]}},
+        ],
+    ),
+    # The text model of one that also sees.
+    "gemma3": Family(
+        dict(
+            model_type="gemma3", text_config=GEMMA3, mm_tokens_per_image=1, eos_token_id=[1, 7], bos_token_id=2, pad_token_id=0,
+            image_token_index=108, boi_token_index=107, eoi_token_index=106,
+            vision_config=dict(
+                model_type="siglip_vision_model", hidden_size=8, intermediate_size=12, num_hidden_layers=1,
+                num_attention_heads=2, image_size=8, patch_size=4,
+            ),
+        ),
+        embedding_std=SCALED,
+        gains={"language_model.norm.weight": 3.0},
+        final_norm="language_model.norm.weight",
+        v4=gemma3_v4,
+    ),
+    "olmo": Family(
+        DENSE | dict(model_type="olmo", num_key_value_heads=4, pad_token_id=3),
+        v4=rope_v4,
+        matters=[{"clip_qkv": 0.5}],
+    ),
+    "olmo2": Family(DENSE | dict(model_type="olmo2", rms_norm_eps=1e-5), v4=rope_v4),
+    "olmo3": Family(
+        DENSE
+        | dict(
+            model_type="olmo3", hidden_size=24, intermediate_size=40, num_hidden_layers=4, sliding_window=4,
+            rope_parameters={
+                "full_attention": {
+                    "rope_type": "yarn", "rope_theta": 500000.0, "factor": 4.0, "original_max_position_embeddings": 32,
+                },
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
+            },
+        ),
+        v4=local_v4(None),
+        matters=[
+            {"sliding_window": 5},
+            {"layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]},
+        ],
+    ),
+    # With a window for the layers without positions, which published files don't have.
+    "smollm3": Family(
+        DENSE
+        | dict(
+            model_type="smollm3", num_hidden_layers=3, no_rope_layer_interval=2, use_sliding_window=True, sliding_window=4,
+            attention_bias=True, mlp_bias=True, tie_word_embeddings=True, rope_parameters=DEFAULT_ROPE | {"rope_theta": 2000000.0},
+        ),
+        final_norm="model.norm.weight",
+        v4=smollm_v4,
+        matters=[{"no_rope_layers": [1, 1, 1]}, {"no_rope_layers": [0, 1, 1]}, {"sliding_window": 5}],
+    ),
+    "granite": Family(
+        DENSE
+        | dict(
+            model_type="granite", embedding_multiplier=1.7, logits_scaling=0.8, residual_multiplier=0.45,
+            attention_multiplier=0.27,
+        ),
+        v4=rope_v4,
+        matters=[
+            {"embedding_multiplier": 1.0}, {"logits_scaling": 1.0}, {"residual_multiplier": 1.0},
+            {"attention_multiplier": 1.0},
+        ],
+    ),
+    "starcoder2": Family(
+        DENSE
+        | dict(
+            model_type="starcoder2", sliding_window=5, residual_dropout=0.1, embedding_dropout=0.1, tie_word_embeddings=True,
+        ),
+        final_norm="model.norm.weight",
+        v4=rope_v4,
+        matters=[{"sliding_window": None}, {"hidden_act": "gelu"}],
+    ),
+    "stablelm": Family(
+        DENSE | dict(model_type="stablelm", rope_parameters=HALF),
+        v4=rope_v4,
+        matters=[{"rope_parameters": WHOLE}],
+    ),
+    "stablelm_parallel": Family(
+        DENSE | dict(model_type="stablelm", rope_parameters=HALF, use_parallel_residual=True, use_qkv_bias=True),
+        v4=rope_v4,
+    ),
+    "helium": Family(
+        DENSE | dict(model_type="helium", head_dim=8, pad_token_id=3, attention_bias=True, mlp_bias=True),
+        v4=rope_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE | {"rope_theta": 5000.0}}],
+    ),
+    "arcee": Family(
+        DENSE | dict(model_type="arcee", attention_bias=True, mlp_bias=True),
+        v4=rope_v4,
+        matters=[{"hidden_act": "relu"}],
+    ),
+    "seed_oss": Family(DENSE | dict(model_type="seed_oss", head_dim=12, pad_token_id=3), v4=rope_v4),
+    "ernie4_5": Family(
+        {key: value for key, value in DENSE.items() if key != "attention_dropout"}
+        | dict(model_type="ernie4_5", head_dim=12, use_bias=True, pad_token_id=0),
+        final_norm="model.norm.weight",
+        v4=rope_v4,
+    ),
+    "phi": Family(
+        DENSE | dict(model_type="phi", rope_parameters=HALF, resid_pdrop=0.1, embd_pdrop=0.1),
+        v4=rope_v4,
+        matters=[{"rope_parameters": WHOLE}, {"hidden_act": "gelu"}],
+    ),
+    "phi_norm": Family(
+        DENSE | dict(model_type="phi", rope_parameters=HALF, resid_pdrop=0.1, embd_pdrop=0.1, qk_layernorm=True),
+        v4=rope_v4,
+    ),
+    "nemotron": Family(
+        DENSE | dict(model_type="nemotron", head_dim=12, rope_parameters=HALF, attention_bias=True, mlp_bias=True),
+        v4=rope_v4,
+        matters=[{"rope_parameters": WHOLE}, {"hidden_act": "relu"}],
+    ),
+    "exaone4": Family(
+        DENSE | dict(model_type="exaone4", num_hidden_layers=3, sliding_window=4, sliding_window_pattern=2),
+        v4=pattern_v4(2),
+        matters=[{"sliding_window": 5}, {"layer_types": ["sliding_attention"] * 3}],
+    ),
+    # As the 1.2B has it: no window, and positions in all layers.
+    "exaone4_full": Family(
+        DENSE | dict(model_type="exaone4", sliding_window=None, layer_types=["full_attention"] * 2),
+        v4=typed_v4,
+    ),
+    "internlm3": Family(
+        DENSE | dict(model_type="internlm3", head_dim=12, pad_token_id=3, attention_bias=True, mlp_bias=True),
+        v4=intern_v4,
+    ),
+    "hunyuan_v1_dense": Family(
+        DENSE
+        | dict(
+            model_type="hunyuan_v1_dense", head_dim=12, pad_token_id=0, attention_bias=True,
+            rope_parameters={"rope_type": "dynamic", "rope_theta": 10000.0, "alpha": 50.0, "factor": 1.0},
+        ),
+        v4=linear_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE}],
+    ),
+    "ministral": Family(
+        DENSE | dict(model_type="ministral", head_dim=12, sliding_window=4, layer_types=["sliding_attention", "full_attention"]),
+        v4=typed_v4,
+        matters=[{"sliding_window": 5}, {"layer_types": ["full_attention", "sliding_attention"]}],
+    ),
+    # Queries of the longer texts grow.
+    "ministral3": Family(
+        DENSE | dict(model_type="ministral3", head_dim=12, pad_token_id=3, rope_parameters=MINISTRAL_ROPE),
+        v4=linear_v4,
+        matters=[
+            {"rope_parameters": MINISTRAL_ROPE | {"llama_4_scaling_beta": 0.1}},
+            {"rope_parameters": MINISTRAL_ROPE | {"original_max_position_embeddings": 5}},
+        ],
+    ),
+    # The text model of one that also sees.
+    "mistral3": Family(
+        dict(
+            model_type="mistral3", tie_word_embeddings=False, image_token_index=96, bos_token_id=1, eos_token_id=2,
+            text_config=DENSE
+            | dict(model_type="ministral3", head_dim=12, pad_token_id=3, rope_parameters=MINISTRAL_ROPE),
+            vision_config=dict(
+                model_type="pixtral", hidden_size=8, intermediate_size=12, num_hidden_layers=1, num_attention_heads=2,
+                head_dim=4, image_size=8, patch_size=4,
+            ),
+        ),
+    ),
+    "apertus": Family(
+        DENSE
+        | dict(
+            model_type="apertus", pad_token_id=3, attention_bias=True,
+            rope_parameters={
+                "rope_type": "llama3", "rope_theta": 12000000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0, "original_max_position_embeddings": 48,
+            },
+        ),
+        v4=rope_v4,
+        matters=[{"rope_parameters": DEFAULT_ROPE}],
+    ),
+    "cohere": Family(
+        DENSE | dict(model_type="cohere", pad_token_id=0, logit_scale=1.3, attention_bias=True),
+        final_norm="model.norm.weight",
+        v4=rope_v4,
+        matters=[{"logit_scale": 1.0}],
+    ),
+    "cohere_norm": Family(
+        DENSE | dict(model_type="cohere", pad_token_id=0, logit_scale=1.3, use_qk_norm=True),
+        final_norm="model.norm.weight",
+        v4=rope_v4,
+    ),
+    "cohere2": Family(
+        DENSE
+        | dict(
+            model_type="cohere2", num_hidden_layers=3, pad_token_id=0, logit_scale=0.9, sliding_window=4,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+        final_norm="model.norm.weight",
+        v4=pattern_v4(2),
+        matters=[{"sliding_window": 5}, {"layer_types": ["sliding_attention"] * 3}, {"logit_scale": 1.0}],
+    ),
+    "glm": Family(
+        DENSE | dict(model_type="glm", head_dim=12, pad_token_id=3, eos_token_id=[2, 5], rope_parameters=HALF),
+        v4=rope_v4,
+        matters=[{"rope_parameters": WHOLE}],
+    ),
+    "glm4": Family(
+        DENSE | dict(model_type="glm4", head_dim=12, pad_token_id=3, eos_token_id=[2, 5], rope_parameters=HALF),
+        v4=rope_v4,
+        matters=[{"rope_parameters": WHOLE}],
+    ),
+    "persimmon": Family(
+        {key: value for key, value in DENSE.items() if key != "num_key_value_heads"}
+        | dict(model_type="persimmon", rope_parameters=HALF),
+        v4=rope_v4,
+        matters=[{"rope_parameters": WHOLE}, {"hidden_act": "relu"}],
+    ),
+    "gptj": Family(
+        dict(
+            model_type="gptj", vocab_size=101, n_positions=64, n_embd=36, n_layer=2, n_head=3, n_inner=60, rotary_dim=8, attn_pdrop=0.1,
+            embd_pdrop=0.1, resid_pdrop=0.1, bos_token_id=100, eos_token_id=100,
+        ),
+        matters=[{"rotary_dim": 4}, {"activation_function": "gelu"}],
+    ),
+    # A tied head keeps its bias.
+    "codegen": Family(
+        dict(
+            model_type="codegen", vocab_size=101, n_positions=64, n_embd=32, n_layer=2, n_head=8, n_inner=60, rotary_dim=2, attn_pdrop=0.1,
+            embd_pdrop=0.1, resid_pdrop=0.1, bos_token_id=100, eos_token_id=100,
+        ),
+    ),
+    "gpt_neo": Family(
+        dict(
+            model_type="gpt_neo", vocab_size=101, max_position_embeddings=64, hidden_size=36, num_layers=3, num_heads=3,
+            intermediate_size=56,            attention_types=[[["global", "local"], 1], [["global"], 1]], window_size=4, attention_dropout=0.1,
+            embed_dropout=0.1, resid_dropout=0.1, bos_token_id=100, eos_token_id=100,
+        ),
+        gains={"q_proj.weight": 0.6, "k_proj.weight": 0.6},
+        final_norm="ln_f.weight",
+        matters=[{"window_size": 5}, {"attention_layers": ["local", "global", "global"]}],
+    ),
+    "gpt_bigcode": Family(
+        dict(
+            model_type="gpt_bigcode", vocab_size=101, n_positions=64, n_embd=36, n_layer=2, n_head=3, n_inner=60, bos_token_id=100,
+            eos_token_id=100,
+        ),
+        final_norm="ln_f.weight",
+    ),
+    "gpt_bigcode_multi_head": Family(
+        dict(
+            model_type="gpt_bigcode", vocab_size=101, n_positions=64, n_embd=36, n_layer=2, n_head=3, n_inner=60, bos_token_id=100,
+            eos_token_id=100, multi_query=False,
+        ),
+        final_norm="ln_f.weight",
+    ),
+    "openai_gpt": Family(
+        dict(model_type="openai-gpt", vocab_size=101, n_positions=64, n_embd=36, n_layer=2, n_head=3, bos_token_id=99, eos_token_id=100),
+        gains={"c_proj.weight": 0.6},
+        final_norm="h.1.ln_2.weight",
+        matters=[{"afn": "silu"}],
+    ),
+    "xglm": Family(
+        dict(
+            model_type="xglm", vocab_size=97, max_position_embeddings=64, d_model=32, ffn_dim=56, num_layers=2, attention_heads=4,
+            dropout=0.1, attention_dropout=0.1, activation_dropout=0.1, bos_token_id=0, pad_token_id=1, eos_token_id=2,
+        ),
+        embedding_std=SCALED,
+        gains={"model.layer_norm.weight": 3.0},
+        final_norm="model.layer_norm.weight",
+        matters=[{"scale_embedding": False}],
+    ),
+    "biogpt": Family(
+        dict(
+            model_type="biogpt", vocab_size=97, max_position_embeddings=64, hidden_size=32, intermediate_size=56,
+            num_hidden_layers=2, num_attention_heads=4, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+            activation_dropout=0.1, bos_token_id=0, pad_token_id=1, eos_token_id=2,
+        ),
+        embedding_std=SCALED,
+        gains={"biogpt.layer_norm.weight": 3.0},
+        final_norm="biogpt.layer_norm.weight",
+        matters=[{"scale_embedding": False}],
+    ),
+    # As the 7B: one key and value, and one norm for both branches.
+    "falcon": Family(
+        dict(
+            model_type="falcon", vocab_size=101, hidden_size=36, num_hidden_layers=2, num_attention_heads=3, bias=True,
+            max_position_embeddings=64, bos_token_id=99, eos_token_id=100, rope_parameters=DEFAULT_ROPE,
+        ),
+        final_norm="ln_f.weight",
+        v4=rope_v4,
+        matters=[{"activation": "relu"}],
+    ),
+    # As the larger ones: groups of heads share keys and values, and each branch has its norm.
+    "falcon_new": Family(
+        dict(
+            model_type="falcon", vocab_size=101, hidden_size=48, num_hidden_layers=2, num_attention_heads=6, num_kv_heads=2,
+            ffn_hidden_size=72, new_decoder_architecture=True, max_position_embeddings=64, bos_token_id=99, eos_token_id=100,
+            tie_word_embeddings=False, rope_parameters=DEFAULT_ROPE,
+        ),
+        v4=rope_v4,
+    ),
+    "mpt": Family(
+        dict(
+            model_type="mpt", vocab_size=101, max_seq_len=64, d_model=24, n_layers=2, n_heads=3, bos_token_id=99,
+            eos_token_id=100, attn_config=dict(softmax_scale=0.3),
+        ),
+        final_norm="norm_f.weight",
+    ),
     "marian": Family(
         BART
         | dict(
@@ -613,12 +998,25 @@ FAMILIES = {
 
 # What a search from 0 found, to save the search.
 SEEDS = {
-    "gpt2": 7, "gpt_neox": 11, "gpt_neox_sequential": 22, "opt": 6, "opt_post": 27, "bloom": 42,
-    "llama": 51, "llama3_rope": 11, "llama_linear": 91, "mistral": 23, "qwen2": 205, "qwen3": 48,
-    "gemma2": 44, "phi3": 13, "marian": 279, "bart": 61, "mbart": 46, "m2m_100": 2, "t5": 43,
-    "t5_gated": 1, "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88,
-    "umt5": 98, "longt5": 5, "led": 42, "t5gemma": 36,
+    "gpt2": 7, "gpt_neox": 11, "gpt_neox_sequential": 22, "opt": 6, "opt_post": 27, "bloom": 42, "llama": 51,
+    "llama3_rope": 11, "llama_linear": 91, "mistral": 23, "qwen2": 205, "qwen3": 48, "gemma2": 44, "phi3": 13,
+    "marian": 279, "bart": 61, "mbart": 46, "m2m_100": 2, "t5": 43, "t5_gated": 1, "gemma": 13,
+    "gemma3_text": 6, "gemma3": 17, "olmo": 11, "olmo2": 43, "olmo3": 79, "smollm3": 213, "granite": 1,
+    "starcoder2": 0, "stablelm": 3, "stablelm_parallel": 38, "helium": 45, "arcee": 161, "seed_oss": 41,
+    "ernie4_5": 77, "phi": 11, "phi_norm": 5, "nemotron": 21, "exaone4": 15, "exaone4_full": 11,
+    "internlm3": 43, "hunyuan_v1_dense": 85, "ministral": 0, "ministral3": 193, "mistral3": 56, "apertus": 0,
+    "cohere": 59, "cohere_norm": 73, "cohere2": 26, "glm": 32, "glm4": 33, "persimmon": 4, "gptj": 6,
+    "codegen": 2, "gpt_neo": 19, "gpt_bigcode": 19, "gpt_bigcode_multi_head": 6, "openai_gpt": 25, "xglm": 58,
+    "biogpt": 6, "falcon": 286, "falcon_new": 65, "mpt": 4,
+    "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88, "umt5": 98,
+    "longt5": 5, "led": 42, "t5gemma": 36,
 }
+
+
+def class_for(config, seq2seq):
+    if config.model_type == "mistral3":
+        return AutoModelForImageTextToText
+    return AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
 
 
 # FSMT makes its mask in float32 whatever it computes in, and that of float64 does not fit.
@@ -626,7 +1024,7 @@ modeling_fsmt.fill_with_neg_inf = lambda t: torch.full_like(t, torch.finfo(t.dty
 
 
 def build(config, seq2seq):
-    cls = AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
+    cls = class_for(config, seq2seq)
     return cls.from_config(config, attn_implementation="eager").eval()
 
 
@@ -640,15 +1038,17 @@ def fill(model, family, seed):
     g = torch.Generator().manual_seed(seed)
     if family.untied_head:
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
-    centred = 0.0 if model.config.model_type in ("gemma2", "t5gemma") else 1.0  # Gemma's norms multiply by 1 + weight
-    conv1d = model.config.model_type == "gpt2"  # stored [in, out], not [out, in]
+    # These norms multiply by 1 + weight.
+    plus_one = ("gemma", "gemma2", "gemma3_text", "gemma3", "nemotron", "t5gemma")
+    centred = 0.0 if model.config.model_type in plus_one else 1.0
+    conv1d = model.config.model_type in ("gpt2", "openai-gpt")  # stored [in, out], not [out, in]
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "embed_positions" in name and (not p.requires_grad or model.config.model_type == "fsmt"):
                 continue  # the sinusoids of Marian, Pegasus and FSMT: computed, and not trained
             noise = torch.randn(p.shape, generator=g)
             gain = next((v for k, v in family.gains.items() if name.endswith(k)), family.gain)
-            if p.dim() == 1:
+            if p.dim() == 1 or name.endswith(("q_norm.weight", "k_norm.weight")):
                 norm = name.endswith("weight")
                 mean = next((v for k, v in family.gains.items() if name.endswith(k)), 1.0)
                 if name.endswith(family.final_norm):
@@ -656,7 +1056,7 @@ def fill(model, family, seed):
                     # its input for ever. Random signs hide it.
                     mean = mean * torch.randint(2, p.shape, generator=g).mul(2).sub(1)
                 p.copy_((mean - 1.0 + centred) * norm + 0.2 * noise)
-            elif name.endswith(("wpe.weight", "embed_positions.weight")):
+            elif name.endswith(("wpe.weight", "embed_positions.weight", "positions_embed.weight")):
                 p.copy_(0.7 * family.embedding_std * noise)
             elif "relative_attention_bias" in name:
                 p.copy_(gain * noise)
@@ -666,10 +1066,10 @@ def fill(model, family, seed):
                 fan_in = p.shape[0] if conv1d else p.shape[1]
                 p.copy_(gain / math.sqrt(fan_in) * noise)
         # A longer row is predicted more often, and some texts should end; padding should not be predicted.
-        head = head_of(model).weight
-        head[model.config.eos_token_id] *= END_ROW
-        if model.config.pad_token_id is not None:
-            head[model.config.pad_token_id] *= PAD_ROW
+        head, ids = head_of(model).weight, model.config.get_text_config()
+        head[ids.eos_token_id] *= END_ROW
+        if getattr(ids, "pad_token_id", None) is not None:
+            head[ids.pad_token_id] *= PAD_ROW
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.copy_(0.7 * torch.randn(model.final_logits_bias.shape, generator=g))
     return model
@@ -683,7 +1083,7 @@ def head_of(model):
 
 
 def special_ids(model, family):
-    c, ids = model.config, set(family.call.values())
+    c, ids = model.config.get_text_config(), set(family.call.values())
     for key in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"):
         value = getattr(c, key, None)
         ids.update(value if isinstance(value, list) else [value])
@@ -693,8 +1093,9 @@ def special_ids(model, family):
 def random_texts(model, family, seed, seq2seq):
     g = torch.Generator().manual_seed(seed + 1_000_003)
     special = special_ids(model, family)
-    target = getattr(model.config, "decoder_vocab_size", None) or model.config.vocab_size
-    sizes = getattr(model.config, "src_vocab_size", None) or model.config.vocab_size, target
+    vocab = model.config.get_text_config().vocab_size
+    target = getattr(model.config, "decoder_vocab_size", None) or vocab
+    sizes = getattr(model.config, "src_vocab_size", None) or vocab, target
     free = [torch.tensor([i for i in range(size) if i not in special]) for size in sizes]
 
     def ids(n, side=1):
@@ -772,7 +1173,7 @@ def forward(model, text):
 @torch.no_grad()
 def padded_difference(model, texts, alone, side):
     """The largest difference at real tokens between the padded batch and the texts alone."""
-    pad = model.config.pad_token_id or 0
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None) or 0
     batch, masks = {}, {}
     for key in texts[0]:
         longest = max(len(t[key]) for t in texts)
@@ -787,7 +1188,7 @@ def padded_difference(model, texts, alone, side):
     target = "decoder_input_ids" if "decoder_input_ids" in batch else "input_ids"
     if target == "decoder_input_ids":
         arguments["decoder_attention_mask"] = masks[target]
-    elif side == "left" and model.config.model_type != "bloom":  # BLOOM counts by the mask itself
+    elif side == "left" and model.config.model_type not in ("bloom", "mpt"):  # distances need no numbers
         arguments["position_ids"] = (masks["input_ids"].cumsum(-1) - 1).clamp(min=0)
     logits = model(**arguments, use_cache=False).logits
     return max(
@@ -845,7 +1246,7 @@ def telling(model, family, texts, made):
     ends = model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
     early = {run: [] for run in runs_of(family)}
-    pad = model.config.pad_token_id
+    pad = getattr(model.config.get_text_config(), "pad_token_id", None)
     for name, ids in made.items():
         if name.endswith("ids"):
             for row in ids.reshape(-1, ids.shape[-1]).tolist():
@@ -867,6 +1268,17 @@ def telling(model, family, texts, made):
     return any(differ)
 
 
+@contextlib.contextmanager
+def doubled(model):
+    """The model in double precision. XGLM writes the least number of that into a tensor of the default type."""
+    if model.config.model_type == "xglm":
+        torch.set_default_dtype(torch.float64)
+    try:
+        yield copy.deepcopy(model).double()
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def steady(model, family, texts, made):
     for trial in range(3):
         g = torch.Generator().manual_seed(trial)
@@ -880,12 +1292,14 @@ def steady(model, family, texts, made):
         hook.remove()
         if not same_ids(made, shaken):
             return False
-    return same_ids(made, generate_all(copy.deepcopy(model).double(), family, texts))
+    with doubled(model) as exact:
+        return same_ids(made, generate_all(exact, family, texts))
 
 
 def rounding(model, texts):
-    exact = copy.deepcopy(model).double()
-    return max((forward(model, t)["logits"] - forward(exact, t)["logits"]).abs().max().item() for t in texts)
+    with doubled(model) as exact:
+        found = [forward(exact, t)["logits"] for t in texts]
+    return max((forward(model, t)["logits"] - f).abs().max().item() for t, f in zip(texts, found))
 
 
 def find(name, family):
@@ -930,7 +1344,7 @@ def check_reload(folder, config_file, texts, alone):
         shutil.copy(folder / "model.safetensors", copied)
         shutil.copy(folder / "generation_config.json", copied)
         shutil.copy(folder / config_file, copied / "config.json")
-        cls = AutoModelForSeq2SeqLM if "decoder_input_ids" in texts[0] else AutoModelForCausalLM
+        cls = class_for(transformers.AutoConfig.from_pretrained(copied), "decoder_input_ids" in texts[0])
         model = cls.from_pretrained(copied, attn_implementation="eager").eval()
         for text, known in zip(texts, alone):
             again = forward(model, text)["logits"]

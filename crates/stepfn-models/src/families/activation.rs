@@ -1,13 +1,15 @@
 //! The names of nonlinearities in `config.json`.
 
 use crate::ModelError;
-use crate::config::Activation;
+use crate::config::{Activation, Xielu};
 use crate::json::Fields;
 
 /// The nonlinearity that a field names.
 pub(super) fn activation(f: &Fields, field: &str, default: &str) -> Result<Activation, ModelError> {
     let name = f.str_or(field, default)?;
-    named(name).ok_or_else(|| f.error(field, "relu, silu, swish, gelu, gelu_new, gelu_pytorch_tanh or quick_gelu"))
+    named(name).ok_or_else(|| {
+        f.error(field, "relu, silu, swish, gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, relu2 or xielu")
+    })
 }
 
 /// The nonlinearity with the given name.
@@ -19,6 +21,9 @@ pub(super) fn named(name: &str) -> Option<Activation> {
         // These are different names of the same formula.
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Some(Activation::GeluTanh),
         "quick_gelu" => Some(Activation::GeluQuick),
+        "relu2" => Some(Activation::ReluSquared),
+        // Its numbers are in the checkpoint.
+        "xielu" => Some(Activation::Xielu(Xielu { positive: 0.0, negative: 0.0, linear: 0.0 })),
         _ => None,
     }
 }

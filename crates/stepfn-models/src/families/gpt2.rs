@@ -2,12 +2,8 @@
 //!
 //! Learned positions; projections stored as `[in, out]` (`Conv1D`), with query, key and value side by side in one tensor.
 
-use super::Family;
-use super::activation::activation;
-use crate::config::{
-    AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement, Positions,
-    Residual, SpecialTokens, StackConfig, TransformerConfig,
-};
+use super::{Family, gpt_like};
+use crate::config::SpecialTokens;
 use crate::names::{Layout, Packed, laid_out, whole};
 
 pub(super) const GPT2: Family = Family {
@@ -15,50 +11,8 @@ pub(super) const GPT2: Family = Family {
     configure: |f| {
         f.only_bool("scale_attn_weights", true, "unscaled attention is not implemented")?;
         f.only_bool("scale_attn_by_inverse_layer_idx", false, "scaling scores by layer index is not implemented")?;
-        let hidden_size = f.usize(f.any_of(&["n_embd", "hidden_size"]))?;
-        let n_layers = f.layers(f.any_of(&["n_layer", "num_hidden_layers"]))?;
-        let (n_heads, head_dim) = f.heads(f.any_of(&["n_head", "num_attention_heads"]), hidden_size)?;
-        Ok(TransformerConfig {
-            family: "gpt2",
-            vocab_size: f.usize("vocab_size")?,
-            encoder_vocab_size: None,
-            hidden_size,
-            encoder: None,
-            decoder: StackConfig {
-                n_layers,
-                embedding_scale: 1.0,
-                embedding_size: None,
-                embedding_norm: false,
-                positions: Positions::Learned {
-                    offset: 0,
-                    rows: f.usize(f.any_of(&["n_positions", "max_position_embeddings"]))?,
-                },
-                norm: NormConfig { kind: NormKind::LayerNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-5)? },
-                norm_placement: NormPlacement::Pre,
-                final_norm: true,
-                residual: Residual::Sequential,
-                attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
-                feed_forward: FeedForwardConfig {
-                    size: f.usize_or("n_inner", 4 * hidden_size)?,
-                    activation: activation(f, "activation_function", "gelu_new")?,
-                    gated: false,
-                    bias: true,
-                },
-                dropout: DropoutRates {
-                    embedding: Some(f.rate_or("embd_pdrop", 0.1)?),
-                    attention: Some(f.rate_or("attn_pdrop", 0.1)?),
-                    residual: Some(f.rate_or("resid_pdrop", 0.1)?),
-                    ..DropoutRates::default()
-                },
-            },
-            shared_embeddings: false,
-            head: HeadConfig { tied: f.bool_or("tie_word_embeddings", true)?, scale: 1.0, bias: false, soft_cap: None },
-            special: f.special_tokens(SpecialTokens {
-                bos: Some(50_256),
-                eos: vec![50_256],
-                ..SpecialTokens::default()
-            })?,
-        })
+        let special = SpecialTokens { bos: Some(50_256), eos: vec![50_256], ..SpecialTokens::default() };
+        gpt_like::configure(f, "gpt2", &gpt_like::GPT2, 0, special)
     },
     names: |config| {
         let qkv = "transformer.h.{}.attn.c_attn";

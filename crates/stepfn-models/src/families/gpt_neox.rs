@@ -15,8 +15,7 @@ use crate::names::{Layout, Packed, laid_out, whole};
 const ROTARY: RotaryFields = RotaryFields {
     theta: &["rope_theta", "rotary_emb_base"],
     share: Some((&["partial_rotary_factor", "rotary_pct"], 0.25)),
-    scalings: &super::rotary::USUAL,
-    default_positions: None,
+    ..super::rotary::WHOLE_HEAD
 };
 
 pub(super) const GPT_NEOX: Family = Family {

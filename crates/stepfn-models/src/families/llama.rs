@@ -9,9 +9,7 @@ pub(super) const LLAMA: Family = Family {
     name: "llama",
     configure: |f| {
         let mut config = llama_like::configure(f, llama_like::Defaults::llama("llama"))?;
-        let bias = f.bool_or("attention_bias", false)?;
-        config.decoder.attention.qkv_bias = bias;
-        config.decoder.attention.output_bias = bias;
+        llama_like::attention_bias(f, &mut config)?;
         config.decoder.feed_forward.bias = f.bool_or("mlp_bias", false)?;
         Ok(config)
     },

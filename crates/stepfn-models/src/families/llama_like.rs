@@ -5,11 +5,11 @@ use super::activation::activation;
 use super::rotary::{RotaryFields, WHOLE_HEAD, rotary};
 use crate::ModelError;
 use crate::config::{
-    AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement, Positions,
-    Residual, SpecialTokens, StackConfig, TransformerConfig,
+    AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormOver, NormPlacement,
+    Positions, QueryKeyNorm, Residual, SpecialTokens, StackConfig, TransformerConfig,
 };
 use crate::json::Fields;
-use crate::names::{Name, whole};
+use crate::names::{Layout, Name, Packed, laid_out, whole};
 
 /// A family's defaults for absent fields, and the names of its fields.
 pub(super) struct Defaults {
@@ -93,6 +93,30 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
     })
 }
 
+/// Replaces RMSNorm by a LayerNorm, whose ε is in another field.
+pub(super) fn layer_norm(
+    f: &Fields,
+    config: &mut TransformerConfig,
+    kind: NormKind,
+    epsilon: &str,
+) -> Result<(), ModelError> {
+    config.decoder.norm = NormConfig { kind, epsilon: f.positive_or(epsilon, 1e-5)? };
+    Ok(())
+}
+
+/// Reads whether attention has biases: all four projections do, or none.
+pub(super) fn attention_bias(f: &Fields, config: &mut TransformerConfig) -> Result<(), ModelError> {
+    let bias = f.bool_or("attention_bias", false)?;
+    config.decoder.attention.qkv_bias = bias;
+    config.decoder.attention.output_bias = bias;
+    Ok(())
+}
+
+/// The stack's normalization for queries and keys.
+pub(super) fn query_key_norm(config: &TransformerConfig, over: NormOver) -> Option<QueryKeyNorm> {
+    Some(QueryKeyNorm { norm: config.decoder.norm, over, after_rotation: false })
+}
+
 /// The window in `sliding_window`: `absent` if there is no such field, none if it is `null`.
 pub(super) fn window(f: &Fields, absent: Option<usize>) -> Result<Option<usize>, ModelError> {
     let window = if f.is_absent("sliding_window") { absent } else { f.optional_usize("sliding_window")? };
@@ -148,6 +172,15 @@ pub(super) const GATE_UP: [Name; 2] = [
     whole("decoder.layers.{}.feed_forward.up", "model.layers.{}.mlp.up_proj"),
 ];
 
+/// Gate and up as one tensor.
+pub(super) const PACKED_GATE_UP: [Name; 2] = {
+    const GATE_UP: &str = "model.layers.{}.mlp.gate_up_proj";
+    [
+        laid_out("decoder.layers.{}.feed_forward.gate", GATE_UP, Layout::Rows(Packed::Gate)),
+        laid_out("decoder.layers.{}.feed_forward.up", GATE_UP, Layout::Rows(Packed::Up)),
+    ]
+};
+
 /// The output projections of both branches.
 pub(super) const OUTPUT_DOWN: [Name; 2] = [
     whole("decoder.layers.{}.self_attention.output", "model.layers.{}.self_attn.o_proj"),
@@ -158,6 +191,30 @@ pub(super) const OUTPUT_DOWN: [Name; 2] = [
 pub(super) const PRE_NORMS: [Name; 2] = [
     whole("decoder.layers.{}.self_attention_norm", "model.layers.{}.input_layernorm"),
     whole("decoder.layers.{}.feed_forward_norm", "model.layers.{}.post_attention_layernorm"),
+];
+
+/// One norm that both branches read, where these are parallel.
+pub(super) const SHARED_NORM: [Name; 2] = [
+    whole("decoder.layers.{}.self_attention_norm", "model.layers.{}.input_layernorm"),
+    whole("decoder.layers.{}.feed_forward_norm", "model.layers.{}.input_layernorm"),
+];
+
+/// Norms on the output of both branches.
+pub(super) const OUTPUT_NORMS: [Name; 2] = [
+    whole("decoder.layers.{}.self_attention_post_norm", "model.layers.{}.post_attention_layernorm"),
+    whole("decoder.layers.{}.feed_forward_post_norm", "model.layers.{}.post_feedforward_layernorm"),
+];
+
+/// Norms of queries and keys.
+pub(super) const QUERY_KEY_NORMS: [Name; 2] = [
+    whole("decoder.layers.{}.self_attention.query_norm", "model.layers.{}.self_attn.q_norm"),
+    whole("decoder.layers.{}.self_attention.key_norm", "model.layers.{}.self_attn.k_norm"),
+];
+
+/// The same by the name that they have where they are LayerNorms.
+pub(super) const QUERY_KEY_LAYERNORMS: [Name; 2] = [
+    whole("decoder.layers.{}.self_attention.query_norm", "model.layers.{}.self_attn.q_layernorm"),
+    whole("decoder.layers.{}.self_attention.key_norm", "model.layers.{}.self_attn.k_layernorm"),
 ];
 
 /// The name table of Llama.

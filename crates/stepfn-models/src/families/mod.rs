@@ -4,14 +4,30 @@
 //! is an error, never ignored.
 
 mod activation;
+mod apertus;
+mod arcee;
 mod bart;
 mod bart_like;
 mod blenderbot;
 mod bloom;
+mod cohere;
+mod ernie4_5;
+mod exaone4;
+mod falcon;
 mod fsmt;
+mod gemma;
 mod gemma2;
+mod glm;
 mod gpt2;
+mod gpt_bigcode;
+mod gpt_like;
+mod gpt_neo;
 mod gpt_neox;
+mod gptj;
+mod granite;
+mod helium;
+mod hunyuan_v1_dense;
+mod internlm3;
 mod led;
 mod llama;
 mod llama_like;
@@ -19,19 +35,33 @@ mod longt5;
 mod m2m_100;
 mod marian;
 mod mbart;
+mod ministral;
 mod mistral;
+mod mpt;
 mod mvp;
+mod nemotron;
+mod olmo;
+mod olmo2;
+mod openai_gpt;
 mod opt;
 mod pegasus;
+mod persimmon;
+mod phi;
 mod phi3;
 mod plbart;
 mod qwen2;
 mod qwen3;
 mod rotary;
+mod seed_oss;
+mod smollm3;
+mod stablelm;
+mod starcoder2;
 mod t5;
 mod t5gemma;
 #[cfg(test)]
 mod tests;
+mod text_part;
+mod xglm;
 
 use crate::ModelError;
 use crate::config::TransformerConfig;
@@ -47,11 +77,11 @@ pub struct Family {
     names: fn(&TransformerConfig) -> Vec<Name>,
     /// Prefixes of the table's names that files saved without the head lack.
     pub(crate) prefixes: &'static [&'static str],
-    /// Suffixes of full tensor names (`.weight` included) that are ignored.
+    /// Suffixes of full tensor names (`.weight` included) that are ignored; with a `.` at the end, whole modules, maybe below `model.`.
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 26] = [
+static FAMILIES: [Family; 63] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -62,6 +92,43 @@ static FAMILIES: [Family; 26] = [
     qwen3::QWEN3,
     gemma2::GEMMA2,
     phi3::PHI3,
+    gemma::GEMMA,
+    gemma2::GEMMA3_TEXT,
+    text_part::GEMMA3,
+    text_part::MISTRAL3,
+    olmo::OLMO,
+    olmo2::OLMO2,
+    olmo2::OLMO3,
+    smollm3::SMOLLM3,
+    granite::GRANITE,
+    starcoder2::STARCODER2,
+    stablelm::STABLELM,
+    helium::HELIUM,
+    arcee::ARCEE,
+    seed_oss::SEED_OSS,
+    ernie4_5::ERNIE4_5,
+    phi::PHI,
+    nemotron::NEMOTRON,
+    exaone4::EXAONE4,
+    internlm3::INTERNLM3,
+    hunyuan_v1_dense::HUNYUAN_V1_DENSE,
+    ministral::MINISTRAL,
+    ministral::MINISTRAL3,
+    apertus::APERTUS,
+    cohere::COHERE,
+    cohere::COHERE2,
+    glm::GLM,
+    glm::GLM4,
+    persimmon::PERSIMMON,
+    gptj::GPTJ,
+    gptj::CODEGEN,
+    gpt_neo::GPT_NEO,
+    gpt_bigcode::GPT_BIGCODE,
+    openai_gpt::OPENAI_GPT,
+    xglm::XGLM,
+    xglm::BIOGPT,
+    falcon::FALCON,
+    mpt::MPT,
     marian::MARIAN,
     bart::BART,
     mbart::MBART,
@@ -126,7 +193,8 @@ pub fn of(config_json: &serde_json::Value) -> Result<&'static Family, ModelError
 impl Family {
     /// Whether a tensor with this name is ignored.
     pub(crate) fn ignores(&self, tensor: &str) -> bool {
-        self.ignored.iter().any(|end| tensor.ends_with(end))
+        let below = tensor.strip_prefix("model.").unwrap_or(tensor);
+        self.ignored.iter().any(|end| tensor.ends_with(end) || (end.ends_with('.') && below.starts_with(end)))
     }
 
     /// Reads `config.json` as written by transformers 4 or 5.

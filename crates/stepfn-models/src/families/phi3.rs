@@ -3,7 +3,7 @@
 //! Llama with query, key and value stored as one tensor, gate and up as one, dropout on both branches' outputs, and optionally only a part
 //! of each head rotated. Files contain `embd_pdrop`, but nothing uses it.
 
-use super::rotary::RotaryFields;
+use super::rotary::{RotaryFields, WHOLE_HEAD};
 use super::{Family, llama_like};
 use crate::config::SpecialTokens;
 use crate::names::{Layout, Packed, laid_out};
@@ -16,11 +16,10 @@ pub(super) const PHI3: Family = Family {
         let defaults = llama_like::Defaults {
             epsilon: 1e-5,
             rotary: RotaryFields {
-                theta: &["rope_theta"],
                 share: Some((&["partial_rotary_factor"], 1.0)),
                 // Old files call it `su`.
                 scalings: &["default", "longrope", "su"],
-                default_positions: None,
+                ..WHOLE_HEAD
             },
             special: SpecialTokens { bos: Some(1), eos: vec![32_000], pad: Some(32_000), decoder_start: None },
             ..llama_like::Defaults::llama("phi3")
@@ -31,15 +30,20 @@ pub(super) const PHI3: Family = Family {
         Ok(config)
     },
     names: |config| {
-        let (qkv, gate_up) = ("model.layers.{}.self_attn.qkv_proj", "model.layers.{}.mlp.gate_up_proj");
+        let qkv = "model.layers.{}.self_attn.qkv_proj";
         let packed = [
             laid_out("decoder.layers.{}.self_attention.query", qkv, Layout::Rows(Packed::Query)),
             laid_out("decoder.layers.{}.self_attention.key", qkv, Layout::Rows(Packed::Key)),
             laid_out("decoder.layers.{}.self_attention.value", qkv, Layout::Rows(Packed::Value)),
-            laid_out("decoder.layers.{}.feed_forward.gate", gate_up, Layout::Rows(Packed::Gate)),
-            laid_out("decoder.layers.{}.feed_forward.up", gate_up, Layout::Rows(Packed::Up)),
         ];
-        [&llama_like::outer_names(config)[..], &packed, &llama_like::OUTPUT_DOWN, &llama_like::PRE_NORMS].concat()
+        [
+            &llama_like::outer_names(config)[..],
+            &packed,
+            &llama_like::PACKED_GATE_UP,
+            &llama_like::OUTPUT_DOWN,
+            &llama_like::PRE_NORMS,
+        ]
+        .concat()
     },
     prefixes: &["model."],
     ignored: &["rotary_emb.inv_freq"],

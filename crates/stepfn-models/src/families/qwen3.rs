@@ -4,8 +4,7 @@
 //! projections; windows as in Qwen 2.
 
 use super::{Family, llama_like, qwen2};
-use crate::config::SpecialTokens;
-use crate::names::whole;
+use crate::config::{NormOver, SpecialTokens};
 
 pub(super) const QWEN3: Family = Family {
     name: "qwen3",
@@ -17,20 +16,14 @@ pub(super) const QWEN3: Family = Family {
             ..llama_like::Defaults::llama("qwen3")
         };
         let mut config = llama_like::configure(f, defaults)?;
-        let bias = f.bool_or("attention_bias", false)?;
-        let attention = &mut config.decoder.attention;
-        attention.qkv_bias = bias;
-        attention.output_bias = bias;
-        attention.query_key_norm = true;
-        attention.windows = qwen2::windows(f, config.decoder.n_layers)?;
+        llama_like::attention_bias(f, &mut config)?;
+        config.decoder.attention.windows = qwen2::windows(f, config.decoder.n_layers)?;
+        config.decoder.attention.query_key_norm = llama_like::query_key_norm(&config, NormOver::Head);
         Ok(config)
     },
     names: |config| {
         let mut names = llama_like::names(config);
-        names.extend([
-            whole("decoder.layers.{}.self_attention.query_norm", "model.layers.{}.self_attn.q_norm"),
-            whole("decoder.layers.{}.self_attention.key_norm", "model.layers.{}.self_attn.k_norm"),
-        ]);
+        names.extend(llama_like::QUERY_KEY_NORMS);
         names
     },
     prefixes: &["model."],

@@ -1,7 +1,7 @@
 //! Rotary positions in `config.json`: `rope_parameters` (transformers 5), or `rope_theta` with `rope_scaling` (earlier).
 
 use crate::ModelError;
-use crate::config::{RotaryConfig, RotaryScaling};
+use crate::config::{Positions, RotaryConfig, RotaryScaling, StackConfig};
 use crate::json::Fields;
 
 /// What differs between families.
@@ -14,34 +14,92 @@ pub(super) struct RotaryFields {
     pub(super) scalings: &'static [&'static str],
     /// The number of positions where files don't say it.
     pub(super) default_positions: Option<usize>,
+    /// The base where files don't say it.
+    pub(super) default_theta: f64,
+    /// Whether neighbouring dimensions are rotated together.
+    pub(super) interleaved: bool,
+    /// Whether `rope_parameters` has an object for each type of layers: then [`rotary`] reads that of layers without a window.
+    pub(super) by_layer_type: bool,
 }
 
 /// Whole heads are rotated, with the usual scalings.
-pub(super) const WHOLE_HEAD: RotaryFields =
-    RotaryFields { theta: &["rope_theta"], share: None, default_positions: None, scalings: &USUAL };
+pub(super) const WHOLE_HEAD: RotaryFields = RotaryFields {
+    theta: &["rope_theta"],
+    share: None,
+    default_positions: None,
+    default_theta: 10_000.0,
+    interleaved: false,
+    by_layer_type: false,
+    scalings: &USUAL,
+};
 
 /// The scalings of transformers.
 pub(super) const USUAL: [&str; 6] = ["default", "linear", "llama3", "dynamic", "yarn", "longrope"];
 
 /// Reads the rotary configuration for heads of the given width.
 pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Result<RotaryConfig, ModelError> {
-    let max_positions = match fields.default_positions {
-        Some(default) => f.usize_or("max_position_embeddings", default)?,
-        None => f.usize("max_position_embeddings")?,
-    };
-    f.check(max_positions > 0, "max_position_embeddings", "a whole number, 1 or greater")?;
     // An old name takes precedence over a new one, and the inner θ over the outer.
     let parameters = match f.optional_object("rope_scaling")? {
         Some(scaling) => Some(scaling),
+        None if fields.by_layer_type => of_layer_type(f, "full_attention")?,
         None => f.optional_object("rope_parameters")?,
     };
     if let Some(parameters) = &parameters
         && let Some(layer_type) = parameters.nested()
     {
-        return Err(parameters
-            .error(layer_type, "not an object: separate rotary embeddings per layer type are not implemented"));
+        return Err(parameters.error(
+            layer_type,
+            "not an object: separate rotary positions by the type of layers are not implemented for this family",
+        ));
     }
-    let outer_theta = f.positive_or(f.any_of(fields.theta), 10_000.0)?;
+    let theta = f.positive_or(f.any_of(fields.theta), fields.default_theta)?;
+    with_parameters(f, parameters, theta, head_dim, fields)
+}
+
+/// Gives layers with a window a rotation of their own, as Gemma 3 and OLMo 3 have it. In files before transformers 5, its base is in a field
+/// with this name and default, and nothing is scaled.
+pub(super) fn by_window(
+    f: &Fields,
+    stack: &mut StackConfig,
+    fields: &RotaryFields,
+    (local_theta, default): (&'static str, f64),
+) -> Result<(), ModelError> {
+    let local_theta = f.positive_or(local_theta, default)?;
+    let parameters = of_layer_type(f, "sliding_attention")?;
+    let local = with_parameters(f, parameters, local_theta, stack.attention.head_dim, fields)?;
+    let layers = stack.attention.windows.iter().map(|window| Some(usize::from(window.is_some()))).collect();
+    let rotations = stack.positions.rotations().iter().cloned().chain([local]).collect();
+    stack.positions = Positions::RotaryByLayer { rotations, layers };
+    Ok(())
+}
+
+/// The object of a type of layers in `rope_parameters`.
+fn of_layer_type<'a>(f: &Fields<'a>, layer_type: &'static str) -> Result<Option<Fields<'a>>, ModelError> {
+    let Some(parameters) = f.optional_object("rope_parameters")? else { return Ok(None) };
+    let is_nested = parameters.is_empty() || parameters.nested().is_some();
+    f.check(is_nested, "rope_parameters", "an object for each type of layers")?;
+    parameters.optional_object(layer_type)
+}
+
+/// Positions in layers that `has` selects, and none in the others.
+pub(super) fn in_layers(positions: &Positions, n_layers: usize, has: impl Fn(usize) -> bool) -> Positions {
+    let layers = (0..n_layers).map(|layer| has(layer).then_some(0)).collect();
+    Positions::RotaryByLayer { rotations: positions.rotations().to_vec(), layers }
+}
+
+/// Of an object with its parameters, and a base where that has none.
+fn with_parameters(
+    f: &Fields,
+    parameters: Option<Fields>,
+    outer_theta: f64,
+    head_dim: usize,
+    fields: &RotaryFields,
+) -> Result<RotaryConfig, ModelError> {
+    let max_positions = match fields.default_positions {
+        Some(default) => f.usize_or("max_position_embeddings", default)?,
+        None => f.usize("max_position_embeddings")?,
+    };
+    f.check(max_positions > 0, "max_position_embeddings", "a whole number, 1 or greater")?;
     let theta = match &parameters {
         Some(parameters) => parameters.positive_or("rope_theta", outer_theta)?,
         None => outer_theta,
@@ -63,7 +121,7 @@ pub(super) fn rotary(f: &Fields, head_dim: usize, fields: &RotaryFields) -> Resu
         Some(parameters) => scaling(f, parameters, fields.scalings, (dim, max_positions))?,
         None => (RotaryScaling::None, 1.0),
     };
-    Ok(RotaryConfig { dim, theta, scaling, attention_factor, max_positions })
+    Ok(RotaryConfig { dim, theta, interleaved: fields.interleaved, scaling, attention_factor, max_positions })
 }
 
 /// The scaling, and the factor of queries and keys.

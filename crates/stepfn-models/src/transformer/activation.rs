@@ -9,7 +9,7 @@ use super::part::{Forward, One, Part};
 use super::places::Places;
 use super::rule::{Rule, Saved, ratio, slope};
 use crate::ModelError;
-use crate::config::Activation;
+use crate::config::{Activation, Xielu};
 
 /// φ.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +47,10 @@ impl Phi {
 fn phi_over_x<B: Backend>(phi: Activation, x: Tensor<B, 2>) -> Tensor<B, 2> {
     match phi {
         Activation::Relu => x.clone().greater_elem(0.0).float().cast(x.dtype()),
+        Activation::ReluSquared => activation::relu(x),
         Activation::Silu => activation::sigmoid(x),
         Activation::GeluQuick => activation::sigmoid(x.mul_scalar(1.702)),
+        Activation::Xielu(Xielu { linear, .. }) => ratio(x, |x| activate(x, phi), linear),
         // The others are x times a distribution function, which is ½ at 0.
         _ => ratio(x, |x| activate(x, phi), 0.5),
     }

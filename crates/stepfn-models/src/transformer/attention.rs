@@ -5,6 +5,8 @@
 //! the kernel for cotangents at all queries, `at_rows.rs` for cotangents at one query each, `multipliers.rs` for rules that replace the derivative.
 
 mod at_rows;
+mod halves;
+mod head_norm;
 mod heads;
 mod key_values;
 mod multipliers;
@@ -21,18 +23,19 @@ use stepfn_kernels::attention::{
 use stepfn_kernels::rotary::{Rotation, rotate};
 
 use super::Linear;
-use super::front::{Front, Gradients};
+use super::front::{Front, Gradients, scaled};
 use super::in_range::Inverse;
 use super::inside::AttentionKind;
-use super::norm::Norm;
 use super::part::{Forward, Part, Streams, WithMemory};
 use super::places::Places;
 use super::rule::{Rule, Saved};
 use super::view::View;
 use crate::ModelError;
-use crate::config::{AttentionConfig, NormConfig};
+use crate::config::{AttentionConfig, StackConfig};
 use crate::parameters::{PackedRows, Parameters};
 
+use halves::halves_first;
+use head_norm::HeadNorm;
 pub(crate) use key_values::KeyValues;
 pub(crate) use removal::Removals;
 pub use weights::WeightGradients;
@@ -45,7 +48,7 @@ pub(crate) struct Attention<B: Backend> {
     key: Linear<B>,
     value: Linear<B>,
     output: Linear<B>,
-    query_key_norm: Option<(Norm<B>, Norm<B>)>,
+    query_key_norm: Option<(HeadNorm<B>, HeadNorm<B>)>,
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
@@ -56,8 +59,9 @@ pub(crate) struct Attention<B: Backend> {
 /// What the way back reads.
 #[derive(Debug, Clone)]
 pub(crate) struct AttentionTape<B: Backend> {
-    /// Normalized and rotated, `[texts · queries, heads · head_dim]`.
+    /// Normalized, rotated and grown, `[texts · queries, heads · head_dim]`.
     query: Tensor<B, 2>,
+    /// What its normalization reads.
     unnormalized_query: Option<Tensor<B, 2>>,
     seen: KeyValues<B>,
     kind: AttentionKind,
@@ -85,25 +89,34 @@ impl<B: Backend> Attention<B> {
         parameters: &Parameters<B>,
         name: &str,
         hidden: usize,
-        config: &AttentionConfig,
-        norm: NormConfig,
+        config: &StackConfig,
     ) -> Result<Self, ModelError> {
-        let &AttentionConfig { n_heads, n_kv_heads, head_dim, scale, qkv_bias, output_bias, soft_cap, .. } = config;
+        let &AttentionConfig { n_heads, n_kv_heads, head_dim, scale, qkv_bias, output_bias, soft_cap, .. } =
+            &config.attention;
         let (queries, keys) = (n_heads * head_dim, n_kv_heads * head_dim);
+        // Scores don't depend on the order of units, so that rotations only have to know one.
+        let rotary = config.positions.rotations().first().filter(|rotary| rotary.interleaved);
+        let order = rotary.map(|rotary| halves_first(rotary.dim, head_dim, n_heads));
+        let ordered = |linear: Linear<B>, outputs: usize| match &order {
+            Some(order) => linear.reordered(&order[..outputs]),
+            None => linear,
+        };
         let packed = Some(PackedRows { rows: [queries, keys, keys], head_dim });
         let linear = |part: &str, outputs| {
             Linear::load(parameters, &format!("{name}.{part}"), [hidden, outputs], qkv_bias, packed)
         };
-        let query_key_norm = match config.query_key_norm {
-            true => {
-                let norm = |part: &str| Norm::load(parameters, &format!("{name}.{part}"), head_dim, norm);
-                Some((norm("query_norm")?, norm("key_norm")?))
+        let query_key_norm = match &config.attention.query_key_norm {
+            Some(config) => {
+                let norm = |part: &str, heads: usize| {
+                    HeadNorm::load(parameters, &format!("{name}.{part}"), [heads, head_dim], config, order.as_deref())
+                };
+                Some((norm("query_norm", n_heads)?, norm("key_norm", n_kv_heads)?))
             }
-            false => None,
+            None => None,
         };
         Ok(Self {
-            query: linear("query", queries)?,
-            key: linear("key", keys)?,
+            query: ordered(linear("query", queries)?, queries),
+            key: ordered(linear("key", keys)?, keys),
             value: linear("value", keys)?,
             output: Linear::load(parameters, &format!("{name}.output"), [queries, hidden], output_bias, None)?,
             query_key_norm,
@@ -148,6 +161,10 @@ impl<B: Backend> Attention<B> {
     ) -> (Tensor<B, 2>, AttentionTape<B>) {
         let norm = self.query_key_norm.as_ref().map(|(norm, _)| norm);
         let (query, unnormalized_query) = self.placed(self.query.apply(x), norm, view);
+        let query = match &view.growth {
+            Some(growth) => query * growth.clone(),
+            None => query,
+        };
         let tape = AttentionTape { query, unnormalized_query, seen, kind };
         let (key, value) = (tape.seen.keys(), tape.seen.values());
         let mixed = attention(&self.inputs(&tape, &key, &value, view));
@@ -226,15 +243,24 @@ impl<B: Backend> Attention<B> {
     }
 
     /// Queries or keys, normalized and rotated; also as they were before, if they are normalized.
-    fn placed(&self, x: Tensor<B, 2>, norm: Option<&Norm<B>>, view: &View<B>) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
-        let (x, unnormalized) = match norm {
-            Some(norm) => (self.per_head(x.clone(), |x| norm.apply(x)), Some(x)),
-            None => (x, None),
-        };
+    fn placed(
+        &self,
+        x: Tensor<B, 2>,
+        norm: Option<&HeadNorm<B>>,
+        view: &View<B>,
+    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
         let cotangents = Cotangents::one_each(view.visible.texts());
-        match &view.rotation {
-            Some(rotation) => (rotate(x, rotation, self.head_dim, false, cotangents), unnormalized),
-            None => (x, unnormalized),
+        let rotated = |x| match &view.rotation {
+            Some(rotation) => rotate(x, rotation, self.head_dim, false, cotangents),
+            None => x,
+        };
+        match norm {
+            None => (rotated(x), None),
+            Some(norm) if norm.after_rotation => {
+                let x = rotated(x);
+                (norm.apply(x.clone()), Some(x))
+            }
+            Some(norm) => (rotated(norm.apply(x.clone())), Some(x)),
         }
     }
 
@@ -242,27 +268,20 @@ impl<B: Backend> Attention<B> {
     fn placed_backward(
         &self,
         grad: Tensor<B, 2>,
-        norm: Option<&Norm<B>>,
+        norm: Option<&HeadNorm<B>>,
         unnormalized: Option<Saved<'_, B, Tensor<B, 2>>>,
         rotation: Option<&Rotation<B>>,
         cotangents: Cotangents,
     ) -> Tensor<B, 2> {
-        let grad = match rotation {
+        let rotated_back = |grad| match rotation {
             Some(rotation) => rotate(grad, rotation, self.head_dim, true, cotangents),
             None => grad,
         };
-        let Some((norm, x)) = norm.zip(unnormalized) else { return grad };
-        let by_head = |x: &Tensor<B, 2>| {
-            let [rows, width] = x.dims();
-            x.clone().reshape([rows * width / self.head_dim, self.head_dim])
-        };
-        self.per_head(grad, |grad| x.made(by_head, |x| norm.pull(x, grad, cotangents)))
-    }
-
-    /// `f` of every head by itself.
-    fn per_head(&self, x: Tensor<B, 2>, f: impl FnOnce(Tensor<B, 2>) -> Tensor<B, 2>) -> Tensor<B, 2> {
-        let [rows, width] = x.dims();
-        f(x.reshape([rows * width / self.head_dim, self.head_dim])).reshape([rows, width])
+        match norm.zip(unnormalized) {
+            None => rotated_back(grad),
+            Some((norm, x)) if norm.after_rotation => rotated_back(norm.pull(x, grad, cotangents)),
+            Some((norm, x)) => norm.pull(x, rotated_back(grad), cotangents),
+        }
     }
 
     fn inputs<'a>(
@@ -339,7 +358,11 @@ impl<B: Backend> Part<B> for Attention<B> {
         let (to_query, to) = tape.at(&front, AttentionTape::rows, |tape| {
             let to = self.through_products(tape, at_queries, grad, &front);
             let (norm, x) = (norms.map(|(norm, _)| norm), tape.optional(|tape| tape.unnormalized_query.as_ref()));
-            let to_query = self.placed_backward(to.query, norm, x, at_queries.rotation.as_ref(), front.over());
+            let to_query = match &at_queries.growth {
+                Some(growth) => scaled(to.query, growth.clone(), front.over()),
+                None => to.query,
+            };
+            let to_query = self.placed_backward(to_query, norm, x, at_queries.rotation.as_ref(), front.over());
             (self.query.pull(to_query), (to.key, to.value))
         });
         let (to_key, to_value) = to;

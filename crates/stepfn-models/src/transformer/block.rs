@@ -104,10 +104,10 @@ impl<B: Backend> Block<B> {
         config: &StackConfig,
         cross: bool,
     ) -> Result<Self, ModelError> {
-        let norms = (config.norm_placement, config.norm);
+        let norms = (config.norm_placement, config.norm, config.residual);
         let attention = |branch: &str| -> Result<Branch<B, Attention<B>>, ModelError> {
             let name = format!("{name}.{branch}");
-            let body = Attention::load(parameters, &name, hidden, &config.attention, config.norm)?;
+            let body = Attention::load(parameters, &name, hidden, config)?;
             Branch::load(parameters, &name, body, hidden, norms)
         };
         let feed_forward = format!("{name}.feed_forward");
@@ -145,7 +145,7 @@ impl<B: Backend> Block<B> {
         };
         let feed = |x| self.feed_forward.body.record(x, &around.feed_forward.body);
         let read = match self.residual {
-            Residual::Sequential => attended.clone(),
+            Residual::Sequential | Residual::Scaled(_) => attended.clone(),
             Residual::Parallel => x,
         };
         let (x, feed_forward) = self.feed_forward.record_onto(attended, read, around.feed_forward.mask.as_ref(), feed);
@@ -208,7 +208,7 @@ impl<B: Backend> Part<B> for Block<B> {
         let feed_forward = tape.part(|tape| &tape.feed_forward);
         let (grad, to_fed) = self.feed_forward.backward_apart(feed_forward, &around.feed_forward, grad)?;
         let (mut grad, fed_in_parallel) = match self.residual {
-            Residual::Sequential => (grad.plus(to_fed), None),
+            Residual::Sequential | Residual::Scaled(_) => (grad.plus(to_fed), None),
             Residual::Parallel => (grad, Some(to_fed)),
         };
         let mut to_memory = None;

@@ -1,6 +1,7 @@
 //! A branch of a block: attention or feed-forward with its normalization, added to the residual stream.
 //!
-//! Normalized before (`x + f(n(x))`), after (`n(x + f(x))`), or around the branch (`x + n₂(f(n₁(x)))`).
+//! Normalized before (`x + f(n(x))`), after (`n(x + f(x))`), around the branch (`x + n₂(f(n₁(x)))`), or on its output (`x + n(f(x))`). What the
+//! branch adds may be multiplied by a number.
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
@@ -11,7 +12,7 @@ use super::part::{Forward, GradientsOf, Inputs, LiftedAround, Of, Part, constant
 use super::places::Places;
 use super::rule::Saved;
 use crate::ModelError;
-use crate::config::{NormConfig, NormPlacement};
+use crate::config::{NormConfig, NormPlacement, Residual};
 use crate::parameters::Parameters;
 
 /// A branch with this body.
@@ -19,6 +20,8 @@ use crate::parameters::Parameters;
 pub(crate) struct Branch<B: Backend, T> {
     pub(super) body: T,
     norms: Norms<B>,
+    /// What the body's output is multiplied by.
+    scale: f64,
 }
 
 /// Where a branch is normalized.
@@ -30,6 +33,8 @@ enum Norms<B: Backend> {
     Post(Norm<B>),
     /// Its input, and its output before the residual sum.
     Sandwich(Norm<B>, Norm<B>),
+    /// Its output before the residual sum.
+    Output(Norm<B>),
 }
 
 /// What surrounds a branch.
@@ -58,15 +63,17 @@ impl<B: Backend, T> Branch<B, T> {
         name: &str,
         body: T,
         hidden: usize,
-        (placement, config): (NormPlacement, NormConfig),
+        (placement, config, residual): (NormPlacement, NormConfig, Residual),
     ) -> Result<Self, ModelError> {
         let norm = |suffix: &str| Norm::load(parameters, &format!("{name}{suffix}"), hidden, config);
         let norms = match placement {
             NormPlacement::Pre => Norms::Pre(norm("_norm")?),
             NormPlacement::Post => Norms::Post(norm("_norm")?),
             NormPlacement::Sandwich => Norms::Sandwich(norm("_norm")?, norm("_post_norm")?),
+            NormPlacement::Output => Norms::Output(norm("_post_norm")?),
         };
-        Ok(Self { body, norms })
+        let scale = if let Residual::Scaled(scale) = residual { scale } else { 1.0 };
+        Ok(Self { body, norms, scale })
     }
 
     /// The branch that reads `x` and is added to `stream`, which is `x` itself unless branches are parallel.
@@ -81,8 +88,12 @@ impl<B: Backend, T> Branch<B, T> {
         body: impl FnOnce(Tensor<B, 2>) -> (Tensor<B, 2>, U),
     ) -> (Tensor<B, 2>, BranchTape<B, U>) {
         let (y, body) = body(self.norms.before(x.clone()));
-        let (out, unnormalized) = self.norms.after(stream, masked(y, mask));
+        let (out, unnormalized) = self.norms.after(stream, self.scaled(masked(y, mask)));
         (out, BranchTape { x, unnormalized, body })
+    }
+
+    fn scaled(&self, y: Tensor<B, 2>) -> Tensor<B, 2> {
+        if self.scale == 1.0 { y } else { y.mul_scalar(self.scale) }
     }
 }
 
@@ -95,7 +106,7 @@ impl<B: Backend, T: Part<B>> Branch<B, T> {
         grad: Gradients<B>,
     ) -> Result<(Gradients<B>, GradientsOf<B, T>), ModelError> {
         let (to_stream, to_output) = self.norms.after_backward(tape, grad)?;
-        let to_output = to_output.scaled(around.mask.as_ref());
+        let to_output = to_output.map(|grad, _| self.scaled(grad)).scaled(around.mask.as_ref());
         let to_input = self.body.backward(tape.part(|tape| &tape.body), &around.body, to_output)?;
         let (to_x, to_memory) = T::Inputs::split(to_input);
         Ok((to_stream, T::Inputs::join(self.norms.before_backward(tape, to_x)?, to_memory)))
@@ -107,7 +118,7 @@ impl<B: Backend> Norms<B> {
     fn before(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
             Norms::Pre(norm) | Norms::Sandwich(norm, _) => norm.apply(x),
-            Norms::Post(_) => x,
+            Norms::Post(_) | Norms::Output(_) => x,
         }
     }
 
@@ -119,7 +130,7 @@ impl<B: Backend> Norms<B> {
                 let sum = stream + y;
                 (norm.apply(sum.clone()), Some(sum))
             }
-            Norms::Sandwich(_, norm) => (stream + norm.apply(y.clone()), Some(y)),
+            Norms::Sandwich(_, norm) | Norms::Output(norm) => (stream + norm.apply(y.clone()), Some(y)),
         }
     }
 
@@ -139,7 +150,7 @@ impl<B: Backend> Norms<B> {
                 let grad = through(norm, grad)?;
                 (grad.clone(), grad)
             }
-            Norms::Sandwich(_, norm) => (grad.clone(), through(norm, grad)?),
+            Norms::Sandwich(_, norm) | Norms::Output(norm) => (grad.clone(), through(norm, grad)?),
         })
     }
 
@@ -151,7 +162,7 @@ impl<B: Backend> Norms<B> {
     ) -> Result<Gradients<B>, ModelError> {
         match self {
             Norms::Pre(norm) | Norms::Sandwich(norm, _) => norm.backward(tape.part(|tape| &tape.x), &(), grad),
-            Norms::Post(_) => Ok(grad),
+            Norms::Post(_) | Norms::Output(_) => Ok(grad),
         }
     }
 
@@ -160,6 +171,7 @@ impl<B: Backend> Norms<B> {
             Norms::Pre(norm) => Norms::Pre(norm.lift()),
             Norms::Post(norm) => Norms::Post(norm.lift()),
             Norms::Sandwich(before, after) => Norms::Sandwich(before.lift(), after.lift()),
+            Norms::Output(norm) => Norms::Output(norm.lift()),
         }
     }
 }
@@ -177,7 +189,7 @@ impl<B: Backend, T: Forward<B>> Forward<B> for Branch<B, T> {
     type Lifted = Branch<Autodiff<B>, T::Lifted>;
 
     fn lift(&self) -> Self::Lifted {
-        Branch { body: self.body.lift(), norms: self.norms.lift() }
+        Branch { body: self.body.lift(), norms: self.norms.lift(), scale: self.scale }
     }
 
     fn lift_around(around: &Self::Around) -> BranchAround<Autodiff<B>, LiftedAround<B, T>> {

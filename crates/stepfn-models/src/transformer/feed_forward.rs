@@ -12,7 +12,7 @@ use super::part::{Forward, One, Part, constant};
 use super::places::Places;
 use super::rule::{Rule, Saved};
 use crate::ModelError;
-use crate::config::FeedForwardConfig;
+use crate::config::{Activation, FeedForwardConfig, Xielu};
 use crate::parameters::{PackedRows, Parameters};
 
 /// A feed-forward.
@@ -39,6 +39,15 @@ impl<B: Backend> FeedForwardTape<B> {
     }
 }
 
+/// The numbers of a layer's xIELU: it keeps the inverse of a softplus of both αs, and of αₙ what it is above β.
+fn xielu<B: Backend>(parameters: &Parameters<B>, name: &str) -> Result<Xielu, ModelError> {
+    let number = |part: &str, shape: &[usize]| parameters.number(&format!("{name}.activation.{part}"), shape);
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let linear = number("beta", &[])?;
+    let (positive, negative) = (softplus(number("alpha_p", &[1])?), linear + softplus(number("alpha_n", &[1])?));
+    Ok(Xielu { positive, negative, linear })
+}
+
 impl<B: Backend> FeedForward<B> {
     pub(crate) fn load(
         parameters: &Parameters<B>,
@@ -55,7 +64,12 @@ impl<B: Backend> FeedForward<B> {
             false => None,
         };
         let up = linear("up", [hidden, size], packed)?;
-        Ok(Self { gate, up, down: linear("down", [size, hidden], None)?, phi: Phi(activation) })
+        let phi = match activation {
+            // The numbers are parameters of the layer.
+            Activation::Xielu(_) => Activation::Xielu(xielu(parameters, name)?),
+            activation => activation,
+        };
+        Ok(Self { gate, up, down: linear("down", [size, hidden], None)?, phi: Phi(phi) })
     }
 
     /// From gradients of the hidden activations to gradients of the input; `tape` has the rows that they need.

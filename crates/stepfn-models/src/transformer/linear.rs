@@ -1,13 +1,16 @@
 //! Linear layers: `y = x Wᵀ + b`.
 
+use std::sync::Arc;
+
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_kernels::weight::Weight;
+use stepfn_kernels::weight::{ChosenRows, Weight};
 
 use super::front::Gradients;
 use super::part::{Forward, One, Part, constant};
 use super::places::Places;
 use super::rule::Saved;
+use super::tokens::indices;
 use crate::ModelError;
 use crate::parameters::{PackedRows, Parameters};
 
@@ -34,6 +37,23 @@ impl<B: Backend> Linear<B> {
             false => None,
         };
         Ok(Self { weight, bias })
+    }
+
+    /// The same with its outputs in another order.
+    pub(crate) fn reordered(self, order: &[usize]) -> Self {
+        let numbers = |device: &B::Device| indices(order.iter().map(|&unit| unit as i32).collect(), device);
+        let bias = self.bias.map(|bias| {
+            let order = numbers(&bias.device());
+            bias.select(1, order)
+        });
+        let weight = match self.weight {
+            Weight::Tensor(weight) => {
+                let order = numbers(&weight.device());
+                Weight::Tensor(weight.select(0, order))
+            }
+            Weight::Stored(rows) => Weight::Stored(Arc::new(ChosenRows::new(rows, order.iter().copied()))),
+        };
+        Self { weight, bias }
     }
 
     /// `x Wᵀ + b`.

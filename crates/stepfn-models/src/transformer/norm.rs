@@ -3,7 +3,7 @@
 //! Both are a quotient `y = w ⊙ n + b`, `n = c / σ`, of the centered input `c` (RMSNorm: the input) and its size `σ`.
 
 use burn::backend::Autodiff;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 use stepfn_kernels::norm::{NormKind as Formula, normalize, normalize_backward};
 use stepfn_kernels::{Cotangents, narrowed, widened};
 
@@ -19,7 +19,7 @@ use crate::parameters::Parameters;
 #[derive(Debug, Clone)]
 pub(crate) struct Norm<B: Backend> {
     weight: Tensor<B, 2>,
-    /// LayerNorm's; RMSNorm has none.
+    /// LayerNorm's, if it has one; RMSNorm has none.
     bias: Option<Tensor<B, 2>>,
     formula: Formula,
     epsilon: f64,
@@ -35,13 +35,30 @@ impl<B: Backend> Norm<B> {
         let vector = |suffix: &str| -> Result<Tensor<B, 2>, ModelError> {
             Ok(parameters.vector(&format!("{name}.{suffix}"), size, None)?.unsqueeze_dim(0))
         };
-        let weight = vector("weight")?;
         let (formula, weight, bias) = match config.kind {
-            NormKind::LayerNorm => (Formula::Layer, weight, Some(vector("bias")?)),
-            NormKind::RmsNorm => (Formula::Rms, weight, None),
-            NormKind::RmsNormPlusOne => (Formula::Rms, weight.add_scalar(1), None),
+            NormKind::LayerNorm => (Formula::Layer, vector("weight")?, Some(vector("bias")?)),
+            NormKind::LayerNormPlusOne => (Formula::Layer, vector("weight")?.add_scalar(1), Some(vector("bias")?)),
+            NormKind::LayerNormWithoutBias => (Formula::Layer, vector("weight")?, None),
+            NormKind::LayerNormWithoutWeight => (Formula::Layer, parameters.ones(size), None),
+            NormKind::RmsNorm => (Formula::Rms, vector("weight")?, None),
+            NormKind::RmsNormPlusOne => (Formula::Rms, vector("weight")?.add_scalar(1), None),
         };
         Ok(Self { weight, bias, formula, epsilon: config.epsilon })
+    }
+
+    /// The same without weights and biases.
+    pub(crate) fn plain(parameters: &Parameters<B>, size: usize, config: NormConfig) -> Self {
+        let formula = match config.kind {
+            NormKind::RmsNorm | NormKind::RmsNormPlusOne => Formula::Rms,
+            _ => Formula::Layer,
+        };
+        Self { weight: parameters.ones(size), bias: None, formula, epsilon: config.epsilon }
+    }
+
+    /// The same with its units in another order.
+    pub(crate) fn reordered(self, order: &Tensor<B, 1, Int>) -> Self {
+        let ordered = |x: Tensor<B, 2>| x.select(1, order.clone());
+        Self { weight: ordered(self.weight), bias: self.bias.map(ordered), ..self }
     }
 
     /// Normalizes every row.

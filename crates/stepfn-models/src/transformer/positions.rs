@@ -5,7 +5,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use stepfn_kernels::rotary::Rotation;
 
 use super::tokens::{TokenBatch, indices};
-use crate::config::{Positions, RotaryConfig, RotaryScaling};
+use crate::config::{Positions, QueryGrowth, RotaryConfig, RotaryScaling};
 
 impl RotaryConfig {
     /// By which angles queries and keys at the last `places` of every text are rotated (Su et al. 2021). Some scalings depend on the length of the text.
@@ -111,6 +111,20 @@ impl Positions {
         let data = TensorData::new(values, [batch.len() * places, hidden]).convert_dtype(dtype);
         Some(Tensor::from_data(data, (device, dtype)))
     }
+}
+
+/// What queries at the last `places` of every text are multiplied by, `[texts · places, 1]`.
+pub(crate) fn growth<B: Backend>(
+    QueryGrowth { rate, positions }: QueryGrowth,
+    batch: &TokenBatch,
+    (places, dtype, device): (usize, DType, &B::Device),
+) -> Tensor<B, 2> {
+    let factor = |text, place| {
+        let position = batch.position(text, place).unwrap_or(0) as f64;
+        (1.0 + rate * (position / positions).floor().ln_1p()) as f32
+    };
+    let data = TensorData::new(batch.map(places, factor), [batch.len() * places, 1]).convert_dtype(dtype);
+    Tensor::from_data(data, (device, dtype))
 }
 
 /// Rows of a table of learned positions for the last `places` of every text, `[texts · places]`.

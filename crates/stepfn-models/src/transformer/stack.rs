@@ -337,7 +337,7 @@ impl<B: Backend> Stack<B> {
         let attention = |site, keys: &TokenBatch| masks.attention(layer, site, heads, keys, device);
         let size = self.config.feed_forward.size;
         let window = self.config.attention.windows[layer];
-        let sees = Sees { window, layer };
+        let sees = Sees { window, layer, rotation: self.config.positions.rotation_of(layer) };
         let cross_attention = source.and_then(|source| {
             let body = tables.memory(attention(Site::CrossAttention, source))?;
             Some(BranchAround { body, mask: residual(Site::CrossAttentionOutput) })

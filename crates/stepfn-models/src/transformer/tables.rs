@@ -20,12 +20,16 @@ pub(crate) struct Sees {
     pub(crate) window: Option<usize>,
     /// Its number, where layers have biases of their own.
     pub(crate) layer: usize,
+    /// Which rotation queries and keys have.
+    pub(crate) rotation: Option<usize>,
 }
 
 /// The tables of one stack for one batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Tables<B: Backend> {
-    rotation: Option<Rotation<B>>,
+    rotations: Vec<Rotation<B>>,
+    /// What queries are multiplied by, `[texts · queries, 1]`.
+    growth: Option<Tensor<B, 2>>,
     bias: Bias<B>,
     /// What self-attention sees through each window that a layer has: layers have few different ones.
     windows: Vec<(Option<usize>, Arc<Visible<B>>)>,
@@ -68,10 +72,8 @@ impl<B: Backend> Tables<B> {
         source: Option<&TokenBatch>,
         (places, dtype, device): (usize, DType, &B::Device),
     ) -> Self {
-        let rotation = match &config.positions {
-            Positions::Rotary(rotary) => Some(rotary.rotation(batch, places, dtype, device)),
-            _ => None,
-        };
+        let rotations = config.positions.rotations().iter();
+        let rotations = rotations.map(|rotary| rotary.rotation(batch, places, dtype, device)).collect();
         let mut windows: Vec<(Option<usize>, Arc<Visible<B>>)> = Vec::new();
         for &window in &config.attention.windows {
             if windows.iter().all(|(made, _)| *made != window) {
@@ -94,7 +96,9 @@ impl<B: Backend> Tables<B> {
             Positions::Alibi { .. } => Bias::Same(Some(alibi(config.attention.n_heads, batch, dtype, device))),
             _ => Bias::Same(None),
         };
-        Self { rotation, bias, windows, memory }
+        let growth =
+            config.attention.query_growth.map(|growth| positions::growth(growth, batch, (places, dtype, device)));
+        Self { rotations, growth, bias, windows, memory }
     }
 
     /// What self-attention of a layer sees, with dropout's multipliers of its probabilities.
@@ -102,13 +106,15 @@ impl<B: Backend> Tables<B> {
         let found = self.windows.iter().find(|(made, _)| *made == sees.window);
         // `new` makes one for every window that the configuration has.
         let (_, visible) = found.unwrap_or(&self.windows[0]);
-        View { visible: visible.clone(), bias: self.bias.of(sees.layer), rotation: self.rotation.clone(), dropout }
+        let rotation = sees.rotation.and_then(|rotation| self.rotations.get(rotation)).cloned();
+        let bias = self.bias.of(sees.layer);
+        View { visible: visible.clone(), bias, rotation, growth: self.growth.clone(), dropout }
     }
 
     /// What cross-attention sees, where there is an encoder.
     pub(crate) fn memory(&self, dropout: Option<Tensor<B, 4>>) -> Option<View<B>> {
         let visible = self.memory.clone()?;
-        Some(View { visible, bias: None, rotation: None, dropout })
+        Some(View { visible, bias: None, rotation: None, growth: None, dropout })
     }
 
     /// The tables of a pass over the first places of each text.
@@ -125,7 +131,8 @@ impl<B: Backend> Tables<B> {
             }
         };
         Self {
-            rotation: self.rotation.as_ref().map(|rotation| rotation_at(rotation, places)),
+            rotations: self.rotations.iter().map(|rotation| rotation_at(rotation, places)).collect(),
+            growth: places.of_optional(&self.growth),
             bias,
             windows: self.windows.iter().map(|(window, own)| (*window, cut(own, places.len()))).collect(),
             memory: self.memory.as_ref().map(|memory| cut(memory, memory.keys())),

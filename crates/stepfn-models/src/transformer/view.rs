@@ -19,6 +19,8 @@ pub(crate) struct View<B: Backend> {
     pub(crate) bias: Option<Tensor<B, 4>>,
     /// Rotary positions of the queries, and of the keys that are made of the same hidden states.
     pub(crate) rotation: Option<Rotation<B>>,
+    /// What queries are multiplied by, `[texts · queries, 1]`.
+    pub(crate) growth: Option<Tensor<B, 2>>,
     /// What dropout multiplies the probabilities by, `[texts, heads, queries, keys]`.
     pub(crate) dropout: Option<Tensor<B, 4>>,
 }
@@ -30,13 +32,14 @@ impl<B: Backend> View<B> {
             visible: Arc::new(visible_from(&self.visible, places, self.visible.keys())),
             bias: self.bias.clone().map(|bias| places.of_queries(bias)),
             rotation: self.rotation.as_ref().map(|rotation| rotation_at(rotation, places)),
+            growth: places.of_optional(&self.growth),
             dropout: self.dropout.clone().map(|dropout| places.of_queries(dropout)),
         }
     }
 
     /// The same on a backend with automatic differentiation.
     pub(crate) fn lift(&self) -> View<Autodiff<B>> {
-        let Self { visible, bias, rotation, dropout } = self;
+        let Self { visible, bias, rotation, growth, dropout } = self;
         let (texts, queries) = (visible.texts(), visible.queries());
         let ranges = (0..texts).flat_map(|text| (0..queries).map(move |query| (text, query)));
         let ranges = ranges.map(|(text, query)| visible.range(text, query));
@@ -47,6 +50,7 @@ impl<B: Backend> View<B> {
             rotation: rotation
                 .as_ref()
                 .map(|Rotation { cos, sin }| Rotation { cos: constant(cos), sin: constant(sin) }),
+            growth: growth.as_ref().map(constant),
             dropout: dropout.as_ref().map(constant),
         }
     }

@@ -69,12 +69,12 @@ impl<B: Backend> Block<B> {
             let seen = core::iter::once(seen.start as u32..seen.end as u32).collect();
             let [queries, _] = x.dims();
             let visible = Visible::new(seen, 1, queries, memory.visible.keys(), &x.device());
-            let view = View { visible: Arc::new(visible), bias: None, rotation: None, dropout: None };
+            let view = View { visible: Arc::new(visible), bias: None, rotation: None, growth: None, dropout: None };
             let attend = |x| cross.body.read(x, AttentionKind::Cross, saved.body.seen().clone(), &view);
             (x, _) = cross.record_onto(x.clone(), x, None, attend);
         }
         let read = match self.residual {
-            Residual::Sequential => x.clone(),
+            Residual::Sequential | Residual::Scaled(_) => x.clone(),
             Residual::Parallel => before,
         };
         let (x, _) = self.feed_forward.record_onto(x, read, None, |x| self.feed_forward.body.record(x, &None));

@@ -11,8 +11,8 @@ use super::encoders::ENCODER;
 use super::{B, Case, assert_all_close, check, noise, random};
 use crate::ModelError;
 use crate::config::{
-    Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormPlacement,
-    Positions, Residual, RotaryConfig, RotaryScaling, StackConfig,
+    Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormOver,
+    NormPlacement, Positions, QueryGrowth, QueryKeyNorm, Residual, RotaryConfig, RotaryScaling, StackConfig, Xielu,
 };
 use crate::families;
 use crate::names::whole;
@@ -89,6 +89,7 @@ fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) ->
         "decoder.layers.{}.cross_attention.key_norm",
         "decoder.layers.{}.cross_attention_norm",
         "decoder.layers.{}.cross_attention_post_norm",
+        "decoder.layers.{}.feed_forward.activation",
         "decoder.layers.{}.feed_forward.gate",
         "decoder.layers.{}.feed_forward.up",
         "decoder.layers.{}.feed_forward.down",
@@ -110,7 +111,14 @@ fn sizes() -> impl Strategy<Value = [usize; 4]> {
 }
 
 fn norm_kind() -> impl Strategy<Value = NormKind> {
-    prop_oneof![Just(NormKind::LayerNorm), Just(NormKind::RmsNorm), Just(NormKind::RmsNormPlusOne)]
+    prop_oneof![
+        Just(NormKind::LayerNorm),
+        Just(NormKind::RmsNorm),
+        Just(NormKind::RmsNormPlusOne),
+        Just(NormKind::LayerNormWithoutBias),
+        Just(NormKind::LayerNormPlusOne),
+        Just(NormKind::LayerNormWithoutWeight),
+    ]
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
@@ -120,6 +128,8 @@ fn activations() -> impl Strategy<Value = Activation> {
         Just(Activation::Gelu),
         Just(Activation::GeluTanh),
         Just(Activation::GeluQuick),
+        Just(Activation::ReluSquared),
+        Just(Activation::Xielu(Xielu { positive: 0.9, negative: 1.2, linear: 0.4 })),
     ]
 }
 
@@ -138,28 +148,43 @@ const SOURCE: [usize; 2] = [3, 2];
 
 fn setups() -> impl Strategy<Value = Setup> {
     let (flat, peaked) = (0.5, 500.0);
-    let attention =
-        (1..=2usize, 1..=2usize, any::<[bool; 3]>(), any::<[bool; 2]>(), prop_oneof![Just(flat), Just(peaked)]);
-    let attention =
-        attention.prop_map(|(n_kv_heads, group, [qkv_bias, output_bias, query_key_norm], [cap, window], scale)| {
-            AttentionConfig {
-                n_heads: n_kv_heads * group,
-                n_kv_heads,
-                head_dim: 4,
-                scale,
-                qkv_bias,
-                output_bias,
-                query_key_norm,
-                soft_cap: cap.then_some(1.5),
-                windows: vec![window.then_some(2)],
-            }
-        });
-    let rotary =
-        |dim| RotaryConfig { dim, theta: 100.0, scaling: RotaryScaling::None, attention_factor: 1.0, max_positions: 8 };
+    let over = prop_oneof![Just(NormOver::Head), Just(NormOver::EachHead), Just(NormOver::Token)];
+    let query_key_norm = (norm_kind(), over, any::<bool>()).prop_map(|(kind, over, after_rotation)| QueryKeyNorm {
+        norm: NormConfig { kind, epsilon: 1e-5 },
+        over,
+        after_rotation,
+    });
+    let query_key_norm = prop::option::of(query_key_norm);
+    let scales = prop_oneof![Just(flat), Just(peaked)];
+    let attention = (1..=2usize, 1..=2usize, any::<[bool; 2]>(), query_key_norm, any::<[bool; 3]>(), scales);
+    let attention = attention.prop_map(
+        |(n_kv_heads, group, [qkv_bias, output_bias], query_key_norm, [cap, window, growth], scale)| AttentionConfig {
+            n_heads: n_kv_heads * group,
+            n_kv_heads,
+            head_dim: 4,
+            scale,
+            qkv_bias,
+            output_bias,
+            query_key_norm,
+            query_growth: growth.then_some(QueryGrowth { rate: 0.4, positions: 2.0 }),
+            soft_cap: cap.then_some(1.5),
+            windows: vec![window.then_some(2)],
+        },
+    );
+    let rotary = |dim, interleaved| RotaryConfig {
+        dim,
+        theta: 100.0,
+        interleaved,
+        scaling: RotaryScaling::None,
+        attention_factor: 1.0,
+        max_positions: 8,
+    };
     let positions = prop_oneof![
         Just(Positions::Learned { offset: 0, rows: 8 }),
-        Just(Positions::Rotary(rotary(2))),
-        Just(Positions::Rotary(rotary(4))),
+        Just(Positions::Rotary(rotary(2, false))),
+        Just(Positions::Rotary(rotary(4, true))),
+        Just(Positions::RotaryByLayer { rotations: vec![rotary(2, false), rotary(4, false)], layers: vec![Some(1)] }),
+        Just(Positions::RotaryByLayer { rotations: vec![rotary(4, true)], layers: vec![None] }),
         any::<bool>().prop_map(|by_layer| Positions::RelativeBias {
             buckets: 4,
             max_distance: 4,
@@ -171,10 +196,16 @@ fn setups() -> impl Strategy<Value = Setup> {
     let feed_forward = (1..=5usize, activations(), any::<[bool; 2]>());
     let feed_forward =
         feed_forward.prop_map(|(size, activation, [gated, bias])| FeedForwardConfig { size, activation, gated, bias });
-    let placement = prop_oneof![Just(NormPlacement::Pre), Just(NormPlacement::Post), Just(NormPlacement::Sandwich)];
-    let around = (norm_kind(), placement, any::<[bool; 4]>(), prop::collection::vec(2..=4usize, 1..=2));
+    let placement = prop_oneof![
+        Just(NormPlacement::Pre),
+        Just(NormPlacement::Post),
+        Just(NormPlacement::Sandwich),
+        Just(NormPlacement::Output)
+    ];
+    let residual = prop_oneof![Just(Residual::Sequential), Just(Residual::Parallel), Just(Residual::Scaled(0.3))];
+    let around = (norm_kind(), placement, residual, any::<[bool; 3]>(), prop::collection::vec(2..=4usize, 1..=2));
     (attention, positions, feed_forward, around).prop_map(|(attention, positions, feed_forward, around)| {
-        let (kind, norm_placement, [cross, parallel, left, dropout], lens) = around;
+        let (kind, norm_placement, residual, [cross, left, dropout], lens) = around;
         let config = StackConfig {
             n_layers: 1,
             embedding_scale: 1.0,
@@ -184,7 +215,7 @@ fn setups() -> impl Strategy<Value = Setup> {
             norm: NormConfig { kind, epsilon: 1e-5 },
             norm_placement,
             final_norm: false,
-            residual: if parallel && !cross { Residual::Parallel } else { Residual::Sequential },
+            residual: if cross && residual == Residual::Parallel { Residual::Sequential } else { residual },
             attention,
             feed_forward,
             dropout: DropoutRates {
@@ -374,6 +405,7 @@ proptest! {
         setup.config.attention.scale = 0.5;
         // A norm of a few units that are nearly alike divides by little more than ε, and a ReLU has a kink: rounding would be all that is left.
         setup.config.norm.epsilon = 0.1;
+        setup.config.attention.query_key_norm.iter_mut().for_each(|query_key| query_key.norm.epsilon = 0.1);
         if setup.config.feed_forward.activation == Activation::Relu {
             setup.config.feed_forward.activation = Activation::Silu;
         }
