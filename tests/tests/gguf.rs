@@ -66,7 +66,7 @@ fn every_architecture_agrees_with_transformers() {
         logits: Vec<Vec<Vec<f64>>>,
     }
     let cases: Vec<Case> = serde_json::from_value(json(folder().join("gguf/models.json"))).unwrap();
-    assert_eq!(cases.len(), 13);
+    assert_eq!(cases.len(), 19);
     for case in cases {
         let path = folder().join("gguf").join(format!("{}.gguf", case.name));
         let model = Model::<Flex>::load(&path, DType::F32, &Default::default()).unwrap();

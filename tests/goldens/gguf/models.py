@@ -65,8 +65,22 @@ MODELS = {
     "bloom": ("bloom", GPT | {"hidden_size": 16, "seq_length": 64}),
     "t5": ("t5", T5 | {"feed_forward_proj": "relu", "tie_word_embeddings": True}),
     "t5_gated": ("t5", T5 | {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}),
+    "gemma": ("gemma", LLAMA | {"head_dim": 6, "tie_word_embeddings": True}),
+    "gemma3": ("gemma3_text", LLAMA | {
+        "head_dim": 6, "query_pre_attn_scalar": 6, "sliding_window": 3, "tie_word_embeddings": True,
+        "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": {"full_attention": rope("linear", factor=2.5), "sliding_attention": rope("default") | {"rope_theta": 500.0}},
+    }),
+    "olmo2": ("olmo2", LLAMA),
+    "starcoder2": ("starcoder2", LLAMA | {"tie_word_embeddings": True}),
+    "granite": ("granite", LLAMA | {
+        "embedding_multiplier": 1.5, "logits_scaling": 0.75, "residual_multiplier": 0.5, "attention_multiplier": 0.25,
+    }),
+    "smollm3": ("smollm3", LLAMA | {"num_hidden_layers": 4}),
 }
-ARCHITECTURES = {"mistral": "llama", "gpt_neox": "gptneox"}
+ARCHITECTURES = {"mistral": "llama", "gpt_neox": "gptneox", "gemma3_text": "gemma3"}
+GEMMA = ("gemma", "gemma2", "gemma3_text")
+PERMUTED = ("llama", "mistral", "granite", "smollm3")
 
 
 def build(kind, options, seed):
@@ -85,7 +99,7 @@ def build(kind, options, seed):
                 spread = 1.0 if "emb" in name or "wte" in name or "shared" in name or "wpe" in name else 0.35
                 p.copy_((spread * torch.randn_like(p)).half().float())
             else:
-                middle = 1.0 if name.endswith("weight") and kind != "gemma2" else 0.0
+                middle = 1.0 if name.endswith("weight") and kind not in GEMMA else 0.0
                 p.copy_(((middle + 0.3 * torch.randn_like(p)) * 1024).round() / 1024)
     return model
 
@@ -101,11 +115,11 @@ def regrouped(tensor, heads):
 
 
 def converted(kind, config, name, tensor):
-    if kind in ("llama", "mistral") and "q_proj" in name:
+    if kind in PERMUTED and "q_proj" in name:
         return permuted(tensor, config.num_attention_heads)
-    if kind in ("llama", "mistral") and "k_proj" in name:
+    if kind in PERMUTED and "k_proj" in name:
         return permuted(tensor, config.num_key_value_heads)
-    if kind == "gemma2" and name.endswith("norm.weight"):
+    if kind in GEMMA and name.endswith("norm.weight"):
         return tensor + 1
     if kind == "gpt2" and name.endswith(("c_attn.weight", "c_proj.weight", "c_fc.weight")):
         return tensor.T
@@ -151,7 +165,7 @@ def add_metadata(writer, kind, config):
         writer.add_relative_attn_buckets_count(config.relative_attention_num_buckets)
         writer.add_decoder_start_token_id(config.decoder_start_token_id)
         return
-    writer.add_block_count(LAYERS)
+    writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(64)
     writer.add_feed_forward_length(config.intermediate_size if hasattr(config, "intermediate_size") else 4 * hidden)
     if kind in ("gpt2", "bloom", "gpt_neox"):
@@ -163,7 +177,31 @@ def add_metadata(writer, kind, config):
             writer.add_head_count_kv(heads)
         return
     writer.add_head_count_kv(config.num_key_value_heads)
+    if kind == "starcoder2":
+        writer.add_layer_norm_eps(config.norm_epsilon)
+        writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
+        return
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if kind == "gemma":
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+        return
+    if kind == "gemma3_text":
+        full, local = (config.rope_parameters[kind] for kind in ("full_attention", "sliding_attention"))
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+        writer.add_sliding_window(config.sliding_window)
+        writer.add_sliding_window_pattern(2)
+        writer.add_rope_freq_base(full["rope_theta"])
+        writer.add_rope_freq_base_swa(local["rope_theta"])
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(full["factor"])
+        return
+    if kind == "granite":
+        writer.add_attention_scale(config.attention_multiplier)
+        writer.add_embedding_scale(config.embedding_multiplier)
+        writer.add_residual_scale(config.residual_multiplier)
+        writer.add_logit_scale(config.logits_scaling)
     if kind == "gemma2":
         writer.add_key_length(config.head_dim)
         writer.add_value_length(config.head_dim)
@@ -187,7 +225,7 @@ def add_metadata(writer, kind, config):
         writer.add_key_length(head_dim)
         writer.add_value_length(head_dim)
     head_dim = head_dim or hidden // heads
-    if kind in ("llama", "mistral"):
+    if kind in PERMUTED:
         writer.add_vocab_size(config.vocab_size)
         writer.add_rope_dimension_count(head_dim)
     if rope["rope_type"] == "linear":
@@ -206,7 +244,7 @@ def write(path, kind, model, tied):
     writer = gguf.GGUFWriter(path, architecture)
     add_metadata(writer, kind, model.config)
     number = next(number for number, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
-    names = gguf.get_tensor_name_map(number, max(LAYERS, 3))
+    names = gguf.get_tensor_name_map(number, 4)
     skipped = {"lm_head.weight"} if tied else set()
     skipped |= {"encoder.embed_tokens.weight", "decoder.embed_tokens.weight"}
     for name, tensor in model.state_dict().items():

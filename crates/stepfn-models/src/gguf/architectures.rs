@@ -131,7 +131,8 @@ impl Architecture {
                 Some(Metadata::Float(number)) => *number == 0.0 || *number == neutral,
                 Some(_) => false,
             };
-            if !is_neutral {
+            let reads = |(_, from): &(&str, From)| from.reads(key);
+            if !is_neutral && !self.fields.iter().copied().flatten().any(reads) {
                 return Err(f.error(key, format!("{neutral}: {why}")));
             }
         }
@@ -201,6 +202,11 @@ impl Architecture {
 }
 
 impl From {
+    /// Whether it is the number of this key.
+    fn reads(&self, sought: &str) -> bool {
+        matches!(self, Self::Float(key) | Self::FloatOr(key, _) if *key == sought)
+    }
+
     fn value(&self, f: &Fields) -> Result<Value, ModelError> {
         Ok(match *self {
             Self::Number(key) => json!(f.needed(key)?),

@@ -198,7 +198,7 @@ fn unknown_architectures_are_named() {
     let error = parse(&with_text(&golden("llama.gguf"), "general.architecture", "mamba")).unwrap_err().to_string();
     assert_eq!(
         error,
-        "model.gguf: metadata `general.architecture`: expected one of llama, mistral3, qwen2, qwen3, gemma2, phi3, gpt2, gptneox, bloom, t5; \
+        "model.gguf: metadata `general.architecture`: expected one of llama, mistral3, qwen2, qwen3, gemma2, gemma, gemma3, olmo2, starcoder2, granite, smollm3, phi3, gpt2, gptneox, bloom, t5; \
          found `mamba`"
     );
 }

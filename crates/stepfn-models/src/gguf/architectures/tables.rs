@@ -4,7 +4,8 @@ use super::From::{FlagOr, Float, FloatOr, Has, Lacks, Number, Of, Text};
 use super::Moved::{Keys, PlusOne, Queries, QueriesKeysValues, Same, Transposed};
 use super::values::{
     activation_of_neox, bloom_positions, decoder_layers, ends, feed_forward_of_t5, head_dim, heads_alone, key_heads,
-    rotary_share, scale_of_gemma2, vocabulary, window_of_gemma2, window_of_phi3,
+    logit_cap, no_window, pattern_of_gemma3, rotary_share, scale_of_gemma2, scale_of_gemma3, vocabulary,
+    window_of_gemma2, window_of_phi3,
 };
 use super::{Architecture, From, Moved};
 use crate::gguf::rotary;
@@ -12,7 +13,7 @@ use crate::gguf::rotary;
 type Fields = [(&'static str, From)];
 type Tensors = [(&'static str, &'static str, Moved)];
 
-pub(super) static ARCHITECTURES: [Architecture; 11] = [
+pub(super) static ARCHITECTURES: [Architecture; 17] = [
     LLAMA,
     // Its attention depends on the position in some models, which are refused.
     Architecture { name: "mistral3", ..LLAMA },
@@ -55,24 +56,114 @@ pub(super) static ARCHITECTURES: [Architecture; 11] = [
                 ("hidden_activation", Text("gelu_pytorch_tanh")),
             ],
         ],
+        tensors: &[QUERY_KEY, GATE, GEMMA, SANDWICH],
+    },
+    Architecture {
+        name: "gemma",
+        family: "gemma",
+        only_with: None,
+        fields: &[SPECIAL, LLAMA_LIKE, WHOLE_HEADS, &[("hidden_act", Text("gelu_pytorch_tanh"))]],
+        tensors: &[QUERY_KEY, GATE, GEMMA, &[("blk.{}.ffn_norm", "model.layers.{}.post_attention_layernorm", PlusOne)]],
+    },
+    Architecture {
+        name: "gemma3",
+        family: "gemma3_text",
+        only_with: None,
+        fields: &[
+            SPECIAL,
+            LLAMA_LIKE,
+            WHOLE_HEADS,
+            &[
+                ("query_pre_attn_scalar", Of(scale_of_gemma3)),
+                ("final_logit_softcapping", Of(logit_cap)),
+                ("sliding_window", Number("attention.sliding_window")),
+                ("sliding_window_pattern", Of(pattern_of_gemma3)),
+                ("rope_theta", FloatOr("rope.freq_base", 1_000_000.0)),
+                ("rope_local_base_freq", FloatOr("rope.freq_base_swa", 10_000.0)),
+                ("hidden_activation", Text("gelu_pytorch_tanh")),
+            ],
+        ],
         tensors: &[
             QUERY_KEY,
             GATE,
+            GEMMA,
+            SANDWICH,
             &[
-                ("token_embd", "model.embed_tokens", Same),
-                ("output_norm", "model.norm", PlusOne),
-                ("output", "lm_head", Same),
-                ("blk.{}.attn_norm", "model.layers.{}.input_layernorm", PlusOne),
-                ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", PlusOne),
-                ("blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", PlusOne),
-                ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", PlusOne),
-                ("blk.{}.attn_v", "model.layers.{}.self_attn.v_proj", Same),
-                ("blk.{}.attn_output", "model.layers.{}.self_attn.o_proj", Same),
-                ("blk.{}.ffn_up", "model.layers.{}.mlp.up_proj", Same),
-                ("blk.{}.ffn_down", "model.layers.{}.mlp.down_proj", Same),
+                ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", PlusOne),
+                ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", PlusOne),
             ],
         ],
     },
+    Architecture {
+        name: "olmo2",
+        family: "olmo2",
+        only_with: None,
+        // OLMo 3 has windows.
+        fields: &[SPECIAL, LLAMA_LIKE, WHOLE_HEADS, &[("sliding_window", Of(no_window))]],
+        tensors: &[
+            OUTER,
+            INNER,
+            GATE,
+            QUERY_KEY,
+            &[
+                ("blk.{}.attn_q_norm", "model.layers.{}.self_attn.q_norm", Same),
+                ("blk.{}.attn_k_norm", "model.layers.{}.self_attn.k_norm", Same),
+                ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", Same),
+                ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", Same),
+            ],
+        ],
+    },
+    Architecture {
+        name: "starcoder2",
+        family: "starcoder2",
+        only_with: None,
+        fields: &[
+            SPECIAL,
+            WHOLE_HEADS,
+            &[
+                ("hidden_size", Number("embedding_length")),
+                ("num_hidden_layers", Number("block_count")),
+                ("num_attention_heads", Number("attention.head_count")),
+                ("num_key_value_heads", Of(key_heads)),
+                ("intermediate_size", Number("feed_forward_length")),
+                ("max_position_embeddings", Number("context_length")),
+                ("norm_epsilon", Float("attention.layer_norm_epsilon")),
+                ("rope_theta", FloatOr("rope.freq_base", 10_000.0)),
+                ("rope_scaling", Of(rotary::scaling)),
+                ("use_bias", Has("blk.0.attn_q.bias")),
+                ("hidden_act", Text("gelu_pytorch_tanh")),
+            ],
+        ],
+        tensors: &[
+            OUTER,
+            QUERY_KEY,
+            &[
+                ("blk.{}.ffn_up", "model.layers.{}.mlp.c_fc", Same),
+                ("blk.{}.ffn_down", "model.layers.{}.mlp.c_proj", Same),
+            ],
+            INNER,
+        ],
+    },
+    Architecture {
+        name: "granite",
+        family: "granite",
+        fields: &[
+            SPECIAL,
+            LLAMA_LIKE,
+            WHOLE_HEADS,
+            &[
+                ("attention_bias", Has("blk.0.attn_q.bias")),
+                ("mlp_bias", Has("blk.0.ffn_up.bias")),
+                ("attention_multiplier", Float("attention.scale")),
+                ("embedding_multiplier", FloatOr("embedding_scale", 1.0)),
+                ("residual_multiplier", FloatOr("residual_scale", 1.0)),
+                ("logits_scaling", FloatOr("logit_scale", 1.0)),
+            ],
+        ],
+        ..LLAMA
+    },
+    // Every fourth layer has no positions, in the family as in llama.cpp.
+    Architecture { name: "smollm3", family: "smollm3", ..LLAMA },
     Architecture {
         name: "phi3",
         family: "phi3",
@@ -282,6 +373,23 @@ const QUERY_KEY: &Tensors = &[
 const GATE: &Tensors = &[
     ("blk.{}.ffn_gate", "model.layers.{}.mlp.gate_proj", Same),
     ("blk.{}.ffn_up", "model.layers.{}.mlp.up_proj", Same),
+];
+
+const GEMMA: &Tensors = &[
+    ("token_embd", "model.embed_tokens", Same),
+    ("output_norm", "model.norm", PlusOne),
+    ("output", "lm_head", Same),
+    ("blk.{}.attn_norm", "model.layers.{}.input_layernorm", PlusOne),
+    ("blk.{}.attn_v", "model.layers.{}.self_attn.v_proj", Same),
+    ("blk.{}.attn_output", "model.layers.{}.self_attn.o_proj", Same),
+    ("blk.{}.ffn_down", "model.layers.{}.mlp.down_proj", Same),
+];
+
+/// The norms of Gemma 2 and 3.
+const SANDWICH: &Tensors = &[
+    ("blk.{}.post_attention_norm", "model.layers.{}.post_attention_layernorm", PlusOne),
+    ("blk.{}.ffn_norm", "model.layers.{}.pre_feedforward_layernorm", PlusOne),
+    ("blk.{}.post_ffw_norm", "model.layers.{}.post_feedforward_layernorm", PlusOne),
 ];
 
 const T5_ENCODER: &Tensors = &[

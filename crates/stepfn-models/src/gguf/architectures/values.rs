@@ -86,6 +86,33 @@ pub(super) fn scale_of_gemma2(f: &Fields) -> Result<Value, ModelError> {
     head_dim(f)
 }
 
+/// The same of Gemma 3.
+pub(super) fn scale_of_gemma3(f: &Fields) -> Result<Value, ModelError> {
+    const LAYERS_OF_27B: u64 = 62;
+    if f.needed("block_count")? == LAYERS_OF_27B {
+        return Ok(json!(f.needed("embedding_length")?.checked_div(f.needed(HEADS)?).unwrap_or(0)));
+    }
+    head_dim(f)
+}
+
+/// One of so many layers has no window.
+pub(super) fn pattern_of_gemma3(f: &Fields) -> Result<Value, ModelError> {
+    Ok(json!(f.number("attention.sliding_window_pattern")?.unwrap_or(6)))
+}
+
+/// The soft cap of logits, which most models don't have.
+pub(super) fn logit_cap(f: &Fields) -> Result<Value, ModelError> {
+    Ok(json!(f.float("final_logit_softcapping")?))
+}
+
+/// Refuses a window, which another family has.
+pub(super) fn no_window(f: &Fields) -> Result<Value, ModelError> {
+    match f.number(WINDOW)? {
+        None | Some(0) => Ok(Value::Null),
+        Some(_) => Err(f.error(WINDOW, "no window: OLMo 3 is not implemented for GGUF files")),
+    }
+}
+
 pub(super) fn window_of_gemma2(f: &Fields) -> Result<Value, ModelError> {
     Ok(json!(f.number(WINDOW)?.unwrap_or(4096)))
 }
