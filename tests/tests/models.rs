@@ -6,6 +6,11 @@ use std::fs;
 
 use burn::tensor::DType;
 use proptest::prelude::*;
+use serde::Deserialize;
+use serde_json::Value;
+use stepfn_attribution::{ScoringOptions, Text, score};
+use stepfn_core::StepFunction;
+use stepfn_core::functions::{McDropoutProbAvg, NoisyStatistic};
 use stepfn_models::config::DropoutRates;
 use stepfn_models::generation::GenerationSettings;
 use stepfn_models::tape::StackInput;
@@ -42,6 +47,65 @@ fn other_backends_agree_with_transformers_too() {
 fn every_family_generates_the_same_as_transformers() {
     for folder in folders() {
         writes_what_transformers_writes::<Flex>(&folder, &Default::default());
+    }
+}
+
+#[derive(Deserialize)]
+struct Spread {
+    mean: Vec<f64>,
+    std: Vec<f64>,
+    /// The fourth central moment.
+    fourth: Vec<f64>,
+}
+
+/// Log-probabilities under dropout have the mean and the spread that they have in PyTorch (`goldens/dropout`), to five standard errors: masks differ,
+/// their effect doesn't.
+#[test]
+fn dropout_has_the_effect_that_it_has_in_pytorch() {
+    const OURS: f64 = 1000.0;
+    let read = |path: &std::path::Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let mut golden = read(&folder().join("dropout/expected.json")).as_object().unwrap().clone();
+    let theirs = golden.remove("passes").unwrap().as_f64().unwrap();
+    golden.remove("versions");
+    assert!(golden.len() >= 8);
+    for (name, spread) in golden {
+        let Spread { mean, std, fourth } = serde_json::from_value(spread).unwrap();
+        let model_folder = folder().join("models").join(&name);
+        let model = Model::<Flex>::load(&model_folder, DType::F32, &Default::default()).unwrap();
+        let ids = &read(&model_folder.join("expected.json"))["texts"][0];
+        let ids = |field: &str| serde_json::from_value::<Vec<u32>>(ids[field].clone()).unwrap();
+        let text = match model.config().is_encoder_decoder() {
+            true => Text::seq2seq(ids("input_ids"), ids("decoder_input_ids")),
+            false => Text::causal(ids("input_ids"), 1),
+        };
+        let of = |statistic| {
+            let function = McDropoutProbAvg { n_mcd_steps: OURS as usize, statistic, logprob: true };
+            let functions: [Box<dyn StepFunction<Flex>>; 1] = [Box::new(function)];
+            let scores = score(&model, core::slice::from_ref(&text), &functions, &ScoringOptions::default()).unwrap();
+            scores[0].as_ref().unwrap().scores[0].1.iter().map(|&value| f64::from(value)).collect::<Vec<_>>()
+        };
+        let (our_mean, our_std) = (of(NoisyStatistic::Mean), of(NoisyStatistic::Std));
+        assert_eq!(our_mean.len(), mean.len(), "{name}");
+        for step in 0..mean.len() {
+            let variance = std[step].powi(2);
+            let both = (1.0 / OURS + 1.0 / theirs).sqrt();
+            let (mean_error, variance_error) =
+                (std[step] * both, (fourth[step] - variance.powi(2)).max(0.0).sqrt() * both);
+            let moved = (our_mean[step] - mean[step]).abs();
+            assert!(
+                moved <= 5.0 * mean_error + 1e-7,
+                "{name}, step {step}: mean {} instead of {}",
+                our_mean[step],
+                mean[step]
+            );
+            let spread = (our_std[step].powi(2) - variance).abs();
+            assert!(
+                spread <= 5.0 * variance_error + 1e-9,
+                "{name}, step {step}: spread {} instead of {}",
+                our_std[step],
+                std[step]
+            );
+        }
     }
 }
 
