@@ -206,9 +206,7 @@ fn what_has_no_end_is_not_read_to_it() {
         .unwrap();
     Done::from(endless).fails(1, "standard input: this is no text", "give a file that");
     stepfn(["score", "-m", zero, "x"]).fails(1, "/dev/zero: this is a device or a pipe", "a model is a folder");
-    for file in
-        ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
-    {
+    for file in ["config.json", "generation_config.json", "tokenizer_config.json", "model.safetensors"] {
         let gpt2 = fixture::model("gpt2", &[100]);
         let path = gpt2.0.join(file);
         drop(fs::remove_file(&path));

@@ -18,7 +18,7 @@ fn the_file_that_is_wrong_is_named() {
     let gpt2 = model("gpt2", &[100]);
     fs::remove_file(gpt2.0.join("tokenizer.json")).unwrap();
     gpt2.write("vocab.json", json!({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}).to_string());
-    let score = || stepfn(["score", "-m", gpt2.path(), "ab"]);
+    let score = || stepfn(["score", "-m", gpt2.path(), "abab"]);
     for (merges, says) in [
         ("#version: 0.2\na\n", "merges.txt: line 2: expected two tokens"),
         ("a b\na c\n", "merges.txt: line 2: vocab.json has no \"c\""),
