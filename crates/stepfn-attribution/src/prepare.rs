@@ -102,6 +102,23 @@ impl<B: Backend> Preparer<'_, B> {
     fn prepare_causal(&self, request: &Request) -> Result<Prepared, AttributionError> {
         let Request { source: prompt, target, contrast_source, contrast_target, alignment, is_complete } = request;
         let is_complete = *is_complete;
+        // Before the model writes, so that what can't be is told first.
+        let other = match (contrast_source, contrast_target) {
+            (None, None) => None,
+            (other_prompt, Some(other)) => {
+                let prompt = other_prompt.as_ref().or(prompt.as_ref()).map(String::as_str);
+                let (tokens, first) = self.continued(prompt, other, "contrast target", is_complete)?;
+                Some((ids(&tokens), first))
+            }
+            (Some(other_prompt), None) => {
+                let prompt = self.prompt_to_write_after(other_prompt, is_complete)?;
+                let first = prompt.len();
+                Some((prompt, first))
+            }
+        };
+        if let (None, Some((other, _))) = (target, &other) {
+            crate::scoring::check_fits(self.model.config(), "contrast ", None, other, other.len() - 1)?;
+        }
         let (target_text, tokens, first) = match (prompt, target) {
             (prompt, Some(target)) => {
                 let (tokens, first) = self.continued(prompt.as_deref(), target, "target", is_complete)?;
@@ -117,20 +134,12 @@ impl<B: Backend> Preparer<'_, B> {
             (None, None) => return wrong("there is neither a prompt nor a text"),
         };
         let mut text = Text::causal(ids(&tokens), first);
-        text.contrast = match (contrast_source, contrast_target) {
-            (None, None) => None,
-            (other_prompt, Some(other)) => {
-                let prompt = other_prompt.as_ref().or(prompt.as_ref()).map(String::as_str);
-                let (tokens, first) = self.continued(prompt, other, "contrast target", is_complete)?;
-                Some(ContrastText { source: None, target: ids(&tokens), first, alignment: alignment.clone() })
-            }
-            (Some(other_prompt), None) => {
-                let mut target = self.prompt_to_write_after(other_prompt, is_complete)?;
-                let first = target.len();
+        text.contrast = other.map(|(mut target, first)| {
+            if contrast_target.is_none() {
                 target.extend(&text.target[text.steps.clone()]);
-                Some(ContrastText { source: None, target, first, alignment: alignment.clone() })
             }
-        };
+            ContrastText { source: None, target, first, alignment: alignment.clone() }
+        });
         Ok(Prepared { text, source_text: prompt.clone(), target_text, source: Vec::new(), target: tokens })
     }
 
@@ -143,6 +152,15 @@ impl<B: Backend> Preparer<'_, B> {
         let start = self.decoder_start()?;
         let forced = self.generation.settings.forced_bos;
         let first = 1 + usize::from(forced.is_some());
+        let other_source = contrast_source.as_deref().map(|source| self.source(source)).transpose()?;
+        let other_target = contrast_target.as_deref().map(|target| self.target(target)).transpose()?;
+        if target.is_none() && (other_source.is_some() || other_target.is_some()) {
+            // Before the model writes, so that what can't be is told first.
+            let source = ids(other_source.as_ref().unwrap_or(&source));
+            let target = ids(other_target.as_deref().unwrap_or_default());
+            let read = target.len().saturating_sub(1);
+            crate::scoring::check_fits(self.model.config(), "contrast ", Some(&source), &target, read)?;
+        }
         let (target_text, tokens) = match target {
             Some(target) => (target.clone(), self.target(target)?),
             None => {
@@ -153,8 +171,6 @@ impl<B: Backend> Preparer<'_, B> {
         };
         let mut text = Text { steps: first..tokens.len(), ..Text::seq2seq(ids(&source), ids(&tokens)) };
         if contrast_source.is_some() || contrast_target.is_some() {
-            let other_source = contrast_source.as_deref().map(|source| self.source(source)).transpose()?;
-            let other_target = contrast_target.as_deref().map(|target| self.target(target)).transpose()?;
             text.contrast = Some(ContrastText {
                 source: Some(ids(&other_source.unwrap_or_else(|| source.clone()))),
                 target: ids(other_target.as_ref().unwrap_or(&tokens)),
