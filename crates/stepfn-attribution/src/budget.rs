@@ -36,7 +36,7 @@ impl Activations {
     fn of(config: &TransformerConfig) -> Self {
         let (mut widest, mut heads) = (0, 0);
         for stack in config.encoder.iter().chain([&config.decoder]) {
-            widest = widest.max(stack.feed_forward.size);
+            widest = widest.max(stack.widest_size(config.hidden_size));
             heads = heads.max(stack.attention.n_heads);
         }
         Self {

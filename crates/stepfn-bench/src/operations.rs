@@ -107,10 +107,11 @@ impl<'c> Sizes<'c> {
     fn per_token(&self, stack: &StackConfig) -> f64 {
         let (attention, feed_forward) = (&stack.attention, &stack.feed_forward);
         let heads = 2 * (attention.n_heads + attention.n_kv_heads) * attention.head_dim;
-        let feed_forward = (2 + usize::from(feed_forward.gated)) * feed_forward.size;
+        let active: usize = (0..stack.n_layers).map(|layer| stack.active_size(layer)).sum();
+        let feed_forward = (2 + usize::from(feed_forward.gated)) * active;
         // Projections to and from the embedding width.
         let projections = 2 * stack.embedding_size.unwrap_or(0);
-        ((stack.n_layers * (heads + feed_forward) + projections) * self.config.hidden_size) as f64
+        ((stack.n_layers * heads + feed_forward + projections) * self.config.hidden_size) as f64
     }
 
     /// Cross-attention weights that a target token passes through.

@@ -58,8 +58,32 @@ pub struct StackConfig {
     pub attention: AttentionConfig,
     /// The feed-forward.
     pub feed_forward: FeedForwardConfig,
+    /// The mixture of experts that some layers have in its place.
+    pub experts: Option<ExpertsConfig>,
     /// The published dropout rates.
     pub dropout: DropoutRates,
+}
+
+impl StackConfig {
+    /// Whether a layer has experts.
+    pub fn has_experts(&self, layer: usize) -> bool {
+        self.experts.as_ref().is_some_and(|experts| experts.layers.get(layer) == Some(&true))
+    }
+
+    /// Width of the hidden activations that a token has in a layer, together with those of all experts that it goes to.
+    pub fn active_size(&self, layer: usize) -> usize {
+        match self.experts.as_ref().filter(|_| self.has_experts(layer)) {
+            Some(experts) => experts.per_token * experts.size + experts.shared.as_ref().map_or(0, |shared| shared.size),
+            None => self.feed_forward.size,
+        }
+    }
+
+    /// The same of the widest layer, for plans of memory. What each expert says is kept apart, and counts too.
+    pub fn widest_size(&self, hidden: usize) -> usize {
+        let said =
+            |layer| if self.has_experts(layer) { self.experts.as_ref().map_or(0, |e| e.per_token * hidden) } else { 0 };
+        (0..self.n_layers).map(|layer| self.active_size(layer) + said(layer)).max().unwrap_or(0)
+    }
 }
 
 /// How positions are encoded.
@@ -389,6 +413,44 @@ pub struct FeedForwardConfig {
     pub bias: bool,
 }
 
+/// A mixture of experts: feed-forwards of which each token goes to a few.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpertsConfig {
+    /// How many there are.
+    pub count: usize,
+    /// How many each token goes to: those to which the router gives most.
+    pub per_token: usize,
+    /// Width of an expert's hidden activations.
+    pub size: usize,
+    /// What the output of an expert is multiplied by.
+    pub weighing: Weighing,
+    /// Whether the router has a bias.
+    pub router_bias: bool,
+    /// An expert that every token goes to.
+    pub shared: Option<SharedExpert>,
+    /// Which layers have experts; the others have the feed-forward.
+    pub layers: Vec<bool>,
+}
+
+/// What the outputs of the chosen experts are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Weighing {
+    /// By the softmax over what the router gives to all experts (OLMoE).
+    OfAll,
+    /// By the softmax over what it gives to the chosen ones, which adds up to 1 (Mixtral).
+    OfChosen,
+}
+
+/// An expert that every token goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedExpert {
+    /// Width of its hidden activations.
+    pub size: usize,
+    /// Whether its output is multiplied by the sigmoid of a linear function of the input (Qwen 2).
+    pub gated: bool,
+}
+
 /// Dropout rates by site: those of the checkpoint, `None` at sites where the published model has no dropout; or others in their place, `None` to
 /// drop nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -504,6 +566,14 @@ impl TransformerConfig {
                     return Err(ModelError::config("head_dim", "an even number of dimensions to rotate", rotary.dim));
                 }
             }
+            if let Some(experts) = &stack.experts {
+                check("num_experts", experts.count, 1 << 16)?;
+                check("num_experts_per_tok", experts.per_token, experts.count)?;
+                check("moe_intermediate_size", experts.size, LARGEST)?;
+                if let Some(shared) = &experts.shared {
+                    check("shared_expert_intermediate_size", shared.size, LARGEST)?;
+                }
+            }
             if attention.windows.len() != stack.n_layers {
                 let expected = format!("{} attention windows, one per layer", stack.n_layers);
                 return Err(ModelError::config("layer_types", expected, attention.windows.len()));
@@ -516,7 +586,7 @@ impl TransformerConfig {
     pub fn floats_per_token(&self) -> usize {
         let of_stack = |stack: &StackConfig| {
             let AttentionConfig { n_heads, n_kv_heads, head_dim, .. } = stack.attention;
-            let FeedForwardConfig { size, gated, .. } = stack.feed_forward;
+            let (size, gated) = (stack.widest_size(self.hidden_size), stack.feed_forward.gated);
             8 * self.hidden_size + 2 * (n_heads + 2 * n_kv_heads) * head_dim + size * if gated { 4 } else { 2 }
         };
         self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)

@@ -19,10 +19,13 @@
 //! | `S.layers.N.feed_forward.gate`, `.up` | `[size, hidden]` |
 //! | `S.layers.N.feed_forward.activation` | xIELU's `.alpha_p` and `.alpha_n` `[1]`, `.beta` `[]` |
 //! | `S.layers.N.feed_forward.down` | `[hidden, size]` |
+//! | `S.layers.N.feed_forward.router` | `[experts, hidden]` |
+//! | `S.layers.N.feed_forward.experts.E.…`, `S.layers.N.feed_forward.shared.…` | like a feed-forward |
+//! | `S.layers.N.feed_forward.shared_gate` | `[1, hidden]` |
 //! | `head` | `[vocab, embedding]` |
 
-/// One row of a family's table: our parameter name, their tensor name, and how the tensor stores the parameter. `{}` stands for the layer
-/// number.
+/// One row of a family's table: our parameter name, their tensor name, and how the tensor stores the parameter. The first `{}` stands for the
+/// number of the layer, the second for that of the expert.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Name {
     /// Our name, without `.weight` or `.bias`. Rows for only one of the two (`head.bias`) include the suffix and are

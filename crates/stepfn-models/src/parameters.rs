@@ -216,8 +216,8 @@ impl<'a, B: Backend> Parameters<'a, B> {
         let ours = format!("{base}.{suffix}");
         let mut first = None;
         for name in &self.names {
-            let Some(layer) = matched(name.ours, base).or_else(|| matched(name.ours, &ours)) else { continue };
-            let theirs = name.theirs.replace("{}", &layer);
+            let Some(numbers) = matched(name.ours, base).or_else(|| matched(name.ours, &ours)) else { continue };
+            let theirs = numbers.iter().fold(name.theirs.to_owned(), |theirs, number| theirs.replacen("{}", number, 1));
             let theirs = if name.exact { theirs } else { format!("{theirs}.{suffix}") };
             if let Some(stored) = self.in_source(&theirs) {
                 self.used.borrow_mut().insert(stored.clone());
@@ -245,15 +245,17 @@ impl<'a, B: Backend> Parameters<'a, B> {
     }
 }
 
-/// What `{}` in `pattern` stands for if it matches `name`; empty if the pattern has no `{}`.
-fn matched(pattern: &str, name: &str) -> Option<String> {
-    match pattern.split_once("{}") {
-        None => (pattern == name).then(String::new),
-        Some((before, after)) => {
-            let layer = name.strip_prefix(before)?.strip_suffix(after)?;
-            (!layer.is_empty() && layer.bytes().all(|byte| byte.is_ascii_digit())).then(|| layer.to_owned())
-        }
+/// The numbers that each `{}` in `pattern` stands for if it matches `name`.
+fn matched<'n>(pattern: &str, name: &'n str) -> Option<Vec<&'n str>> {
+    let (mut pieces, mut rest, mut numbers) = (pattern.split("{}"), name, Vec::new());
+    rest = rest.strip_prefix(pieces.next()?)?;
+    for piece in pieces {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, after) = rest.split_at(digits);
+        numbers.push(number);
+        rest = after.strip_prefix(piece)?;
     }
+    (rest.is_empty() && numbers.iter().all(|number| !number.is_empty())).then_some(numbers)
 }
 
 fn index_of(which: Packed) -> usize {

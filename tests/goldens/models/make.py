@@ -539,6 +539,41 @@ FAMILIES = {
             {"attention_multiplier": 1.0},
         ],
     ),
+    "mixtral": Family(
+        DENSE
+        | dict(
+            model_type="mixtral", num_local_experts=4, num_experts_per_tok=2, intermediate_size=20, sliding_window=5,
+        ),
+        v4=rope_v4,
+        matters=[{"num_experts_per_tok": 1}, {"sliding_window": None}],
+    ),
+    "qwen2_moe": Family(
+        DENSE
+        | dict(
+            model_type="qwen2_moe", num_hidden_layers=2, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=12,
+            shared_expert_intermediate_size=20, decoder_sparse_step=2, norm_topk_prob=False,
+        ),
+        v4=qwen_v4,
+        matters=[{"num_experts_per_tok": 2}, {"norm_topk_prob": True}],
+    ),
+    "qwen3_moe": Family(
+        DENSE
+        | dict(
+            model_type="qwen3_moe", head_dim=12, num_experts=5, num_experts_per_tok=2, moe_intermediate_size=16,
+            norm_topk_prob=True, mlp_only_layers=[0],
+        ),
+        v4=qwen_v4,
+        matters=[{"num_experts_per_tok": 1}, {"norm_topk_prob": False}],
+    ),
+    "olmoe": Family(
+        DENSE
+        | dict(
+            model_type="olmoe", num_experts=6, num_experts_per_tok=3, intermediate_size=12, norm_topk_prob=False,
+            pad_token_id=None,
+        ),
+        v4=rope_v4,
+        matters=[{"num_experts_per_tok": 2}, {"norm_topk_prob": True}],
+    ),
     "starcoder2": Family(
         DENSE
         | dict(
@@ -1009,8 +1044,12 @@ SEEDS = {
     "codegen": 2, "gpt_neo": 19, "gpt_bigcode": 19, "gpt_bigcode_multi_head": 6, "openai_gpt": 25, "xglm": 58,
     "biogpt": 6, "falcon": 286, "falcon_new": 65, "mpt": 4,
     "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88, "umt5": 98,
-    "longt5": 5, "led": 42, "t5gemma": 36,
+    "longt5": 5, "led": 42, "t5gemma": 36, "mixtral": 9, "qwen3_moe": 10, "olmoe": 0,
 }
+
+
+# Fused mixtures of experts know no double precision.
+EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 
 
 def class_for(config, seq2seq):
@@ -1025,7 +1064,7 @@ modeling_fsmt.fill_with_neg_inf = lambda t: torch.full_like(t, torch.finfo(t.dty
 
 def build(config, seq2seq):
     cls = class_for(config, seq2seq)
-    return cls.from_config(config, attn_implementation="eager").eval()
+    return cls.from_config(config, **EAGER).eval()
 
 
 def config_of(family):
@@ -1345,7 +1384,7 @@ def check_reload(folder, config_file, texts, alone):
         shutil.copy(folder / "generation_config.json", copied)
         shutil.copy(folder / config_file, copied / "config.json")
         cls = class_for(transformers.AutoConfig.from_pretrained(copied), "decoder_input_ids" in texts[0])
-        model = cls.from_pretrained(copied, attn_implementation="eager").eval()
+        model = cls.from_pretrained(copied, **EAGER).eval()
         for text, known in zip(texts, alone):
             again = forward(model, text)["logits"]
             assert torch.equal(again, known["logits"]), f"{folder.name}/{config_file} gives other logits"

@@ -69,6 +69,7 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
             gated: false,
             bias: true,
         },
+        experts: None,
         dropout: DropoutRates {
             embedding: Some(dropout),
             attention: Some(f.rate_or("attention_dropout", variant.attention_dropout)?),

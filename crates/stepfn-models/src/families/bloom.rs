@@ -38,6 +38,7 @@ pub(super) const BLOOM: Family = Family {
                 residual: Residual::Sequential,
                 attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
                 feed_forward: FeedForwardConfig { size, activation: Activation::GeluTanh, gated: false, bias: true },
+                experts: None,
                 dropout: DropoutRates {
                     attention: Some(f.rate_or("attention_dropout", 0.0)?),
                     residual: Some(f.rate_or("hidden_dropout", 0.0)?),

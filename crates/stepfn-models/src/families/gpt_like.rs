@@ -75,6 +75,7 @@ pub(super) fn configure(
                 gated: false,
                 bias: true,
             },
+            experts: None,
             dropout: DropoutRates {
                 embedding: rate(embedding)?,
                 attention: rate(attention)?,

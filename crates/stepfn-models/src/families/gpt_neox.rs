@@ -50,6 +50,7 @@ pub(super) const GPT_NEOX: Family = Family {
                     gated: false,
                     bias: true,
                 },
+                experts: None,
                 dropout: DropoutRates {
                     embedding: Some(hidden_dropout),
                     attention: Some(f.rate_or("attention_dropout", 0.0)?),

@@ -80,6 +80,7 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
                 gated: true,
                 bias: false,
             },
+            experts: None,
             dropout: DropoutRates { attention: Some(f.rate_or("attention_dropout", 0.0)?), ..DropoutRates::default() },
         },
         shared_embeddings: false,

@@ -13,6 +13,7 @@ mod bloom;
 mod cohere;
 mod ernie4_5;
 mod exaone4;
+mod experts;
 mod falcon;
 mod fsmt;
 mod gemma;
@@ -37,11 +38,13 @@ mod marian;
 mod mbart;
 mod ministral;
 mod mistral;
+mod mixtral;
 mod mpt;
 mod mvp;
 mod nemotron;
 mod olmo;
 mod olmo2;
+mod olmoe;
 mod openai_gpt;
 mod opt;
 mod pegasus;
@@ -51,6 +54,7 @@ mod phi3;
 mod plbart;
 mod qwen2;
 mod qwen3;
+mod qwen_moe;
 mod rotary;
 mod seed_oss;
 mod smollm3;
@@ -81,7 +85,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 63] = [
+static FAMILIES: [Family; 67] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -129,6 +133,10 @@ static FAMILIES: [Family; 63] = [
     xglm::BIOGPT,
     falcon::FALCON,
     mpt::MPT,
+    mixtral::MIXTRAL,
+    qwen_moe::QWEN2_MOE,
+    qwen_moe::QWEN3_MOE,
+    olmoe::OLMOE,
     marian::MARIAN,
     bart::BART,
     mbart::MBART,
@@ -208,6 +216,11 @@ impl Family {
         f.check(model_type == self.name, "model_type", self.name)?;
         refuse_unsupported(&f)?;
         let config = (self.configure)(&f)?;
+        if config.decoder.experts.is_none() {
+            for field in ["num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size"] {
+                f.refuse(field, "this family has no mixtures of experts")?;
+            }
+        }
         let is_encoder_decoder = config.is_encoder_decoder();
         f.only_bool(
             "is_encoder_decoder",
@@ -231,9 +244,6 @@ impl Family {
 fn refuse_unsupported(f: &Fields) -> Result<(), ModelError> {
     for field in ["quantization_config", "compression_config"] {
         f.refuse(field, "quantized weights are not supported; load the original checkpoint")?;
-    }
-    for field in ["num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size"] {
-        f.refuse(field, "mixtures of experts are not implemented")?;
     }
     f.only_bool("add_cross_attention", false, "cross-attention in a causal model is not implemented")?;
     f.only_bool("use_bidirectional_attention", false, "bidirectional attention is not implemented")?;

@@ -44,6 +44,7 @@ pub(super) const OPT: Family = Family {
                     gated: false,
                     bias,
                 },
+                experts: None,
                 dropout: DropoutRates {
                     attention: Some(f.rate_or("attention_dropout", 0.0)?),
                     residual: Some(f.rate_or("dropout", 0.1)?),

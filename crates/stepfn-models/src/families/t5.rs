@@ -100,6 +100,7 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
             ..AttentionConfig::multi_head(n_layers, n_heads, f.usize_or("d_kv", 64)?, false)
         },
         feed_forward: feed_forward(f)?,
+        experts: None,
         dropout: DropoutRates {
             embedding: Some(rate),
             attention: Some(rate),

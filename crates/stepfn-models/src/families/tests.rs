@@ -131,6 +131,26 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
                 }
             }
             let ff = &stack.feed_forward;
+            let mut fed = |name: String, size: usize| {
+                if ff.gated {
+                    linear(format!("{name}.gate"), [size, hidden], ff.bias);
+                }
+                linear(format!("{name}.up"), [size, hidden], ff.bias);
+                linear(format!("{name}.down"), [hidden, size], ff.bias);
+            };
+            if let Some(experts) = stack.experts.as_ref().filter(|_| stack.has_experts(layer)) {
+                for expert in 0..experts.count {
+                    fed(format!("{l}.feed_forward.experts.{expert}"), experts.size);
+                }
+                if let Some(shared) = &experts.shared {
+                    fed(format!("{l}.feed_forward.shared"), shared.size);
+                    if shared.gated {
+                        linear(format!("{l}.feed_forward.shared_gate"), [1, hidden], false);
+                    }
+                }
+                linear(format!("{l}.feed_forward.router"), [experts.count, hidden], experts.router_bias);
+                continue;
+            }
             if ff.gated {
                 linear(format!("{l}.feed_forward.gate"), [ff.size, hidden], ff.bias);
             }
@@ -159,11 +179,11 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
 /// Stored names of a parameter, in order of preference.
 fn candidates(names: &[Name], parameter: &str) -> Vec<(String, Layout)> {
     let number = |part: &&str| part.bytes().all(|byte| byte.is_ascii_digit());
-    let layer = parameter.split('.').find(number).unwrap_or("{}").to_owned();
+    let numbers: Vec<&str> = parameter.split('.').filter(number).collect();
+    let filled = |name: &str| numbers.iter().fold(name.to_owned(), |name, number| name.replacen("{}", number, 1));
     let (stem, suffix) = parameter.rsplit_once('.').unwrap();
     let of_row = |row: &Name| {
-        let ours = row.ours.replace("{}", &layer);
-        let theirs = row.theirs.replace("{}", &layer);
+        let (ours, theirs) = (filled(row.ours), filled(row.theirs));
         match row.exact {
             true => (ours == parameter).then_some((theirs, row.layout)),
             false => (ours == stem).then(|| (format!("{theirs}.{suffix}"), row.layout)),

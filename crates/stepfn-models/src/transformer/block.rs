@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::attention::{Attention, AttentionTape, KeyValues};
 use super::branch::{Branch, BranchAround, BranchTape};
-use super::feed_forward::{FeedForward, FeedForwardTape};
+use super::fed::{Fed, FedTape};
 use super::front::Gradients;
 use super::inside::AttentionKind;
 use super::part::{Forward, Part, Streams, WithMemory};
@@ -28,7 +28,7 @@ pub(crate) use removal::Without;
 pub(crate) struct Block<B: Backend> {
     pub(super) self_attention: Branch<B, Attention<B>>,
     pub(super) cross_attention: Option<Branch<B, Attention<B>>>,
-    pub(super) feed_forward: Branch<B, FeedForward<B>>,
+    pub(super) feed_forward: Branch<B, Fed<B>>,
     residual: Residual,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct LayerCache<B: Backend> {
 pub(crate) struct BlockTape<B: Backend> {
     self_attention: BranchTape<B, AttentionTape<B>>,
     cross_attention: Option<BranchTape<B, AttentionTape<B>>>,
-    feed_forward: BranchTape<B, FeedForwardTape<B>>,
+    feed_forward: BranchTape<B, FedTape<B>>,
 }
 
 impl<B: Backend> BlockTape<B> {
@@ -103,6 +103,7 @@ impl<B: Backend> Block<B> {
         hidden: usize,
         config: &StackConfig,
         cross: bool,
+        layer: usize,
     ) -> Result<Self, ModelError> {
         let norms = (config.norm_placement, config.norm, config.residual);
         let attention = |branch: &str| -> Result<Branch<B, Attention<B>>, ModelError> {
@@ -111,7 +112,7 @@ impl<B: Backend> Block<B> {
             Branch::load(parameters, &name, body, hidden, norms)
         };
         let feed_forward = format!("{name}.feed_forward");
-        let body = FeedForward::load(parameters, &feed_forward, hidden, &config.feed_forward)?;
+        let body = Fed::load(parameters, &feed_forward, hidden, config, layer)?;
         Ok(Self {
             self_attention: attention("self_attention")?,
             cross_attention: if cross { Some(attention("cross_attention")?) } else { None },
@@ -180,7 +181,7 @@ impl<B: Backend> Forward<B> for Block<B> {
         BlockAround {
             self_attention: attention(&around.self_attention),
             cross_attention: around.cross_attention.as_ref().map(attention),
-            feed_forward: Branch::<B, FeedForward<B>>::lift_around(&around.feed_forward),
+            feed_forward: Branch::<B, Fed<B>>::lift_around(&around.feed_forward),
             sees: around.sees,
         }
     }
@@ -227,7 +228,7 @@ impl<B: Backend> Part<B> for Block<B> {
         BlockTape {
             self_attention: attention(&tape.self_attention),
             cross_attention: tape.cross_attention.as_ref().map(attention),
-            feed_forward: Branch::<B, FeedForward<B>>::first(&tape.feed_forward, places),
+            feed_forward: Branch::<B, Fed<B>>::first(&tape.feed_forward, places),
         }
     }
 }

@@ -28,9 +28,9 @@ pub(crate) struct FeedForward<B: Backend> {
 #[derive(Debug, Clone)]
 pub(crate) struct FeedForwardTape<B: Backend> {
     /// `gate x`, `[texts · places, size]`
-    gate: Option<Tensor<B, 2>>,
+    pub(super) gate: Option<Tensor<B, 2>>,
     /// `up x`, `[texts · places, size]`
-    up: Tensor<B, 2>,
+    pub(super) up: Tensor<B, 2>,
 }
 
 impl<B: Backend> FeedForwardTape<B> {
@@ -70,6 +70,16 @@ impl<B: Backend> FeedForward<B> {
             activation => activation,
         };
         Ok(Self { gate, up, down: linear("down", [size, hidden], None)?, phi: Phi(phi) })
+    }
+
+    /// From gradients of the output to gradients of the input; `tape` has the rows that they need.
+    pub(super) fn pull(
+        &self,
+        tape: Saved<'_, B, FeedForwardTape<B>>,
+        grad: Tensor<B, 2>,
+        cotangents: Cotangents,
+    ) -> Tensor<B, 2> {
+        self.through_activations(tape, self.down.pull(grad), cotangents)
     }
 
     /// From gradients of the hidden activations to gradients of the input; `tape` has the rows that they need.

@@ -37,6 +37,8 @@ mod attention;
 mod block;
 mod branch;
 mod dropout;
+mod experts;
+mod fed;
 mod feed_forward;
 mod front;
 mod head;

@@ -76,7 +76,7 @@ impl<B: Backend> Stack<B> {
             None => Ok(None),
         };
         let blocks = (0..config.n_layers)
-            .map(|layer| Block::load(parameters, &format!("{name}.layers.{layer}"), hidden, config, cross))
+            .map(|layer| Block::load(parameters, &format!("{name}.layers.{layer}"), hidden, config, cross, layer))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             hidden,

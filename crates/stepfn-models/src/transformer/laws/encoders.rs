@@ -44,6 +44,7 @@ fn check_encoder(lens: &[usize], side: PaddingSide, window: usize) {
         residual: Residual::Sequential,
         attention: AttentionConfig { windows: vec![Some(window)], ..attention },
         feed_forward: FeedForwardConfig { size: 3, activation: Activation::Silu, gated: true, bias: true },
+        experts: None,
         dropout: DropoutRates::default(),
     };
     let targets = batch(lens, side);

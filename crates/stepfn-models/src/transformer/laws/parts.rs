@@ -11,8 +11,9 @@ use super::encoders::ENCODER;
 use super::{B, Case, assert_all_close, check, noise, random};
 use crate::ModelError;
 use crate::config::{
-    Activation, AttentionConfig, DropoutRates, FeedForwardConfig, HeadConfig, NormConfig, NormKind, NormOver,
-    NormPlacement, Positions, QueryGrowth, QueryKeyNorm, Residual, RotaryConfig, RotaryScaling, StackConfig, Xielu,
+    Activation, AttentionConfig, DropoutRates, ExpertsConfig, FeedForwardConfig, HeadConfig, NormConfig, NormKind,
+    NormOver, NormPlacement, Positions, QueryGrowth, QueryKeyNorm, Residual, RotaryConfig, RotaryScaling, SharedExpert,
+    StackConfig, Weighing, Xielu,
 };
 use crate::families;
 use crate::names::whole;
@@ -20,6 +21,7 @@ use crate::parameters::Parameters;
 use crate::source::{StoredTensor, TensorSource};
 use crate::transformer::activation::Phi;
 use crate::transformer::block::BlockAround;
+use crate::transformer::experts::Experts;
 use crate::transformer::norm::Norm;
 use crate::transformer::part::{Forward, Part, Streams};
 use crate::transformer::places::Places;
@@ -93,6 +95,14 @@ fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) ->
         "decoder.layers.{}.feed_forward.gate",
         "decoder.layers.{}.feed_forward.up",
         "decoder.layers.{}.feed_forward.down",
+        "decoder.layers.{}.feed_forward.router",
+        "decoder.layers.{}.feed_forward.experts.{}.gate",
+        "decoder.layers.{}.feed_forward.experts.{}.up",
+        "decoder.layers.{}.feed_forward.experts.{}.down",
+        "decoder.layers.{}.feed_forward.shared.gate",
+        "decoder.layers.{}.feed_forward.shared.up",
+        "decoder.layers.{}.feed_forward.shared.down",
+        "decoder.layers.{}.feed_forward.shared_gate",
         "decoder.layers.{}.feed_forward_norm",
         "decoder.layers.{}.feed_forward_post_norm",
     ];
@@ -218,6 +228,7 @@ fn setups() -> impl Strategy<Value = Setup> {
             residual: if cross && residual == Residual::Parallel { Residual::Sequential } else { residual },
             attention,
             feed_forward,
+            experts: None,
             dropout: DropoutRates {
                 attention: Some(0.3),
                 residual: Some(0.2),
@@ -338,6 +349,23 @@ fn check_block(setup: &Setup) {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mixtures_of_experts(
+        [texts, width, hidden, size] in sizes(), (count, per_token) in (2..=5usize).prop_flat_map(|count| (Just(count), 1..=count)),
+        activation in activations().prop_filter("numbers of its own", |phi| !matches!(phi, Activation::Xielu(_))),
+        weighing in prop_oneof![Just(Weighing::OfAll), Just(Weighing::OfChosen)],
+        shared in proptest::option::of((1..=4usize, any::<bool>())), [gated, bias, router_bias] in any::<[bool; 3]>(),
+    ) {
+        parameters(|parameters| {
+            let shared = shared.map(|(size, gated)| SharedExpert { size, gated });
+            let experts = ExpertsConfig { count, per_token, size, weighing, router_bias, shared, layers: vec![true] };
+            let config = FeedForwardConfig { size, activation, gated, bias };
+            let part = Experts::load(parameters, "decoder.layers.0.feed_forward", hidden, &config, &experts).unwrap();
+            let case = Case::rowwise(format!("{experts:?}"), part, None, random(6, [texts * width, hidden]), texts);
+            check(&Case { first: Some((width - 1, None)), has_rules: false, ..case });
+        });
+    }
 
     #[test]
     fn linear_layers([texts, width, inputs, outputs] in sizes(), bias: bool) {
