@@ -1,5 +1,6 @@
-//! The common structure of BART and its relatives (mBART, Marian, M2M-100, Pegasus, Blenderbot, PLBART, MVP, FSMT): an encoder–decoder with LayerNorm and biases everywhere. The
-//! two stacks may differ in depth, heads and feed-forward; token embeddings and head are usually one tensor.
+//! The common structure of BART and its relatives (mBART, Marian, M2M-100, Pegasus, Blenderbot, PLBart, MVP, FSMT, LED): an encoder–decoder
+//! with LayerNorm and biases everywhere. The two stacks may differ in depth, heads and feed-forward; token embeddings and head are usually
+//! one tensor.
 //!
 //! Old files have `normalize_before`, `normalize_embedding`, `add_final_layer_norm`, `static_position_embeddings` and `add_bias_logits`.
 //! Like transformers, we ignore these, because the family determines them.
@@ -35,7 +36,7 @@ pub(super) fn configure(f: &Fields, variant: Variant) -> Result<TransformerConfi
     Ok(TransformerConfig {
         family: variant.family,
         // FSMT has a vocabulary for each side.
-        vocab_size: f.usize(f.any_of(&["vocab_size", "tgt_vocab_size"]))?,
+        vocab_size: f.usize(f.any_of(&["tgt_vocab_size", "vocab_size"]))?,
         encoder_vocab_size: None,
         hidden_size: f.usize("d_model")?,
         encoder: Some(stack(f, &variant, ["encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"])?),

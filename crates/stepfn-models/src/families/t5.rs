@@ -1,7 +1,7 @@
 //! T5 1.0; with a gated feed-forward T5 1.1, Flan-T5, ByT5, mT5, UMT5.
 //!
-//! Scores are not scaled, but biased by distance, with one table per stack, stored in its first block (UMT5: one per block); no other biases; RMSNorm. Logits are
-//! scaled by d^-½ if `scale_decoder_outputs` (transformers 5) is true or, in files without it, if the head is tied.
+//! Scores are not scaled, but biased by distance, with one table per stack, stored in its first block (UMT5: one per block); no other biases;
+//! RMSNorm. Logits are scaled by d^-½ if `scale_decoder_outputs` (transformers 5) is true or, in files without it, if the head is tied.
 
 use super::activation::named;
 use super::{Family, bart_like};
