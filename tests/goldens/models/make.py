@@ -1037,7 +1037,7 @@ SEEDS = {
     "llama3_rope": 11, "llama_linear": 91, "mistral": 23, "qwen2": 205, "qwen3": 48, "gemma2": 44, "phi3": 13,
     "marian": 279, "bart": 61, "mbart": 46, "m2m_100": 2, "t5": 43, "t5_gated": 1, "gemma": 13,
     "gemma3_text": 6, "gemma3": 17, "olmo": 11, "olmo2": 43, "olmo3": 79, "smollm3": 213, "granite": 1,
-    "starcoder2": 0, "stablelm": 3, "stablelm_parallel": 38, "helium": 45, "arcee": 161, "seed_oss": 41,
+    "starcoder2": 0, "stablelm": 15, "stablelm_parallel": 38, "helium": 45, "arcee": 161, "seed_oss": 41,
     "ernie4_5": 77, "phi": 11, "phi_norm": 5, "nemotron": 21, "exaone4": 15, "exaone4_full": 11,
     "internlm3": 43, "hunyuan_v1_dense": 85, "ministral": 0, "ministral3": 193, "mistral3": 56, "apertus": 0,
     "cohere": 59, "cohere_norm": 73, "cohere2": 26, "glm": 32, "glm4": 33, "persimmon": 4, "gptj": 6,

@@ -23,6 +23,8 @@ pub(super) const MPT: Family = Family {
         f.refuse("logit_scale", "scaled logits are not implemented for this family")?;
         f.only_bool("no_bias", true, "biases are not implemented for this family")?;
         f.check(f.usize_or("expansion_ratio", 4)? == 4, "expansion_ratio", "4")?;
+        let fraction = f.positive_or("embedding_fraction", 1.0)?;
+        f.check(fraction == 1.0, "embedding_fraction", "1: other gradients of embeddings are not implemented")?;
         let mut config = gpt_like::configure(f, "mpt", &NAMES, 0, SpecialTokens::default())?;
         let stack = &mut config.decoder;
         stack.norm.kind = NormKind::LayerNormWithoutBias;

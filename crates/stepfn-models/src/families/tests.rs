@@ -367,6 +367,8 @@ fn every_number_is_checked() {
             let is_unread = unread.iter().any(|part| field.contains(part))
                 || (field == "embd_pdrop" && config_json["model_type"] == "phi3")
                 || (field == "resid_pdrop" && config_json["model_type"] == "mpt")
+                // `multi_query` says it.
+                || (field == "num_key_value_heads" && config_json["model_type"] == "gpt_bigcode")
                 || (field == "layer_norm_eps" && config_json["model_type"] == "biogpt")
                 // It may be a text where it isn't read.
                 || (field == "sliding_window_pattern" && config_json["model_type"] == "exaone4")

@@ -45,6 +45,7 @@ fn unimplemented_options_of_decoders_are_refused() {
         ("falcon_new", json!({"num_ln_in_parallel_attn": 3}), "num_ln_in_parallel_attn"),
         ("mpt", json!({"logit_scale": 0.5}), "logit_scale"),
         ("mpt", json!({"no_bias": false}), "no_bias"),
+        ("mpt", json!({"embedding_fraction": 0.5}), "embedding_fraction"),
         ("mpt", json!({"expansion_ratio": 3}), "expansion_ratio"),
         ("mpt", json!({"attn_config": {"clip_qkv": 6}}), "attn_config.clip_qkv"),
         ("mpt", json!({"attn_config": {"qk_ln": true}}), "attn_config.qk_ln"),
