@@ -10,6 +10,31 @@ use stepfn_models::transformer::PaddingSide;
 use crate::case::{Case, uniform};
 use crate::{golden, gradients, identities, models, values};
 
+/// Golden models that have every kind of every part: one for each kind of positions, of norms, activations and feed-forwards, and both kinds of
+/// encoder–decoder.
+const FAMILIES: [&str; 20] = [
+    "apertus",
+    "bloom",
+    "cohere_norm",
+    "falcon_new",
+    "fsmt",
+    "gemma2",
+    "gemma3_text",
+    "gpt2",
+    "gptj",
+    "granite",
+    "led",
+    "llama3_rope",
+    "marian",
+    "ministral3",
+    "mixtral",
+    "nemotron",
+    "olmo2",
+    "smollm3",
+    "t5_gated",
+    "umt5",
+];
+
 /// Runs them on `device`.
 pub fn run<B: Backend>(device: &B::Device) {
     golden::agree_with_pytorch::<B>(device);
@@ -23,8 +48,7 @@ pub fn run<B: Backend>(device: &B::Device) {
     let small = Case::random(2, 5, 4, 2.0, uniform(9));
     gradients::equal_central_differences::<B>(&small, DType::F32, 1e-4, device);
     dropout_masks_are_those_of_the_cpu::<B>(device);
-    // One family for each kind of positions, and both kinds of encoder–decoder.
-    for family in ["gpt2", "bloom", "llama3_rope", "gemma2", "marian", "t5_gated"] {
+    for family in FAMILIES {
         let folder = golden::folder().join("models").join(family);
         // GPU drivers may compute tangents and exponentials less accurately than a CPU.
         models::agrees_with_transformers::<B>(&folder, PaddingSide::Left, 1e-3, device);
