@@ -553,6 +553,8 @@ FAMILIES = {
             model_type="qwen2_moe", num_hidden_layers=2, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=12,
             shared_expert_intermediate_size=20, decoder_sparse_step=2, norm_topk_prob=False,
         ),
+        gains={"q_proj.weight": 0.8, "k_proj.weight": 0.8},
+        gain=1.0,
         v4=qwen_v4,
         matters=[{"num_experts_per_tok": 2}, {"norm_topk_prob": True}],
     ),
@@ -1039,12 +1041,12 @@ SEEDS = {
     "gemma3_text": 6, "gemma3": 17, "olmo": 11, "olmo2": 43, "olmo3": 79, "smollm3": 213, "granite": 1,
     "starcoder2": 0, "stablelm": 15, "stablelm_parallel": 38, "helium": 45, "arcee": 161, "seed_oss": 41,
     "ernie4_5": 77, "phi": 11, "phi_norm": 5, "nemotron": 21, "exaone4": 15, "exaone4_full": 11,
-    "internlm3": 43, "hunyuan_v1_dense": 85, "ministral": 0, "ministral3": 193, "mistral3": 56, "apertus": 0,
+    "internlm3": 43, "hunyuan_v1_dense": 86, "ministral": 0, "ministral3": 193, "mistral3": 56, "apertus": 0,
     "cohere": 59, "cohere_norm": 73, "cohere2": 26, "glm": 32, "glm4": 33, "persimmon": 4, "gptj": 6,
     "codegen": 2, "gpt_neo": 19, "gpt_bigcode": 19, "gpt_bigcode_multi_head": 6, "openai_gpt": 25, "xglm": 58,
     "biogpt": 6, "falcon": 286, "falcon_new": 65, "mpt": 4,
     "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88, "umt5": 98,
-    "longt5": 5, "led": 42, "t5gemma": 36, "mixtral": 9, "qwen3_moe": 10, "olmoe": 0,
+    "longt5": 5, "led": 42, "t5gemma": 36, "mixtral": 9, "qwen2_moe": 88, "qwen3_moe": 10, "olmoe": 0,
 }
 
 
