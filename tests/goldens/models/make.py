@@ -1041,7 +1041,7 @@ SEEDS = {
     "gemma3_text": 6, "gemma3": 17, "olmo": 11, "olmo2": 43, "olmo3": 79, "smollm3": 213, "granite": 1,
     "starcoder2": 0, "stablelm": 15, "stablelm_parallel": 38, "helium": 45, "arcee": 161, "seed_oss": 41,
     "ernie4_5": 77, "phi": 11, "phi_norm": 5, "nemotron": 21, "exaone4": 15, "exaone4_full": 11,
-    "internlm3": 43, "hunyuan_v1_dense": 86, "ministral": 0, "ministral3": 193, "mistral3": 56, "apertus": 0,
+    "internlm3": 43, "hunyuan_v1_dense": 168, "ministral": 0, "ministral3": 193, "mistral3": 56, "apertus": 0,
     "cohere": 59, "cohere_norm": 73, "cohere2": 26, "glm": 32, "glm4": 33, "persimmon": 4, "gptj": 6,
     "codegen": 2, "gpt_neo": 19, "gpt_bigcode": 19, "gpt_bigcode_multi_head": 6, "openai_gpt": 25, "xglm": 58,
     "biogpt": 6, "falcon": 286, "falcon_new": 65, "mpt": 4,
