@@ -31,11 +31,13 @@ impl RandomBlocks {
     /// Blocks of the type with this number, of so many elements and bytes: random bytes, of which only those are taken whose values are like
     /// weights, by the size of the largest.
     pub fn new(number: u32, elements: usize, bytes: usize) -> Self {
-        const CANDIDATES: usize = 20_000;
+        /// Enough that some are taken: the random scales of most types are far too large or too small.
+        const CANDIDATE_BYTES: usize = 6_000_000;
+        let candidates = CANDIDATE_BYTES / bytes;
         let mut next = noise(u64::from(number) + 1);
-        let all: Vec<u8> = (0..CANDIDATES * bytes).map(|_| next() as u8).collect();
+        let all: Vec<u8> = (0..candidates * bytes).map(|_| next() as u8).collect();
         let mut file = llama(&config(1, true));
-        file.tensors.push(("blocks.weight".to_owned(), vec![CANDIDATES, elements], number, all.clone()));
+        file.tensors.push(("blocks.weight".to_owned(), vec![candidates, elements], number, all.clone()));
         let checkpoint = Checkpoint::from_gguf_bytes("blocks.gguf", file.bytes()).unwrap();
         let values: Vec<f32> = checkpoint.read("blocks.weight").unwrap().iter::<f32>().collect();
         let like_weights = |values: &[f32]| {

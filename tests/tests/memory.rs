@@ -149,9 +149,10 @@ fn scores_and_gradients_take_the_size_of_the_file() {
     let text = alone("scores_and_gradients_in_a_process_of_its_own", GGUF, &path);
     fs::remove_file(&path).unwrap();
     let (loaded, resident) = (number(&text, "loaded:"), number(&text, "resident:"));
-    println!("{:.1} MB: {:.1} MB after loading, {:.1} MB at most", file / 1e6, loaded / 1e6, resident / 1e6);
+    println!("{:.1} MB: {:.1} MB anonymous after loading, {:.1} MB at most", file / 1e6, loaded / 1e6, resident / 1e6);
     assert!((33e6..36e6).contains(&file));
-    assert!(loaded < 0.5 * file, "{loaded}");
+    // Norms, and what the parser makes.
+    assert!(loaded < 0.2 * file, "{loaded}");
     // All of the file was read.
     assert!(resident > file, "{resident}");
     assert!(resident < 1.15 * file + BUDGET, "{resident}");
@@ -164,10 +165,10 @@ const BUDGET: f64 = 32e6;
 #[test]
 fn scores_and_gradients_in_a_process_of_its_own() {
     let Some(path) = std::env::var_os(GGUF) else { return };
-    let before = status("VmRSS");
+    let before = (status("RssAnon"), status("VmRSS"));
     let watch = Watch::start();
     let model = Model::<Flex>::load(&path, DType::F32, &Default::default()).unwrap();
-    let loaded = status("VmRSS") - before;
+    let loaded = status("RssAnon") - before.0;
     let batch = TokenBatch::new(vec![(3..51).collect()], VOCAB, PaddingSide::Right).unwrap();
     let target = StackInput::embedded(&batch, model.decoder().embed(&batch));
     let input = ModelInput { source: None, target, dropout: &Dropout::Off };
@@ -180,7 +181,7 @@ fn scores_and_gradients_in_a_process_of_its_own() {
     let grad = model.logits_backward(&hidden, Rule::Gradient, logits).unwrap();
     let gradients = model.pull_back(&tape, Rule::Gradient, grad, &Starts::one_each(&places)).unwrap();
     assert!(gradients.target.to_data().iter::<f32>().all(f32::is_finite));
-    println!("loaded: {loaded} resident: {}", watch.most().1 - before);
+    println!("loaded: {loaded} resident: {}", watch.most().1 - before.1);
 }
 
 /// Reads the memory of this process every millisecond.
