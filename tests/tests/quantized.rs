@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
 use burn::tensor::DType;
+use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
 use stepfn_models::Model;
 use stepfn_models::checkpoint::Checkpoint;
@@ -61,5 +62,27 @@ fn every_architecture_computes_what_its_values_do() {
     for name in ["bloom", "gemma2", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen3", "t5", "t5_gated"] {
         let checkpoint = Checkpoint::open(folder().join(format!("gguf/{name}.gguf"))).unwrap();
         agrees(name, &checkpoint);
+    }
+}
+
+/// Published layouts of matrices: whole, several in one, transposed.
+#[test]
+fn half_precision_computes_what_its_values_do() {
+    for name in ["llama", "phi3", "gpt2", "bloom", "gpt_neox", "gemma2", "t5", "bart", "marian", "opt_post"] {
+        let folder = folder().join("models").join(name);
+        let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+        let golden = Checkpoint::open(&folder).unwrap();
+        for (dtype, element) in [(DType::F16, Dtype::F16), (DType::BF16, Dtype::BF16)] {
+            let half = |tensor: &str| {
+                let data = golden.read(tensor).unwrap().convert_dtype(dtype);
+                (tensor.to_owned(), data.shape.to_vec(), data.bytes.to_vec())
+            };
+            let tensors: Vec<_> = golden.names().map(half).collect();
+            let view = |(name, shape, bytes)| (name, TensorView::new(element, shape, bytes).unwrap());
+            let views = tensors.iter().map(|(name, shape, bytes)| view((name, shape.clone(), bytes)));
+            let weights = safetensors::serialize(views, None).unwrap();
+            let checkpoint = Checkpoint::from_bytes(name, &config, weights).unwrap();
+            agrees(&format!("{name} in {dtype:?}"), &checkpoint);
+        }
     }
 }

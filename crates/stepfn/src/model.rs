@@ -74,6 +74,7 @@ impl Default for LoadOptions {
 impl LanguageModel {
     /// Loads a model onto the CPU: one that is compiled in ([`models`]), a folder with `config.json`, `model.safetensors` and `tokenizer.json`, a
     /// GGUF file, or a name on a hub (`org/name` or `org/name@revision`; feature `hub`). A folder of that name comes first.
+    /// Weights in half precision or in blocks stay in their memory-mapped file, which must not change while the model is in use.
     ///
     /// # Errors
     /// [`ErrorKind::Model`](crate::ErrorKind::Model) if there is no such model or it can't be read.

@@ -16,6 +16,11 @@ pub(crate) struct Format {
     pub(crate) read: fn(&[u8], &mut [f32]),
 }
 
+/// Half precision with 5 bits of exponent.
+pub(crate) const F16: Format = Format { elements: 1, bytes: 2, read: |bytes, values| each(bytes, values, f16) };
+/// Half precision with 8 bits of exponent, as in single precision.
+pub(crate) const BF16: Format = Format { elements: 1, bytes: 2, read: |bytes, values| each(bytes, values, bf16) };
+
 /// The rows of a matrix in a file.
 pub(crate) struct FileRows {
     contents: Contents,
@@ -86,6 +91,16 @@ pub(crate) fn each<const N: usize, const M: usize>(
     }
 
     pulp::Arch::new().dispatch(Every(bytes.as_chunks().0, values.as_chunks_mut().0, read));
+}
+
+#[inline(always)]
+pub(crate) fn f16(block: &[u8; 2], values: &mut [f32; 1]) {
+    *values = [half_precision(u16::from_le_bytes(*block))];
+}
+
+#[inline(always)]
+pub(crate) fn bf16(block: &[u8; 2], values: &mut [f32; 1]) {
+    *values = [f32::from_bits(u32::from(u16::from_le_bytes(*block)) << 16)];
 }
 
 /// A half-precision number, without branches: many at a time are read in vectors.

@@ -12,6 +12,7 @@ use stepfn_kernels::weight::StoredRows;
 use super::Contents;
 use super::element::Element;
 use super::files::{LFS_POINTER, file_error, is_lfs_pointer};
+use super::rows::{BF16, F16, FileRows};
 use super::torch::{self, TorchTensor};
 use crate::ModelError;
 
@@ -117,9 +118,14 @@ impl Stored {
     pub(super) fn rows(&self, entry: &StoredEntry, transposed: bool) -> Option<Arc<dyn StoredRows>> {
         let &[rows, columns] = entry.shape.as_slice() else { return None };
         let (_, contents) = self.files.get(entry.file)?;
+        let half = |contents, place, format| {
+            FileRows::new(contents, place, [rows, columns], format).map(|rows| Arc::new(rows) as Arc<dyn StoredRows>)
+        };
         match &entry.place {
             #[cfg(feature = "gguf")]
             Place::Gguf(stored, range) => stored.rows_in(contents, range, [rows, columns], transposed),
+            Place::Bytes(Element::F16, range) if !transposed => half(contents, range, F16),
+            Place::Bytes(Element::Bf16, range) if !transposed => half(contents, range, BF16),
             _ => None,
         }
     }

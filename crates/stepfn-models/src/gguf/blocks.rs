@@ -6,7 +6,7 @@ mod simple;
 
 use burn::tensor::DType;
 
-use crate::checkpoint::rows::{Format, each, half_precision};
+use crate::checkpoint::rows::{self, Format, each, half_precision};
 
 /// An element type.
 pub(super) struct Blocks {
@@ -38,7 +38,7 @@ macro_rules! kind {
 /// The element types that are read.
 static TYPES: [Blocks; 32] = [
     kind!(0, "F32", 1, 4, simple::f32),
-    kind!(1, "F16", 1, 2, simple::f16),
+    kind!(1, "F16", 1, 2, rows::f16),
     kind!(2, "Q4_0", 32, 18, simple::q4_0),
     kind!(3, "Q4_1", 32, 20, simple::q4_1),
     kind!(6, "Q5_0", 32, 22, simple::q5_0),
@@ -64,7 +64,7 @@ static TYPES: [Blocks; 32] = [
     kind!(27, "I64", 1, 8, simple::i64),
     kind!(28, "F64", 1, 8, simple::f64),
     kind!(29, "IQ1_M", 256, 56, points::iq1_m),
-    kind!(30, "BF16", 1, 2, simple::bf16),
+    kind!(30, "BF16", 1, 2, rows::bf16),
     kind!(34, "TQ1_0", 256, 54, groups::tq1_0),
     kind!(35, "TQ2_0", 256, 66, groups::tq2_0),
     kind!(39, "MXFP4", 32, 17, simple::mxfp4),

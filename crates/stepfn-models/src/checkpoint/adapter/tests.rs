@@ -52,6 +52,35 @@ fn an_adapter_changes_what_peft_changes() {
     }
 }
 
+/// Matrices in half precision stay in the file, but not those that an adapter changes.
+#[test]
+fn changed_matrices_are_not_those_of_the_file() {
+    let folder = format!("{GOLDENS}/llama");
+    let base = adapter_base(&folder).unwrap().unwrap();
+    let config = fs::read_to_string(format!("{folder}/{base}/config.json")).unwrap();
+    let weights = golden(&format!("llama/{base}/model.safetensors"));
+    let weights = SafeTensors::deserialize(&weights).unwrap();
+    let half = |bytes: &[u8]| -> Vec<u8> {
+        floats(bytes).into_iter().flat_map(|value| half::bf16::from_f32(value).to_le_bytes()).collect()
+    };
+    let halves: Vec<_> =
+        weights.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec(), half(view.data()))).collect();
+    let views = halves
+        .iter()
+        .map(|(name, shape, bytes)| (name.clone(), TensorView::new(Dtype::BF16, shape.clone(), bytes).unwrap()));
+    let base = Checkpoint::from_bytes("base", &config, safetensors::serialize(views, None).unwrap()).unwrap();
+    let matrices: BTreeSet<String> = halves.into_iter().filter(|half| half.1.len() == 2).map(|half| half.0).collect();
+    assert!(matrices.iter().all(|name| base.rows_in_file(name, false).is_some()));
+    let merged = base.with_adapter(&folder).unwrap();
+    let expected = golden("llama/expected.safetensors");
+    let changed: BTreeSet<String> =
+        SafeTensors::deserialize(&expected).unwrap().names().into_iter().map(str::to_owned).collect();
+    assert!(changed.iter().any(|name| matrices.contains(name)) && !matrices.is_subset(&changed));
+    for name in &matrices {
+        assert_eq!(merged.rows_in_file(name, false).is_none(), changed.contains(name), "{name}");
+    }
+}
+
 #[test]
 fn a_saved_output_layer_is_no_longer_tied() {
     let tied = |folder: &str| {

@@ -9,21 +9,11 @@
 //! | MXFP4 | 32 | the same with 4-bit floats, and a power of two as the scale |
 //! | NVFP4 | 64 in 4 parts | the same with an 8-bit float as the scale of each part |
 
-use super::{double_word, fill, half, half_precision};
+use super::{double_word, fill, half};
 
 #[inline(always)]
 pub(super) fn f32(block: &[u8; 4], values: &mut [f32; 1]) {
     *values = [f32::from_le_bytes(*block)];
-}
-
-#[inline(always)]
-pub(super) fn f16(block: &[u8; 2], values: &mut [f32; 1]) {
-    *values = [half_precision(u16::from_le_bytes(*block))];
-}
-
-#[inline(always)]
-pub(super) fn bf16(block: &[u8; 2], values: &mut [f32; 1]) {
-    *values = [f32::from_bits(u32::from(u16::from_le_bytes(*block)) << 16)];
 }
 
 #[inline(always)]
