@@ -95,7 +95,12 @@ impl Identity {
         let handle = match (standard, is_read) {
             (true, true) => Handle::stdin(),
             (true, false) => Handle::stdout(),
-            (false, _) => Handle::from_path(path),
+            (false, _) => match fs::metadata(path) {
+                // Opening a pipe waits for whoever is at its other end.
+                Ok(metadata) if !metadata.is_file() => return Self::Shared,
+                Ok(_) => Handle::from_path(path),
+                Err(error) => Err(error),
+            },
         };
         match handle {
             Ok(handle) if handle.as_file().metadata().is_ok_and(|metadata| metadata.is_file()) => Self::File(handle),
