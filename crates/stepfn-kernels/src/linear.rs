@@ -59,7 +59,7 @@ mod fused {
     /// Rows and columns per transposed tile: one cache line of each.
     pub(super) const TILE: usize = 16;
     /// Elements of a weight that are transposed at a time: few enough to stay in cache, many enough that `x` is not packed too often.
-    pub(super) const NEAR: usize = 1 << 19;
+    const NEAR: usize = 1 << 19;
 
     pub(super) fn linear<B: Backend>(
         x: &Tensor<B, 2>,

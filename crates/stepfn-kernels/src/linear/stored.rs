@@ -9,12 +9,15 @@ use core::ops::Range;
 
 use rayon::prelude::*;
 
-use super::fused::{COLLIDING, NEAR, PARALLEL_MIN, TILE, repeated, turned};
+use super::fused::{COLLIDING, PARALLEL_MIN, TILE, repeated, turned};
 use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
 use crate::product::{Before, Blocks, Matrix, Tiles, product};
 use crate::weight::StoredRows;
 use burn::tensor::{Tensor, backend::Backend};
+
+/// Elements of a tile: a megabyte, which a core's L2 cache has room for.
+const NEAR: usize = 1 << 18;
 
 /// `x Wᵀ + b`, or `None` if fused loops can't read the tensors.
 ///
