@@ -78,6 +78,11 @@ impl Examined {
         scored.unwrap().remove(0).unwrap().scores.remove(0).1
     }
 
+    /// Whether all of its parts have the rule that a method goes by.
+    pub fn has_rule_of(&self, method: &str) -> bool {
+        self.model.config().has_every_rule() || !["deeplift", "lrp"].iter().any(|rule| method.contains(rule))
+    }
+
     /// Attributes texts.
     pub fn run(
         &self,
@@ -141,12 +146,13 @@ pub fn difference(what: &str, a: &Attributed, b: &Attributed) -> f32 {
 }
 
 /// A causal model with one layer that is linear in its embeddings: every position attends uniformly to all that it sees and mixes their
-/// values; the feed-forward returns 0; normalizations divide by the root of an ε far above any variance. The embedding of token 0 is zero.
+/// values; the feed-forward returns 0; normalizations divide by the root of an ε far above any variance, as embeddings are tiny. The embedding of token 0 is zero.
 pub fn linear() -> Examined {
-    const HUGE: f64 = 1e12;
+    /// So small that no variance matters beside an ε of 1.
+    const TINY: f32 = 1e-6;
     let config = json!({
         "model_type": "gpt2", "activation_function": "gelu_new", "n_embd": 12, "n_head": 3, "n_layer": 1,
-        "n_positions": 32, "vocab_size": 101, "layer_norm_epsilon": HUGE, "tie_word_embeddings": false,
+        "n_positions": 32, "vocab_size": 101, "layer_norm_epsilon": 1.0, "tie_word_embeddings": false,
     });
     let device = Default::default();
     let shapes = Model::<B>::outline(&config, |_| true, &device).unwrap();
@@ -156,14 +162,18 @@ pub fn linear() -> Examined {
         let count: usize = shape.iter().product();
         let mut values: Vec<f32> = (0..count).map(|_| random.normal() as f32).collect();
         match name.rsplit("transformer.").next().unwrap() {
-            "wte.weight" => values[..12].fill(0.0),
-            "wpe.weight" => {}
+            "wte.weight" => {
+                values.iter_mut().for_each(|value| *value *= TINY);
+                values[..12].fill(0.0);
+            }
+            "wpe.weight" => values.iter_mut().for_each(|value| *value *= TINY),
+            "lm_head.weight" => values.iter_mut().for_each(|value| *value /= TINY),
             // Queries, keys and values are stored side by side.
             "h.0.attn.c_attn.weight" => {
                 values.iter_mut().enumerate().filter(|(index, _)| index % 36 < 24).for_each(|(_, value)| *value = 0.0);
             }
-            "h.0.attn.c_proj.weight" | "lm_head.weight" => {}
-            norm if norm.contains("ln_") && norm.ends_with("weight") => values.fill(HUGE.sqrt() as f32),
+            "h.0.attn.c_proj.weight" => {}
+            norm if norm.contains("ln_") && norm.ends_with("weight") => values.fill(1.0),
             _ => values.fill(0.0),
         }
         let stored: StoredTensor<B> = match shape[..] {

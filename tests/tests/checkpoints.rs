@@ -53,7 +53,9 @@ fn a_pytorch_file_gives_the_same_outputs() {
             let missing = |alias: &&&str| names.contains(embedding) && !names.contains(alias);
             aliases.iter().filter(missing).map(|alias| (*alias, *embedding)).collect::<Vec<_>>()
         };
-        let aliases: Vec<_> = EMBEDDINGS.iter().flat_map(saved_again).collect();
+        // FSMT's head is another module.
+        let embeddings = EMBEDDINGS.iter().filter(|_| !golden.ends_with("fsmt"));
+        let aliases: Vec<_> = embeddings.flat_map(saved_again).collect();
         let copy = with_weights(&golden, "pytorch_model.bin", &saved(&weights, &aliases));
         agrees_with_transformers::<Flex>(&copy, PaddingSide::Right, 1e-4, &Default::default());
         fs::remove_dir_all(copy).unwrap();

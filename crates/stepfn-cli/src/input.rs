@@ -29,7 +29,7 @@ pub(crate) enum Inputs {
     /// From the command line.
     Given(std::vec::IntoIter<Input>),
     /// From a file.
-    Lines(Lines),
+    Lines(Box<Lines>),
 }
 
 /// The lines of a file.
@@ -136,7 +136,7 @@ impl Inputs {
             ..chat(&texts.chat, &texts.lines)?
         };
         if let Some(path) = &texts.lines.input {
-            return Lines::open(path, common, &texts.lines.keep).map(Self::Lines);
+            return Lines::open(path, common, &texts.lines.keep).map(|lines| Self::Lines(Box::new(lines)));
         }
         let of_text = |text: &String| Input { text: Some(text.clone()), ..common.clone() };
         match (texts.text.as_slice(), &common.source, &common.target) {
@@ -155,7 +155,7 @@ impl Inputs {
     ) -> Result<Self, Failure> {
         let common = self::chat(chat, lines)?;
         if let Some(path) = &lines.input {
-            return Lines::open(path, common, &lines.keep).map(Self::Lines);
+            return Lines::open(path, common, &lines.keep).map(|lines| Self::Lines(Box::new(lines)));
         }
         let mut sources: Vec<Input> = text.iter().chain(source).map(Input::source).collect();
         if !common.messages.is_empty() {
@@ -178,8 +178,7 @@ impl Inputs {
     pub(crate) fn extent(&self) -> Extent {
         match self {
             Self::Given(inputs) => Extent::Texts(inputs.len()),
-            Self::Lines(Lines { size: Some(size), ends, .. }) => Extent::Bytes(*size, ends.clone()),
-            Self::Lines(_) => Extent::Unknown,
+            Self::Lines(lines) => lines.size.map_or(Extent::Unknown, |size| Extent::Bytes(size, lines.ends.clone())),
         }
     }
 

@@ -101,7 +101,7 @@ fn several_results_and_several_sources_are_lists() {
 fn a_conversation_needs_a_template() {
     let template = "{% for message in messages %}{{ message['content'] }} {% endfor %}";
     let gpt2 = model("gpt2", &[100]);
-    stepfn(["generate", "-m", gpt2.path(), "--chat", "t1 t2"]).fails(1, "no chat template", "a prompt");
+    stepfn(["generate", "-m", gpt2.path(), "--chat", "t1 t2"]).fails(1, "no chat template", "the whole prompt");
     gpt2.write("chat_template.jinja", template);
     let asked = |more: &[&str]| stepfn(["generate", "-m", gpt2.path(), "--format", "json"].iter().chain(more));
     let prompt = asked(&["t3 t1 t2"]).json();
@@ -114,6 +114,6 @@ fn a_conversation_needs_a_template() {
     assert_eq!((&lines[0]["ids"], &lines[0]["id"]), (&prompt["ids"], &Value::from("a")));
     let wrong = scratch.write("wrong", r#"{"messages": [{"role": "user"}]}"#);
     let wrong = asked(&["--input", &wrong]);
-    assert!(wrong.code == 1 && wrong.err.contains("list of objects with `role` and `content`"), "{wrong:?}");
+    assert!(wrong.code == 1 && wrong.err.contains("`messages`, number 1: a message needs a `content`"), "{wrong:?}");
     asked(&["--system", "t3"]).fails(2, "--chat", "");
 }

@@ -293,6 +293,11 @@ impl TransformerConfig {
         self.encoder_vocab_size.unwrap_or(self.vocab_size)
     }
 
+    /// Whether every part has rules besides the gradient, so that DeepLIFT and AttnLRP apply: a mixture of experts has none.
+    pub fn has_every_rule(&self) -> bool {
+        self.encoder.iter().chain([&self.decoder]).all(|stack| stack.experts.is_none())
+    }
+
     /// Whether the model has an encoder.
     pub fn is_encoder_decoder(&self) -> bool {
         self.encoder.is_some()

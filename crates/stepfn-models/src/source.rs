@@ -54,10 +54,14 @@ pub enum StoredTensor<B: Backend> {
 }
 
 impl<B: Backend> StoredTensor<B> {
-    /// Moves values to a device. More than two dimensions become `[first, all others]`.
+    /// Moves values to a device. More than two dimensions become `[first, all others]`, and none become `[1]`.
     pub fn from_data(data: TensorData, dtype: DType, device: &B::Device) -> Self {
         match *data.shape.as_slice() {
-            [_] => Self::Vector(Tensor::from_data(data.convert_dtype(dtype), (device, dtype))),
+            [] | [_] => {
+                let (elements, bytes, found) = (data.num_elements(), data.bytes, data.dtype);
+                let data = TensorData::from_bytes(bytes, [elements], found).convert_dtype(dtype);
+                Self::Vector(Tensor::from_data(data, (device, dtype)))
+            }
             _ => {
                 let rows = data.shape.first().copied().unwrap_or(1);
                 let columns = data.shape.iter().skip(1).product();
@@ -150,7 +154,7 @@ impl<B: Backend> TensorSource<B> for Tensors<B> {
         let location = Path::new(IN_MEMORY);
         let missing = || ModelError::MissingTensor { path: location.to_owned(), tensor: tensor.to_owned() };
         let stored = self.get(tensor).ok_or_else(missing)?;
-        check_shape(location, tensor, shape, &stored.shape())?;
+        check_shape(location, tensor, if shape.is_empty() { &[1] } else { shape }, &stored.shape())?;
         Ok(stored.clone())
     }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::DType;
 use serde_json::{Map, json};
-use stepfn_models::Model;
+use stepfn_models::{Model, ModelError};
 
 use crate::{
     Attributed, AttributionError, AttributionMethod, AttributionOptions, Baseline, Methods, Registries, Scores, Text,
@@ -70,7 +70,12 @@ fn gradient_methods_say_the_same_in_half_precision() {
         assert!(methods.len() >= 10, "only {} gradient methods", methods.len());
         for method in methods {
             let name = format!("{} of {}", method.name(), folder.display());
-            let expected = shares(&run(&single, &*method, "probability").unwrap());
+            let expected = match run(&single, &*method, "probability") {
+                Err(AttributionError::Model(ModelError::NoRule { .. })) if !single.config().has_every_rule() => {
+                    continue;
+                }
+                found => shares(&found.unwrap()),
+            };
             for (model, most) in [(&half, 0.05), (&brain, 0.4)] {
                 let found = shares(&run(model, &*method, "probability").unwrap());
                 for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {

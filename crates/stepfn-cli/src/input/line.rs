@@ -188,7 +188,10 @@ mod tests {
             (r#"{"sauce": "a"}"#, "unknown field `sauce` (did you mean `source`?)"),
             ("{}", "neither `source` nor `target`, nor `messages`"),
             (r#"{"messages": []}"#, "`messages` must be a list of at least one"),
-            (r#"{"messages": [{"role": "user"}, {"content": "a"}]}"#, "`messages`, number 2: a message needs a `role`"),
+            (
+                r#"{"messages": [{"role": "user", "content": "b"}, {"content": "a"}]}"#,
+                "`messages`, number 2: a message needs a `role`",
+            ),
             (r#"{"messages": [], "messages": []}"#, "the field `messages` twice"),
             (r#"{"source": 3}"#, "`source` must be a string or null, not 3"),
             (r#"{"source": "a", "source_spans": [[-1, 2]]}"#, "`source_spans` must be a list of [start, end]"),

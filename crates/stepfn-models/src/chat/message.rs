@@ -67,14 +67,14 @@ impl Message {
         let Json::Object(all) = json else {
             return Err("a message must be an object with `role` and `content`".into());
         };
-        let (mut role, mut content, mut fields) = (None, Content::Null, Vec::new());
+        let (mut role, mut content, mut fields) = (None, None, Vec::new());
         for (name, value) in all {
             match (name.as_str(), value) {
                 ("role", Json::Text(text)) => role = Some(text),
                 ("role", _) => return Err("the `role` of a message must be a string".into()),
-                ("content", Json::Text(text)) => content = Content::Text(text),
-                ("content", Json::List(parts)) => content = Content::Parts(parts),
-                ("content", Json::Null) => content = Content::Null,
+                ("content", Json::Text(text)) => content = Some(Content::Text(text)),
+                ("content", Json::List(parts)) => content = Some(Content::Parts(parts)),
+                ("content", Json::Null) => content = Some(Content::Null),
                 ("content", _) => {
                     return Err("the `content` of a message must be a string, a list of parts, or null".into());
                 }
@@ -82,6 +82,11 @@ impl Message {
             }
         }
         let role = role.ok_or("a message needs a `role`, such as \"user\"")?;
+        // Some messages have something else to say, such as calls of tools.
+        let content = match content {
+            None if fields.is_empty() => return Err("a message needs a `content`".into()),
+            content => content.unwrap_or(Content::Null),
+        };
         Ok(Self { role, content, fields })
     }
 

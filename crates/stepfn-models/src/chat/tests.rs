@@ -250,6 +250,7 @@ fn messages_are_read_from_json() {
         ("3", "must be an object"),
         ("{}", "needs a `role`"),
         (r#"{"role": 3}"#, "`role` of a message must be a string"),
+        (r#"{"role": "user"}"#, "needs a `content`"),
         (r#"{"role": "user", "content": 3}"#, "`content` of a message must be"),
     ] {
         assert!(serde_json::from_str::<Message>(json).unwrap_err().to_string().contains(says), "{json}");

@@ -217,9 +217,7 @@ impl Family {
         refuse_unsupported(&f)?;
         let config = (self.configure)(&f)?;
         if config.decoder.experts.is_none() {
-            for field in ["num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size"] {
-                f.refuse(field, "this family has no mixtures of experts")?;
-            }
+            refuse_experts(&f)?;
         }
         let is_encoder_decoder = config.is_encoder_decoder();
         f.only_bool(
@@ -238,6 +236,14 @@ impl Family {
     pub fn names(&self, config: &TransformerConfig) -> Vec<Name> {
         (self.names)(config)
     }
+}
+
+/// Fields of mixtures of experts, in a family without any.
+fn refuse_experts(f: &Fields) -> Result<(), ModelError> {
+    for field in ["num_local_experts", "num_experts", "n_routed_experts", "moe_intermediate_size"] {
+        f.refuse(field, "this family has no mixtures of experts")?;
+    }
+    Ok(())
 }
 
 /// Options that any file may have and no family here implements.

@@ -172,6 +172,7 @@ fn every_number_is_checked() {
                 "global_block",
                 "ngram",
                 "eod_token",
+                "router_",
                 "token_index",
                 "mm_tokens",
                 "spatial_merge",

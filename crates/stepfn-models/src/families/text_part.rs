@@ -2,7 +2,7 @@
 //!
 //! `text_config` is a configuration of `gemma3_text`, `mistral` or `ministral3`; special tokens and the tied head are outside of it.
 
-use super::{Family, gemma2, ministral, mistral, refuse_unsupported};
+use super::{Family, gemma2, ministral, mistral, refuse_experts, refuse_unsupported};
 use crate::ModelError;
 use crate::config::TransformerConfig;
 use crate::json::Fields;
@@ -79,6 +79,7 @@ fn configure(
     let found = f.optional_object("text_config")?;
     let found = found.ok_or_else(|| f.error("text_config", "the configuration of the text model"))?;
     refuse_unsupported(&found)?;
+    refuse_experts(&found)?;
     let mut config = text(&found)?;
     config.head.tied = f.bool_or("tie_word_embeddings", config.head.tied)?;
     config.special = f.special_tokens(config.special)?;
