@@ -155,10 +155,13 @@ pub(crate) struct Results<T> {
     pub(crate) watch: Watch,
 }
 
+/// Texts whose failure is reported; of the others, there is the number.
+const MOST_REPORTED: usize = 20;
+
 impl<T: Record> Results<T> {
     /// Writes each result when it is finished, then the end of the file.
     pub(crate) fn write_all(mut self, outcomes: impl Iterator<Item = Outcome<T>>) -> Result<(), Failure> {
-        let (mut failed, mut all) = (0, 0);
+        let (mut failed, mut without_scores, mut all) = (0_usize, 0_usize, 0_usize);
         for outcome in outcomes {
             all += 1;
             if let Err(error) = &outcome.result {
@@ -166,12 +169,17 @@ impl<T: Record> Results<T> {
                 match error.kind() {
                     // It failed when the file was written, and is shown as what it is.
                     ErrorKind::Saved => {
-                        self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
+                        without_scores += 1;
+                        if without_scores <= MOST_REPORTED {
+                            self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
+                        }
                     }
                     _ if self.single => return Err(failure),
                     _ => {
                         failed += 1;
-                        self.teller.suspended(|| failure.report(&mut io::stderr()));
+                        if failed <= MOST_REPORTED {
+                            self.teller.suspended(|| failure.report(&mut io::stderr()));
+                        }
                     }
                 }
             }
@@ -200,9 +208,13 @@ impl<T: Record> Results<T> {
         self.extras.iter().filter_map(Extra::warning).for_each(|warning| self.teller.warn(&warning));
         self.extras.into_iter().try_for_each(|extra| extra.finish(&mut self.places))?;
         match failed {
+            0 if without_scores > 0 && without_scores == all => {
+                Err(Failure::work("no text of this file has scores", "run the command that wrote it again"))
+            }
             0 => Ok(()),
             failed => {
-                let what = format!("{failed} of {all} texts failed, as reported above");
+                let which = if failed > MOST_REPORTED { format!("the first {MOST_REPORTED} ") } else { String::new() };
+                let what = format!("{failed} of {all} texts failed, {which}as reported above");
                 Err(Failure::work(what, "correct these texts; the others have their results"))
             }
         }

@@ -12,7 +12,12 @@ const MOST: u64 = 1 << 30;
 /// # Errors
 /// Those of the system, and one for whatever is no file: a folder, a device, a pipe.
 pub(crate) fn open_file(path: &Path) -> io::Result<File> {
-    let metadata = fs::metadata(path)?;
+    let metadata =
+        fs::metadata(path).map_err(|error| match error.kind() == io::ErrorKind::NotFound && path.is_symlink() {
+            // What may be absent must not be absent by accident, as it is in a cache from which a file was removed.
+            true => io::Error::other("this is a link to a file that is not there"),
+            false => error,
+        })?;
     match metadata.is_file() {
         true => File::open(path),
         false if metadata.is_dir() => Err(io::Error::other("this is a folder, and should be a file")),
@@ -43,6 +48,10 @@ mod tests {
         for (path, says) in [(Path::new("/dev/zero"), "a device or a pipe"), (folder.as_path(), "a folder")] {
             assert!(read_file(path).unwrap_err().to_string().contains(says), "{path:?}");
         }
+        let scratch = tempfile::tempdir().unwrap();
+        let link = scratch.path().join("link");
+        std::os::unix::fs::symlink(scratch.path().join("removed"), &link).unwrap();
+        assert!(read_file(&link).unwrap_err().to_string().contains("a link to a file that is not there"));
         assert_eq!(read_file(&folder.join("no-such-file")).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(
             read_file(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))).is_ok_and(|text| !text.is_empty())

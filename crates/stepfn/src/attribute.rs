@@ -105,6 +105,10 @@ impl<B: Backend> AttributeTask<B> {
                 let what = "the text is no chat, so it has no messages to hide";
                 return Err(Error::new(ErrorKind::Option, what, "ask about a chat, or hide tokens or words"));
             }
+            Unit::Messages if messages.iter().all(|message| message.whole.is_none() && message.content.is_none()) => {
+                let what = "the chat template leaves out or changes all messages, so that none is found in its text";
+                return Err(Error::new(ErrorKind::Text, what, "hide tokens or words instead"));
+            }
             Unit::Messages => Features::messages(prepared, messages),
         };
         Ok(Features {
@@ -218,6 +222,7 @@ impl<B: Backend> AttributeTask<B> {
         let length = warnings::of_length(model.config(), &prepared.text);
         attribution.about.warnings = length
             .into_iter()
+            .chain(warnings::of_chat(&attribution.messages))
             .chain(warnings::of_completeness(&attribution))
             .chain(warnings::of_nothing(&attribution))
             .collect();

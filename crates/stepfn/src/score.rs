@@ -145,6 +145,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
                 let Prepared { text, source_text, target_text, source, target, .. } = prepared;
                 let scores = scores?;
                 let alternatives = preparer.alternatives(&scores.likely)?;
+                let chat = warnings::of_chat(&messages);
                 Ok(ScoredText {
                     id: id.clone(),
                     fields: fields.clone(),
@@ -156,7 +157,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
                     alternatives,
                     messages,
                     about: Provenance {
-                        warnings: warnings::of_length(model.config(), &text).into_iter().collect(),
+                        warnings: warnings::of_length(model.config(), &text).into_iter().chain(chat).collect(),
                         ..about.clone()
                     },
                 })

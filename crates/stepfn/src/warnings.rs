@@ -1,6 +1,7 @@
 //! What to know before trusting a number.
 
 use stepfn_attribution::{Attribution, Text};
+use stepfn_models::chat::MessageSpan;
 use stepfn_models::config::TransformerConfig;
 
 /// The greatest share of `f(x) − f(x̄)` by which scores may miss it without a word.
@@ -22,6 +23,19 @@ pub(crate) fn of_lengths(config: &TransformerConfig, source: usize, target: usiz
         (tokens > most).then(|| {
             format!("{tokens} tokens of the {side} are read, and the model was made for {most}: what it predicts there may mean nothing")
         })
+    })
+}
+
+/// Of messages that the model doesn't see as they are.
+pub(crate) fn of_chat(messages: &[MessageSpan]) -> Option<String> {
+    let lost = |(_, message): &(usize, &MessageSpan)| message.whole.is_none() && message.content.is_none();
+    let lost: Vec<String> =
+        (1..).zip(messages).filter(lost).map(|(number, message)| format!("{number} ({})", message.role)).collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "the chat template leaves out or changes these messages, which are not found in its text: {}",
+            lost.join(", ")
+        )
     })
 }
 

@@ -60,6 +60,26 @@ fn a_conversation_is_the_prompt_that_its_template_makes_of_it() {
 }
 
 #[test]
+fn messages_that_a_template_leaves_out_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    chat_model(folder.path());
+    let settings = folder.path().join("tokenizer_config.json");
+    let mut changed: Value = serde_json::from_slice(&fs::read(&settings).unwrap()).unwrap();
+    changed["chat_template"] = "{{ bos_token }}{{ messages[-1]['content'] }}".into();
+    fs::write(&settings, changed.to_string()).unwrap();
+    let model = LanguageModel::load(folder.path().to_str().unwrap()).unwrap();
+    let chat = || model.chat([Message::system("be brief"), Message::user("the ship")]).target(" sails");
+    let warnings = chat().score([Probability::default()]).unwrap().about.warnings;
+    assert!(warnings.iter().any(|warning| warning.ends_with("not found in its text: 1 (system)")), "{warnings:?}");
+    changed["chat_template"] = "{{ bos_token }}a ship".into();
+    fs::write(&settings, changed.to_string()).unwrap();
+    let model = LanguageModel::load(folder.path().to_str().unwrap()).unwrap();
+    let nothing = model.chat([Message::user("the king")]).target(" sails").messages();
+    let error = nothing.attribute(Occlusion::default()).unwrap_err();
+    assert!(error.what().contains("none is found"), "{error}");
+}
+
+#[test]
 fn conversations_that_can_not_be_prompts_say_why() {
     let folder = tempfile::tempdir().unwrap();
     let model = chat_model(folder.path());

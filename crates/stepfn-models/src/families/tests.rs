@@ -183,6 +183,9 @@ fn every_number_is_checked() {
             let is_unread = unread.iter().any(|part| field.contains(part))
                 || (field == "embd_pdrop" && config_json["model_type"] == "phi3")
                 || (field == "resid_pdrop" && config_json["model_type"] == "mpt")
+                // A window, which would need it, is refused.
+                || (["max_window_layers", "sliding_window"].contains(&field.as_str())
+                    && config_json["model_type"] == "qwen2_moe")
                 // `multi_query` says it.
                 || (field == "num_key_value_heads" && config_json["model_type"] == "gpt_bigcode")
                 || (field == "layer_norm_eps" && config_json["model_type"] == "biogpt")
@@ -190,6 +193,9 @@ fn every_number_is_checked() {
                 || (field == "sliding_window_pattern" && config_json["model_type"] == "exaone4")
                 || (["max_length", "num_beams", "length_penalty"].contains(&field.as_str())
                     && folder.ends_with("fsmt"))
+                // The configurations of its two stacks say them.
+                || (["vocab_size", "attention_dropout", "dropout_rate"].contains(&field.as_str())
+                    && folder.ends_with("t5gemma"))
                 || (field == "max_position_embeddings" && folder.ends_with("m2m_100"));
             if value.is_number() && !is_unread {
                 for value in &absurd {

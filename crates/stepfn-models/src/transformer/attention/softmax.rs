@@ -177,7 +177,8 @@ mod tests {
 
         #[test]
         fn multipliers_add_up_and_are_bounded_however_peaked_attention_is((here, baseline, seen) in passes()) {
-            for (dtype, epsilon) in [(DType::F64, 1e-11), (DType::F32, 1e-5)] {
+            // In double precision, the quotient of close numbers has lost five of sixteen digits before the series takes over.
+            for (dtype, epsilon) in [(DType::F64, 1e-10), (DType::F32, 1e-5)] {
                 let keys = here.len();
                 let mask: Vec<f64> = seen.iter().map(|&seen| f64::from(u8::from(seen))).collect();
                 let softmax = |scores: &[f64]| Softmax::of(tensor(scores, dtype), tensor(&mask, dtype));

@@ -403,7 +403,8 @@ proptest! {
         let phi = |x: &Tensor<B, 2>| Phi(activation).forward(x.clone(), &());
         let missing = phi(&x) - phi(&x0) - multiplier * (x - x0);
         let missing: f64 = missing.into_data().iter::<f64>().map(f64::abs).sum();
-        prop_assert!(missing < 1e-9, "{activation:?}: {missing}");
+        // The derivative halfway misses Δ³/24 of a third derivative.
+        prop_assert!(missing < 1e-7, "{activation:?}: {missing}");
     }
 
     #[test]
