@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stepfn_models::plain_words;
+use stepfn_models::json_error;
 
 use crate::BenchError;
 use crate::measure::{Times, median};
@@ -182,7 +182,7 @@ impl Report {
     /// # Errors
     /// If it is not a report, or one in another version.
     pub fn read(text: &str) -> Result<Self, BenchError> {
-        let none = |error: serde_json::Error| BenchError::NoReport(plain_words(&error.to_string()));
+        let none = |error: serde_json::Error| BenchError::NoReport(json_error(text, &error));
         let value: Value = match serde_json::from_str(text) {
             Ok(value) => value,
             Err(error) if error.is_eof() => cut_off(text).ok_or_else(|| none(error))?,

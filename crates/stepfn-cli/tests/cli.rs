@@ -86,7 +86,7 @@ fn models_that_are_not_there_or_broken_say_so() {
     score(gpt2.path()).fails(1, "tokenizer.json", "a model is a folder with");
     let gpt2 = model("gpt2", &[100]);
     gpt2.write("generation_config.json", "{");
-    score(gpt2.path()).fails(1, "generation_config.json: EOF", "repair the file");
+    score(gpt2.path()).fails(1, "generation_config.json: not all is there: the text ends at line 1", "repair the file");
     let gpt2 = model("gpt2", &[100]);
     let weights = fs::read(gpt2.0.join("model.safetensors")).unwrap();
     gpt2.write("model.safetensors", &weights[..weights.len() / 2]);

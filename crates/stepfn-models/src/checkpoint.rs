@@ -5,6 +5,7 @@
 //! shape needs.
 
 mod adapter;
+mod damaged;
 mod element;
 pub(crate) mod files;
 mod quantized;
@@ -197,7 +198,7 @@ impl Checkpoint {
     pub fn from_bytes(name: &str, config: &str, weights: impl Into<Cow<'static, [u8]>>) -> Result<Self, ModelError> {
         let folder = PathBuf::from(name);
         let path = folder.join("config.json");
-        let config = serde_json::from_str(config).map_err(|error| file_error(&path, error))?;
+        let config = crate::from_json(config.as_bytes()).map_err(|error| file_error(&path, error))?;
         let mut stored = Stored::default();
         stored.add(folder.join("model.safetensors"), weights.into().into())?;
         Self::of(folder, config, stored)

@@ -266,11 +266,13 @@ fn cached(name: &HubName, folder: &Path) -> Result<Found, String> {
         false => fs::read_to_string(folder.join("refs").join(name.revision())).map_err(|_| absent())?.trim().to_owned(),
     };
     let snapshot = folder.join("snapshots").join(commit);
-    let files = files_in(&snapshot);
+    // A link to content that was removed is no reason to take other weights.
+    let listed = files_in(&snapshot);
+    let files: BTreeSet<String> = listed.iter().filter(|file| snapshot.join(file).is_file()).cloned().collect();
     if files.is_empty() {
         return Err(absent());
     }
-    let weights = choose(name, &files).map_err(|message| format!("it is not complete ({message})"))?;
+    let weights = choose(name, &listed).map_err(|message| format!("it is not complete ({message})"))?;
     let needed = weight_files(&snapshot, &weights).map_err(|error| format!("it is not complete ({error})"))?;
     match needed.iter().find(|file| !files.contains(*file)) {
         Some(missing) => Err(format!("it is not complete (without {missing})")),
@@ -281,7 +283,7 @@ fn cached(name: &HubName, folder: &Path) -> Result<Found, String> {
     }
 }
 
-/// The files below a folder, by their paths in it.
+/// The files below a folder, by their paths in it, and links whatever they lead to.
 fn files_in(folder: &Path) -> BTreeSet<String> {
     /// Snapshots have fewer; a folder that is something else is not read to its end.
     const MOST: usize = 100_000;
@@ -293,7 +295,7 @@ fn files_in(folder: &Path) -> BTreeSet<String> {
             let path = if inner.is_empty() { name } else { format!("{inner}/{name}") };
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
-            } else if entry.path().is_file() {
+            } else {
                 files.insert(path);
             }
             if files.len() + folders.len() >= MOST {

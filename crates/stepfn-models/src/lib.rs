@@ -21,6 +21,7 @@ mod file;
 #[cfg(feature = "gguf")]
 mod gguf;
 mod json;
+mod json_file;
 mod model;
 mod parameters;
 mod words;
@@ -28,6 +29,7 @@ mod words;
 pub use context::Context;
 pub use decoding::Decoding;
 pub use error::ModelError;
-pub use file::read_file;
+pub use file::{is_there, read_file};
+pub use json_file::{from_json, json_error};
 pub use model::Model;
 pub use words::plain_words;

@@ -12,6 +12,7 @@ mod describe;
 mod files;
 mod frame;
 mod languages;
+mod merges;
 mod pair;
 mod published;
 mod sentence_piece;
@@ -275,7 +276,7 @@ fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Resul
 }
 
 fn file_error(path: &Path, message: impl ToString) -> ModelError {
-    ModelError::File { path: path.to_owned(), message: crate::plain_words(&message.to_string()) }
+    ModelError::File { path: path.to_owned(), message: crate::json_file::said(&message.to_string()) }
 }
 
 #[cfg(test)]

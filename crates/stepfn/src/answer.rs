@@ -156,11 +156,11 @@ pub fn read(text: &str) -> Result<Vec<Outcome<Answer>>> {
     let outcome = |(number, entry): (usize, core::result::Result<Attribution, formats::Failed>)| match entry {
         Ok(attribution) => {
             let Attribution { id, fields, .. } = &attribution;
-            let id = if id.is_null() { number.into() } else { id.clone() };
+            let id = if id.is_null() { (number + 1).into() } else { id.clone() };
             Outcome { id, number, fields: fields.clone(), result: Ok(Answer(attribution)) }
         }
         Err(formats::Failed { id, fields, error, help }) => {
-            let id = if id.is_null() { number.into() } else { id };
+            let id = if id.is_null() { (number + 1).into() } else { id };
             Outcome { id, number, fields, result: Err(Error::new(ErrorKind::Saved, error, help)) }
         }
     };

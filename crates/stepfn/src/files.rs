@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use stepfn_core::catalog::nearest;
 use stepfn_models::checkpoint::{Checkpoint, adapter_base};
 use stepfn_models::tokenizer::{Languages, Tokenizers};
-use stepfn_models::{ModelError, read_file};
+use stepfn_models::{ModelError, from_json, read_file};
 
 use crate::{Error, ErrorKind, Result, models};
 
@@ -72,7 +72,8 @@ fn no_adapter(name: &str, base: &str) -> Error {
 
 /// The model that an adapter names as the one that it changes; none where a folder has a model of its own.
 fn named_base(folder: &Path) -> Result<Option<String>> {
-    let own = adapter_base(folder)?.filter(|_| !folder.join("config.json").is_file());
+    let has_config = is_there(&folder.join("config.json"))?;
+    let own = adapter_base(folder)?.filter(|_| !has_config);
     // A path in an adapter may be meant from its folder on.
     Ok(own.map(|own| {
         let near = folder.join(&own);
@@ -125,7 +126,7 @@ fn judge(folder: &Path, languages: &Languages) -> core::result::Result<(), Model
     let path = folder.join("config.json");
     let unreadable = |error: String| ModelError::File { path: path.clone(), message: error };
     let bytes = read_file(&path).map_err(|error| unreadable(error.to_string()))?;
-    let config: Value = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let config: Value = from_json(&bytes).map_err(unreadable)?;
     // A quantized model's configuration is judged with its tensors.
     if config.get("quantization_config").is_none() {
         stepfn_models::families::of(&config)?.configure(&config)?;
@@ -202,8 +203,17 @@ fn generation_config(folder: &Path, checkpoint: &Checkpoint) -> Result<Value> {
         }
         Err(error) => return Err(unreadable(error.to_string())),
     };
-    let settings: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    let settings: Map<String, Value> = from_json(&bytes).map_err(unreadable)?;
     Ok(settings.into())
+}
+
+/// Whether a file of a model is there.
+///
+/// # Errors
+/// [`ErrorKind::Model`] if something is there that can't be read: a folder, a device, a link to a file that is not there.
+pub fn is_there(path: &Path) -> Result<bool> {
+    let failed = |error: std::io::Error| ModelError::File { path: path.to_owned(), message: error.to_string() };
+    Ok(stepfn_models::is_there(path).map_err(failed)?)
 }
 
 /// The folder that a model of this name is read from, or its GGUF file; downloaded from a hub if it is not here.
@@ -217,20 +227,47 @@ pub fn model_folder(name: &str) -> Result<PathBuf> {
 /// The files on this machine that a model of this name is read from, those of the model that an adapter names included; none for a model that
 /// is compiled in or not here yet.
 pub fn model_files(name: &str) -> Vec<PathBuf> {
-    let path = PathBuf::from(name);
-    if !path.exists() {
-        return Vec::new();
-    }
-    let path = resolved(path.clone()).unwrap_or(path);
-    let base = named_base(&path).ok().flatten().map(PathBuf::from).filter(|base| base.exists());
-    let base = base.and_then(|base| resolved(base).ok());
+    let Some(path) = here(name) else { return Vec::new() };
+    let base = named_base(&path).ok().flatten().and_then(|base| here(&base));
     base.iter().chain([&path]).flat_map(|path| files_at(path)).collect()
+}
+
+/// Where a model of this name is on this machine: at a path, or where earlier downloads are.
+fn here(name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(name);
+    if path.exists() {
+        return Some(resolved(path.clone()).unwrap_or(path));
+    }
+    #[cfg(feature = "hub")]
+    if let Some(on_hub) = name_on_hub(name) {
+        let hub = stepfn_models::hub::Hub { offline: true, ..stepfn_models::hub::Hub::from_env() };
+        return hub.fetch(&on_hub).ok();
+    }
+    None
 }
 
 /// The files of the model at a path.
 fn files_at(path: &Path) -> Vec<PathBuf> {
+    /// Files that are read if they are there: written now, they would be part of the model from then on.
+    const OPTIONAL: [&str; 9] = [
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "added_tokens.json",
+        "chat_template.json",
+        "chat_template.jinja",
+        "quantize_config.json",
+        "quant_config.json",
+    ];
+    const TEMPLATES: &str = "additional_chat_templates";
     if !path.is_file() {
-        return names_in(path).iter().filter(|name| is_read(name)).map(|name| path.join(name)).collect();
+        let there = names_in(path);
+        let optional = OPTIONAL.iter().filter(|name| !there.iter().any(|there| there == *name));
+        let own = there.iter().map(String::as_str).filter(|name| is_read(name)).chain(optional.copied());
+        let templates = path.join(TEMPLATES);
+        let templates = names_in(&templates).into_iter().map(|name| templates.join(name));
+        return own.map(|name| path.join(name)).chain(templates).collect();
     }
     let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -263,15 +300,19 @@ mod tests {
         for named in ["../base".to_owned(), base.to_string_lossy().into_owned()] {
             fs::write(&config, serde_json::json!({ "base_model_name_or_path": named }).to_string()).unwrap();
             let files = model_files(&adapter.to_string_lossy());
-            let found = files.iter().map(|file| file.canonicalize().unwrap());
+            let found = files.iter().filter_map(|file| file.canonicalize().ok());
             let expected = of_base.iter().chain([&config]).map(|file| file.canonicalize().unwrap());
             assert_eq!(found.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         }
+        // What would be read from now on if it were written.
+        assert!(model_files(&base.to_string_lossy()).contains(&base.join("generation_config.json")));
         let odd = base.join("odd.safetensors");
         assert!(of_base.iter().all(|file| model_files(&odd.to_string_lossy()).contains(file)));
         for named in ["org/name", "../nowhere"] {
             fs::write(&config, serde_json::json!({ "base_model_name_or_path": named }).to_string()).unwrap();
-            assert_eq!(model_files(&adapter.to_string_lossy()), [config.as_path()]);
+            let mut files = model_files(&adapter.to_string_lossy());
+            files.retain(|file| file.exists());
+            assert_eq!(files, [config.as_path()]);
         }
     }
 

@@ -61,7 +61,7 @@ pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
 pub use attribute::{AttributeTask, Unit};
 pub use error::{Error, ErrorKind, Result};
-pub use files::{Download, model_files, model_folder};
+pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
 pub use input::{Input, IntoInput};
 pub use model::{LanguageModel, LoadOptions, families, models};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use stepfn_models::plain_words;
+use stepfn_models::{json_error, plain_words};
 
 use crate::{Attribution, AttributionError};
 
@@ -51,7 +51,7 @@ pub fn read(text: &str) -> Result<Vec<Result<Attribution, Failed>>, AttributionE
         true => serde_json::from_str::<Vec<&RawValue>>(text),
         false => serde_json::Deserializer::from_str(text).into_iter().collect(),
     };
-    let objects = objects.map_err(|error| wrong("the file", "JSON, whole", error.to_string()))?;
+    let objects = objects.map_err(|error| wrong("the file", "attributions as JSON", json_error(text, &error)))?;
     if objects.is_empty() {
         return Err(wrong("the file", "at least one attribution", "none".to_owned()));
     }
@@ -60,7 +60,7 @@ pub fn read(text: &str) -> Result<Vec<Result<Attribution, Failed>>, AttributionE
 
 /// One object: an attribution, or why there is none.
 fn entry(at: usize, object: &str) -> Result<Result<Attribution, Failed>, AttributionError> {
-    let what = format!("attribution {at} of the file");
+    let what = format!("text {} of the file", at + 1);
     // Otherwise a list would be taken for the values of an object's fields, in their order.
     if !object.starts_with('{') {
         return Err(wrong(&what, "an object", object.chars().take(24).collect()));
@@ -74,7 +74,7 @@ fn entry(at: usize, object: &str) -> Result<Result<Attribution, Failed>, Attribu
     };
     attribution.check().map_err(|error| match error {
         AttributionError::Format { what, expected, found } => {
-            AttributionError::Format { what: format!("{what} of attribution {at}"), expected, found }
+            AttributionError::Format { what: format!("{what} of text {}", at + 1), expected, found }
         }
         other => other,
     })?;
@@ -153,11 +153,11 @@ mod tests {
         let mut sample = samples::translation();
         sample.step_scores.insert("entropy".to_owned(), vec![1.0]);
         let message = read(&write(&[sample.clone()])).unwrap_err().to_string();
-        assert_eq!(message, "step score `entropy` of attribution 0: expected 3, one per step, found 1");
+        assert_eq!(message, "step score `entropy` of text 1: expected 3, one per step, found 1");
         sample = samples::translation();
         sample.source.pop();
         let message = read(&write(&[samples::causal(), sample])).unwrap_err().to_string();
-        assert!(message.starts_with("source_scores of attribution 1: expected 2 tokens and 3 steps"), "{message}");
+        assert!(message.starts_with("source_scores of text 2: expected 2 tokens and 3 steps"), "{message}");
         let cut = write(&[samples::translation()]);
         let fields = format!("[[{}]]", "[],".repeat(20).trim_end_matches(','));
         for text in ["", "[]", "{}", "[1]", "null", "[[]]", &fields, &cut[..cut.len() / 2]] {
@@ -184,11 +184,7 @@ mod tests {
             ("\"target\":[", "\"target\":5,\"x\":[", "expected a list, found integer `5`"),
             ("\"source_scores\"", "\"source_score\"", "unknown field `source_score`"),
             ("\"about\":", "\"aboot\":", "unknown field `aboot`"),
-            (
-                "\"start\":0,\"end\":2",
-                "\"start\":2,\"end\":0",
-                "target of attribution 0: expected spans of whole characters",
-            ),
+            ("\"start\":0,\"end\":2", "\"start\":2,\"end\":0", "target of text 1: expected spans of whole characters"),
             ("\"start\":0,\"end\":2", "\"start\":0,\"end\":3", "among the 2 bytes of `target_text`, found 0..3"),
             ("[\"token\",\"step\"", "[\"step\",\"token\"", "found [step, token"),
         ] {
@@ -207,7 +203,7 @@ mod tests {
         values[0] = f32::INFINITY;
         infinite.target_scores = Scores::new(scores.axes().to_vec(), scores.shape().to_vec(), values).ok();
         let message = read(&write(&[infinite])).unwrap_err().to_string();
-        assert!(message.contains("target_scores of attribution 0: expected numbers, or null"), "{message}");
+        assert!(message.contains("target_scores of text 1: expected numbers, or null"), "{message}");
     }
 
     #[test]

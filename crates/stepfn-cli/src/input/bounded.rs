@@ -9,7 +9,7 @@ pub(super) const LONGEST: usize = 8 << 20;
 const LOOKED_FOR: u64 = 1 << 30;
 
 /// A byte order mark in UTF-8, which some editors put first in a file.
-const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(super) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Lines, none longer than [`LONGEST`].
 pub(super) struct BoundedLines {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::bounded::BYTE_ORDER_MARK;
+
 /// The largest file that is read. Its attributions take several times as much memory.
 const MOST: u64 = 1 << 30;
 
@@ -32,6 +34,9 @@ fn read(mut reader: impl Read, most: u64) -> io::Result<String> {
     if bytes.len() as u64 > most {
         return Err(io::Error::other(format!("this is longer than {} MiB", most >> 20)));
     }
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.drain(..BYTE_ORDER_MARK.len());
+    }
     String::from_utf8(bytes).map_err(|error| {
         io::Error::other(format!("this is not UTF-8, from byte {} on", error.utf8_error().valid_up_to()))
     })
@@ -46,6 +51,7 @@ mod tests {
         let says = |result: io::Result<String>| result.unwrap_err().to_string();
         assert!(says(read(io::repeat(0), MOST)).contains("no text"));
         assert_eq!(says(read(io::repeat(b'y'), 3 << 20)), "this is longer than 3 MiB");
+        assert_eq!(read(&b"\xEF\xBB\xBFa\xEF\xBB\xBF"[..], MOST).unwrap(), "a\u{FEFF}");
         assert_eq!(says(read(&b"a\xFF"[..], MOST)), "this is not UTF-8, from byte 1 on");
         let longest = "y".repeat(1 << 20);
         assert_eq!(read(longest.as_bytes(), 1 << 20).unwrap(), longest);

@@ -8,8 +8,8 @@ use memmap2::Mmap;
 use serde_json::Value;
 
 use super::{Contents, adapter_base};
-use crate::file::{open_file, read_file};
-use crate::{ModelError, plain_words};
+use crate::file::{is_there, open_file, read_file};
+use crate::{ModelError, from_json, plain_words};
 
 /// The file or files with the weights, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,8 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for name in names(folder) {
         let inner = folder.join(&name);
-        match inner.is_dir() {
+        // A folder of the name of a file is an error where the file is read, and not absent.
+        match inner.is_dir() && !is_weight_name(&inner) && inner.extension().is_none_or(|ending| ending != "json") {
             true => all.extend(names(&inner).into_iter().map(|file| format!("{name}/{file}"))),
             false => drop(all.insert(name)),
         }
@@ -171,8 +172,10 @@ pub(super) fn no_config(folder: &Path) -> Option<ModelError> {
         return Some(file_error(folder, "this is a device or a pipe, and should be a file or a folder"));
     }
     let path = folder.join("config.json");
-    if path.exists() || !folder.is_dir() {
-        return None;
+    match is_there(&path) {
+        Ok(false) if folder.is_dir() => {}
+        Ok(_) => return None,
+        Err(error) => return Some(file_error(&path, error)),
     }
     let files = names_in(folder);
     let is_weights = |name: &String| !name.contains('/') && is_weight_name(Path::new(name));
@@ -186,7 +189,7 @@ pub(super) fn no_config(folder: &Path) -> Option<ModelError> {
 
 /// The path of the model that the adapter in a folder was trained on; `None` if the folder has a model of its own.
 pub(super) fn local_base(folder: &Path) -> Result<Option<PathBuf>, ModelError> {
-    if !folder.join("adapter_config.json").is_file() || weights(&names_in(folder)).is_some() {
+    if weights(&names_in(folder)).is_some() {
         return Ok(None);
     }
     let Some(name) = adapter_base(folder)? else { return Ok(None) };
@@ -206,7 +209,7 @@ pub(super) fn add_quantization(folder: &Path, config: &mut Value) -> Result<(), 
         return Ok(());
     };
     for (file, method) in FILES.map(|(file, method)| (folder.join(file), method)) {
-        if file.is_file() {
+        if is_there(&file).map_err(|error| file_error(&file, error))? {
             let mut settings = read_json(&file)?;
             if let Some(settings) = settings.as_object_mut() {
                 settings.entry("quant_method").or_insert_with(|| method.into());
@@ -266,7 +269,7 @@ pub(super) fn read_json(path: &Path) -> Result<Value, ModelError> {
     if is_lfs_pointer(&bytes) {
         return Err(file_error(path, LFS_POINTER));
     }
-    serde_json::from_slice(&bytes).map_err(|error| file_error(path, error))
+    from_json(&bytes).map_err(|error| file_error(path, error))
 }
 
 pub(super) fn file_error(path: &Path, message: impl ToString) -> ModelError {

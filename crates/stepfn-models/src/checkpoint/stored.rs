@@ -10,6 +10,7 @@ use safetensors::SafeTensors;
 use stepfn_kernels::weight::StoredRows;
 
 use super::Contents;
+use super::damaged::damage;
 use super::element::Element;
 use super::files::{LFS_POINTER, file_error, is_lfs_pointer};
 use super::rows::{BF16, F16, FileRows};
@@ -66,12 +67,7 @@ impl Stored {
                 (tensor.name.clone(), StoredEntry { file, shape: tensor.shape.clone(), place: Place::Torch(tensor) })
             }));
         } else {
-            let tensors = SafeTensors::deserialize(bytes).map_err(|error| {
-                let len = bytes.len();
-                let message =
-                    format!("incomplete safetensors file ({error}; it has {len} bytes); was the download interrupted?");
-                file_error(&path, message)
-            })?;
+            let tensors = SafeTensors::deserialize(bytes).map_err(|error| file_error(&path, damage(bytes, &error)))?;
             let start = bytes.as_ptr() as usize;
             for (name, view) in tensors.iter() {
                 let offset = view.data().as_ptr() as usize - start;

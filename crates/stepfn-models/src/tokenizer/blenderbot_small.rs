@@ -1,10 +1,11 @@
 //! Blenderbot Small's tokenizer: merges within words of lower-case letters, where punctuation begins a word.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::merges::text_of;
 use super::published::{contents, finished, named};
 use super::settings::{Settings, added_token};
 use super::vocabulary::Vocabulary;
@@ -20,7 +21,7 @@ pub(super) fn blenderbot_small(folder: &Path, settings: &Settings) -> Result<Tok
     let whole: Vec<String> = settings.named.iter().flatten().cloned().collect();
 
     let path = folder.join("merges.txt");
-    let text = String::from_utf8(contents(&path)?).map_err(|error| file_error(&path, error))?;
+    let text = text_of(&path)?;
     // The first line of the published files is their version.
     let lines = text.lines().skip(1).filter(|line| !line.trim().is_empty());
     let pair = |line: &str| {
@@ -31,6 +32,22 @@ pub(super) fn blenderbot_small(folder: &Path, settings: &Settings) -> Result<Tok
         }
     };
     let merges: Vec<[String; 2]> = lines.map(pair).collect::<Result<_, _>>()?;
+    // What merges make of a word are the pieces in the vocabulary.
+    let made: BTreeSet<String> = merges.iter().map(|[one, other]| format!("{one}{other}")).collect();
+    let is_made = |token: &str| {
+        let piece = token.strip_suffix("@@").map_or_else(|| format!("{token}</w>"), str::to_owned);
+        piece.strip_suffix("</w>").unwrap_or(&piece).chars().count() < 2 || made.contains(&piece)
+    };
+    let words =
+        || vocabulary.tokens().map(|(_, token)| token).filter(|token| !whole.iter().any(|whole| whole == token));
+    let missing = words().filter(|token| !is_made(token)).count();
+    if merges.is_empty() || missing * 2 > words().count() {
+        let has = merges.len();
+        let what = format!(
+            "not all is there: it has {has} merges, and {missing} tokens of vocab.json are made by none; was the download interrupted?"
+        );
+        return Err(file_error(&path, what));
+    }
     let inner = json!({
         "version": "1.0", "truncation": null, "padding": null,
         "added_tokens": [],

@@ -82,7 +82,9 @@ impl Tokenizer {
         if is_lfs_pointer(json) {
             return Err(file_error(&path, LFS_POINTER));
         }
-        let parts: Parts = serde_json::from_slice(json).map_err(|error| file_error(&path, error))?;
+        // Some editors put a byte order mark first.
+        let json = json.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(json);
+        let parts: Parts = crate::from_json(json).map_err(|error| file_error(&path, error))?;
         let mut inner = guarded(&path, || tokenizers::Tokenizer::from_bytes(json))?;
         inner.with_truncation(None).map_err(|error| file_error(&path, error))?;
         inner.with_padding(None);

@@ -1,5 +1,6 @@
 //! Builds the tokenizers of folders without a `tokenizer.json`, as the published classes of transformers do.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -8,6 +9,7 @@ use super::blenderbot_small::blenderbot_small;
 use super::classes::{Class, tokenizer_json};
 use super::frame::Frame;
 use super::languages::{M2M_100, Multilingual, WMT_21};
+use super::merges::read_merges;
 use super::sentence_piece::SentencePiece;
 use super::settings::{Settings, added_token};
 use super::vocabulary::Vocabulary;
@@ -24,17 +26,38 @@ pub(super) enum Build {
     Two(Box<[Tokenizer; 2]>),
 }
 
+/// The files that tokenizers are made of.
+const FILES: [&str; 9] = [
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "source.spm",
+    "target.spm",
+    "vocab.json",
+    "target_vocab.json",
+    "merges.txt",
+];
+
 /// The tokenizer or tokenizers of a folder.
 ///
 /// # Errors
 /// [`ModelError::File`] if there is none, or a file is malformed.
 pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> Result<Build, ModelError> {
-    if folder.join("tokenizer.json").is_file() {
+    // What is there and can't be read is an error, and no reason to take another file.
+    let mut there = BTreeSet::new();
+    for name in FILES {
+        let path = folder.join(name);
+        if crate::is_there(&path).map_err(|error| file_error(&path, error))? {
+            there.insert(name);
+        }
+    }
+    let has = |name: &str| there.contains(name);
+    if has("tokenizer.json") {
         return Tokenizer::from_folder(folder).map(Build::One);
     }
-    let has = |name: &str| folder.join(name).is_file();
     if has("source.spm") && has("target.spm") {
-        return marian(folder, settings);
+        return marian(folder, settings, has("target_vocab.json"));
     }
     let family = config_json["model_type"].as_str().unwrap_or_default();
     let class = settings.class.as_deref();
@@ -186,11 +209,11 @@ pub(super) fn named(settings: &Settings, usual: [Option<&str>; 4]) -> Settings {
 }
 
 /// Marian: a SentencePiece model for each side, ids from `vocab.json`, or from a vocabulary for each side.
-fn marian(folder: &Path, settings: &Settings) -> Result<Build, ModelError> {
+fn marian(folder: &Path, settings: &Settings, has_target_vocabulary: bool) -> Result<Build, ModelError> {
     let settings = named(settings, [None, Some("</s>"), Some("<pad>"), Some("<unk>")]);
     let of_source = vocabulary(&folder.join("vocab.json"))?;
     let separate = folder.join("target_vocab.json");
-    let of_target = if separate.is_file() { vocabulary(&separate)? } else { of_source.clone() };
+    let of_target = if has_target_vocabulary { vocabulary(&separate)? } else { of_source.clone() };
     let side = |file: &str, vocabulary: Vocabulary| {
         let whole: Vec<String> = settings.named.iter().flatten().cloned().collect();
         let tokenizer = numbered(folder.join(file), vocabulary, &whole, &settings)?;
@@ -232,20 +255,10 @@ fn m2m_100(folder: &Path, settings: &Settings) -> Result<Build, ModelError> {
 fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokenizer, ModelError> {
     let path = folder.join("vocab.json");
     let bytes = contents(&path)?;
-    let vocab: Map<String, Value> = serde_json::from_slice(&bytes).map_err(|error| file_error(&path, error))?;
+    let vocab: Map<String, Value> = crate::from_json(&bytes).map_err(|error| file_error(&path, error))?;
     let path = folder.join("merges.txt");
-    let text = String::from_utf8(contents(&path)?).map_err(|error| file_error(&path, error))?;
-    // The first line of the published files is their version.
-    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.starts_with("#version") && !line.is_empty());
-    for (number, line) in lines.clone() {
-        let wrong = |what: String| file_error(&path, format!("line {number}: {what}"));
-        let (one, other) = line.split_once(' ').ok_or_else(|| wrong("expected two tokens".to_owned()))?;
-        let merged = format!("{one}{other}");
-        if let Some(unknown) = [one, other, &merged].into_iter().find(|token| !vocab.contains_key(*token)) {
-            return Err(wrong(format!("vocab.json has no {unknown:?}")));
-        }
-    }
-    let merges: Vec<&str> = lines.map(|(_, line)| line).collect();
+    let added: BTreeSet<&str> = settings.special().collect();
+    let merges = read_merges(&path, &vocab, &added)?;
     let class = settings.class.as_deref();
     let of_bart = ["RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"];
     let is_blenderbot = class.map_or(family == "blenderbot", |class| class == "BlenderbotTokenizer");

@@ -59,7 +59,7 @@ impl Settings {
                 slot.get_or_insert_with(|| content.to_owned());
             }
             if let Some(template) = fields.get("chat_template") {
-                settings.chat_template = Templates::of_field(template);
+                settings.chat_template = Templates::of_field(template).map_err(|what| file_error(&path, what))?;
             }
             if name == "tokenizer_config.json" {
                 settings.has_details = fields.get("added_tokens_decoder").is_some_and(Value::is_object);
@@ -121,6 +121,13 @@ impl Settings {
         Ok(())
     }
 
+    /// The names of all tokens that are special or were added.
+    pub(super) fn special(&self) -> impl Iterator<Item = &str> {
+        let named = self.named.iter().flatten().map(String::as_str);
+        let listed = self.roles.iter().flatten().chain(self.additional.iter().flatten()).chain(self.added.values());
+        named.chain(listed.filter_map(content))
+    }
+
     /// A field that holds a text.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field).and_then(Value::as_str)
@@ -147,7 +154,7 @@ pub(super) fn added_token(id: u32, content: &str, special: bool) -> Value {
 
 fn object_if_there(path: &Path) -> Result<Option<Map<String, Value>>, ModelError> {
     let Some(bytes) = read_if_there(path)? else { return Ok(None) };
-    let json: Value = serde_json::from_slice(&bytes).map_err(|error| file_error(path, error))?;
+    let json: Value = crate::from_json(&bytes).map_err(|error| file_error(path, error))?;
     match json {
         Value::Object(fields) => Ok(Some(fields)),
         _ => Err(file_error(path, "expected a JSON object")),

@@ -21,14 +21,22 @@ pub(crate) struct Templates(BTreeMap<String, String>);
 
 impl Templates {
     /// The field `chat_template`: a template, or a list of them with names.
-    pub(super) fn of_field(field: &Value) -> Self {
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) fn of_field(field: &Value) -> Result<Self, String> {
         let named = |entry: &Value| {
             Some((entry.get("name")?.as_str()?.to_owned(), entry.get("template")?.as_str()?.to_owned()))
         };
-        Self(match field {
-            Value::String(template) => BTreeMap::from([(DEFAULT.to_owned(), template.clone())]),
-            Value::Array(entries) => entries.iter().filter_map(named).collect(),
-            _ => BTreeMap::new(),
+        let templates = match field {
+            Value::Null => Some(BTreeMap::new()),
+            Value::String(template) => Some(BTreeMap::from([(DEFAULT.to_owned(), template.clone())])),
+            Value::Array(entries) => entries.iter().map(named).collect(),
+            _ => None,
+        };
+        templates.map(Self).ok_or_else(|| {
+            let found = crate::json::shortened(field);
+            format!("`chat_template` should be a text, or a list of objects with `name` and `template`, and is {found}")
         })
     }
 
@@ -45,11 +53,11 @@ impl Templates {
     pub(super) fn read_files(&mut self, folder: &Path) -> Result<(), ModelError> {
         let path = folder.join("chat_template.json");
         if let Some(bytes) = read_if_there(&path)? {
-            let json: Value = serde_json::from_slice(&bytes).map_err(|error| file_error(&path, error))?;
+            let json: Value = crate::from_json(&bytes).map_err(|error| file_error(&path, error))?;
             let Some(field) = json.get("chat_template") else {
                 return Err(file_error(&path, "expected an object with the field `chat_template`"));
             };
-            self.0.extend(Self::of_field(field).0);
+            self.0.extend(Self::of_field(field).map_err(|what| file_error(&path, what))?.0);
         }
         let mut files = vec![(None, folder.join("chat_template.jinja"))];
         let more = folder.join("additional_chat_templates");
@@ -119,15 +127,21 @@ mod tests {
 
     #[test]
     fn templates_come_from_the_field_and_from_files() {
-        let field =
-            json!([{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}, {"name": "rag"}]);
-        let mut templates = Templates::of_field(&field);
+        let field = json!([{"name": "default", "template": "a"}, {"name": "tool_use", "template": "b"}]);
+        let mut templates = Templates::of_field(&field).unwrap();
         assert_eq!(
             (templates.get(None), templates.get(Some("tool_use")), templates.get(Some("rag"))),
             (Some("a"), Some("b"), None)
         );
-        assert_eq!(Templates::of_field(&json!("c")).get(None), Some("c"));
-        assert_eq!(Templates::of_field(&json!(null)), Templates::default());
+        assert_eq!(Templates::of_field(&json!("c")).unwrap().get(None), Some("c"));
+        assert_eq!(Templates::of_field(&json!(null)).unwrap(), Templates::default());
+        for wrong in [json!(5), json!({}), json!([{"name": "rag"}]), json!(["a"])] {
+            let error = Templates::of_field(&wrong).unwrap_err();
+            assert!(
+                error.contains("`chat_template` should be a text") && error.contains(&wrong.to_string()),
+                "{error}"
+            );
+        }
 
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();

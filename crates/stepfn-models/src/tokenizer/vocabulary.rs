@@ -21,7 +21,7 @@ impl Vocabulary {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn parse(json: &[u8], unknown: &str) -> Result<Self, String> {
-        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|error| error.to_string())?;
+        let fields: Map<String, Value> = crate::from_json(json)?;
         let mut ids = HashMap::with_capacity(fields.len());
         for (piece, id) in fields {
             let number = id.as_u64().and_then(|id| u32::try_from(id).ok());
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn files_that_are_no_vocabulary_say_why() {
         for (json, says) in [
-            ("[]", "expected a map"),
+            ("[]", "expected an object"),
             ("{\"a\": -1, \"<unk>\": 0}", "the id -1"),
             ("{\"a\": 1.5, \"<unk>\": 0}", "the id 1.5"),
             ("{\"a\": 1}", "no piece \"<unk>\""),

@@ -103,7 +103,7 @@ mod tests {
             ("\"attr_pos_end\":4,\"attr_pos_start\":1", "\"attr_pos_end\":9,\"attr_pos_start\":1", "steps"),
             ("\"source_attributions\":\"", "\"source_attributions\":\"*", "base64"),
             ("\"source_attributions\":\"", "\"source_attributions\":\"AAAA", "safetensors"),
-            ("\"id\":20", "\"id\":\"x\"", "id"),
+            ("\"id\":20", "\"id\":\"x\"", "expected a whole number, found the text \"x\""),
         ] {
             assert!(text.contains(from), "{from} in {text}");
             let message = read(&text.replace(from, to)).unwrap_err().to_string();

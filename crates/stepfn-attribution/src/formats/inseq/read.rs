@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use stepfn_models::plain_words;
+use stepfn_models::json_error;
 use stepfn_models::tokenizer::Token;
 
 use super::{DELTAS, tensor};
@@ -60,7 +60,7 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
         found,
     };
     let file: Instance<Output> = serde_json::from_str(text).map_err(|error| {
-        wrong("what `FeatureAttributionOutput.save` writes without `use_primitives`", plain_words(&error.to_string()))
+        wrong("what `FeatureAttributionOutput.save` writes without `use_primitives`", json_error(text, &error))
     })?;
     if file.class.1 != "FeatureAttributionOutput" {
         return Err(wrong("an object of class FeatureAttributionOutput", file.class.1));
@@ -76,7 +76,7 @@ pub fn read(text: &str) -> Result<Vec<Attribution>, AttributionError> {
             let read = read_sequence(sequence, &info, source, target).map(|read| with_own(read, own));
             read.map_err(|error| match error {
                 AttributionError::Format { what, expected, found } => {
-                    AttributionError::Format { what: format!("{what} of sequence {at}"), expected, found }
+                    AttributionError::Format { what: format!("{what} of text {}", at + 1), expected, found }
                 }
                 other => other,
             })

@@ -18,6 +18,7 @@ use super::Contents;
 use super::files::{file_error, map, read_json};
 use super::stored::{Stored, StoredEntry};
 use crate::ModelError;
+use crate::file::is_there;
 use delta::Delta;
 use settings::Settings;
 
@@ -50,7 +51,8 @@ impl Adapter {
         let settings = Settings::of(&read_json(&path)?).map_err(|message| file_error(&path, message))?;
         let weights = ["adapter_model.safetensors", "adapter_model.bin"].map(|name| folder.join(name));
         let [first, second] = weights;
-        let weights = if first.exists() || !second.exists() { first } else { second };
+        let has = |path: &Path| is_there(path).map_err(|error| file_error(path, error));
+        let weights = if has(&first)? || !has(&second)? { first } else { second };
         let contents = map(&weights)?;
         Self::of(&settings, weights, contents, base)
     }
@@ -180,7 +182,7 @@ const UNKNOWN: &str = "the name of a part of the base model; is it the right one
 /// [`ModelError::File`] if `adapter_config.json` is malformed or doesn't say it.
 pub fn adapter_base(folder: impl AsRef<Path>) -> Result<Option<String>, ModelError> {
     let path = folder.as_ref().join(CONFIG);
-    if !path.is_file() {
+    if !is_there(&path).map_err(|error| file_error(&path, error))? {
         return Ok(None);
     }
     let config = read_json(&path)?;
