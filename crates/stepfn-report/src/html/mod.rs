@@ -10,6 +10,7 @@
 //! The selection is stored in the URL fragment (`#select=1.3`: the fourth predicted token of the text with the id 1), so the URL links to
 //! that view.
 
+mod failures;
 mod opening;
 mod packed;
 mod text;
@@ -20,6 +21,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 use stepfn_attribution::Attribution;
 
+pub use self::failures::Failures;
 use self::packed::Bits;
 use self::text::{Detail, TextData};
 use crate::grid::title;
@@ -52,6 +54,8 @@ pub const MOST_BYTES: usize = 14_000_000;
 pub struct HtmlOptions {
     /// The title; by default, method, function and model of the first text.
     pub title: Option<String>,
+    /// Texts that should be on the page and have no scores.
+    pub failed: Failures,
 }
 
 /// A text of a page.
@@ -78,6 +82,8 @@ pub fn render(texts: &[PageText<'_>], options: &HtmlOptions) -> String {
         (None, Some(first)) => title(first.attribution),
         (None, None) => "Attribution".to_owned(),
     };
+    let none = if texts.is_empty() { "<p class=\"note\">There is no text.</p>\n" } else { "" };
+    let failed = options.failed.note(texts.len());
     let missing = match left_out {
         0 => String::new(),
         left_out => format!(
@@ -85,7 +91,7 @@ pub fn render(texts: &[PageText<'_>], options: &HtmlOptions) -> String {
             texts.len()
         ),
     };
-    document(&escaped(&title), &missing, &data)
+    document(&escaped(&title), &format!("{none}{failed}{missing}"), &data)
 }
 
 /// The whole file. All three arguments are markup.
@@ -190,7 +196,7 @@ mod tests {
     #[test]
     fn the_page_loads_nothing_and_runs_only_its_own_script() {
         let translation = samples::translation();
-        let options = HtmlOptions { title: Some("T & T".to_owned()) };
+        let options = HtmlOptions { title: Some("T & T".to_owned()), ..HtmlOptions::default() };
         let page = render(&[PageText::single(&translation)], &options);
         assert!(page.contains("<h1>T &amp; T</h1>"));
         assert!(page.contains("default-src 'none'") && !page.contains("unsafe"));

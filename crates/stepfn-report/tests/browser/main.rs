@@ -31,7 +31,11 @@ impl Pages {
         let texts = texts.iter().zip(&ids);
         let texts: Vec<PageText<'_>> = texts.map(|(attribution, id)| PageText { id, attribution }).collect();
         let page = self.folder.join(name);
-        fs::write(&page, render(&texts, &HtmlOptions { title: Some("Some texts".to_owned()) })).unwrap();
+        fs::write(
+            &page,
+            render(&texts, &HtmlOptions { title: Some("Some texts".to_owned()), ..HtmlOptions::default() }),
+        )
+        .unwrap();
         if let Some(folder) = env::var_os("STEPFN_SCREENSHOTS") {
             fs::copy(&page, Path::new(&folder).join(name)).unwrap();
         }

@@ -12,6 +12,9 @@ pub(crate) fn fits_every_window(browser: &mut Browser, url: &str) {
             // Labels of columns are whole, unless they are too long for the highest header.
             let cut = "[...document.querySelectorAll('.row.head .cell bdi')].filter(e => e.closest('.row').clientHeight < 129 && e.scrollHeight > e.clientHeight + 1).map(e => e.textContent).join()";
             assert_eq!(browser.evaluate(cut), "", "text {text} at {width}");
+            // So are the numbers between which a step score is.
+            let cut = "[...document.querySelectorAll('.row.score .name .ends')].filter(e => e.scrollWidth > e.clientWidth || e.getBoundingClientRect().bottom > e.closest('.row').getBoundingClientRect().bottom).map(e => e.textContent).join()";
+            assert_eq!(browser.evaluate(cut), "", "text {text} at {width}");
             // The explanation is there without scrolling.
             let bottom = browser.evaluate("document.querySelector('.detail li').getBoundingClientRect().bottom");
             assert!(bottom.as_f64().unwrap() < f64::from(height), "text {text} at {width}: {bottom}");
@@ -22,6 +25,13 @@ pub(crate) fn fits_every_window(browser: &mut Browser, url: &str) {
         let before = browser.evaluate(corners);
         browser.evaluate("document.querySelector('.grid').scrollLeft = 200");
         assert_eq!(browser.evaluate(corners), before);
+        // No number is cut at an edge of the box, or by the names.
+        browser.evaluate("new Promise((done) => setTimeout(done, 400))");
+        let cut = "(() => { const box = document.querySelector('.grid'); const edge = box.getBoundingClientRect();
+            const from = document.querySelector('.row.head .name').getBoundingClientRect().right, to = edge.left + box.clientLeft + box.clientWidth;
+            return [...document.querySelectorAll('.row.input .cell')].map((e) => e.getBoundingClientRect())
+                .filter((r) => r.right > from + 2 && r.left < to - 2 && (r.left < from - 2 || r.right > to + 2)).length; })()";
+        assert_eq!(browser.evaluate(cut), 0, "{width}");
     }
     browser.look(1280, 900, "light");
 }

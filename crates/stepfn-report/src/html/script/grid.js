@@ -15,8 +15,12 @@ class Grid {
     this.sheet = make('div', { className: 'sheet', role: 'presentation' });
     this.box.append(this.sheet);
     this.box.addEventListener('scroll', () => this.draw(false));
+    this.box.addEventListener('scrollend', () => this.settle());
     this.listen();
-    this.observer = new ResizeObserver(() => this.draw(false));
+    this.observer = new ResizeObserver(() => {
+      this.fitWidth();
+      this.draw(false);
+    });
     this.observer.observe(this.box);
   }
 
@@ -51,6 +55,26 @@ class Grid {
     this.box.style.setProperty('--head', `${Math.min(130, 20 + 8 * longest)}px`);
   }
 
+  // Makes the box as wide as its names and whole columns, so that no number is cut at an edge.
+  fitWidth() {
+    const around = this.box.parentElement;
+    if (around === null) return;
+    this.observer.observe(around);
+    const { paddingLeft, paddingRight } = getComputedStyle(around);
+    // Borders, and the bar for scrolling down.
+    const edges = this.box.offsetWidth - this.box.clientWidth;
+    const fixed = edges + this.inset('--names');
+    const room = around.clientWidth - parseFloat(paddingLeft) - parseFloat(paddingRight) - fixed;
+    const whole = Math.max(1, Math.floor(room / CELL.width));
+    this.box.style.maxWidth = `min(100%, ${fixed + whole * CELL.width}px)`;
+  }
+
+  // Leaves no column half behind the names.
+  settle() {
+    const left = Math.round(this.box.scrollLeft / CELL.width) * CELL.width;
+    if (Math.abs(left - this.box.scrollLeft) >= 1) this.box.scrollLeft = left;
+  }
+
   // The columns and rows in view.
   range() {
     const { scrollLeft, scrollTop, clientWidth, clientHeight } = this.box;
@@ -64,6 +88,7 @@ class Grid {
 
   draw(changed) {
     if (this.rows === undefined) return;
+    if (changed) this.fitWidth();
     const range = this.range();
     const key = Object.values(range).map((edge) => Math.floor(edge / BEYOND)).join();
     if (!changed && key === this.drawn) return;
@@ -157,7 +182,7 @@ class Grid {
     const left = chosen.at * CELL.width;
     if (chosen.side === 'step') {
       const seen = left >= this.box.scrollLeft && left + CELL.width <= this.box.scrollLeft + room;
-      if (!seen) this.box.scrollLeft = left - room / 2;
+      if (!seen) this.box.scrollLeft = Math.round((left - room / 2) / CELL.width) * CELL.width;
       return;
     }
     const index = this.rows.findIndex((row) => row.kind === 'input' && row.side === chosen.side && row.at === chosen.at);
