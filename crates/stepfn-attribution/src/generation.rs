@@ -144,11 +144,21 @@ fn check_tokens(changes: &Map<String, Value>, vocab_size: usize) -> Result<(), A
 
 /// The error of a changed field names the change; any other error is the checkpoint's.
 fn of_change(error: ModelError, changes: &Map<String, Value>) -> AttributionError {
-    match error {
-        ModelError::Setting { field, expected, found } if changes.contains_key(&field) => {
-            ParameterError::new(OWNER, field, expected, found).into()
-        }
-        error => error.into(),
+    /// Settings, and the fields that they are also read from.
+    const ALSO: [(&str, &str); 5] = [
+        ("max_new_tokens", "max_length"),
+        ("min_new_tokens", "min_length"),
+        ("eos", "eos_token_id"),
+        ("forced_bos", "forced_bos_token_id"),
+        ("forced_eos", "forced_eos_token_id"),
+    ];
+    let ModelError::Setting { field, expected, found } = error else { return error.into() };
+    if changes.contains_key(&field) {
+        return ParameterError::new(OWNER, field, expected, found).into();
+    }
+    match ALSO.into_iter().find(|(setting, other)| *setting == field && changes.contains_key(*other)) {
+        Some((_, other)) => ParameterError::new(OWNER, other, expected, &changes[other]).into(),
+        None => ModelError::Setting { field, expected, found }.into(),
     }
 }
 

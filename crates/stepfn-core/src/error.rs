@@ -43,7 +43,7 @@ pub enum StepError {
     },
     /// A row of logits contains NaN or infinity.
     #[error(
-        "row {row} of the {pass} logits contains NaN or infinity: a broken checkpoint, or an overflow in half precision (try f32)"
+        "row {row} of the {pass} logits contains NaN or infinity: a broken checkpoint, or an overflow in half precision"
     )]
     NonFinite {
         /// Which forward pass they come from.

@@ -51,18 +51,18 @@ mod tests {
     fn every_stage_name_is_known_and_every_mistake_is_said_in_plain_words() {
         for name in STAGES {
             let error = read(&json!([{ "stage": name, "wrong": 1 }]).to_string()).unwrap_err().to_string();
-            assert!(error.contains("`stage 1` must be the fields of"), "{name}: {error}");
+            assert!(error.contains("`stage 1`: expected the fields of"), "{name}: {error}");
         }
         for (text, part) in [
             ("[", "column 1"),
-            ("[3]", "`stage 1` must be an object"),
+            ("[3]", "`stage 1`: expected an object"),
             (r#"[{"stage": "normalize"}, {"stage": "splt"}]"#, "did you mean `split`?"),
-            (r#"[{"stage": "spans", "targets": ["0:2"]}]"#, "`stage 1` must be the fields of `spans`"),
-            (r#"[{"stage": "reduce", "function": "median"}]"#, "`stage 1` must be the fields of `reduce`"),
+            (r#"[{"stage": "spans", "targets": ["0:2"]}]"#, "`stage 1`: expected the fields of `spans`"),
+            (r#"[{"stage": "reduce", "function": "median"}]"#, "`stage 1`: expected the fields of `reduce`"),
         ] {
             let error = read(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");
-            assert!(["variant", "untagged", "expected ", "struct"].iter().all(|word| !error.contains(word)), "{error}");
+            assert!(["variant", "untagged", "struct"].iter().all(|word| !error.contains(word)), "{error}");
         }
     }
 }

@@ -202,8 +202,9 @@ impl Stage {
             }
             Self::Messages { function } => {
                 if attribution.messages.is_empty() {
-                    let found = "one of no chat".to_owned();
-                    return Err(ParameterError::new("aggregation", "messages", "an output of a chat", found).into());
+                    let expected = "a chat, whose messages it makes rows of";
+                    let found = "a text without messages";
+                    return Err(ParameterError::new("aggregation", "messages", expected, found).into());
                 }
                 let groups = boundaries::messages(&attribution.messages, target, attribution.steps.start);
                 merge::merge(attribution, &merge::singles(source.len()), &groups, *function)

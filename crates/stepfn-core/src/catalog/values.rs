@@ -6,7 +6,7 @@ use super::{Named, parameters};
 
 /// A parameter or option has a value that can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{owner}: `{parameter}` must be {expected}, not {found}")]
+#[error("{}", sentence(owner, parameter, expected, found))]
 pub struct ParameterError {
     /// What has the parameter: a step function, a method, a group of options.
     pub owner: String,
@@ -28,6 +28,14 @@ impl ParameterError {
     ) -> Self {
         let found = shortened(found.to_string());
         Self { owner: owner.into(), parameter: parameter.into(), expected: expected.into(), found }
+    }
+}
+
+/// What is wrong. A stage of an aggregation is no parameter, but it has a name, and needs something.
+fn sentence(owner: &str, parameter: &str, expected: &str, found: &str) -> String {
+    match owner {
+        "aggregation" => format!("aggregation, `{parameter}`: expected {expected}, found {found}"),
+        _ => format!("{owner}: `{parameter}` must be {expected}, not {found}"),
     }
 }
 
