@@ -74,7 +74,16 @@ fn a_python_that_can_not_answer_says_why() {
     over.fails(2, "are the same file", "write to another file");
     let endless = scratch.write("endless", "#!/bin/sh\nexec yes\n");
     fs::set_permissions(&endless, fs::Permissions::from_mode(0o755)).unwrap();
-    verify(&endless).fails(1, "wrote more than 256 MiB", "--python");
+    verify(&endless).fails(1, "no answer about these texts is as long", "--python");
+    let loud = scratch
+        .write("loud", "#!/bin/sh\ncat > /dev/null\nyes 'a warning of Python' | head -c 20000000 >&2\necho no\n");
+    fs::set_permissions(&loud, fs::Permissions::from_mode(0o755)).unwrap();
+    let loud = verify(&loud);
+    assert!(loud.code == 1 && loud.err.contains("what else it reports is left out"), "{}", loud.err.len());
+    assert!(loud.err.len() < 2 << 20 && loud.err.contains("ended without an answer"), "{}", loud.err.len());
+    let long = python(&scratch, &json!({"error": format!("{}the end", "x".repeat(20_000))}).to_string());
+    let long = verify(&long);
+    assert!(long.err.len() < 4000 && long.err.contains("the end"), "{}", long.err.len());
     stepfn(["verify", "g2p"]).fails(2, "g2p is compiled in", "the folder of a model");
     stepfn(["verify"]).fails(2, "required arguments were not provided", "--help");
 }

@@ -1,34 +1,26 @@
 //! `stepfn verify`: compares a model with what the user's own transformers says of it.
 
-use core::time::Duration;
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod python;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
 
 use burn::tensor::backend::Backend;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::functions::Probability;
-use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, printable, printable_lines, records};
+use stepfn::writers::{Record, WriterOptions, aligned, csv_lines, printable, records};
 use stepfn::{LanguageModel, Saliency, ScoredText};
 
+use self::python::{TheirText, Theirs, Versions, ask};
 use super::loading::{dispatch, load};
 use crate::args::{GenerationArgs, VerifyArgs};
 use crate::failure::Failure;
 use crate::output::{places, write_one};
 
-/// What runs in the user's Python.
-const SCRIPT: &str = include_str!("verify.py");
-
 /// Differences of log-probabilities above this are no rounding.
 const MOST_IN_LOG_PROBS: f64 = 1e-3;
 /// The same for the shares that tokens have of a gradient.
 const MOST_IN_GRADIENTS: f64 = 1e-3;
-
-/// Bytes of the longest answer: some numbers for each token.
-const MOST_SAID: u64 = 256 << 20;
 
 /// Texts that tokenizers and positions treat differently: words and marks, accents and digits, spaces and signs.
 const TEXTS: [&str; 3] = [
@@ -55,7 +47,8 @@ impl OnBackend for Verify<'_> {
             return Err(Failure::usage(format!("{name} is compiled in, where transformers can't read it"), advice));
         }
         let folder = stepfn::model_folder(name)?;
-        if !folder.join("config.json").is_file() {
+        let config = folder.join("config.json");
+        if !stepfn::is_there(&config)? {
             let what = format!("{name}: transformers reads folders with a config.json, and this is none");
             // A file of another kind is no model for this command; a folder is one that fails.
             return Err(if folder.is_file() { Failure::usage(what, advice) } else { Failure::work(what, advice) });
@@ -136,110 +129,6 @@ impl Ours {
 fn shares(values: Vec<f64>) -> Vec<f64> {
     let sum: f64 = values.iter().sum();
     values.into_iter().map(|value| value / sum).collect()
-}
-
-#[derive(Serialize)]
-struct Asked<'a> {
-    model: &'a Path,
-    texts: Vec<AskedText<'a>>,
-}
-
-#[derive(Serialize)]
-struct AskedText<'a> {
-    text: &'a str,
-    source: &'a [u32],
-    target: &'a [u32],
-}
-
-/// What transformers says.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Said {
-    Failed { error: String },
-    Theirs(Theirs),
-}
-
-#[derive(Deserialize)]
-struct Theirs {
-    versions: Versions,
-    /// Why there is no tokenizer.
-    tokenizer: Option<String>,
-    texts: Vec<TheirText>,
-}
-
-#[derive(Deserialize)]
-struct Versions {
-    transformers: String,
-    torch: String,
-}
-
-#[derive(Deserialize)]
-struct TheirText {
-    ids: Option<Vec<u32>>,
-    log_probs: Vec<f64>,
-    gradient: Vec<f64>,
-}
-
-/// Runs the script in the user's Python.
-fn ask(python: &str, folder: &Path, texts: &[&str], ours: &[Ours]) -> Result<Theirs, Failure> {
-    let advice = "give a Python that has transformers and torch with --python";
-    let failed = |what: String| Failure::work(what, advice);
-    let texts = texts.iter().zip(ours);
-    let texts = texts.map(|(&text, ours)| AskedText { text, source: &ours.source, target: &ours.target });
-    let asked = Asked { model: folder, texts: texts.collect() };
-    let asked = serde_json::to_string(&asked).map_err(|error| failed(error.to_string()))?;
-    let mut child = Command::new(python)
-        .args(["-c", SCRIPT])
-        .env("HF_HUB_OFFLINE", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(format!("{python}: {error}")))?;
-    // A Python that ends early is reported below, and one that answers before it has read everything waits for nobody.
-    let input = child.stdin.take();
-    let writer = thread::spawn(move || input.map(|mut input| input.write_all(asked.as_bytes())));
-    let (done, is_done) = mpsc::channel();
-    let errors = child.stderr.take();
-    thread::spawn(move || {
-        if let Some(errors) = errors {
-            relay(errors);
-        }
-        done.send(())
-    });
-    let mut said = Vec::new();
-    let read = child.stdout.take().map_or(Ok(0), |output| output.take(MOST_SAID + 1).read_to_end(&mut said));
-    let is_endless = said.len() as u64 > MOST_SAID;
-    if is_endless {
-        // Nobody reads the rest.
-        drop(child.kill());
-    }
-    let status = child.wait().and_then(|status| read.map(|_| status));
-    let status = status.map_err(|error| failed(format!("{python}: {error}")))?;
-    drop(writer.join());
-    // Something that Python started may live on.
-    is_done.recv_timeout(Duration::from_secs(2)).unwrap_or_default();
-    if is_endless {
-        return Err(failed(format!("{python} wrote more than {} MiB, and no answer is as long", MOST_SAID >> 20)));
-    }
-    match serde_json::from_slice(&said) {
-        Ok(Said::Theirs(theirs)) => Ok(theirs),
-        Ok(Said::Failed { error }) => Err(failed(format!("transformers can't read this model: {error}"))),
-        Err(_) => Err(failed(format!("{python} ended without an answer ({status})"))),
-    }
-}
-
-/// Passes on what Python reports while it runs. Nothing in it moves the cursor.
-fn relay(errors: impl Read) {
-    /// The rest of a longer line is passed on as if it were another.
-    const LONGEST: u64 = 1 << 16;
-    let mut errors = BufReader::new(errors);
-    let mut line = Vec::new();
-    while (&mut errors).take(LONGEST).read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
-        // If standard error can't be written, there is nowhere left to report it.
-        drop(write!(io::stderr(), "{}", printable_lines(&String::from_utf8_lossy(&line))));
-        line.clear();
-    }
 }
 
 /// How far the two are apart, text by text.
