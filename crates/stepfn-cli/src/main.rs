@@ -10,6 +10,7 @@ mod input;
 mod memory;
 mod output;
 mod progress;
+mod system;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -26,10 +27,12 @@ fn main() -> ExitCode {
     unsafe {
         memory::keep();
     }
+    system::take_no_file_limit_for_death();
     let done = match Cli::try_parse() {
         Ok(cli) => commands::run(cli),
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
-            error.print().map_err(|error| Failure::output("standard output", &error))
+            system::check_output()
+                .and_then(|()| error.print().map_err(|error| Failure::output("standard output", &error)))
         }
         // `stepfn` alone. Nothing was asked for, so this is wrong usage, and its answer is the help.
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {

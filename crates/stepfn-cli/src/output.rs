@@ -12,6 +12,7 @@ use crate::args::{DestinationArgs, ModelArgs};
 use crate::failure::Failure;
 use crate::input::Watch;
 use crate::progress::Teller;
+use crate::system;
 
 /// The files that a command reads: its texts, and the model's. None of them is written.
 pub(crate) fn places(input: Option<&Path>, model: &ModelArgs) -> Places {
@@ -32,6 +33,14 @@ pub(crate) fn open(args: &DestinationArgs, way: Way, places: &mut Places) -> Res
         None => ("", Path::new("-")),
     };
     places.write(option, path)?;
+    open_at(path, way)
+}
+
+/// Opens a file, or standard output.
+pub(crate) fn open_at(path: &Path, way: Way) -> Result<Destination, Failure> {
+    if path.as_os_str() == "-" {
+        system::check_output()?;
+    }
     Ok(Destination::open(path, way)?)
 }
 
@@ -58,7 +67,7 @@ impl<T> Extra<T> {
         places: &mut Places,
     ) -> Result<Self, Failure> {
         places.write(option, path)?;
-        let destination = Destination::open(path, writer.way())?;
+        let destination = open_at(path, writer.way())?;
         Ok(Self { option, path: path.to_owned(), writer, destination, texts: 0, first: None, names: HashSet::new() })
     }
 
@@ -115,12 +124,15 @@ impl<T> Extra<T> {
 
     fn finish(mut self, places: &mut Places) -> Result<(), Failure> {
         let end = self.writer.finish()?;
+        if self.texts == 0 {
+            self.destination.empty()?;
+        }
         if !self.writer.is_one_file_each() {
             self.destination.write(&end)?;
             return Ok(self.destination.finish()?);
         }
         match self.first.take() {
-            None => Ok(()),
+            None => Ok(self.destination.finish()?),
             Some((name, text)) if self.texts > 1 => self.write_part(&name, &text, places),
             Some((_, text)) => {
                 self.destination.write(&text)?;
@@ -200,8 +212,9 @@ impl<T: Record> Results<T> {
             self.teller.done(outcome.number + 1);
         }
         self.destination.write(&self.writer.finish()?)?;
-        if all == 0 && !self.destination.is_written() {
-            self.teller.warn("there is no text, and so no result");
+        if all == 0 {
+            self.teller.warn("there is no text, so the results are empty");
+            self.destination.empty()?;
         }
         self.destination.finish()?;
         self.watch.warnings().iter().for_each(|warning| self.teller.warn(warning));

@@ -250,9 +250,10 @@ fn lines_of_json_are_scored_and_those_that_fail_leave_the_others_alone() {
     assert!(piped.err.contains("standard input, line 3: "), "{}", piped.err);
 
     // A list even of one, for there might be more.
-    let one = stepfn_reading(good, &["score", "-m", gpt2.path(), "--format", "json", "--input", "-"]).json();
+    let args = ["score", "-m", gpt2.path(), "--format", "json", "-q", "--input", "-"];
+    let one = stepfn_reading(good, &args).json();
     assert_eq!(one.as_array().unwrap().len(), 1);
-    let none = stepfn_reading("", &["score", "-m", gpt2.path(), "--format", "json", "--input", "-"]).json();
+    let none = stepfn_reading("", &args).json();
     assert_eq!(none, json!([]));
 }
 

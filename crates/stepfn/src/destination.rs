@@ -5,7 +5,8 @@
 //! | [`Whole`](Way::Whole) | a file beside the destination grows; it takes the destination's name when it is finished | what was there before is still there |
 //! | [`Records`](Way::Records) | each record is appended by itself, so that others can read along | the file ends with a complete record |
 //!
-//! A path `-` is standard output. A device or a pipe is written as it is. Work without any result changes nothing.
+//! A path `-` is standard output. A device or a pipe is written as it is. Work that fails without any result changes nothing; no
+//! work at all, of no texts, leaves an [empty](Destination::empty) file.
 //!
 //! The file beside `x.json` is `.x.json.part`. A program that is killed leaves it there, and the next that writes `x.json` removes it. As long
 //! as one program writes it, another has a file with more letters in its name.
@@ -99,6 +100,21 @@ impl Destination {
         done.map_err(|error| failed(&self.name, &error))
     }
 
+    /// Makes the file empty, unless something was written: the result of no text, which replaces older results as any other does.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn empty(&mut self) -> Result<()> {
+        if self.is_written {
+            return Ok(());
+        }
+        self.is_written = true;
+        match &mut self.to {
+            To::Stream(_) | To::Beside(..) => Ok(()),
+            To::Records(records) => records.append(b"").map_err(|error| failed(&self.name, &error)),
+        }
+    }
+
     /// Ends the file. A file that is dropped without it stays what it was, or ends with the last record. A file that nothing was written to
     /// stays what it was in any case.
     ///
@@ -139,6 +155,9 @@ fn failed(name: &str, error: &io::Error) -> Error {
                 format!("{name}: another program is writing this file"),
                 "wait for it, or write to another file",
             );
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            (ErrorKind::File, "write to another folder, or get the right to write this file and in its folder")
         }
         _ => (ErrorKind::File, "give a file that can be written, in a folder that exists"),
     };

@@ -10,11 +10,13 @@ use stepfn::{Description, Registry, Stage};
 
 use crate::args::Cli;
 use crate::failure::Failure;
+use crate::system;
 
 /// Prints a completion script.
 pub(super) fn run(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(shell, &mut with_names(Cli::command()), "stepfn", &mut script);
+    system::check_output()?;
     let mut out = io::stdout();
     let done = out.write_all(&script).and_then(|()| out.flush());
     done.map_err(|error| Failure::output("standard output", &error))

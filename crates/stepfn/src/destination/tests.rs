@@ -188,3 +188,17 @@ fn one_file_has_one_use_whatever_its_names() {
     places.write("--svg", Path::new("/dev/null")).unwrap();
     places.write("--html", Path::new("/dev/null")).unwrap();
 }
+
+#[test]
+fn what_can_not_be_written_comes_with_what_to_do() {
+    for (kind, hint) in [
+        (io::ErrorKind::PermissionDenied, "write to another folder"),
+        (io::ErrorKind::ReadOnlyFilesystem, "write to another folder"),
+        (io::ErrorKind::FileTooLarge, "make room"),
+        (io::ErrorKind::NotFound, "in a folder that exists"),
+        (io::ErrorKind::WouldBlock, "wait for it"),
+    ] {
+        let error = failed("x", &kind.into());
+        assert!(error.what().starts_with("x: ") && error.hint().contains(hint), "{error}");
+    }
+}

@@ -123,13 +123,13 @@ pub fn answers(name: &str, options: &WriterOptions) -> Result<Box<dyn Writer<Ans
             Box::new(Table { render: move |answer: &Answer| answer.terminal(&options), single, written: 0 })
         }
         "inseq" => {
-            let render = |answers: &[Kept]| {
+            let render = |answers: &[Kept], _: html::Failures| {
                 let answers: Vec<Attribution> = answers.iter().map(|kept| kept.attribution.clone()).collect();
-                Ok(formats::inseq::write(&answers)? + "\n")
+                if answers.is_empty() { Ok(String::new()) } else { Ok(formats::inseq::write(&answers)? + "\n") }
             };
-            Box::new(Together { kept: Vec::new(), render })
+            Box::new(Together { kept: Vec::new(), failed: html::Failures::default(), render })
         }
-        "html" => Box::new(Together { kept: Vec::new(), render: page }),
+        "html" => Box::new(Together { kept: Vec::new(), failed: html::Failures::default(), render: page }),
         "svg" => Box::new(Svg),
         _ if RECORDS.iter().any(|(known, _)| *known == name) => records(name, options)?,
         _ => return Err(unknown(name, &ANSWERS)),
@@ -247,10 +247,10 @@ impl<T: Record> Writer<T> for Csv {
     }
 }
 
-/// The page of some texts.
-fn page(answers: &[Kept]) -> Result<String> {
+/// The page of some texts, which says which others failed.
+fn page(answers: &[Kept], failed: html::Failures) -> Result<String> {
     let texts: Vec<html::PageText<'_>> = answers.iter().map(Kept::on_page).collect();
-    Ok(html::render(&texts, &html::HtmlOptions::default()))
+    Ok(html::render(&texts, &html::HtmlOptions { failed, ..html::HtmlOptions::default() }))
 }
 
 /// An attribution, with the id of its text.
@@ -268,18 +268,24 @@ impl Kept {
 /// A form that needs all attributions at once.
 struct Together {
     kept: Vec<Kept>,
-    render: fn(&[Kept]) -> Result<String>,
+    failed: html::Failures,
+    render: fn(&[Kept], html::Failures) -> Result<String>,
 }
 
 impl Writer<Answer> for Together {
     fn write(&mut self, outcome: &Outcome<Answer>) -> Result<String> {
-        let Ok(answer) = &outcome.result else { return Ok(String::new()) };
-        self.kept.push(Kept { id: plain(&outcome.id), attribution: answer.0.clone() });
+        match &outcome.result {
+            Ok(answer) => self.kept.push(Kept { id: plain(&outcome.id), attribution: answer.0.clone() }),
+            Err(error) => self.failed.add(&plain(&outcome.id), error.what()),
+        }
         Ok(String::new())
     }
 
     fn finish(&mut self) -> Result<String> {
-        if self.kept.is_empty() { Ok(String::new()) } else { (self.render)(&self.kept) }
+        match self.kept.is_empty() && self.failed.count() > 0 {
+            true => Ok(String::new()),
+            false => (self.render)(&self.kept, core::mem::take(&mut self.failed)),
+        }
     }
 }
 
