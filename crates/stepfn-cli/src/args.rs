@@ -171,9 +171,9 @@ pub(crate) struct AttributeArgs {
     /// Attribution method (see `stepfn list methods`)
     #[arg(long, value_name = "NAME", value_parser = name, default_value = "saliency")]
     pub(crate) method: String,
-    /// The step function to attribute (see `stepfn list step-functions`)
-    #[arg(long, value_name = "NAME", value_parser = name, default_value = "probability")]
-    pub(crate) attributed_fn: String,
+    /// The step function to attribute (see `stepfn list step-functions`); default: probability. Methods that only look inside the model take none
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) attributed_fn: Option<String>,
     /// Step functions to compute in addition, separated by commas
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
     pub(crate) step_scores: Vec<String>,

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use stepfn::writers::printable;
-use stepfn::{Error, ErrorKind};
+use stepfn::{Error, ErrorKind, nearest};
 use stepfn_bench::BenchError;
 
 /// Exit code if something failed: a file, a model, a text.
@@ -43,7 +43,7 @@ impl Failure {
         let what = paragraphs.next().unwrap_or_default();
         let tip = paragraphs.find_map(|paragraph| paragraph.trim_start().strip_prefix("tip: ").map(str::to_owned));
         let command = command.map_or_else(String::new, |command| format!(" {command}"));
-        let hint = tip.unwrap_or_else(|| format!("see `stepfn{command} --help`"));
+        let hint = tip.filter(|_| is_meant(error)).unwrap_or_else(|| format!("see `stepfn{command} --help`"));
         Self::usage(what.trim_start_matches("error: "), hint)
     }
 
@@ -77,6 +77,26 @@ impl Failure {
     }
 }
 
+/// Whether what a command line that could not be parsed is said to mean is like what was typed, as far as it is a suggestion.
+fn is_meant(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind as Kind, ContextValue};
+    let texts = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    };
+    let pairs = [
+        (Kind::InvalidSubcommand, Kind::SuggestedSubcommand),
+        (Kind::InvalidArg, Kind::SuggestedArg),
+        (Kind::InvalidValue, Kind::SuggestedValue),
+    ];
+    pairs.into_iter().all(|(typed, suggested)| {
+        let suggested = texts(suggested);
+        suggested.is_empty()
+            || texts(typed).iter().any(|typed| nearest(typed, suggested.iter().map(String::as_str)).is_some())
+    })
+}
+
 /// An error of the library, with a hint that names options and commands.
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
@@ -92,7 +112,9 @@ impl From<Error> for Failure {
             ErrorKind::SameContext => "add --contrast-force-inputs, so that the contrast reads its own context",
             ErrorKind::Alignment => "--align counts the scored tokens of either text from 0, prompts left out",
             ErrorKind::Dropout => "give a rate with --dropout, or --set statistic=mean",
-            ErrorKind::Numbers => "try --dtype f32; if that doesn't help, the checkpoint is broken",
+            ErrorKind::Numbers if error.hint().starts_with("try") => {
+                "try --dtype f32; if that doesn't help, the checkpoint is broken"
+            }
             _ => error.hint(),
         };
         match error.kind() {

@@ -1,17 +1,13 @@
 //! The input texts, from the command line or line by line from a file.
 
 mod bounded;
+mod watch;
 mod whole;
 
-use core::cell::RefCell;
-use std::collections::HashSet;
 use std::fs::{File, Metadata};
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
-use std::rc::Rc;
 
-use stepfn::writers::plain;
 use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Message, Value};
 
 pub(crate) use self::line::KNOWN;
@@ -20,6 +16,7 @@ use crate::args::{ChatArgs, ContrastArgs, LinesArgs, TextArgs};
 use crate::failure::Failure;
 use crate::progress::{Ends, Extent};
 use bounded::{BoundedLines, LONGEST, Line as ReadLine};
+pub(crate) use watch::Watch;
 pub(crate) use whole::read_whole;
 
 mod line;
@@ -46,54 +43,6 @@ pub(crate) struct Lines {
     /// Fields that travel with the text.
     keep: Vec<String>,
     watch: Watch,
-}
-
-/// What is seen of texts as they are read, for warnings when all of them were.
-#[derive(Clone, Default)]
-pub(crate) struct Watch(Rc<RefCell<Watched>>);
-
-/// Texts whose ids are compared with later ones, so that memory doesn't grow with the file.
-const MOST_WATCHED: usize = 1_000_000;
-
-#[derive(Default)]
-struct Watched {
-    hasher: RandomState,
-    /// Fields to keep that no text had so far.
-    missing: Vec<String>,
-    /// Hashes of the ids of the first texts.
-    ids: HashSet<u64>,
-    /// The first id that an earlier text had, with its line, and the number of such texts.
-    again: Option<(String, usize)>,
-    repeated: usize,
-}
-
-impl Watch {
-    fn see(&self, id: &Value, line: usize, input: &stepfn::Result<Input>) {
-        let mut watched = self.0.borrow_mut();
-        if let Ok(input) = input {
-            watched.missing.retain(|field| !input.fields.contains_key(field));
-        }
-        let id = plain(id);
-        let hash = watched.hasher.hash_one(&id);
-        if watched.ids.contains(&hash) {
-            watched.repeated += 1;
-            watched.again.get_or_insert((id, line));
-        } else if watched.ids.len() < MOST_WATCHED {
-            watched.ids.insert(hash);
-        }
-    }
-
-    /// What is wrong with the texts together.
-    pub(crate) fn warnings(&self) -> Vec<String> {
-        let watched = self.0.borrow();
-        let missing = watched.missing.iter().filter(|_| !watched.ids.is_empty());
-        let missing = missing.map(|field| format!("--keep {field}: no text has this field"));
-        let again = watched.again.iter().map(|(id, line)| match watched.repeated {
-            1 => format!("the id {id} of line {line} is that of an earlier text, too"),
-            texts => format!("{texts} texts have the id of an earlier text, the first of them in line {line}: {id}"),
-        });
-        missing.chain(again).collect()
-    }
 }
 
 /// A text, or why it can't be read, with what its user calls it: the field `id` of its line, or else the line's number; on the command line,
@@ -174,6 +123,14 @@ impl Inputs {
         Self::Given(inputs.into_iter())
     }
 
+    /// The same without these fields, which nothing reads for this reason. Whoever has them in lines is told.
+    pub(crate) fn without(self, fields: &[&'static str], why: &'static str) -> Self {
+        if let Self::Lines(lines) = &self {
+            lines.watch.expect_unread(fields, why);
+        }
+        self
+    }
+
     /// How much there is to do, as far as that is known.
     pub(crate) fn extent(&self) -> Extent {
         match self {
@@ -231,8 +188,7 @@ impl Lines {
 
     fn new(reader: Box<dyn BufRead>, name: String, size: Option<u64>, common: Input, keep: &[String]) -> Self {
         let reader = BoundedLines::new(reader);
-        let missing = keep.iter().filter(|field| *field != "*").cloned().collect();
-        let watch = Watch(Rc::new(RefCell::new(Watched { missing, ..Watched::default() })));
+        let watch = Watch::new(keep, &common);
         Self { reader, name, size, ends: Ends::default(), line: 0, common, keep: keep.to_vec(), watch }
     }
 
@@ -262,7 +218,10 @@ impl Iterator for Lines {
             if !bytes.trim_ascii().is_empty() {
                 self.ends.push(self.reader.bytes_read());
                 let place = format!("{}, line {}", self.name, self.line);
-                let (id, input) = parse(&bytes, &self.keep);
+                let (id, mut input) = parse(&bytes, &self.keep);
+                if let Ok(input) = &mut input {
+                    self.watch.drop_unread(input);
+                }
                 let id = if id.is_null() { self.line.into() } else { id };
                 self.watch.see(&id, self.line, &input);
                 let input = match input {
@@ -353,26 +312,6 @@ mod tests {
             let kept = lines(text, keep).remove(0).input.unwrap().fields;
             assert_eq!(Value::from(kept), stepfn::json!({ "item": 3, "list": [1] }));
         }
-    }
-
-    #[test]
-    fn fields_that_no_text_has_and_ids_of_several_are_found() {
-        let warnings = |text: &'static [u8], keep: &[&str]| {
-            let keep: Vec<String> = keep.iter().map(|name| (*name).to_owned()).collect();
-            let mut lines = Lines::new(Box::new(text), "x".to_owned(), None, Input::default(), &keep);
-            let watch = lines.watch.clone();
-            lines.by_ref().for_each(drop);
-            watch.warnings()
-        };
-        let text = b"{\"source\": \"a\", \"item\": 3}\n{\"id\": \"1\", \"source\": \"a\"}\n";
-        assert_eq!(
-            warnings(text, &["item", "itme"]),
-            ["--keep itme: no text has this field", "the id 1 of line 2 is that of an earlier text, too"]
-        );
-        assert_eq!(warnings(b"{\"source\": \"a\"}\n", &["*"]), [""; 0]);
-        assert_eq!(warnings(b"", &["item"]), [""; 0]);
-        let thrice = b"{\"id\": 7, \"source\": \"a\"}\n{\"id\": 7}\n{\"id\": 7, \"source\": \"a\"}\n";
-        assert_eq!(warnings(thrice, &[]), ["2 texts have the id of an earlier text, the first of them in line 2: 7"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use stepfn::destination::{self, Destination, Places, Way};
 use stepfn::writers::{Record, Writer, plain};
-use stepfn::{ErrorKind, Map, Outcome};
+use stepfn::{ErrorKind, Map, Outcome, Value};
 
 use crate::args::{DestinationArgs, ModelArgs};
 use crate::failure::Failure;
@@ -167,6 +167,18 @@ pub(crate) struct Results<T> {
     pub(crate) watch: Watch,
 }
 
+/// A warning that says which text it is of, if there are several.
+fn of_text(single: bool, id: &Value, warning: &str) -> String {
+    let which = if single { String::new() } else { format!("text {}: ", plain(id)) };
+    format!("{which}{warning}")
+}
+
+/// Tells what to know of texts before they run.
+pub(crate) fn early(teller: &Teller, single: bool) -> impl Fn(&Value, &str) + use<> {
+    let teller = teller.clone();
+    move |id, warning| teller.warn_early(of_text(single, id, warning))
+}
+
 /// Texts whose failure is reported; of the others, there is the number.
 const MOST_REPORTED: usize = 20;
 
@@ -196,8 +208,7 @@ impl<T: Record> Results<T> {
                 }
             }
             for warning in outcome.result.iter().flat_map(Record::warnings) {
-                let which = if self.single { String::new() } else { format!("text {}: ", plain(&outcome.id)) };
-                self.teller.warn(&format!("{which}{warning}"));
+                self.teller.warn(&of_text(self.single, &outcome.id, warning));
             }
             let text = self.writer.write(&outcome)?;
             if self.writer.is_one_file_each() && all > 1 && !text.is_empty() {

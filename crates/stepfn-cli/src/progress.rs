@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 use std::cell::{OnceCell, RefCell};
+use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::time::Instant;
@@ -45,6 +46,8 @@ pub(crate) struct Teller {
     bar: Rc<Bar>,
     quiet: bool,
     verbose: bool,
+    /// Warnings that came early, and will come again with their results.
+    early: Rc<RefCell<HashSet<String>>>,
 }
 
 /// A bar that is cleared when it is dropped.
@@ -80,7 +83,7 @@ impl Teller {
         };
         bar.enable_steady_tick(Duration::from_millis(200));
         let bar = Bar { bar, extent, name, started: Instant::now() };
-        Self { bar: Rc::new(bar), quiet: args.quiet, verbose: args.verbose }
+        Self { bar: Rc::new(bar), quiet: args.quiet, verbose: args.verbose, early: Rc::default() }
     }
 
     /// Sets how many are done.
@@ -103,9 +106,15 @@ impl Teller {
         }
     }
 
-    /// Prints a warning, unless `--quiet`.
+    /// Prints a warning of a text before it runs; [`warn`](Self::warn) doesn't repeat it.
+    pub(crate) fn warn_early(&self, message: String) {
+        self.warn(&message);
+        self.early.borrow_mut().insert(message);
+    }
+
+    /// Prints a warning, unless `--quiet` or it came early.
     pub(crate) fn warn(&self, message: &str) {
-        if !self.quiet {
+        if !self.early.borrow_mut().remove(message) && !self.quiet {
             self.tell(&format!("warning: {message}"));
         }
     }

@@ -238,7 +238,10 @@ fn what_is_wrong_is_told() {
     attribute(&["abc", "--method", "integrated_gradients", "--set", "n_steps=0"]).fails(2, "n_steps", "stepfn list");
     attribute(&["abc", "--aggregate", "avg"]).fails(2, "--aggregate avg", "stepfn list aggregators");
     attribute(&["abc", "--aggregate", "pair"]).fails(2, "compares two files", "--pair OTHER");
-    attribute(&["abc", "--from", "0"]).fails(2, "can't be asked about", "count");
+    attribute(&["abc", "--from", "0"]).fails(2, "nothing predicts the first token, 0", "from 1 to");
+    attribute(&["abc", "--from", "99"]).fails(2, "there is no token 99: the target has ", "from 1 to");
+    attribute(&["abc", "--to", "99"]).fails(2, "there are no tokens up to 99", "from 1 to");
+    attribute(&["abc", "--from", "3", "--to", "2"]).fails(2, "no token is from 3 on and before 2", "from 1 to");
     assert_eq!(attribute(&["abc", "--html", "/no/such/folder/page.html"]).code, 1);
     let folder = Scratch::new();
     let broken = folder.write("broken.json", "{\"format\": 1");

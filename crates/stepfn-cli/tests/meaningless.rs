@@ -159,3 +159,34 @@ fn settings_of_models_are_checked_under_their_own_names() {
     fs::copy(golden.join("llama/adapter_model.safetensors"), adapter.0.join("adapter_model.safetensors")).unwrap();
     stepfn(["score", "-m", adapter.path(), "t1 t2"]).fails(1, "adapter_config.json: `r`: says that changes have", "");
 }
+
+#[test]
+fn a_text_that_is_too_long_to_mean_anything_is_told_before_it_runs() {
+    let llama = model("llama", &[]);
+    let path = llama.0.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["max_position_embeddings"] = 4.into();
+    fs::write(path, config.to_string()).unwrap();
+    let lines = "{\"target\": \"t1 t2 t3 t4 t5 t6\"}\n{\"target\": \"t1 t2\"}\n";
+    let prompts = lines.replace("target", "source");
+    for (command, lines) in [("score", lines), ("attribute", lines), ("generate", &prompts)] {
+        let limited = if command == "generate" { &["--max-new-tokens", "1"][..] } else { &[] };
+        let args = [&[command, "-m", llama.path(), "--input", "-", "-v"], limited].concat();
+        let done = stepfn_reading(lines, &args);
+        let warnings: Vec<&str> = done.err.lines().filter(|line| line.starts_with("warning: ")).collect();
+        assert_eq!(warnings.len(), 1, "{done:?}");
+        assert!(warnings[0].starts_with("warning: text 1: ") && warnings[0].contains("was made for 4"), "{done:?}");
+    }
+    // Before anything fails that takes long.
+    let early = stepfn([
+        "attribute",
+        "-m",
+        llama.path(),
+        "t1 t2 t3 t4 t5 t6",
+        "--method",
+        "occlusion",
+        "--features",
+        "messages",
+    ]);
+    assert!(early.code == 2 && early.err.starts_with("warning: 5 tokens of the target are read"), "{early:?}");
+}

@@ -11,7 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use self::fixture::{Scratch, goldens, model, stepfn};
+use self::fixture::{Scratch, goldens, model, stepfn, stepfn_reading};
 
 #[test]
 fn the_file_that_is_wrong_is_named() {
@@ -146,4 +146,97 @@ fn two_files_are_compared_under_both_names() {
     let theirs = folder.0.join("inseq").display().to_string();
     assert_eq!(stepfn(["show", &one, "--format", "inseq", "-o", &theirs]).code, 0);
     assert_eq!(spans(&theirs), spans(&one));
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_in_words_of_the_file() {
+    let theirs = ["expected value", "EOF", "variant", "struct", "sequence", "untagged", " at line 1 column"];
+    let score = |folder: &Scratch| stepfn(["score", "-m", folder.path(), "t1 t2"]);
+    let says = |file: &str, content: &[u8], says: &str| {
+        let gpt2 = model("gpt2", &[100]);
+        gpt2.write(file, content);
+        let done = score(&gpt2);
+        done.fails(1, says, "");
+        assert!(done.err.contains(file) && !theirs.iter().any(|word| done.err.contains(word)), "{done:?}");
+    };
+    for file in
+        ["config.json", "generation_config.json", "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json"]
+    {
+        says(file, b"", "the file is empty");
+        says(file, b"<html>", "not JSON from line 1, column 1 on: expected an object, a list, a text");
+        says(
+            file,
+            b"{\"a\": 1,\n \"b\": tru}",
+            "not JSON from line 2, column 10 on: expected true, false or null, found `}`",
+        );
+        says(file, b"{\"a\": 1", "the text ends at line 1, column 7");
+        says(file, b"{\"\xFF\": 1}", "no text in UTF-8, from byte 2 on");
+        says(file, b"\xFF\xFE{\0}\0", "UTF-16");
+    }
+    says("generation_config.json", b"[1]", "expected an object, found a list");
+    says("tokenizer_config.json", b"{\"chat_template\": 5}", "`chat_template` should be a text, or a list of objects");
+    says("tokenizer.json", b"{\"version\": \"2.0\"}", "");
+    says("model.safetensors", b"\x08\0\0\0\0\0\0\0{\"a\": 1 ", "damaged safetensors file: its header is not JSON");
+    says("model.safetensors", b"<html>nothing</html>", "this is no safetensors file");
+    // A byte order mark is no mistake.
+    let gpt2 = model("gpt2", &[100]);
+    for file in ["config.json", "generation_config.json", "tokenizer.json"] {
+        let path = gpt2.0.join(file);
+        fs::write(&path, [b"\xEF\xBB\xBF", &fs::read(&path).unwrap()[..]].concat()).unwrap();
+    }
+    assert_eq!(score(&gpt2), score(&model("gpt2", &[100])));
+    stepfn_reading("{\"format\": 1, \"id\": }", &["show", "-"]).fails(1, "not JSON from line 1, column 21 on", "");
+    stepfn_reading("[{\"format\": 1}]", &["show", "-"]).fails(1, "text 1 of the file", "give a file that");
+}
+
+#[test]
+fn names_are_suggested_where_they_are_alike() {
+    for (call, silly) in [
+        (&["nosuch"][..], "bench"),
+        (&["generate", "cat", "--generation", "foo=1"], "did you mean"),
+        (&["score", "cat", "--step-fn", "foo"], "did you mean"),
+        (&["attribute", "cat", "--method", "xyz"], "did you mean"),
+    ] {
+        let done = stepfn(call);
+        assert!(done.code == 2 && !done.err.contains(silly), "{done:?}");
+    }
+    for (call, meant) in [
+        (&["scor", "cat"][..], "score"),
+        (&["atribute", "cat"], "attribute"),
+        (&["generate", "cat", "--generation", "num_beam=2"], "did you mean `num_beams`?"),
+        (&["score", "cat", "--setp-fn", "rank"], "--step-fn"),
+    ] {
+        let done = stepfn(call);
+        assert!(done.code == 2 && done.err.contains(meant), "{done:?}");
+    }
+}
+
+#[test]
+fn settings_are_named_as_they_were_typed() {
+    for (setting, says) in [
+        ("min_length=99", "`min_length` must be at most"),
+        ("max_length=1", "`max_length` must be"),
+        ("eos_token_id=\"x\"", "`eos_token_id` must be"),
+        ("forced_eos_token_id=[1]", "`forced_eos_token_id` must be"),
+    ] {
+        stepfn(["generate", "cat", "--generation", setting]).fails(2, says, "");
+    }
+    let stage = stepfn(["attribute", "cat", "--aggregate", "layers"]);
+    stage.fails(2, "aggregation, `layers`: expected positions, such as layers=0:4", "stepfn list aggregators");
+}
+
+#[test]
+fn finer_numbers_are_advised_where_there_are_finer_ones() {
+    let gpt2 = model("gpt2", &[100]);
+    let path = gpt2.0.join("model.safetensors");
+    let mut weights = fs::read(&path).unwrap();
+    let start = 8 + u64::from_le_bytes(*weights.first_chunk::<8>().unwrap()) as usize;
+    weights[start..].as_chunks_mut::<4>().0.iter_mut().for_each(|value| *value = f32::NAN.to_le_bytes());
+    fs::write(&path, weights).unwrap();
+    for command in ["score", "attribute"] {
+        let done = stepfn([command, "-m", gpt2.path(), "t1 t2"]);
+        assert!(done.code == 1 && done.err.contains("in single precision (f32) already"), "{done:?}");
+        let half = stepfn([command, "-m", gpt2.path(), "t1 t2", "--dtype", "bf16"]);
+        assert!(half.code == 1 && half.err.contains("try --dtype f32"), "{half:?}");
+    }
 }

@@ -11,7 +11,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use self::fixture::{Done, Scratch, goldens, model, stepfn};
+use self::fixture::{Done, Scratch, goldens, model, stepfn, stepfn_reading};
 
 /// The commands that read lines, each with options that make it quick.
 const COMMANDS: [&[&str]; 3] =
@@ -177,4 +177,57 @@ fn nothing_that_a_model_is_or_would_be_read_from_is_written() {
         program.env("HF_HUB_CACHE", &cache.0).args(["score", "-m", name, "t1 t2", "-o", &weights]);
         Done::from(program.output().unwrap()).fails(2, "are the same file", "write to another file");
     }
+}
+
+#[test]
+fn fields_and_options_that_nothing_reads_are_told() {
+    let line = "{\"source\": \"cat\", \"target\": \"K AE1 T\", \"contrast_source\": \"dog\"}\n";
+    for (command, warnings) in [
+        (&["score"][..], &["2 texts have the field `contrast_source`, which nothing reads: no step function"][..]),
+        (&["attribute"], &["2 texts have the field `contrast_source`"]),
+        (&["attribute", "--method", "attention"], &["2 texts have the field `contrast_source`"]),
+        (&["generate"], &["2 texts have the field `target`", "2 texts have the field `contrast_source`"]),
+        (&["score", "--step-fn", "pcxmi"], &[]),
+        (&["score", "--chat-set", "a=1"], &["2 texts have the field", "--chat-set: no text has `messages`"]),
+    ] {
+        let done = stepfn_reading(line.repeat(2), &[command, &["--input", "-"]].concat());
+        assert_eq!((done.code, done.err.lines().count()), (0, warnings.len()), "{done:?}");
+        for (said, warning) in done.err.lines().zip(warnings) {
+            assert!(said.starts_with("warning: ") && said.contains(warning), "{warning}: {said}");
+        }
+    }
+    for method in ["attention", "attention_rollout", "value_zeroing", "dummy"] {
+        let args = ["attribute", "cat", "--method", method, "--attributed-fn", "rank"];
+        stepfn(args).fails(2, "--attributed-fn rank: ", "--step-scores rank");
+        let args = ["attribute", "cat", "--method", method, "--set", "logprob=true"];
+        stepfn(args).fails(2, "no parameter `logprob`", "");
+        assert_eq!(stepfn(&args[..4]).code, 0, "{method}");
+    }
+}
+
+#[test]
+fn a_text_without_messages_has_none_to_aggregate_or_to_hide() {
+    let aggregated = stepfn(["attribute", "cat", "--aggregate", "messages"]);
+    aggregated.fails(
+        2,
+        "aggregation, `messages`: expected a chat, whose messages",
+        "give a chat, or leave this stage out",
+    );
+    let hidden = stepfn(["attribute", "cat", "--method", "occlusion", "--features", "messages"]);
+    hidden.fails(2, "the text is no chat, so it has no messages to hide", "ask about a chat");
+    let lines = "{\"source\": \"cat\"}\n{\"source\": \"dog\"}\n";
+    let several = stepfn_reading(lines, &["attribute", "--input", "-", "--aggregate", "messages"]);
+    assert!(several.code == 1 && several.err.contains("line 2: aggregation, `messages`"), "{several:?}");
+}
+
+#[test]
+fn a_file_and_itself_differ_in_nothing_and_that_is_told() {
+    let folder = Scratch::new();
+    let path = folder.0.join("a").display().to_string();
+    assert_eq!(stepfn(["attribute", "cat", "--format", "json", "-o", &path]).code, 0);
+    let shown = stepfn(["show", &path, "--pair", &path]);
+    assert!(shown.code == 0 && shown.err.starts_with("warning: --pair: both files say the same"), "{shown:?}");
+    // A byte order mark is no part of either.
+    let marked = folder.write("b", format!("\u{FEFF}{}", fs::read_to_string(&path).unwrap()));
+    assert_eq!(stepfn(["show", &path, "--pair", &marked]), shown);
 }

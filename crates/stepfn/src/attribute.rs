@@ -1,7 +1,7 @@
 //! Attribution of texts.
 
 use core::fmt;
-use core::ops::ControlFlow;
+use core::ops::Range;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
@@ -9,8 +9,8 @@ use burn::tensor::backend::Backend;
 use serde_json::{Map, Value, json};
 use stepfn_attribution::aggregation::Pipeline;
 use stepfn_attribution::{
-    AttributedFn, Attribution, AttributionMethod, AttributionOptions, ContrastText, Features, Prepared, Progress,
-    Provenance, attribute,
+    AttributedFn, Attribution, AttributionMethod, AttributionOptions, ContrastText, Features, Prepared, Provenance,
+    attribute,
 };
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, Need, StepFunction, StepScore};
@@ -19,7 +19,7 @@ use stepfn_models::chat::MessageSpan;
 use crate::chat::Asked;
 use crate::error::FORCE_INPUTS;
 use crate::room;
-use crate::texts::{Numbered, Task};
+use crate::texts::{Numbered, Task, Told};
 use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, warnings};
 
 /// What perturbation methods hide and show as one.
@@ -173,7 +173,7 @@ impl<B: Backend> AttributeTask<B> {
         input: &Input,
         number: usize,
         id: Value,
-        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+        told: Told<'_>,
     ) -> Result<Answer> {
         let started = Instant::now();
         self.check_contrast(input)?;
@@ -191,6 +191,8 @@ impl<B: Backend> AttributeTask<B> {
             let empty = Attribution::new(source, target, prepared.text.steps.clone());
             pipeline.apply(&Attribution { messages: messages.clone(), ..empty })?;
         }
+        let length = warnings::of_length(model.config(), &prepared.text);
+        length.iter().for_each(|length| (told.warning)(&id, length));
         let features = self.features(input, &prepared, &messages)?;
         let options = AttributionOptions {
             seed: self.options.seed,
@@ -202,7 +204,7 @@ impl<B: Backend> AttributeTask<B> {
             features: core::slice::from_ref(&features),
             contrast_force_inputs: self.contrast_force_inputs,
             alternatives: self.alternatives,
-            progress: Some(progress),
+            progress: Some(told.progress),
             ..AttributionOptions::new(preparer.baseline())
         };
         let texts = core::slice::from_ref(&prepared.text);
@@ -219,7 +221,6 @@ impl<B: Backend> AttributeTask<B> {
         };
         let answer = preparer.answer(&prepared, attributed, about)?;
         let mut attribution = Attribution { id, fields: input.fields.clone(), messages, ..answer };
-        let length = warnings::of_length(model.config(), &prepared.text);
         attribution.about.warnings = length
             .into_iter()
             .chain(warnings::of_chat(&attribution.messages))
@@ -247,15 +248,10 @@ impl<B: Backend> fmt::Debug for AttributeTask<B> {
 impl<B: Backend> Task<B> for &AttributeTask<B> {
     type Output = Answer;
 
-    fn run(
-        &self,
-        model: &LanguageModel<B>,
-        window: Vec<Numbered>,
-        progress: &dyn Fn(Progress) -> ControlFlow<()>,
-    ) -> Result<Vec<Outcome<Answer>>> {
+    fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<Answer>>> {
         self.check()?;
         let outcome = |Numbered { number, id, fields, input, .. }| {
-            let result = input.and_then(|input| self.answer(model, &input, number, id.clone(), progress));
+            let result = input.and_then(|input| self.answer(model, &input, number, id.clone(), told));
             Outcome { id, number, fields, result }
         };
         Ok(window.into_iter().map(outcome).collect())
@@ -267,14 +263,16 @@ pub(crate) fn narrow(prepared: &mut Prepared, input: &Input) -> Result<()> {
     let all = prepared.target.len();
     let before = prepared.text.steps.clone();
     let steps = input.from.unwrap_or(before.start)..input.to.unwrap_or(before.end);
-    if steps.start == 0 || steps.start >= steps.end || steps.end > all {
-        let what = format!(
-            "tokens {} to {} (not included) can't be asked about: the target has tokens 0 to {}, and nothing predicts the first",
-            steps.start,
-            steps.end,
-            all.saturating_sub(1)
-        );
-        let hint = "count the target's tokens from 0; `to` is the first token that is left out";
+    let what = match steps.clone() {
+        Range { start, .. } if start >= all => Some(format!("there is no token {start}")),
+        Range { start: 0, .. } => Some("nothing predicts the first token, 0".to_owned()),
+        Range { start, end } if start >= end => Some(format!("no token is from {start} on and before {end}")),
+        Range { end, .. } if end > all => Some(format!("there are no tokens up to {end}")),
+        _ => None,
+    };
+    if let Some(what) = what {
+        let what = format!("{what}: the target has {all} tokens, counted from 0");
+        let hint = format!("ask about tokens from 1 to {}; `to` is the first that is left out", all.saturating_sub(1));
         return Err(Error::new(ErrorKind::Option, what, hint));
     }
     if let Some(contrast) = &mut prepared.text.contrast {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use burn::tensor::DType;
 use stepfn_attribution::AttributionError;
 use stepfn_core::device::DeviceError;
 use stepfn_core::{CatalogError, StepError};
@@ -84,6 +85,16 @@ impl Error {
         &self.hint
     }
 
+    /// The same error, of a model that computes with numbers of this type: where they can't be finer, no advice to take finer ones.
+    pub(crate) fn computed_in(self, dtype: DType) -> Self {
+        match self.kind {
+            ErrorKind::Numbers if [DType::F32, DType::F64].contains(&dtype) && self.hint.contains(FINER) => {
+                Self { hint: NOT_FINER.to_owned(), ..self }
+            }
+            _ => self,
+        }
+    }
+
     /// The same error, of a place: a file, a line, a text.
     #[must_use]
     pub fn at(self, place: impl fmt::Display) -> Self {
@@ -111,6 +122,13 @@ impl core::error::Error for Error {}
 
 /// What to do about predictions that are not finite.
 const BROKEN_NUMBERS: &str = "try single precision (f32); if that doesn't help, the checkpoint is broken";
+
+/// What the advice to take finer numbers says.
+const FINER: &str = "single precision (f32)";
+
+/// What to do where numbers are as fine as they get.
+const NOT_FINER: &str =
+    "the model computes in single precision (f32) already: check that its files are whole, and of this model";
 
 /// What lets a contrast read a context of its own.
 pub(crate) const FORCE_INPUTS: &str = "set `contrast_force_inputs`, so that the contrast reads its own context";
@@ -181,6 +199,12 @@ impl From<CatalogError> for Error {
             CatalogError::DuplicateName { .. } => (ErrorKind::Name, "rename one of the two"),
             CatalogError::Parameter(error) if ["attribution", "scoring"].contains(&error.owner.as_str()) => {
                 (ErrorKind::Option, "change this option")
+            }
+            CatalogError::Parameter(error) if error.owner == "aggregation" && error.parameter == "messages" => {
+                (ErrorKind::Option, "give a chat, or leave this stage out")
+            }
+            CatalogError::Parameter(error) if error.owner == "aggregation" => {
+                (ErrorKind::Parameter, "change this stage, or leave it out")
             }
             CatalogError::Parameter(error) if error.owner == "generation" => {
                 (ErrorKind::Option, "change this generation setting")

@@ -1,15 +1,14 @@
 //! What a model writes.
 
 use core::fmt;
-use core::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use stepfn_attribution::{Progress, Provenance};
+use stepfn_attribution::Provenance;
 use stepfn_models::chat::MessageSpan;
 
-use crate::texts::{Numbered, Task};
+use crate::texts::{Numbered, Task, Told};
 use crate::writers::{Record, csv_lines, plain, printable_lines, values};
 use crate::{Input, LanguageModel, Outcome, Result, warnings};
 
@@ -35,18 +34,19 @@ impl<B: Backend> Task<B> for GenerateTask {
         &self,
         model: &LanguageModel<B>,
         window: Vec<Numbered>,
-        _progress: &dyn Fn(Progress) -> ControlFlow<()>,
+        told: Told<'_>,
     ) -> Result<Vec<Outcome<Vec<Written>>>> {
         let about = self.about(model);
         let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
             let (source, is_complete, messages) = model.prompt_of(input)?;
             let given = model.tokenizer().encode(&source, !is_complete)?.len();
-            let beyond = |new: usize| {
+            let beyond = |new: usize| -> Vec<String> {
                 let (source, target) =
                     if model.is_encoder_decoder() { (given, new) } else { (0, given + new.saturating_sub(1)) };
                 warnings::of_lengths(model.config(), source, target).into_iter().collect()
             };
+            beyond(0).iter().for_each(|length: &String| (told.warning)(id, length));
             let written = |generated: stepfn_attribution::Generated| Written {
                 id: id.clone(),
                 fields: input.fields.clone(),

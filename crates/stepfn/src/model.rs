@@ -159,6 +159,11 @@ impl<B: Backend> LanguageModel<B> {
         format!("{} {}", self.backend, self.dtype.name())
     }
 
+    /// The type of the numbers that it computes with.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
     /// The device that it is on.
     pub fn device(&self) -> &DeviceInfo {
         &self.device

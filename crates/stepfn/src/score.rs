@@ -1,23 +1,20 @@
 //! Step functions of texts.
 
 use core::fmt;
-use core::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use stepfn_attribution::{
-    Alternative, Prepared, Progress, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score,
-};
+use stepfn_attribution::{Alternative, Prepared, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score};
 use stepfn_core::{StepFunction, StepScore};
 use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 use stepfn_report::is_invisible;
 
 use crate::chat::Asked;
-use crate::texts::{Numbered, Task};
+use crate::texts::{Numbered, Task, Told};
 use crate::writers::{Record, aligned, csv_lines, number, plain, values};
-use crate::{Input, LanguageModel, Outcome, Result, RunOptions, warnings};
+use crate::{LanguageModel, Outcome, Result, RunOptions, warnings};
 
 /// Some step functions: an array, a vector or a tuple of them.
 pub trait StepFunctions<B: Backend> {
@@ -104,24 +101,19 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         [8, 512]
     }
 
-    fn run(
-        &self,
-        model: &LanguageModel<B>,
-        window: Vec<Numbered>,
-        progress: &dyn Fn(Progress) -> ControlFlow<()>,
-    ) -> Result<Vec<Outcome<ScoredText>>> {
+    fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<ScoredText>>> {
         let preparer = model.preparer();
-        let prepare = |input: &Result<Input>| {
+        let prepare = |Numbered { id, input, .. }: &Numbered| {
             let input = input.as_ref().map_err(Clone::clone)?;
             input.without_spans()?;
             let Asked { request, messages } = model.asked(input)?;
             let mut prepared = preparer.prepare(&request)?;
             crate::room::check(model, &prepared.text)?;
             crate::attribute::narrow(&mut prepared, input)?;
+            warnings::of_length(model.config(), &prepared.text).iter().for_each(|length| (told.warning)(id, length));
             Ok((prepared, messages))
         };
-        let prepared: Vec<Result<(Prepared, Vec<MessageSpan>)>> =
-            window.iter().map(|numbered| prepare(&numbered.input)).collect();
+        let prepared: Vec<Result<(Prepared, Vec<MessageSpan>)>> = window.iter().map(prepare).collect();
         // A text that could not be prepared keeps its place, because dropout masks belong to a text's number.
         let nothing = Text { source: None, target: Vec::new(), steps: 0..0, contrast: None };
         let text = |made: &Result<(Prepared, Vec<MessageSpan>)>| {
@@ -135,7 +127,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
             memory: model.memory(&self.options),
             batch_tokens: self.options.batch_tokens,
             alternatives: self.alternatives,
-            progress: Some(progress),
+            progress: Some(told.progress),
         };
         let scores = score(model.model(), &texts, &self.functions, &options)?;
         let about = Provenance { parameters: self.parameters(), seed: self.options.seed, ..model.provenance() };

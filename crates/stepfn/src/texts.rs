@@ -74,10 +74,20 @@ pub(crate) trait Task<B: Backend> {
         &self,
         model: &LanguageModel<B>,
         window: Vec<Numbered>,
-        progress: &dyn Fn(Progress) -> ControlFlow<()>,
+        told: Told<'_>,
     ) -> Result<Vec<Outcome<Self::Output>>>;
 }
 
+/// Who is told what while work goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    /// How far it is.
+    pub(crate) progress: &'a dyn Fn(Progress) -> ControlFlow<()>,
+    /// What to know before the work on the text of this id begins, which may take long.
+    pub(crate) warning: &'a dyn Fn(&Value, &str),
+}
+
+type OnWarning<'m> = Box<dyn Fn(&Value, &str) + 'm>;
 type OnProgress<'m> = Box<dyn Fn(Progress) -> ControlFlow<()> + 'm>;
 
 /// Results of many texts, in the order of the texts, as they are ready. Texts are read when results are asked for.
@@ -92,6 +102,7 @@ pub struct Outcomes<'m, B: Backend, I: Iterator, T> {
     started: usize,
     ready: VecDeque<Outcome<T>>,
     on_progress: Option<OnProgress<'m>>,
+    on_warning: Option<OnWarning<'m>>,
     ended: bool,
 }
 
@@ -104,7 +115,8 @@ impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
         let [window, _] = task.windows();
         let task = Box::new(task);
         let inputs = inputs.into_iter();
-        Self { model, task, inputs, window, started: 0, ready: VecDeque::new(), on_progress: None, ended: false }
+        let ready = VecDeque::new();
+        Self { model, task, inputs, window, started: 0, ready, on_progress: None, on_warning: None, ended: false }
     }
 
     /// Calls a function as work proceeds. [`Progress::texts`] is the number of texts that were read so far. If the function returns
@@ -112,6 +124,13 @@ impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
     #[must_use]
     pub fn on_progress(self, on_progress: impl Fn(Progress) -> ControlFlow<()> + 'm) -> Self {
         Self { on_progress: Some(Box::new(on_progress)), ..self }
+    }
+
+    /// Calls a function with a text's id and what to know before the work on it begins, because it may take long and mean nothing: that the
+    /// text is longer than those that the model was made for. It is also among the warnings of the result.
+    #[must_use]
+    pub fn on_warning(self, on_warning: impl Fn(&Value, &str) + 'm) -> Self {
+        Self { on_warning: Some(Box::new(on_warning)), ..self }
     }
 }
 
@@ -147,12 +166,21 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
                 None => ControlFlow::Continue(()),
             };
             let texts = window.len();
-            match self.task.run(self.model, window, &progress) {
+            let warning = |id: &Value, warning: &str| {
+                if let Some(on_warning) = &self.on_warning {
+                    on_warning(id, warning);
+                }
+            };
+            let dtype = self.model.dtype();
+            match self.task.run(self.model, window, Told { progress: &progress, warning: &warning }) {
                 Ok(outcomes) => {
                     self.ended = progress(Progress { texts_done: texts, texts, pieces_done: 0, pieces: 0 }).is_break();
-                    self.ready.extend(outcomes.into_iter().zip(places).map(|(outcome, place)| match place {
-                        Some(place) => Outcome { result: outcome.result.map_err(|error| error.at(place)), ..outcome },
-                        None => outcome,
+                    self.ready.extend(outcomes.into_iter().zip(places).map(|(outcome, place)| {
+                        let result = outcome.result.map_err(|error| {
+                            let error = error.computed_in(dtype);
+                            if let Some(place) = place { error.at(place) } else { error }
+                        });
+                        Outcome { result, ..outcome }
                     }))
                 }
                 Err(error) => {

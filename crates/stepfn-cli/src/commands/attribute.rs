@@ -31,7 +31,8 @@ impl OnBackend for Attribute<'_> {
         let args = self.0;
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
-        let needs = unused::needs(task.step_scores.iter().map(AsRef::as_ref)).union(task.function.needs());
+        let needs = unused::needs(task.step_scores.iter().map(AsRef::as_ref));
+        let needs = if task.method.is_of_function() { needs.union(task.function.needs()) } else { needs };
         unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
@@ -41,7 +42,7 @@ impl OnBackend for Attribute<'_> {
             let what = "--contrast-force-inputs: no step function asked for compares with a contrast";
             return Err(Failure::usage(what, unused::COMPARING));
         }
-        let inputs = Inputs::new(&args.texts, &args.contrast)?;
+        let inputs = unused::without_contrasts(Inputs::new(&args.texts, &args.contrast)?, needs);
         let places = output::places(args.texts.lines.input.as_deref(), &args.model);
         let fields = columns(&args.view.format, &args.texts.lines)?;
         let texts = inputs.len();
@@ -58,7 +59,9 @@ impl OnBackend for Attribute<'_> {
             teller.within(&progress);
             ControlFlow::Continue(())
         };
-        let done = results.write_all(model.attribute_all(narrowed, &task).on_progress(progress));
+        let warn = output::early(&teller, texts == Some(1));
+        let attributed = model.attribute_all(narrowed, &task).on_progress(progress).on_warning(warn);
+        let done = results.write_all(attributed);
         teller.note(|| format!("attributed in {:.2} s", started.elapsed().as_secs_f64()));
         done
     }
@@ -68,20 +71,31 @@ impl OnBackend for Attribute<'_> {
 fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     let registry = Registry::<B>::default();
     // Report unknown names before their parameters.
-    method(&registry, &args.method, Value::Null)?;
-    for name in core::iter::once(&args.attributed_fn).chain(&args.step_scores) {
+    let is_of_function = method(&registry, &args.method, Value::Null)?.is_of_function();
+    for name in args.attributed_fn.iter().chain(&args.step_scores) {
         function(&registry, name, Value::Null)?;
     }
+    if let Some(name) = args.attributed_fn.as_ref().filter(|_| !is_of_function) {
+        return Err(Failure::usage(
+            format!(
+                "--attributed-fn {name}: {} looks inside the model, and its scores are of no step function",
+                args.method
+            ),
+            format!("leave it out, or compute the function beside the scores with --step-scores {name}"),
+        ));
+    }
+    let attributed_fn = args.attributed_fn.as_deref().unwrap_or("probability");
     unused::check_once("--step-scores", &args.step_scores, String::clone)?;
-    let mut owners =
-        vec![Owner::of_method(&registry, &args.method), Owner::of_function(&registry, &args.attributed_fn)];
+    let mut owners = vec![Owner::of_method(&registry, &args.method)];
+    owners.extend(is_of_function.then(|| Owner::of_function(&registry, attributed_fn)));
     owners.extend(args.step_scores.iter().map(|name| Owner::of_function(&registry, name)));
     let add = |name: &str| format!("add it with --step-scores {name}");
     let assigned = assigned(&owners, &args.parameters.set, ("the method and the step functions", add))?;
     let mut assigned = assigned.into_iter().map(Value::Object);
     let mut next = || assigned.next().unwrap_or_default();
     let chosen = method(&registry, &args.method, next())?;
-    let attributed = function(&registry, &args.attributed_fn, next())?;
+    let parameters = if is_of_function { next() } else { Value::Null };
+    let attributed = function(&registry, attributed_fn, parameters)?;
     let step_scores = args.step_scores.iter().map(|name| Ok(Box::new(function(&registry, name, next())?) as _));
     let task = AttributeTask {
         step_scores: step_scores.collect::<Result<_, Failure>>()?,

@@ -27,6 +27,7 @@ impl OnBackend for Generate<'_> {
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
         let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.chat, &args.lines)?;
+        let inputs = inputs.without(&["target", "contrast_source", "contrast_target"], "the model writes texts itself");
         unused::check_once("--keep", &args.lines.keep, String::clone)?;
         let fields = columns(&args.output.format, &args.lines)?;
         let writer = |single| {
@@ -42,8 +43,9 @@ impl OnBackend for Generate<'_> {
         let single = inputs.len() == Some(1);
         let writer = writer(single && model.texts_per_prompt() <= 1)?;
         let watch = inputs.watch();
+        let warn = output::early(&teller, single);
         let results = Results { destination, writer, extras: Vec::new(), places, teller, single, watch };
-        results.write_all(model.generate_all(inputs).flat_map(each))
+        results.write_all(model.generate_all(inputs).on_warning(warn).flat_map(each))
     }
 }
 

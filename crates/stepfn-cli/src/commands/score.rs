@@ -38,7 +38,7 @@ impl OnBackend for Score<'_> {
         unused::check_writing(&args.texts, &args.generation)?;
         unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
         unused::check_missing(&args.texts, &args.contrast, needs)?;
-        let inputs = Inputs::new(&args.texts, &args.contrast)?;
+        let inputs = unused::without_contrasts(Inputs::new(&args.texts, &args.contrast)?, needs);
         let single = inputs.len() == Some(1);
         let options = WriterOptions {
             single,
@@ -66,7 +66,8 @@ impl OnBackend for Score<'_> {
             ControlFlow::Continue(())
         };
         let started = Instant::now();
-        let done = results.write_all(model.score_all(inputs, &task).on_progress(progress));
+        let scored = model.score_all(inputs, &task).on_progress(progress).on_warning(output::early(&teller, single));
+        let done = results.write_all(scored);
         teller.note(|| format!("scored in {:.2} s", started.elapsed().as_secs_f64()));
         done
     }

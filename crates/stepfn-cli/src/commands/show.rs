@@ -25,8 +25,10 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
         let what = "--pair -: standard input is the first file already, and can be read once";
         return Err(Failure::usage(what, "save one of the two in a file"));
     }
-    let answers = read(&args.file)?;
+    let (text, answers) = read(&args.file)?;
     let others = args.pair.as_deref().map(read).transpose()?;
+    let is_same = others.as_ref().is_some_and(|(other, _)| *other == text);
+    let others = others.map(|(_, others)| others);
     let texts = answers.len();
     if let Some(others) = others.as_ref().filter(|others| others.len() != texts) {
         let what = format!("--pair: {} texts, where the first file has {texts}", others.len());
@@ -50,6 +52,9 @@ pub(super) fn run(args: &ShowArgs) -> Result<(), Failure> {
         places.read("--pair", path);
     }
     let teller = Teller::new(&view.to, Extent::Texts(texts));
+    if is_same {
+        teller.warn("--pair: both files say the same, so all differences are 0");
+    }
     let results = view::results(view, Vec::new(), teller, Some(texts), places)?;
     results.write_all(answers.into_iter().map(shown))
 }
@@ -66,12 +71,13 @@ fn pair_pipeline(text: &str) -> Result<Pipeline, Failure> {
     }
 }
 
-/// The attributions in a file, or on standard input.
-fn read(path: &Path) -> Result<Vec<Outcome<Answer>>, Failure> {
+/// What is in a file, or on standard input, and the attributions in it.
+fn read(path: &Path) -> Result<(String, Vec<Outcome<Answer>>), Failure> {
     let hint = "give a file that `stepfn attribute --format json` or inseq wrote, or - for standard input";
     let is_standard = path.as_os_str() == "-";
     let name = if is_standard { "standard input".to_owned() } else { path.display().to_string() };
     let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
     let text = read_whole(path).map_err(|error| failed(error.to_string()))?;
-    stepfn::read(&text).map_err(|error| failed(error.what().to_owned()))
+    let answers = stepfn::read(&text).map_err(|error| failed(error.what().to_owned()))?;
+    Ok((text, answers))
 }

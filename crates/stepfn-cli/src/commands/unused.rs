@@ -7,6 +7,7 @@ use stepfn::LanguageModel;
 
 use crate::args::{ContrastArgs, GenerationArgs, TextArgs};
 use crate::failure::Failure;
+use crate::input::Inputs;
 
 /// What these functions need together.
 pub(super) fn needs<'a>(functions: impl Iterator<Item = &'a (impl StepScore + ?Sized + 'a)>) -> Needs {
@@ -36,6 +37,15 @@ pub(super) fn check(contrast: &ContrastArgs, dropout: Option<f64>, needs: Needs)
             "leave it out, or choose a function that does, such as mc_dropout_prob_avg",
         )),
         false => Ok(()),
+    }
+}
+
+/// The texts without contrasts, if no function compares with them.
+pub(super) fn without_contrasts(inputs: Inputs, needs: Needs) -> Inputs {
+    const WHY: &str = "no step function asked for compares with a contrast";
+    match needs.contrast {
+        Need::Unused => inputs.without(&["contrast_source", "contrast_target"], WHY),
+        _ => inputs,
     }
 }
 
