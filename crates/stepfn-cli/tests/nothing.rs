@@ -118,6 +118,10 @@ fn what_is_there_and_can_not_be_read_is_not_taken_for_absent() {
     let sharded = model("gpt2", &[100]);
     fs::rename(sharded.0.join("model.safetensors"), sharded.0.join("pytorch_model.bin")).unwrap();
     says(&sharded, "model.safetensors.index.json");
+    // Nor another model in its folder.
+    let beside = model("gpt2", &[100]);
+    beside.write("other.gguf", "");
+    says(&beside, "config.json");
     let separate = copied("replicas/opus_mt_separate");
     says(&separate, "target_vocab.json");
     let adapter = copied("checkpoints/adapters/llama");

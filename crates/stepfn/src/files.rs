@@ -137,7 +137,8 @@ fn judge(folder: &Path, languages: &Languages) -> core::result::Result<(), Model
 /// Where the model is that a path on this machine stands for: the path itself, or what it leads to.
 fn resolved(path: PathBuf) -> Result<PathBuf> {
     let path = stepfn_models::checkpoint::resolve(&path);
-    if path.is_file() || path.join("config.json").is_file() {
+    // A configuration that can't be read is an error there, and no reason to take another model.
+    if path.is_file() || fs::symlink_metadata(path.join("config.json")).is_ok() {
         return Ok(path);
     }
     let mut gguf = names_in(&path);

@@ -156,7 +156,7 @@ pub fn resolve(path: &Path) -> PathBuf {
 /// The snapshot of `main`, or the only one.
 fn in_cache(folder: &Path) -> Option<PathBuf> {
     let snapshots = folder.join("snapshots");
-    if folder.join("config.json").exists() || !snapshots.is_dir() {
+    if fs::symlink_metadata(folder.join("config.json")).is_ok() || !snapshots.is_dir() {
         return None;
     }
     let main = fs::read_to_string(folder.join("refs/main")).ok().map(|commit| snapshots.join(commit.trim()));
