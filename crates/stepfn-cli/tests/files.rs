@@ -239,6 +239,25 @@ fn a_full_disk_leaves_old_results_or_complete_records() {
         }
         assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 2);
     }
+    // The same where the shell opened the file.
+    for (sign, format) in [(">", "jsonl"), (">>", "jsonl"), (">", "csv"), (">>", "json")] {
+        let old = folder.write("old", "{}\n");
+        let script = format!("ulimit -f 8; \"$0\" attribute --input \"$1\" --format {format} {sign} \"$2\"");
+        let full =
+            Command::new("sh").args(["-c", &script, env!("CARGO_BIN_EXE_stepfn"), &input, &old]).output().unwrap();
+        let full = Done::from(full);
+        assert!(full.code == 1 && full.err.contains("make room"), "{sign} {format}: {full:?}");
+        let left = fs::read_to_string(&old).unwrap();
+        assert_eq!(left.starts_with("{}\n"), sign == ">>", "{sign} {format}");
+        match format {
+            "jsonl" => assert!(
+                left.lines().count() >= 1 && left.lines().all(|line| serde_json::from_str::<Value>(line).is_ok())
+            ),
+            "csv" => assert!(left.ends_with('\n') && left.starts_with("id,")),
+            // A list without its end, after a whole object.
+            _ => assert!(left.ends_with('}')),
+        }
+    }
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub struct Destination {
 enum To {
     /// Standard output, a device, a pipe.
     Stream(BufWriter<Output>),
+    /// Standard output, where it is a file.
+    #[cfg(unix)]
+    Redirected(File),
     /// A file beside the destination, and the destination.
     Beside(BufWriter<NamedTempFile>, PathBuf),
     /// The destination itself.
@@ -61,7 +64,11 @@ enum Output {
 impl Destination {
     /// Standard output.
     pub fn standard() -> Self {
-        let to = To::Stream(BufWriter::new(Output::Standard(io::stdout())));
+        #[cfg(unix)]
+        let redirected = redirected().map(To::Redirected);
+        #[cfg(not(unix))]
+        let redirected = None;
+        let to = redirected.unwrap_or_else(|| To::Stream(BufWriter::new(Output::Standard(io::stdout()))));
         Self { name: STANDARD.to_owned(), to, is_written: false }
     }
 
@@ -94,6 +101,8 @@ impl Destination {
         self.is_written = true;
         let done = match &mut self.to {
             To::Stream(output) => output.write_all(record.as_bytes()).and_then(|()| output.flush()),
+            #[cfg(unix)]
+            To::Redirected(file) => append_whole(file, record.as_bytes()),
             To::Beside(file, _) => file.write_all(record.as_bytes()),
             To::Records(records) => records.append(record.as_bytes()),
         };
@@ -110,6 +119,8 @@ impl Destination {
         }
         self.is_written = true;
         match &mut self.to {
+            #[cfg(unix)]
+            To::Redirected(_) => Ok(()),
             To::Stream(_) | To::Beside(..) => Ok(()),
             To::Records(records) => records.append(b"").map_err(|error| failed(&self.name, &error)),
         }
@@ -125,10 +136,32 @@ impl Destination {
             To::Stream(mut output) => output.flush(),
             To::Beside(file, path) if self.is_written => replace(file, &path),
             // Each record is there already.
+            #[cfg(unix)]
+            To::Redirected(_) => Ok(()),
             To::Beside(..) | To::Records(_) => Ok(()),
         };
         done.map_err(|error| failed(&self.name, &error))
     }
+}
+
+/// Standard output, if it is a file.
+#[cfg(unix)]
+fn redirected() -> Option<File> {
+    use std::os::fd::AsFd;
+    let file = File::from(io::stdout().as_fd().try_clone_to_owned().ok()?);
+    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
+}
+
+/// Writes a record to the end of a file, or leaves the file as it was.
+#[cfg(unix)]
+fn append_whole(file: &mut File, record: &[u8]) -> io::Result<()> {
+    let (length, at) = (file.metadata()?.len(), file.stream_position()?);
+    let written = file.write_all(record);
+    if written.is_err() && file.metadata()?.len() > length {
+        file.set_len(length)?;
+        file.seek(SeekFrom::Start(at))?;
+    }
+    written
 }
 
 const STANDARD: &str = "standard output";
