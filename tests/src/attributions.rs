@@ -63,8 +63,15 @@ impl Goldens {
         let first = steps[0];
         let mut other = target[..first].to_vec();
         other.extend(contrast);
-        let contrast = ContrastText { source: source.clone(), target: other, first, alignment: Alignment::OneToOne };
-        Text { source: source.clone(), target: target.clone(), steps: first..steps[1], contrast: Some(contrast) }
+        let contrast =
+            ContrastText { source: source.clone(), target: other, first, alignment: Alignment::OneToOne, masked: None };
+        Text {
+            source: source.clone(),
+            target: target.clone(),
+            steps: first..steps[1],
+            contrast: Some(contrast),
+            masked: None,
+        }
     }
 }
 

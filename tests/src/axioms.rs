@@ -36,9 +36,10 @@ impl Examined {
         Self { name: name.to_owned(), model, registries: Registries::default() }
     }
 
-    /// Every golden model.
+    /// Every golden model whose texts are read from left to right; those of masked tokens have tests of their own.
     pub fn all() -> impl Iterator<Item = Self> {
-        folders().into_iter().map(|folder| Self::new(folder.file_name().unwrap().to_str().unwrap()))
+        let all = folders().into_iter().map(|folder| Self::new(folder.file_name().unwrap().to_str().unwrap()));
+        all.filter(|examined| !examined.model.config().is_masked())
     }
 
     /// Texts of different lengths, with contrastive targets in the same context.
@@ -55,8 +56,9 @@ impl Examined {
             }
             let other: Vec<u32> =
                 ids.iter().enumerate().map(|(place, &id)| if place < first { id } else { id + 1 }).collect();
-            let contrast = ContrastText { source: None, target: other, first, alignment: Alignment::OneToOne };
-            Text { source, steps: first..ids.len(), target: ids, contrast: Some(contrast) }
+            let contrast =
+                ContrastText { source: None, target: other, first, alignment: Alignment::OneToOne, masked: None };
+            Text { source, steps: first..ids.len(), target: ids, contrast: Some(contrast), masked: None }
         };
         vec![
             text(&[5, 9, 30, 7, 61], &[5, 9, 30, 7, 61, 12, 50, 2], 4),

@@ -23,12 +23,14 @@ pub fn folders() -> Vec<PathBuf> {
 }
 
 /// Golden tensors by name.
-struct Golden {
+#[derive(Debug)]
+pub struct Golden {
     tensors: HashMap<String, (Vec<usize>, Vec<f64>)>,
 }
 
 impl Golden {
-    fn read(folder: &std::path::Path) -> Self {
+    /// Those in a folder.
+    pub fn read(folder: &std::path::Path) -> Self {
         let bytes = fs::read(folder.join("expected.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let values = |view: &safetensors::tensor::TensorView| -> Vec<f64> {
@@ -48,7 +50,8 @@ impl Golden {
         Self { tensors: tensors.collect() }
     }
 
-    fn ids(&self, name: &str) -> Vec<Vec<u32>> {
+    /// Token ids of the three texts.
+    pub fn ids(&self, name: &str) -> Vec<Vec<u32>> {
         (0..3).map(|text| self.tensors[&format!("text{text}.{name}")].1.iter().map(|&id| id as u32).collect()).collect()
     }
 
@@ -59,7 +62,8 @@ impl Golden {
         &values[layer * size..(layer + 1) * size]
     }
 
-    fn whole(&self, text: usize, name: &str) -> Option<&[f64]> {
+    /// All values of one of a text's tensors.
+    pub fn whole(&self, text: usize, name: &str) -> Option<&[f64]> {
         self.tensors.get(&format!("text{text}.{name}")).map(|(_, values)| values.as_slice())
     }
 }

@@ -37,6 +37,7 @@ impl Question {
             attention: Some(0.3),
             residual: Some(0.1),
             activation: Some(0.25),
+            feed_forward: None,
             last: Some(0.1),
         };
         let passes = [4, 9].map(|text| NoisyPass { text, sample: 1 }).to_vec();
@@ -206,6 +207,10 @@ fn has<B: Backend>(model: &Model<B>, rule: Rule) -> bool {
 /// Checks that cotangents give the same gradients when the tape is cut to their positions.
 pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, tolerance: f64) {
     let model = Model::<B>::load(folder, dtype, &Default::default()).unwrap();
+    if model.config().is_masked() {
+        // Every place reads all others.
+        return;
+    }
     for (rule, name, dropout) in [
         (Rule::Gradient, "gradient", false),
         (Rule::Gradient, "gradient", true),

@@ -37,7 +37,10 @@ fn with_weights(golden: &Path, file: &str, weights: &[u8]) -> std::path::PathBuf
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&copy).unwrap();
     for small in ["config.json", "generation_config.json", "expected.safetensors"] {
-        fs::copy(golden.join(small), copy.join(small)).unwrap();
+        // Models of masked tokens write nothing.
+        if golden.join(small).exists() {
+            fs::copy(golden.join(small), copy.join(small)).unwrap();
+        }
     }
     fs::write(copy.join(file), weights).unwrap();
     copy

@@ -46,6 +46,13 @@ fn other_backends_agree_with_transformers_too() {
 #[test]
 fn every_family_generates_the_same_as_transformers() {
     for folder in folders() {
+        let json: Value = serde_json::from_slice(&fs::read(folder.join("expected.json")).unwrap()).unwrap();
+        if json["kind"] == "masked" {
+            let model = Model::<Flex>::load(&folder, DType::F32, &Default::default()).unwrap();
+            let error = model.generate(None, &[5], &Default::default()).unwrap_err().to_string();
+            assert!(error.contains("one that predicts masked tokens"), "{error}");
+            continue;
+        }
         writes_what_transformers_writes::<Flex>(&folder, &Default::default());
     }
 }
@@ -215,6 +222,9 @@ fn generation_stops_where_positions_end() {
         let model = Model::<Flex>::load(&folder, DType::F32, &Default::default()).unwrap();
         let Some(most) = model.config().decoder.positions.most() else { continue };
         let name = model.config().family;
+        if model.config().is_masked() {
+            continue;
+        }
         with_an_end += 1;
         let source = model.encoder().map(|_| &[5, 9, 2][..]);
         assert_eq!(most, 64, "{name}");

@@ -54,8 +54,14 @@ impl<B: Backend> Preparer<'_, B> {
         likely.iter().map(|step| step.iter().map(named).collect()).collect()
     }
 
-    /// What replaces tokens that are hidden: the unknown token, or the end token if there is none. Special tokens are never hidden.
+    /// What replaces tokens that are hidden: the unknown token, or the end token if there is none; in a model of masked tokens, the token that masks
+    /// others. Special tokens are never hidden.
     pub fn baseline(&self) -> Baseline {
+        if let (true, Some((_, id))) = (self.model.config().is_masked(), self.tokenizers.target().mask()) {
+            let unknown = self.tokenizers.target().unk().map(|(_, id)| id);
+            let kept = self.tokenizers.target().special().filter(|special| Some(*special) != unknown).collect();
+            return Baseline { id, kept };
+        }
         let special = &self.model.config().special;
         let unknown = self.tokenizers.target().unk().map(|(_, id)| id);
         let end = || self.tokenizers.target().eos().map(|(_, id)| id).or_else(|| special.eos.first().copied());
@@ -68,7 +74,7 @@ impl<B: Backend> Preparer<'_, B> {
 /// The token that each step is compared with.
 fn contrast_tokens(tokenizer: &Tokenizer, text: &Text) -> Result<Vec<Option<Token>>, AttributionError> {
     let Some(contrast) = &text.contrast else { return Ok(Vec::new()) };
-    let partners = contrast.alignment.partners(text.steps.len(), contrast.target.len() - contrast.first)?;
+    let partners = text.partners()?;
     let (_, tokens) = tokenizer.describe(&contrast.target)?;
     Ok(partners.into_iter().map(|partner| tokens.get(contrast.first + partner?).cloned()).collect())
 }

@@ -4,7 +4,9 @@ use burn::tensor::backend::Backend;
 use stepfn_core::{Need, StepFunction, StepScore};
 use stepfn_models::Model;
 
-use crate::scoring::{ScoringOptions, score};
+use crate::masked::Reading;
+use crate::passes::prediction::check_can_differ;
+use crate::scoring::{ScoringOptions, check_kind, score};
 use crate::{
     AttributedFn, AttributionError, AttributionMethod, AttributionOptions, InputScores, Passes, Question, Text,
     TextScores,
@@ -76,17 +78,25 @@ pub fn attribute<B: Backend>(
                 continue;
             }
         };
-        let scores = Question::new(text, options, index, texts.len())
-            .and_then(|question| Passes::new(question, model, function))
-            .and_then(|passes| method.attribute(&passes))
-            .and_then(|scores| match method.is_of_function() && function.needs().contrast == Need::Required {
-                true => Ok(scores.without(&unpaired(text)?)),
-                false => Ok(scores),
-            })
-            .and_then(|scores| match scores.infinite() {
+        let of_reading = |reading: &Reading<'_>, part: [usize; 2]| -> Result<InputScores, AttributionError> {
+            let question = Question::of(reading, options, [index, texts.len()], part)?;
+            let scores = method.attribute(&Passes::new(question, model, function)?)?;
+            let scores = match method.is_of_function() && function.needs().contrast == Need::Required {
+                true => scores.without(&unpaired(&reading.text)?),
+                false => scores,
+            };
+            match scores.infinite() {
                 Some(step) => Err(AttributionError::NotFinite { step, method: method.name().to_owned() }),
                 None => Ok(scores),
+            }
+        };
+        let scores = check_kind(model.config(), text).and_then(|()| text.readings()).and_then(|readings| {
+            check_can_differ(text, function, !options.contrast_force_inputs)?;
+            let parts = readings.iter().enumerate().map(|(part, reading)| {
+                of_reading(reading, [part, readings.len()]).map_err(|error| error.at_reading(part, reading.places))
             });
+            Ok(text.joined(parts.collect::<Result<_, _>>()?))
+        });
         all.push(match scores {
             Err(AttributionError::Cancelled) => return Err(AttributionError::Cancelled),
             scores => scores.map(|scores| Attributed { scores, step_scores }),
@@ -97,7 +107,9 @@ pub fn attribute<B: Backend>(
 
 /// The steps without a partner in the contrast, counted from the first: there a contrastive function has no value, and no input a share of it.
 fn unpaired(text: &Text) -> Result<Vec<usize>, AttributionError> {
-    let Some(contrast) = &text.contrast else { return Ok(Vec::new()) };
-    let partners = contrast.alignment.partners(text.steps.len(), contrast.target.len() - contrast.first)?;
+    if text.contrast.is_none() {
+        return Ok(Vec::new());
+    }
+    let partners = text.partners()?;
     Ok((0..partners.len()).filter(|&step| partners[step].is_none()).collect())
 }

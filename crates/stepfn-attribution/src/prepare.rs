@@ -1,11 +1,13 @@
 //! From strings to [`Text`], as the model's tokenizer, `config.json` and `generation_config.json` say.
 //!
-//! | | causal | encoder–decoder |
-//! |---|---|---|
-//! | source | the prompt | what the encoder reads, as the tokenizer encodes it, including the end token |
-//! | target | the full text; it starts with the prompt, as text and as tokens | start token, forced tokens (a language), the target, the end token |
-//! | scored | what follows the prompt; without one, all but the first token | what follows the forced tokens |
-//! | no target | the model writes on | the model writes one |
+//! | | causal | encoder–decoder | of masked tokens |
+//! |---|---|---|---|
+//! | source | the prompt | what the encoder reads, as the tokenizer encodes it, including the end token | the prompt |
+//! | target | the full text; it starts with the prompt, as text and as tokens | start token, forced tokens (a language), the target, the end token | the full text |
+//! | scored | what follows the prompt; without one, all but the first token | what follows the forced tokens | what follows the prompt; without one, all but the tokens around the text |
+//! | no target | the model writes on | the model writes one | an error |
+
+mod masked;
 
 use burn::tensor::backend::Backend;
 use stepfn_core::Alignment;
@@ -13,7 +15,7 @@ use stepfn_models::Model;
 use stepfn_models::generation::Hypothesis;
 use stepfn_models::tokenizer::{Token, Tokenizer, Tokenizers};
 
-use crate::{AttributionError, ContrastText, GenerationOptions, Text};
+use crate::{AttributionError, ContrastText, GenerationOptions, Masking, Text};
 
 /// A text as strings.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -65,6 +67,8 @@ pub struct Preparer<'a, B: Backend> {
     pub tokenizers: &'a Tokenizers,
     /// How targets are written.
     pub generation: &'a GenerationOptions,
+    /// What is masked where a model of masked tokens predicts one; other models don't read it.
+    pub masking: Masking,
 }
 
 impl<B: Backend> Preparer<'_, B> {
@@ -74,9 +78,11 @@ impl<B: Backend> Preparer<'_, B> {
     /// [`AttributionError::Text`] for a part that is missing, empty or too long, a target that does not start with its prompt, or a contrast that
     /// does not fit; [`AttributionError::Model`] if the tokenizer or the model fails.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, AttributionError> {
-        match self.model.config().is_encoder_decoder() {
-            true => self.prepare_pair(request),
-            false => self.prepare_causal(request),
+        let config = self.model.config();
+        match (config.is_encoder_decoder(), config.is_masked()) {
+            (true, _) => self.prepare_pair(request),
+            (false, true) => self.prepare_masked(request),
+            (false, false) => self.prepare_causal(request),
         }
     }
 
@@ -85,6 +91,9 @@ impl<B: Backend> Preparer<'_, B> {
     /// # Errors
     /// [`AttributionError::Text`] for a source that is empty or too long, [`AttributionError::Model`] if the tokenizer or the model fails.
     pub fn generate(&self, source: &str, is_complete: bool) -> Result<Vec<Generated>, AttributionError> {
+        if self.model.config().is_masked() {
+            return masked::writes_nothing();
+        }
         let (source, prompt) = match self.model.config().is_encoder_decoder() {
             true => (Some(ids(&self.source(source)?)), vec![self.decoder_start()?]),
             false => (None, self.prompt_to_write_after(source, is_complete)?),
@@ -138,7 +147,7 @@ impl<B: Backend> Preparer<'_, B> {
             if contrast_target.is_none() {
                 target.extend(&text.target[text.steps.clone()]);
             }
-            ContrastText { source: None, target, first, alignment: alignment.clone() }
+            ContrastText { source: None, target, first, alignment: alignment.clone(), masked: None }
         });
         Ok(Prepared { text, source_text: prompt.clone(), target_text, source: Vec::new(), target: tokens })
     }
@@ -176,6 +185,7 @@ impl<B: Backend> Preparer<'_, B> {
                 target: ids(other_target.as_ref().unwrap_or(&tokens)),
                 first,
                 alignment: alignment.clone(),
+                masked: None,
             });
         }
         Ok(Prepared { text, source_text: Some(source_text.clone()), target_text, source, target: tokens })

@@ -3,6 +3,7 @@
 use stepfn_core::catalog::ParameterError;
 
 use crate::budget::Lengths;
+use crate::masked::{Places, Reading};
 use crate::steps::Steps;
 use crate::{AttributionError, AttributionOptions, Features, Side, Text};
 
@@ -15,6 +16,10 @@ pub struct Question<'a> {
     index: usize,
     /// The number of texts in the call.
     texts: usize,
+    /// Where the step of a masked copy is predicted.
+    places: Option<Places>,
+    /// Which of its text's readings it is, and how many there are.
+    part: [usize; 2],
 }
 
 impl<'a> Question<'a> {
@@ -25,7 +30,22 @@ impl<'a> Question<'a> {
         texts: usize,
     ) -> Result<Self, AttributionError> {
         text.check()?;
-        Ok(Self { text, options, index, texts })
+        Ok(Self { text, options, index, texts, places: None, part: [0, 1] })
+    }
+
+    /// One of the readings of a text: `[its index, the number of texts]`, and `[its number, that of readings]`.
+    pub(crate) fn of(
+        reading: &'a Reading<'_>,
+        options: &'a AttributionOptions<'a>,
+        [index, texts]: [usize; 2],
+        part: [usize; 2],
+    ) -> Result<Self, AttributionError> {
+        Ok(Self { places: reading.places, part, ..Self::new(&reading.text, options, index, texts)? })
+    }
+
+    /// Where the step of a masked copy is predicted, in the copy and in its contrast's.
+    pub(crate) fn places(&self) -> Option<Places> {
+        self.places
     }
 
     /// The text.
@@ -45,7 +65,7 @@ impl<'a> Question<'a> {
 
     /// The steps that are asked about.
     pub fn steps(&self) -> Steps {
-        Steps::new(self.text.steps.clone())
+        Steps::new(self.text.steps.clone()).at_mask(self.places.map(|places| places.own))
     }
 
     /// Tokens of the source; 0 for a causal model.
@@ -91,6 +111,8 @@ impl<'a> Question<'a> {
     /// # Errors
     /// [`AttributionError::Cancelled`] if the user cancelled.
     pub fn progress(&self, pieces_done: usize, pieces: usize) -> Result<(), AttributionError> {
+        let [part, parts] = self.part;
+        let (pieces_done, pieces) = (part * pieces + pieces_done, parts * pieces);
         let progress = crate::Progress { texts_done: self.index, texts: self.texts, pieces_done, pieces };
         match self.options.progress.map(|on_progress| on_progress(progress)) {
             Some(core::ops::ControlFlow::Break(())) => Err(AttributionError::Cancelled),

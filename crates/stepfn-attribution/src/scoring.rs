@@ -1,6 +1,7 @@
 //! Step functions of whole texts: each text runs once, and all functions read the same predictions.
 //!
-//! The functions' [needs](stepfn_core::StepScore::needs) decide which passes run: the text itself, its contrast, and passes with dropout.
+//! The functions' [needs](stepfn_core::StepScore::needs) decide which passes run: the text itself, its contrast, and passes with dropout. A model of
+//! masked tokens reads a copy of the text for each step.
 //! Texts of similar length share a batch. Only the hidden states of scored steps are kept, and the output layer and the step functions run on a
 //! few rows at a time, so memory does not grow with steps × vocabulary. This does not affect scores: a text has the same scores
 //! alone or in a batch, in any order, with any budget. Dropout masks depend on the text's number.
@@ -20,6 +21,7 @@ use stepfn_models::config::{DropoutRates, TransformerConfig};
 use self::forward::{Batch, Member, RowScores};
 use crate::batching::{BatchLimits, Shape, batches};
 use crate::budget::Budget;
+use crate::masked::Reading;
 use crate::{
     AttributionError, ContrastText, Likely, MOST_ALTERNATIVES, OnProgress, ParameterError, Progress, SequenceScores,
     Text, TextScores,
@@ -131,28 +133,40 @@ pub fn score<B: Backend>(
     let budget = Budget::new(model.config(), options.memory, all, is_host::<B>());
     check_noise(&budget, options.memory, needs.noisy_samples)?;
     let scorer = Scorer { model, functions, needs, options, budget };
+    let readings: Vec<Result<Vec<Reading<'_>>, AttributionError>> =
+        texts.iter().map(|text| scorer.readings(text)).collect();
+    let accepted = readings.iter().enumerate().filter_map(|(number, readings)| Some((number, readings.as_ref().ok()?)));
+    let of_text = |(number, readings)| core::iter::repeat(number).zip::<&Vec<Reading<'_>>>(readings);
+    let pieces: Vec<(usize, &Reading<'_>)> = accepted.clone().flat_map(of_text).collect();
+    let (accepted, rejected) = (accepted.count(), readings.iter().filter(|readings| readings.is_err()).count());
+    let shapes: Vec<(usize, Shape)> =
+        pieces.iter().map(|(_, reading)| scorer.shape(&reading.text)).enumerate().collect();
     let mut results: Vec<Option<Outcome>> = Vec::new();
-    results.resize_with(texts.len(), || None);
-    let mut shapes = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        match scorer.check(text) {
-            Ok(()) => shapes.push((index, scorer.shape(text))),
-            Err(error) => results[index] = Some(Err(error)),
-        }
-    }
-    let mut done = texts.len() - shapes.len();
+    results.resize_with(pieces.len(), || None);
+    let mut ready = 0;
     for batch in batches(&shapes, scorer.limits()) {
-        done += batch.len();
-        for (&index, result) in batch.iter().zip(scorer.run(texts, &batch)?) {
-            results[index] = Some(result);
+        ready += batch.len();
+        for (&piece, result) in batch.iter().zip(scorer.run(&pieces, &batch)?) {
+            results[piece] = Some(result);
         }
+        let done = rejected + ready * accepted / pieces.len().max(1);
         let progress = Progress { texts_done: done, texts: texts.len(), pieces_done: 0, pieces: 0 };
         if options.progress.is_some_and(|on_progress| on_progress(progress).is_break()) {
             return Err(AttributionError::Cancelled);
         }
     }
-    // Every text was either rejected or in a batch.
-    Ok(results.into_iter().flatten().collect())
+    // Every text was either rejected or all of it was in batches.
+    let mut results = results.into_iter().flatten();
+    let outcome = |(text, readings): (&Text, Result<Vec<Reading<'_>>, AttributionError>)| {
+        let readings = readings?;
+        let parts: Vec<Outcome> = results.by_ref().take(readings.len()).collect();
+        let located = |(part, (outcome, reading)): (usize, (Outcome, Reading<'_>))| {
+            outcome.map_err(|error| error.at_reading(part, reading.places))
+        };
+        let parts = parts.into_iter().zip(readings).enumerate().map(located).collect::<Result<Vec<_>, _>>()?;
+        text.joined_scores(parts).ok_or_else(|| AttributionError::Text("there is no step".to_owned()))
+    };
+    Ok(texts.iter().zip(readings).map(outcome).collect())
 }
 
 /// What all batches share.
@@ -175,14 +189,22 @@ impl<'a, B: Backend> Scorer<'a, B> {
         text.contrast.as_ref().filter(|_| self.needs.contrast != Need::Unused)
     }
 
-    /// Whether a text can be scored.
+    /// What is read of a text, if it can be scored.
+    fn readings<'t>(&self, text: &'t Text) -> Result<Vec<Reading<'t>>, AttributionError> {
+        check_kind(self.model.config(), text)?;
+        let readings = text.readings()?;
+        readings.iter().try_for_each(|reading| self.check(&reading.text))?;
+        Ok(readings)
+    }
+
+    /// Whether what is read can be.
     fn check(&self, text: &Text) -> Result<(), AttributionError> {
         text.check()?;
         check_fits(self.model.config(), "", text.source.as_deref(), &text.target, text.steps.end - 1)?;
         if let Some(contrast) = self.contrast(text) {
             let (source, target) = (contrast.source.as_deref(), &contrast.target);
             check_fits(self.model.config(), "contrast ", source, target, target.len() - 1)?;
-            contrast.alignment.partners(text.steps.len(), target.len() - contrast.first)?;
+            text.partners()?;
         } else if self.needs.contrast == Need::Required {
             let needing = self.functions.iter().find(|function| function.needs().contrast == Need::Required);
             let function = needing.map_or_else(String::new, |function| function.name().to_owned());
@@ -212,12 +234,11 @@ impl<'a, B: Backend> Scorer<'a, B> {
         self.functions.iter().map(|function| (function.name().to_owned(), function.join())).collect()
     }
 
-    /// The scores of one batch, a result for each of its texts.
-    fn run(&self, texts: &[Text], batch: &[usize]) -> Result<Vec<Outcome>, AttributionError> {
-        let member = |&index: &usize| Member {
-            text: &texts[index],
-            contrast: self.contrast(&texts[index]),
-            number: self.number(index),
+    /// The scores of one batch, a result for each of its pieces: texts, or masked copies, each with the number of its text in the call.
+    fn run(&self, pieces: &[(usize, &Reading<'_>)], batch: &[usize]) -> Result<Vec<Outcome>, AttributionError> {
+        let member = |&piece: &usize| {
+            let &(text, Reading { text: read, places }) = &pieces[piece];
+            Member { text: read, contrast: self.contrast(read), places: *places, number: self.number(text) }
         };
         let members: Vec<Member<'_>> = batch.iter().map(member).collect();
         let states = Batch::run(self, &members)?;
@@ -303,6 +324,19 @@ fn check_names<B: Backend>(functions: &[Box<dyn StepFunction<B>>]) -> Result<(),
             format!("`{}` twice", function.name()),
         ))),
         None => Ok(()),
+    }
+}
+
+/// Checks that a text is of the model's kind: of masked tokens, or of those that come next.
+pub(crate) fn check_kind(config: &TransformerConfig, text: &Text) -> Result<(), AttributionError> {
+    match (config.is_masked(), &text.masked) {
+        (true, None) => Err(AttributionError::Text(
+            "this model predicts masked tokens, and the text does not say which token masks others".to_owned(),
+        )),
+        (false, Some(_)) => Err(AttributionError::Text(
+            "this model predicts what comes next, and the text has tokens to mask".to_owned(),
+        )),
+        _ => Ok(()),
     }
 }
 

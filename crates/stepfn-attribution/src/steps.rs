@@ -1,7 +1,8 @@
 //! Consecutive steps of a text, and the arithmetic of the rows they have.
 //!
 //! A step is the position of a predicted token in the target. It is predicted at the place before it, from that place and all earlier ones, so
-//! the last step decides how much of the target is read. In passes over several variants of a text, rows are `[variants · steps]`.
+//! the last step decides how much of the target is read. The one step of a masked copy is predicted at its mask instead, from all places of the
+//! copy. In passes over several variants of a text, rows are `[variants · steps]`.
 
 use core::ops::Range;
 
@@ -10,13 +11,20 @@ use core::ops::Range;
 pub struct Steps {
     start: usize,
     end: usize,
+    /// Where the one step of a masked copy is predicted.
+    mask: Option<usize>,
 }
 
 impl Steps {
     /// The steps at these positions, which were checked: `1 ≤ start < end`.
     pub(crate) fn new(positions: Range<usize>) -> Self {
         debug_assert!(0 < positions.start && positions.start < positions.end, "{positions:?}");
-        Self { start: positions.start, end: positions.end }
+        Self { start: positions.start, end: positions.end, mask: None }
+    }
+
+    /// The same, predicted at a mask.
+    pub(crate) fn at_mask(self, mask: Option<usize>) -> Self {
+        Self { mask, ..self }
     }
 
     /// The first.
@@ -35,9 +43,9 @@ impl Steps {
         self.start..self.end
     }
 
-    /// The places that predict them.
+    /// The places that predict them: those before them, or the mask.
     pub fn places(self) -> Range<usize> {
-        self.start - 1..self.end - 1
+        self.mask.map_or(self.start - 1..self.end - 1, |mask| mask..mask + 1)
     }
 
     /// How many tokens of the target the model reads to predict them all.
@@ -58,18 +66,19 @@ impl Steps {
     /// The steps at or after a position, if there are any.
     pub(crate) fn from(self, position: usize) -> Option<Self> {
         let start = self.start.max(position);
-        (start < self.end).then_some(Self { start, end: self.end })
+        (start < self.end).then_some(Self { start, ..self })
     }
 
-    /// A single step.
-    pub(crate) fn one(position: usize) -> Self {
-        Self::new(position..position + 1)
+    /// One of these steps alone.
+    pub(crate) fn only(self, position: usize) -> Self {
+        Self { start: position, end: position + 1, ..self }
     }
 
     /// Chunks of at most `size` steps.
     pub(crate) fn chunks(self, size: usize) -> Vec<Self> {
-        let Self { start, end } = self;
-        (start..end).step_by(size.max(1)).map(|start| Self { start, end: end.min(start + size.max(1)) }).collect()
+        let Self { start, end, .. } = self;
+        let chunk = |start| Self { start, end: end.min(start + size.max(1)), ..self };
+        (start..end).step_by(size.max(1)).map(chunk).collect()
     }
 }
 

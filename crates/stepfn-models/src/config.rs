@@ -18,7 +18,7 @@ use crate::ModelError;
 /// The maximum number of layers; no published model has as many.
 pub(crate) const MOST_LAYERS: usize = 4096;
 
-/// A transformer language model: causal if it has no encoder.
+/// A transformer language model: an encoder–decoder, or one stack, which is causal or predicts masked tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TransformerConfig {
     /// The family's name, `model_type` in `config.json`.
@@ -31,7 +31,7 @@ pub struct TransformerConfig {
     pub hidden_size: usize,
     /// The encoder of an encoder–decoder.
     pub encoder: Option<StackConfig>,
-    /// The decoder, or the only stack of a causal model.
+    /// The decoder, or the only stack.
     pub decoder: StackConfig,
     /// Whether the encoder and the decoder share one embedding tensor; false without an encoder.
     pub shared_embeddings: bool,
@@ -46,10 +46,16 @@ pub struct TransformerConfig {
 pub struct StackConfig {
     /// Number of blocks.
     pub n_layers: usize,
+    /// Whether a token also sees what comes after it: in an encoder, and in a model of masked tokens.
+    pub bidirectional: bool,
     /// Token embeddings are multiplied by this.
     pub embedding_scale: f64,
     /// Width of the token embeddings, if they are projected to and from the hidden size.
     pub embedding_size: Option<usize>,
+    /// Whether such embeddings are projected, with a bias, only after positions and norm (ELECTRA). Then the head narrows hidden states itself.
+    pub projected_last: bool,
+    /// Rows of a table of the types that tokens have (BERT). All tokens of a text are of the first, whose row is added to every position.
+    pub token_types: Option<usize>,
     /// Whether embeddings (including added positions) are normalized before the first block.
     pub embedding_norm: bool,
     /// How positions are encoded.
@@ -58,6 +64,8 @@ pub struct StackConfig {
     pub norm: NormConfig,
     /// Where blocks normalize.
     pub norm_placement: NormPlacement,
+    /// Whether the first block's attention has a normalization before it, as those of the other blocks: not so in ModernBERT, whose embeddings have one.
+    pub first_norm: bool,
     /// Whether the output of the last block is normalized.
     pub final_norm: bool,
     /// How a block's two branches join the residual stream.
@@ -157,6 +165,8 @@ pub struct DropoutRates {
     pub attention: Option<f64>,
     /// Outputs that are added to the residual stream.
     pub residual: Option<f64>,
+    /// Those of the feed-forward alone, where attention's are not dropped (DistilBERT).
+    pub feed_forward: Option<f64>,
     /// Hidden activations of the feed-forward.
     pub activation: Option<f64>,
     /// After the final normalization (T5).
@@ -166,21 +176,29 @@ pub struct DropoutRates {
 impl DropoutRates {
     /// One rate at the sites that have any.
     pub fn at_rate(self, rate: f64) -> Self {
-        let Self { embedding, attention, residual, activation, last } = self;
-        let [embedding, attention, residual, activation, last] =
-            [embedding, attention, residual, activation, last].map(|site| site.map(|_| rate));
-        Self { embedding, attention, residual, activation, last }
+        let at_rate = |site: Option<f64>| site.map(|_| rate);
+        Self {
+            embedding: at_rate(self.embedding),
+            attention: at_rate(self.attention),
+            residual: at_rate(self.residual),
+            feed_forward: at_rate(self.feed_forward),
+            activation: at_rate(self.activation),
+            last: at_rate(self.last),
+        }
     }
 
     /// The rates that there are.
     pub fn rates(self) -> impl Iterator<Item = f64> {
-        [self.embedding, self.attention, self.residual, self.activation, self.last].into_iter().flatten()
+        let Self { embedding, attention, residual, feed_forward, activation, last } = self;
+        [embedding, attention, residual, feed_forward, activation, last].into_iter().flatten()
     }
 }
 
 /// Maps hidden states to logits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadConfig {
+    /// What hidden states go through first.
+    pub transform: Option<TransformConfig>,
     /// Whether the decoder's embedding serves as the weight if the checkpoint has no separate one.
     pub tied: bool,
     /// Hidden states are multiplied by this.
@@ -189,6 +207,17 @@ pub struct HeadConfig {
     pub bias: bool,
     /// `c` in `c · tanh(logit / c)`.
     pub soft_cap: Option<f64>,
+}
+
+/// `norm(φ(x W + b))`, before logits are made (BERT).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TransformConfig {
+    /// φ.
+    pub activation: Activation,
+    /// The normalization.
+    pub norm: NormConfig,
+    /// Whether there is a bias b.
+    pub bias: bool,
 }
 
 /// Tokens with a special role, from `config.json`.
@@ -242,7 +271,10 @@ impl TransformerConfig {
             check("head_dim", attention.head_dim, 1 << 16)?;
             check("intermediate_size", stack.feed_forward.size, LARGEST)?;
             if let Some(size) = stack.embedding_size {
-                check("word_embed_proj_dim", size, 1 << 20)?;
+                check(if stack.projected_last { "embedding_size" } else { "word_embed_proj_dim" }, size, 1 << 20)?;
+            }
+            if let Some(rows) = stack.token_types {
+                check("type_vocab_size", rows, 1 << 16)?;
             }
             match &stack.positions {
                 Positions::Learned { rows, .. } | Positions::LearnedAfterNorm { rows, .. } => {
@@ -296,6 +328,11 @@ impl TransformerConfig {
     /// Whether every part has rules besides the gradient, so that DeepLIFT and AttnLRP apply: a mixture of experts has none.
     pub fn has_every_rule(&self) -> bool {
         self.encoder.iter().chain([&self.decoder]).all(|stack| stack.experts.is_none())
+    }
+
+    /// Whether the model predicts masked tokens: its only stack sees the text on both sides of them.
+    pub fn is_masked(&self) -> bool {
+        self.encoder.is_none() && self.decoder.bidirectional
     }
 
     /// Whether the model has an encoder.

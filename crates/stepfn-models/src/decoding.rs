@@ -67,7 +67,7 @@ impl<B: Backend> Model<B> {
     /// token.
     ///
     /// # Errors
-    /// As [`Decoding::start`] and [`generate`]; [`ModelError::Input`] for a prompt that is itself longer than the model has positions.
+    /// As [`Decoding::start`] and [`generate`]; [`ModelError::Input`] of a model of masked tokens, and for a prompt that is itself longer than the model has positions.
     pub fn generate(
         &self,
         source: Option<&[u32]>,
@@ -75,6 +75,9 @@ impl<B: Backend> Model<B> {
         settings: &GenerationSettings,
     ) -> Result<Vec<Hypothesis>, ModelError> {
         settings.validate()?;
+        if self.config().is_masked() {
+            return Err(ModelError::input("a model that writes", "one that predicts masked tokens in a text"));
+        }
         let mut decoding = Decoding::start(self, source, prompt)?;
         let Some(most) = self.config().decoder.positions.most() else {
             return generate(&mut decoding, prompt, settings);

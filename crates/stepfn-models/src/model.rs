@@ -15,7 +15,7 @@ use crate::parameters::Parameters;
 use crate::source::{Outline, TensorSource, Tensors};
 use crate::transformer::{Forward, Gradients, Head, InRange, Part, Rule, Saved, Stack};
 
-/// A transformer language model, causal or encoder–decoder.
+/// A transformer language model: causal, an encoder–decoder, or one of masked tokens.
 #[derive(Debug)]
 pub struct Model<B: Backend> {
     config: TransformerConfig,
@@ -84,7 +84,7 @@ impl<B: Backend> Model<B> {
             encoder.is_some(),
         )?;
         let width = config.decoder.embedding_size.unwrap_or(config.hidden_size);
-        let head = Head::load(&parameters, [width, config.vocab_size], &config.head)?;
+        let head = Head::load(&parameters, [config.hidden_size, width, config.vocab_size], &config.head)?;
         parameters.check_all_used()?;
         Ok(Self { config, encoder, decoder, head })
     }
@@ -114,7 +114,7 @@ impl<B: Backend> Model<B> {
         self.encoder.as_ref()
     }
 
-    /// The decoder, or the only stack of a causal model.
+    /// The decoder, or the only stack.
     pub fn decoder(&self) -> &Stack<B> {
         &self.decoder
     }
@@ -122,7 +122,7 @@ impl<B: Backend> Model<B> {
     /// Logits from the decoder's last hidden states. Vocabularies are large: take only the rows that you need.
     ///
     /// # Shapes
-    /// - `hidden`: `[rows, hidden]` (`[rows, embedding]` where embeddings have a width of their own)
+    /// - `hidden`: `[rows, hidden]` (`[rows, embedding]` where embeddings have a width of their own and hidden states are projected to it)
     /// - result: `[rows, vocab]`
     pub fn logits(&self, hidden: Tensor<B, 2>) -> Tensor<B, 2> {
         self.head.forward(hidden, &())

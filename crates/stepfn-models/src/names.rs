@@ -1,14 +1,13 @@
 //! Tables that map our parameter names to the names in a family's checkpoint.
 //!
-//! Our parameters, most with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (the only stack of a causal model), `N` a
-//! layer:
+//! Our parameters, most with `.weight` and some with `.bias`; `S` is `encoder` or `decoder` (also the only stack of a model), `N` a layer:
 //!
 //! | name | shape of the weight |
 //! |---|---|
 //! | `S.embedding` | `[vocab, embedding]` |
-//! | `S.positions` | `[rows, hidden]` |
+//! | `S.positions`, `S.token_types` | `[rows, hidden]`, or `[rows, embedding]` before a projection |
 //! | `S.project_in`, `S.project_out` | `[hidden, embedding]`, `[embedding, hidden]` |
-//! | `S.embedding_norm`, `S.final_norm` | `[hidden]` |
+//! | `S.embedding_norm`, `S.final_norm` | `[hidden]`, or `[embedding]` before a projection |
 //! | `S.relative_bias`, or `S.layers.N.relative_bias` | `[buckets, heads]` |
 //! | `S.layers.N.self_attention.query`, `.key`, `.value` | `[heads · head_dim, hidden]` |
 //! | `S.layers.N.self_attention.output` | `[hidden, heads · head_dim]` |
@@ -22,6 +21,7 @@
 //! | `S.layers.N.feed_forward.router` | `[experts, hidden]` |
 //! | `S.layers.N.feed_forward.experts.E.…`, `S.layers.N.feed_forward.shared.…` | like a feed-forward |
 //! | `S.layers.N.feed_forward.shared_gate` | `[1, hidden]` |
+//! | `head.transform`, `head.norm` | `[embedding, hidden]`, `[embedding]` |
 //! | `head` | `[vocab, embedding]` |
 
 /// One row of a family's table: our parameter name, their tensor name, and how the tensor stores the parameter. The first `{}` stands for the

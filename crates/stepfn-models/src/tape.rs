@@ -54,7 +54,8 @@ impl<B: Backend> Tape<B> {
         &self.hidden
     }
 
-    /// The tape of a pass over the first `places` of each target. Cotangents of steps that see no others cost less there.
+    /// The tape of a pass over the first `places` of each target. Cotangents of steps that see no others cost less there. Only for models whose
+    /// places see none after them.
     ///
     /// # Panics
     /// If there are fewer.

@@ -77,6 +77,8 @@ pub struct Tokenizer {
     special: BTreeSet<u32>,
     /// In the order of [`settings::NAMED`].
     named: [Option<String>; 4],
+    /// The token that masks others, by its name.
+    mask: Option<String>,
     chat_template: templates::Templates,
     /// Ids of the tokens, where they aren't those of `inner`.
     vocabulary: Option<Vocabulary>,
@@ -101,15 +103,28 @@ impl Tokenizer {
     /// [`ModelError::LongText`] if the text is longer than [`LONGEST_TEXT`]; [`ModelError::TokenId`] if a token is beyond the model's
     /// embeddings; [`ModelError::File`], which names the tokenizer, if it can't encode the text.
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, ModelError> {
+        Ok(self.encode_in_words(text, add_special_tokens)?.0)
+    }
+
+    /// The same, with the number of the word that each token is a piece of: what the tokenizer cuts off before it looks for tokens, which is often a
+    /// word, or a run of punctuation. Tokens that it adds are in no word.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn encode_in_words(
+        &self,
+        text: &str,
+        add_special_tokens: bool,
+    ) -> Result<(Vec<Token>, Vec<Option<u32>>), ModelError> {
         if text.len() > LONGEST_TEXT {
             return Err(ModelError::LongText { bytes: text.len(), most: LONGEST_TEXT });
         }
-        let tokens = match &self.frame {
+        let (tokens, words) = match &self.frame {
             None => self.encode_inner(text, add_special_tokens)?,
             Some(frame) => {
                 let code = frame.code_of(text, self.vocabulary.as_ref());
                 let start = code.as_ref().map_or(0, |code| code.span.end);
-                let mut tokens = self.encode_inner(text.get(start..).unwrap_or_default(), false)?;
+                let (mut tokens, mut words) = self.encode_inner(text.get(start..).unwrap_or_default(), false)?;
                 for token in &mut tokens {
                     token.span = token.span.start + start..token.span.end + start;
                 }
@@ -120,11 +135,14 @@ impl Tokenizer {
                 };
                 tokens.splice(0..0, added(&frame.before, 0));
                 tokens.extend(added(&frame.after, text.len()));
-                tokens
+                let before = tokens.len() - words.len() - added(&frame.after, 0).len();
+                words.splice(0..0, core::iter::repeat_n(None, before));
+                words.resize(tokens.len(), None);
+                (tokens, words)
             }
         };
         match tokens.iter().find(|token| self.limit.is_some_and(|limit| token.id as usize >= limit)) {
-            None => Ok(tokens),
+            None => Ok((tokens, words)),
             Some(token) => Err(ModelError::TokenId {
                 path: self.path.clone(),
                 id: token.id,
@@ -137,8 +155,8 @@ impl Tokenizer {
         }
     }
 
-    /// What `tokenizers` makes of a text.
-    fn encode_inner(&self, text: &str, add_special_tokens: bool) -> Result<Vec<Token>, ModelError> {
+    /// What `tokenizers` makes of a text, and the word of each token.
+    fn encode_inner(&self, text: &str, add_special_tokens: bool) -> Result<(Vec<Token>, Vec<Option<u32>>), ModelError> {
         // `encode` returns offsets in bytes.
         let encoding = guarded(&self.path, || self.inner.encode(text, add_special_tokens))?;
         let from_text: Vec<bool> = encoding.get_special_tokens_mask().iter().map(|added| *added == 0).collect();
@@ -156,7 +174,7 @@ impl Tokenizer {
             });
         }
         let tokens = encoding.get_ids().iter().zip(encoding.get_tokens()).enumerate();
-        Ok(tokens
+        let tokens = tokens
             .map(|(i, (&id, token))| {
                 let id = self.vocabulary.as_ref().map_or(id, |vocabulary| vocabulary.id_or_unknown(token));
                 let special = self.special.contains(&id) || !from_text[i];
@@ -171,7 +189,8 @@ impl Tokenizer {
                 };
                 Token { id, surface, span: spans[i].clone(), special }
             })
-            .collect())
+            .collect();
+        Ok((tokens, encoding.get_word_ids().to_vec()))
     }
 
     fn surface(&self, id: u32, token: &str, text: &str, span: &Range<usize>, shared: bool) -> String {
@@ -253,6 +272,20 @@ impl Tokenizer {
     /// Name and id of the unknown token, if the checkpoint names one that is in the vocabulary.
     pub fn unk(&self) -> Option<(&str, u32)> {
         self.named(3)
+    }
+
+    /// Name and id of the token that masks others, if the checkpoint names one that is in the vocabulary, or has one by a usual name.
+    pub fn mask(&self) -> Option<(&str, u32)> {
+        let usual = ["[MASK]", "<mask>"].into_iter().filter(|name| {
+            let id = self.token_to_id(name);
+            id.is_some_and(|id| self.special.contains(&id))
+        });
+        self.mask.as_deref().into_iter().chain(usual).find_map(|name| Some((name, self.token_to_id(name)?)))
+    }
+
+    /// The ids of special tokens.
+    pub fn special(&self) -> impl Iterator<Item = u32> {
+        self.special.iter().copied()
     }
 
     fn named(&self, index: usize) -> Option<(&str, u32)> {

@@ -11,7 +11,7 @@ use stepfn_models::chat::Json;
 
 use crate::texts::one;
 use crate::{
-    Answer, AttributeTask, GenerateTask, Input, LanguageModel, Result, RunOptions, ScoreTask, ScoredText,
+    Answer, AttributeTask, GenerateTask, Input, LanguageModel, Masking, Result, RunOptions, ScoreTask, ScoredText,
     StepFunctions, Unit, Written,
 };
 
@@ -157,6 +157,11 @@ impl<'m, B: Backend> Ask<'m, B> {
     /// Dropout rate of the noisy passes, instead of the model's own rates: at the sites where the published model has dropout.
     pub fn dropout(self, rate: f64) -> Self {
         Self { options: RunOptions { dropout: Some(rate), ..self.options }, ..self }
+    }
+
+    /// What is masked where a model of masked tokens predicts a token; [`Masking::Token`] if nothing is said.
+    pub fn masking(self, masking: Masking) -> Self {
+        Self { options: RunOptions { masking: Some(masking), ..self.options }, ..self }
     }
 
     /// Bytes for what is computed, in addition to the model.

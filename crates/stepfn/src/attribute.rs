@@ -15,6 +15,7 @@ use stepfn_attribution::{
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, Need, StepFunction, StepScore};
 use stepfn_models::chat::MessageSpan;
+use stepfn_models::config::TransformerConfig;
 
 use crate::chat::Asked;
 use crate::error::FORCE_INPUTS;
@@ -145,15 +146,13 @@ impl<B: Backend> AttributeTask<B> {
     }
 
     /// All parameters, for the record.
-    fn parameters(&self, input: &Input) -> Map<String, Value> {
+    fn parameters(&self, input: &Input, config: &TransformerConfig) -> Map<String, Value> {
         let mut parameters = self.method.parameters();
         let of_functions = core::iter::once((self.function.name(), self.function.parameters()))
             .chain(self.step_scores.iter().map(|function| (function.name(), function.parameters())));
         let given = of_functions.filter(|(_, own)| !own.is_empty());
         parameters.extend(given.map(|(name, own)| (name.to_owned(), Value::Object(own))));
-        if let Some(rate) = self.options.dropout {
-            parameters.insert("dropout".to_owned(), rate.into());
-        }
+        parameters.extend(self.options.parameters(config));
         if self.unit != Unit::Tokens {
             parameters.insert("features".to_owned(), Value::from(self.unit.name()));
         }
@@ -181,7 +180,7 @@ impl<B: Backend> AttributeTask<B> {
         if let Some(pipeline) = &self.aggregate {
             pipeline.check_axes(model.config(), self.method.hides_tokens().then_some(&[]))?;
         }
-        let preparer = model.preparer();
+        let preparer = model.preparer_masking(self.options.masking)?;
         let Asked { request, messages } = model.asked(input)?;
         let mut prepared = preparer.prepare(&request)?;
         room::check(model, &prepared.text)?;
@@ -214,7 +213,7 @@ impl<B: Backend> AttributeTask<B> {
         let about = Provenance {
             method: self.method.name().to_owned(),
             attributed_fn: if self.method.is_of_function() { self.function.name().to_owned() } else { String::new() },
-            parameters: self.parameters(input),
+            parameters: self.parameters(input, model.config()),
             seed: self.options.seed,
             seconds: started.elapsed().as_secs_f64(),
             ..model.provenance()
@@ -260,7 +259,8 @@ impl<B: Backend> Task<B> for &AttributeTask<B> {
 
 /// Asks about some of the steps only.
 pub(crate) fn narrow(prepared: &mut Prepared, input: &Input) -> Result<()> {
-    let all = prepared.target.len();
+    let known = prepared.text.masked.as_ref().map_or(prepared.target.len(), |masked| masked.until.len());
+    let all = prepared.target.len().min(known);
     let before = prepared.text.steps.clone();
     let steps = input.from.unwrap_or(before.start)..input.to.unwrap_or(before.end);
     let what = match steps.clone() {
@@ -288,7 +288,7 @@ pub(crate) fn narrow(prepared: &mut Prepared, input: &Input) -> Result<()> {
 
 /// The alignment of as many steps, counted from another first one.
 fn shifted(contrast: &ContrastText, all: usize, moved: isize, steps: usize) -> Alignment {
-    let others = contrast.target.len() - contrast.first;
+    let others = contrast.steps().len();
     let partners = contrast.alignment.partners(all, others).unwrap_or_default();
     let pair = |step: usize| {
         let before = usize::try_from(step as isize + moved).ok()?;

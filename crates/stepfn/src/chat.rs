@@ -64,6 +64,10 @@ impl<B: Backend> LanguageModel<B> {
         if messages.is_empty() {
             return Ok(None);
         }
+        if self.is_masked() {
+            let what = "this model predicts masked tokens, so it can't answer a chat";
+            return Err(Error::new(ErrorKind::Option, what, "give a text, or use a causal model"));
+        }
         if self.is_encoder_decoder() {
             let what = "this model reads a source and writes a target, so it can't answer a chat";
             return Err(Error::new(ErrorKind::Option, what, "give a source, or use a causal model"));

@@ -73,7 +73,7 @@ pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
 pub use stepfn_attribution::methods::*;
 pub use stepfn_attribution::{
-    Alternative, AttributedFn, Attribution, Baseline, MOST_ALTERNATIVES, Progress, Provenance, Scores,
+    Alternative, AttributedFn, Attribution, Baseline, MOST_ALTERNATIVES, Masking, Progress, Provenance, Scores,
 };
 pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;

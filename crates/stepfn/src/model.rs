@@ -3,7 +3,7 @@
 use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Preparer, Provenance};
+use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Masking, Preparer, Provenance};
 use stepfn_models::Model;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
@@ -154,6 +154,11 @@ impl<B: Backend> LanguageModel<B> {
         self.config().is_encoder_decoder()
     }
 
+    /// Whether it predicts masked tokens from the text on both sides of them. Such a model can't write.
+    pub fn is_masked(&self) -> bool {
+        self.config().is_masked()
+    }
+
     /// Name of the backend and type of the numbers: `cpu f32`.
     pub fn backend(&self) -> String {
         format!("{} {}", self.backend, self.dtype.name())
@@ -250,7 +255,21 @@ impl<B: Backend> LanguageModel<B> {
     }
 
     pub(crate) fn preparer(&self) -> Preparer<'_, B> {
-        Preparer { model: &self.model, tokenizers: &self.tokenizers, generation: &self.generation }
+        let Self { model, tokenizers, generation, .. } = self;
+        Preparer { model, tokenizers, generation, masking: Masking::default() }
+    }
+
+    /// The same, with what is masked where a token is predicted.
+    pub(crate) fn preparer_masking(&self, masking: Option<Masking>) -> Result<Preparer<'_, B>> {
+        if masking.is_some() && !self.is_masked() {
+            let what = "this model predicts what comes next, and masks nothing";
+            return Err(Error::new(
+                ErrorKind::Option,
+                what,
+                "leave out the masking, or take a model of masked tokens (bert, roberta, …)",
+            ));
+        }
+        Ok(Preparer { masking: masking.unwrap_or_default(), ..self.preparer() })
     }
 
     /// How the model writes.

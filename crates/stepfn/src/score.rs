@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use stepfn_attribution::{Alternative, Prepared, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score};
 use stepfn_core::{StepFunction, StepScore};
 use stepfn_models::chat::MessageSpan;
+use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::Token;
 use stepfn_report::is_invisible;
 
@@ -79,10 +80,10 @@ impl<B: Backend> ScoreTask<B> {
     }
 
     /// The parameters of all functions, by name.
-    fn parameters(&self) -> Map<String, Value> {
+    fn parameters(&self, config: &TransformerConfig) -> Map<String, Value> {
         let of_functions = self.functions.iter().map(|function| (function.name(), function.parameters().into()));
-        let rate = self.options.dropout.map(|rate| ("dropout", rate.into()));
-        of_functions.chain(rate).map(|(name, value)| (name.to_owned(), value)).collect()
+        let of_functions = of_functions.map(|(name, value)| (name.to_owned(), value));
+        of_functions.chain(self.options.parameters(config)).collect()
     }
 }
 
@@ -102,7 +103,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
     }
 
     fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<ScoredText>>> {
-        let preparer = model.preparer();
+        let preparer = model.preparer_masking(self.options.masking)?;
         let prepare = |Numbered { id, input, .. }: &Numbered| {
             let input = input.as_ref().map_err(Clone::clone)?;
             input.without_spans()?;
@@ -115,7 +116,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
         };
         let prepared: Vec<Result<(Prepared, Vec<MessageSpan>)>> = window.iter().map(prepare).collect();
         // A text that could not be prepared keeps its place, because dropout masks belong to a text's number.
-        let nothing = Text { source: None, target: Vec::new(), steps: 0..0, contrast: None };
+        let nothing = Text { source: None, target: Vec::new(), steps: 0..0, contrast: None, masked: None };
         let text = |made: &Result<(Prepared, Vec<MessageSpan>)>| {
             made.as_ref().map_or_else(|_| nothing.clone(), |(made, _)| made.text.clone())
         };
@@ -130,7 +131,8 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
             progress: Some(told.progress),
         };
         let scores = score(model.model(), &texts, &self.functions, &options)?;
-        let about = Provenance { parameters: self.parameters(), seed: self.options.seed, ..model.provenance() };
+        let about =
+            Provenance { parameters: self.parameters(model.config()), seed: self.options.seed, ..model.provenance() };
         let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
             let Numbered { number, id, fields, .. } = numbered;
             let result = prepared.and_then(|(prepared, messages)| {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn_attribution::Progress;
+use stepfn_attribution::{Masking, Progress};
 use stepfn_models::config::{DropoutRates, TransformerConfig};
 
 use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result};
@@ -21,11 +21,13 @@ pub struct RunOptions {
     pub memory: Option<usize>,
     /// The greatest number of tokens, padding included, that run at once.
     pub batch_tokens: usize,
+    /// What is masked where a model of masked tokens predicts one, [`Masking::Token`] if nothing is said. For other models an error.
+    pub masking: Option<Masking>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { seed: 0, dropout: None, memory: None, batch_tokens: 4096 }
+        Self { seed: 0, dropout: None, memory: None, batch_tokens: 4096, masking: None }
     }
 }
 
@@ -33,6 +35,13 @@ impl RunOptions {
     /// The rate at every site that the model has. Its encoder has the sites of its decoder.
     pub(crate) fn rates(&self, config: &TransformerConfig) -> Option<DropoutRates> {
         self.dropout.map(|rate| config.decoder.dropout.at_rate(rate))
+    }
+
+    /// What they add to the parameters of what was computed.
+    pub(crate) fn parameters(&self, config: &TransformerConfig) -> impl Iterator<Item = (String, Value)> {
+        let rate = self.dropout.map(|rate| ("dropout".to_owned(), rate.into()));
+        let masking = config.is_masked().then(|| self.masking.unwrap_or_default());
+        rate.into_iter().chain(masking.map(|masking| ("masking".to_owned(), masking.name().into())))
     }
 }
 
@@ -220,7 +229,13 @@ mod tests {
         };
         let rate = Some(0.3);
         assert_eq!(rates("verse", rate), Some(DropoutRates { attention: rate, ..DropoutRates::default() }), "Llama");
-        let of_marian = DropoutRates { embedding: rate, attention: rate, residual: rate, activation: rate, last: None };
+        let of_marian = DropoutRates {
+            embedding: rate,
+            attention: rate,
+            residual: rate,
+            activation: rate,
+            ..DropoutRates::default()
+        };
         assert_eq!(rates("g2p", rate), Some(of_marian), "Marian");
         assert_eq!(rates("g2p", None), None);
     }

@@ -11,7 +11,8 @@ const ROUNDING: f32 = 1e-6;
 
 /// Of a text that is longer than those that the model was made for.
 pub(crate) fn of_length(config: &TransformerConfig, text: &Text) -> Option<String> {
-    of_lengths(config, text.source.as_ref().map_or(0, Vec::len), text.target.len().saturating_sub(1))
+    let read = if text.masked.is_some() { text.target.len() } else { text.target.len().saturating_sub(1) };
+    of_lengths(config, text.source.as_ref().map_or(0, Vec::len), read)
 }
 
 /// Of a source of so many tokens, and so many of a target that are read: nothing comes after the last.

@@ -32,7 +32,7 @@ import safetensors.torch
 import tokenizers
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForSeq2SeqLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 from transformers.models.fsmt import modeling_fsmt
 
 PINS = {
@@ -80,6 +80,8 @@ class Family:
     call: dict = field(default_factory=dict)  # arguments of generate() that real use passes by hand
     bad_words: list = field(default_factory=list)  # of two runs more
     untied_head: bool = False
+    # Of a model of masked tokens: what a text starts and ends with, and what masks a token.
+    masked: tuple = ()
     by_length: bool = False  # what a text gives depends on its length, and in a batch on the longest one's
     v4: object = None  # config.json as version 4 wrote it, which is what most folders on disk have
 
@@ -157,6 +159,17 @@ def intern_v4(config):
 def smollm_v4(config):
     config.pop("no_rope_layers")
     return rope_v4(config)
+
+
+def modernbert_v4(config):
+    """A number instead of the types of layers, and bases as fields of their own."""
+    rope = config.pop("rope_parameters")
+    config.pop("layer_types")
+    return config | {
+        "global_attn_every_n_layers": 3,
+        "global_rope_theta": rope["full_attention"]["rope_theta"],
+        "local_rope_theta": rope["sliding_attention"]["rope_theta"],
+    }
 
 
 def bloom_v4(config):
@@ -1033,6 +1046,84 @@ FAMILIES = {
     ),
 }
 
+# Masked tokens.
+BERT = dict(
+    vocab_size=83, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=56,
+    max_position_embeddings=64, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1, layer_norm_eps=1e-12,
+    pad_token_id=0,
+)
+ROBERTA = BERT | dict(
+    vocab_size=71, hidden_size=20, num_hidden_layers=2, num_attention_heads=2, intermediate_size=28, type_vocab_size=1,
+    max_position_embeddings=66, layer_norm_eps=1e-5, bos_token_id=0, pad_token_id=1, eos_token_id=2,
+)
+MODERNBERT_ROPE = {
+    "full_attention": {"rope_type": "default", "rope_theta": 160000.0},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+}
+POST_NORM_BERT = {"output.dense.weight": 0.6}
+FAMILIES |= {
+    "bert": Family(
+        dict(model_type="bert", type_vocab_size=2) | BERT,
+        gains=POST_NORM_BERT, final_norm="transform.LayerNorm.weight", masked=(2, 3, 4),
+        matters=[{"hidden_act": "relu"}, {"layer_norm_eps": 1e-2}],
+    ),
+    "roberta": Family(
+        dict(model_type="roberta") | ROBERTA, gains=POST_NORM_BERT, final_norm="lm_head.layer_norm.weight", masked=(0, 2, 70),
+        matters=[{"hidden_act": "relu"}],
+    ),
+    "xlm_roberta": Family(
+        dict(model_type="xlm-roberta") | ROBERTA, gains=POST_NORM_BERT, final_norm="lm_head.layer_norm.weight",
+        masked=(0, 2, 70),
+    ),
+    "camembert": Family(
+        dict(model_type="camembert") | ROBERTA, gains=POST_NORM_BERT, final_norm="lm_head.layer_norm.weight",
+        masked=(0, 2, 70),
+    ),
+    "distilbert": Family(
+        dict(
+            model_type="distilbert", vocab_size=73, dim=24, n_layers=2, n_heads=3, hidden_dim=36,
+            max_position_embeddings=64, dropout=0.1, attention_dropout=0.1, pad_token_id=0,
+        ),
+        gains={"out_lin.weight": 0.6, "lin2.weight": 0.6}, final_norm="vocab_layer_norm.weight", masked=(2, 3, 4),
+        matters=[{"activation": "relu"}],
+    ),
+    "electra": Family(
+        dict(model_type="electra", type_vocab_size=2) | BERT | dict(hidden_size=24, embedding_size=16),
+        gains=POST_NORM_BERT, final_norm="generator_predictions.LayerNorm.weight", masked=(2, 3, 4),
+        matters=[{"hidden_act": "relu"}],
+    ),
+    # Both as wide as each other, and nothing is projected.
+    "electra_wide": Family(
+        dict(model_type="electra", type_vocab_size=2) | BERT | dict(hidden_size=20, embedding_size=20, intermediate_size=28),
+        gains=POST_NORM_BERT, final_norm="generator_predictions.LayerNorm.weight", masked=(2, 3, 4),
+    ),
+    "albert": Family(
+        dict(model_type="albert", type_vocab_size=2)
+        | BERT
+        | dict(
+            hidden_size=24, embedding_size=16, num_hidden_layers=3, num_attention_heads=3, hidden_act="gelu_new",
+            hidden_dropout_prob=0.0, bos_token_id=2, eos_token_id=3,
+        ),
+        gains={"attention.dense.weight": 0.6, "ffn_output.weight": 0.6}, final_norm="predictions.LayerNorm.weight",
+        masked=(2, 3, 4),
+        matters=[{"hidden_act": "relu"}, {"num_hidden_layers": 2}],
+    ),
+    "modernbert": Family(
+        dict(
+            model_type="modernbert", vocab_size=79, hidden_size=24, intermediate_size=28, num_hidden_layers=4,
+            num_attention_heads=3, max_position_embeddings=64, local_attention=4, bos_token_id=2, cls_token_id=2,
+            eos_token_id=3, sep_token_id=3, pad_token_id=0, rope_parameters=MODERNBERT_ROPE,
+        ),
+        final_norm="head.norm.weight", masked=(2, 3, 4), v4=modernbert_v4,
+        matters=[
+            {"local_attention": 6}, {"hidden_activation": "relu"}, {"classifier_activation": "relu"},
+            {"layer_types": ["full_attention"] * 4},
+            {"rope_parameters": MODERNBERT_ROPE | {"sliding_attention": {"rope_type": "default", "rope_theta": 5000.0}}},
+            {"rope_parameters": MODERNBERT_ROPE | {"full_attention": {"rope_type": "default", "rope_theta": 5000.0}}},
+        ],
+    ),
+}
+
 # What a search from 0 found, to save the search.
 SEEDS = {
     "gpt2": 7, "gpt_neox": 11, "gpt_neox_sequential": 22, "opt": 6, "opt_post": 27, "bloom": 42, "llama": 51,
@@ -1047,6 +1138,7 @@ SEEDS = {
     "biogpt": 6, "falcon": 286, "falcon_new": 65, "mpt": 4,
     "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88, "umt5": 98,
     "longt5": 5, "led": 42, "t5gemma": 36, "mixtral": 9, "qwen2_moe": 88, "qwen3_moe": 10, "olmoe": 0,
+    "xlm_roberta": 1, "camembert": 2, "modernbert": 514,
 }
 
 
@@ -1054,7 +1146,12 @@ SEEDS = {
 EAGER = {"attn_implementation": "eager", "experts_implementation": "eager"}
 
 
+MASKED = ("bert", "roberta", "xlm-roberta", "camembert", "distilbert", "electra", "albert", "modernbert")
+
+
 def class_for(config, seq2seq):
+    if config.model_type in MASKED:
+        return AutoModelForMaskedLM
     if config.model_type == "mistral3":
         return AutoModelForImageTextToText
     return AutoModelForSeq2SeqLM if seq2seq else AutoModelForCausalLM
@@ -1072,6 +1169,9 @@ def build(config, seq2seq):
 def config_of(family):
     kwargs = copy.deepcopy(family.config)
     return transformers.AutoConfig.for_model(kwargs.pop("model_type"), **kwargs)
+
+
+NO_EMBEDDINGS = ("lm_head.dense", "embeddings_project", "embedding_hidden_mapping_in")
 
 
 def fill(model, family, seed):
@@ -1097,18 +1197,19 @@ def fill(model, family, seed):
                     # its input for ever. Random signs hide it.
                     mean = mean * torch.randint(2, p.shape, generator=g).mul(2).sub(1)
                 p.copy_((mean - 1.0 + centred) * norm + 0.2 * noise)
-            elif name.endswith(("wpe.weight", "embed_positions.weight", "positions_embed.weight")):
+            elif name.endswith(("wpe.weight", "embed_positions.weight", "positions_embed.weight", "position_embeddings.weight")):
                 p.copy_(0.7 * family.embedding_std * noise)
             elif "relative_attention_bias" in name:
                 p.copy_(gain * noise)
-            elif any(m in name for m in ("embed", "wte", "shared", "lm_head")):
+            elif not any(m in name for m in NO_EMBEDDINGS) and any(m in name for m in ("embed", "wte", "shared", "lm_head")):
                 p.copy_(family.embedding_std * noise)
             else:
                 fan_in = p.shape[0] if conv1d else p.shape[1]
                 p.copy_(gain / math.sqrt(fan_in) * noise)
         # A longer row is predicted more often, and some texts should end; padding should not be predicted.
         head, ids = head_of(model).weight, model.config.get_text_config()
-        head[ids.eos_token_id] *= END_ROW
+        if getattr(ids, "eos_token_id", None) is not None:
+            head[ids.eos_token_id] *= END_ROW
         if getattr(ids, "pad_token_id", None) is not None:
             head[ids.pad_token_id] *= PAD_ROW
         if hasattr(model, "final_logits_bias"):
@@ -1124,7 +1225,7 @@ def head_of(model):
 
 
 def special_ids(model, family):
-    c, ids = model.config.get_text_config(), set(family.call.values())
+    c, ids = model.config.get_text_config(), {*family.call.values(), *family.masked}
     for key in ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id"):
         value = getattr(c, key, None)
         ids.update(value if isinstance(value, list) else [value])
@@ -1142,6 +1243,9 @@ def random_texts(model, family, seed, seq2seq):
     def ids(n, side=1):
         return free[side][torch.randint(len(free[side]), (n,), generator=g)]
 
+    if family.masked:
+        begin, end = (torch.tensor([token]) for token in family.masked[:2])
+        return [dict(input_ids=torch.cat([begin, ids(n - 2), end])) for n in CAUSAL_LENGTHS]
     if not seq2seq:
         return [dict(input_ids=ids(n)) for n in CAUSAL_LENGTHS]
     start = torch.tensor([model.generation_config.decoder_start_token_id])
@@ -1208,6 +1312,60 @@ def forward(model, text):
     else:
         hidden("hidden_states", out.hidden_states)
         maps("attentions", out.attentions)
+    return found
+
+
+def words_of(n):
+    """Which word each token is part of; what starts and ends the text is of none. Words have 1, 3, 2, 1, 3, 2 … tokens."""
+    words = [w for w in range(n) for _ in range((1, 3, 2)[w % 3])]
+    return torch.tensor([-1, *words[: n - 2], -1])
+
+
+def masked_copy(ids, words, step, mask, by_word):
+    """The text as the prediction of one of its tokens reads it: without that token, and by word also without what follows it in its word
+    (Kauf & Ivanova 2023)."""
+    copy = ids.clone()
+    for place in range(step, len(ids)):
+        if place == step or (by_word and words[place] == words[step]):
+            copy[place] = mask
+    return copy
+
+
+def masked_reference(model, family, text):
+    """Pseudo-log-likelihoods, and what the predictions of single tokens come from."""
+    ids, mask = text["input_ids"], family.masked[2]
+    words, steps = words_of(len(ids)), range(1, len(ids) - 1)
+    found = {"words": words}
+    embedding = model.get_input_embeddings()
+
+    def probability(embedded, step):
+        return model(inputs_embeds=embedded[None]).logits[0, step].softmax(-1)[ids[step]]
+
+    for by_word in (False, True):
+        copies = [masked_copy(ids, words, step, mask, by_word) for step in steps]
+        name = "word" if by_word else "token"
+        with torch.no_grad():
+            logits = torch.stack([model(input_ids=copy[None]).logits[0, step] for step, copy in zip(steps, copies)])
+            found[f"masked.{name}.logits"] = logits
+            picked = logits.log_softmax(-1)[range(len(steps)), ids[1:-1]]
+            found[f"masked.{name}.logprobs"] = picked
+            attention = [model(input_ids=copy[None], output_attentions=True).attentions for copy in copies]
+            rows = [torch.stack(maps)[:, 0, :, step].mean((0, 1)) for step, maps in zip(steps, attention)]
+            found[f"masked.{name}.attention"] = torch.stack(rows)
+        gradients, occluded = [], []
+        for step, copy in zip(steps, copies):
+            leaf = embedding(copy).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(probability(leaf, step), leaf)
+            gradients.append(gradient)
+            with torch.no_grad():
+                clean, row = probability(embedding(copy), step), torch.zeros(len(ids))
+                for place in steps:
+                    hidden = copy.clone()
+                    hidden[place] = mask
+                    row[place] = clean - probability(embedding(hidden), step)
+                occluded.append(row)
+        found[f"masked.{name}.gradient"] = torch.stack(gradients)
+        found[f"masked.{name}.occlusion"] = torch.stack(occluded)
     return found
 
 
@@ -1353,6 +1511,10 @@ def find(name, family):
         for key, value in family.generation.items():
             setattr(model.generation_config, key, value)
         texts = random_texts(model, family, seed, seq2seq)
+        if family.masked:
+            if rounding(model, texts) > ROUNDING:
+                continue
+            return seed, model, texts, {}
         ends = [len(generate(model, family, t, "greedy")["ids"]) < NEW_TOKENS for t in texts[:GENERATED]]
         if not any(ends) or all(ends):
             continue
@@ -1383,7 +1545,8 @@ def check_reload(folder, config_file, texts, alone):
     with tempfile.TemporaryDirectory() as temporary:
         copied = Path(temporary)
         shutil.copy(folder / "model.safetensors", copied)
-        shutil.copy(folder / "generation_config.json", copied)
+        if (folder / "generation_config.json").exists():
+            shutil.copy(folder / "generation_config.json", copied)
         shutil.copy(folder / config_file, copied / "config.json")
         cls = class_for(transformers.AutoConfig.from_pretrained(copied), "decoder_input_ids" in texts[0])
         model = cls.from_pretrained(copied, **EAGER).eval()
@@ -1403,7 +1566,7 @@ def make_family(name, root):
     check_options(model, family, texts, alone)
 
     seq2seq = "decoder_input_ids" in texts[0]
-    sides = ["right"] if seq2seq else ["right", "left"]
+    sides = ["right"] if seq2seq or family.masked else ["right", "left"]
     padding = {side: padded_difference(model, texts, alone, side) for side in sides}
     for side, difference in padding.items():
         assert family.by_length or difference < 1e-4, f"{name}: padding on the {side} changes the logits by {difference}"
@@ -1428,18 +1591,21 @@ def make_family(name, root):
 
     tensors = dict(made)
     for i, (text, known) in enumerate(zip(texts, alone)):
-        tensors.update({f"text{i}.{k}": v for k, v in (text | known).items()})
+        masked = masked_reference(model, family, text) if family.masked else {}
+        tensors.update({f"text{i}.{k}": v for k, v in (text | known | masked).items()})
     tensors = {k: v.detach().contiguous().clone() for k, v in sorted(tensors.items())}
     safetensors.torch.save_file(tensors, folder / "expected.safetensors")
     for file in folder.glob("*.safetensors"):
         file.chmod(0o644)
-    generation = {run: settings | family.call | {"max_new_tokens": NEW_TOKENS} for run, settings in runs_of(family).items()}
+    runs = {} if family.masked else runs_of(family)
+    generation = {run: settings | family.call | {"max_new_tokens": NEW_TOKENS} for run, settings in runs.items()}
     write_json(
         folder / "expected.json",
         {
             "family": name,
             "model_type": model.config.model_type,
-            "kind": "seq2seq" if seq2seq else "causal",
+            "kind": "masked" if family.masked else "seq2seq" if seq2seq else "causal",
+            **({"mask_token_id": family.masked[2]} if family.masked else {}),
             "seed": seed,
             "versions": {k: v for k, (_, v) in PINS.items()},
             "texts": [{k: v.tolist() for k, v in t.items()} for t in texts],

@@ -54,8 +54,8 @@ impl<B: Backend> AttributionMethod<B> for AttentionFlow {
         })?;
         let steps = passes.question().steps();
         let (mut source, mut target) = (Vec::new(), Vec::new());
-        for (done, step) in steps.positions().enumerate() {
-            let mut network = maps.network(tokens, step);
+        for (done, (step, place)) in steps.positions().zip(steps.places()).enumerate() {
+            let mut network = maps.network(tokens, step, place);
             source.extend((0..sources).map(|token| network.flow_from_source(token)));
             let seen = if passes.question().attributes_target() { step } else { 0 };
             target.extend((0..tokens).map(|token| if token < seen { network.flow_from_target(token) } else { 0.0 }));
@@ -90,7 +90,7 @@ struct OfStep {
 impl Maps {
     /// The network below the place that predicts a step. Its nodes are the target's tokens, the source's tokens, and one node per place for each
     /// attention.
-    fn network(&self, tokens: usize, step: usize) -> OfStep {
+    fn network(&self, tokens: usize, step: usize, place: usize) -> OfStep {
         let mut edges = Vec::new();
         let sources = self.sources;
         let (mut below, source, mut nodes) = (0, step, step + sources);
@@ -113,7 +113,7 @@ impl Maps {
                 nodes += step;
             }
         }
-        OfStep { network: Network::new(nodes, &edges), top: below + step - 1, source }
+        OfStep { network: Network::new(nodes, &edges), top: below + place, source }
     }
 }
 

@@ -9,8 +9,8 @@ use serde_json::{Map, json};
 use stepfn_models::{Model, ModelError};
 
 use crate::{
-    Attributed, AttributionError, AttributionMethod, AttributionOptions, Baseline, Methods, Registries, Scores, Text,
-    attribute,
+    Attributed, AttributionError, AttributionMethod, AttributionOptions, Baseline, Masked, Methods, Registries, Scores,
+    Text, attribute,
 };
 
 type B = stepfn_cpu::flex::Backend;
@@ -26,6 +26,7 @@ fn folders() -> Vec<PathBuf> {
 
 fn run(model: &Model<B>, method: &dyn AttributionMethod<B>, function: &str) -> Result<Attributed, AttributionError> {
     let text = match model.encoder() {
+        None if model.config().is_masked() => Text::masked(vec![2, 8, 40, 22, 51, 17, 3], Masked::alone(4, 6), 3),
         None => Text::causal(vec![5, 9, 30, 7, 61, 12], 3),
         Some(_) => Text::seq2seq(vec![5, 9, 30, 7], vec![0, 61, 12, 50]),
     };

@@ -26,7 +26,7 @@ use stepfn_models::random::SplitMix64;
 
 use super::limits::{MOST_PROBES, MOST_SAMPLES, MOST_TOKENS};
 use super::players::Players;
-use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbation, Perturbed, Steps};
+use crate::{AttributionError, AttributionMethod, InputScores, Passes, Perturbation, Perturbed};
 use probe::{Draw, Fall, Importance, Probe, mean_importance};
 use sampler::Sampler;
 
@@ -181,7 +181,7 @@ impl Reagent {
             };
             let pairs = open.iter().flat_map(|probe| moves.clone().map(move |number| (probe, number)));
             let variants: Vec<Perturbed> = pairs.map(variant).collect();
-            let ranks = game.perturbation.values_of(&Rank::default(), &variants, Steps::one(step), |_, _| Ok(()))?;
+            let ranks = game.perturbation.values_of(&Rank::default(), &variants, steps.only(step), |_, _| Ok(()))?;
             for (&probe, ranks) in open.iter().zip(ranks.chunks(moves.len())) {
                 let end = ranks.iter().position(|rank| rank[0] <= self.stopping_condition_top_k as f64);
                 probes[probe].follow(index, &trails[probe], end);

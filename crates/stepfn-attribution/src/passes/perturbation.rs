@@ -2,7 +2,7 @@
 //!
 //! One pass of a variant scores all steps. If the first changed token is token `i` of the target, everything before it is as in the text: keys
 //! and values of these places come from a cache, the encoder's output is shared, and only places from `i` on run, for the steps that see them.
-//! Variants whose changes begin near each other run together.
+//! Variants whose changes begin near each other run together. In a model of masked tokens every place sees all others, and nothing is shared.
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::StepFunction;
@@ -113,8 +113,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         mut progress: impl FnMut(usize, usize) -> Result<(), AttributionError>,
     ) -> Result<Vec<Vec<f64>>, AttributionError> {
         let mut values = vec![self.values_of_text(function, steps)?; variants.len()];
-        // Passes with dropout are separate and start at the first place.
-        let whole = function.needs().noisy_samples > 0;
+        // Passes with dropout are separate and start at the first place, and so does what sees all places.
+        let whole = function.needs().noisy_samples > 0 || self.passes.model.config().is_masked();
         let groups = self.groups(variants, steps, whole);
         for (done, group) in groups.iter().enumerate() {
             let members: Vec<&Perturbed> = group.members.iter().map(|&(member, _)| &variants[member]).collect();
@@ -287,9 +287,13 @@ mod tests {
             let folder = folder.join(name.replace('-', "_"));
             let model = Model::<stepfn_cpu::Backend>::load(folder, DType::F32, &Default::default()).unwrap();
             let function = crate::Registries::default().attributed("probability", &Default::default()).unwrap();
+            if model.config().is_masked() {
+                // Nothing is shared.
+                continue;
+            }
             let source = model.encoder().map(|_| vec![3, 8, 5]);
             let target: Vec<u32> = (0..12).map(|place| 7 + 5 * place).collect();
-            let text = crate::Text { source, target, steps: 3..12, contrast: None };
+            let text = crate::Text { source, target, steps: 3..12, contrast: None, masked: None };
             let options = crate::AttributionOptions::new(crate::Baseline::token(0));
             let question = crate::Question::new(&text, &options, 0, 1).unwrap();
             let passes = Passes::new(question, &model, &function).unwrap();

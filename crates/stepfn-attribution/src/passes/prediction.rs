@@ -10,9 +10,9 @@ use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, Rule};
 
 use super::{Passes, select, token_batch};
-use crate::AttributionError;
 use crate::quadrature::gauss_legendre;
 use crate::steps::Steps;
+use crate::{AttributionError, Text};
 
 /// Rows of predictions, each compared with a row of a contrast or with none. Only the contrast's rows that are compared with are computed.
 pub(crate) struct Pairing {
@@ -229,11 +229,8 @@ impl<B: Backend> Passes<'_, B> {
             (None, _) | (_, Need::Unused) => return Ok(None),
             (Some(contrast), _) => contrast,
         };
-        let target_ids = contrast.target[contrast.first..].to_vec();
-        let partners = contrast.alignment.partners(text.steps.len(), target_ids.len())?;
-        if !self.question.options().contrast_force_inputs {
-            self.check_can_differ(&partners, &target_ids)?;
-        }
+        let target_ids = contrast.target[contrast.steps()].to_vec();
+        let partners = text.partners()?;
         let hidden = match self.question.options().contrast_force_inputs {
             false => None,
             true => {
@@ -249,31 +246,12 @@ impl<B: Backend> Passes<'_, B> {
                     target: StackInput::embedded(&target, self.model.decoder().embed(&target)),
                     dropout: &Dropout::Off,
                 };
-                Some(self.model.hidden(input)?.slice(contrast.first - 1..read.len()))
+                let steps = Steps::new(contrast.first..contrast.target.len());
+                let steps = steps.at_mask(self.question.places().map(|places| places.contrast));
+                Some(self.model.hidden(input)?.slice(steps.places()))
             }
         };
         Ok(Some(Comparison { partners, target_ids, hidden }))
-    }
-
-    /// Checks that a contrast which reads the text's own context can make a difference.
-    fn check_can_differ(&self, partners: &[Option<usize>], others: &[u32]) -> Result<(), AttributionError> {
-        let (needs, text) = (self.needs(), self.question.text());
-        let name = self.function().name();
-        if needs.of_contexts {
-            let what = format!(
-                "`{name}` compares what two contexts predict, but the contrast is predicted in the text's own context"
-            );
-            return Err(AttributionError::SameContext(what));
-        }
-        let own = &text.target[text.steps.clone()];
-        let differs = |(own, partner): (&u32, &Option<usize>)| partner.is_some_and(|partner| others[partner] != *own);
-        if needs.contrast == Need::Required && !own.iter().zip(partners).any(differs) {
-            let what = format!(
-                "in the text's own context the contrast has no other token at any step, so `{name}` does not depend on the input"
-            );
-            return Err(AttributionError::SameContext(what));
-        }
-        Ok(())
     }
 
     /// An error of the text, with the step's own number in place of its row's.
@@ -286,6 +264,35 @@ impl<B: Backend> Passes<'_, B> {
             None => error.into(),
         }
     }
+}
+
+/// Checks that the contrast of a text can make a difference, if a function reads it and the text's own context is read.
+pub(crate) fn check_can_differ(
+    text: &Text,
+    function: &impl StepScore,
+    own_context: bool,
+) -> Result<(), AttributionError> {
+    let (needs, name) = (function.needs(), function.name());
+    let contrast = match &text.contrast {
+        Some(contrast) if own_context && needs.contrast != Need::Unused => contrast,
+        _ => return Ok(()),
+    };
+    if needs.of_contexts {
+        let what = format!(
+            "`{name}` compares what two contexts predict, but the contrast is predicted in the text's own context"
+        );
+        return Err(AttributionError::SameContext(what));
+    }
+    let (partners, others) = (text.partners()?, &contrast.target[contrast.steps()]);
+    let own = &text.target[text.steps.clone()];
+    let differs = |(own, partner): (&u32, Option<usize>)| partner.is_some_and(|partner| others[partner] != *own);
+    if needs.contrast == Need::Required && !own.iter().zip(partners).any(differs) {
+        let what = format!(
+            "in the text's own context the contrast has no other token at any step, so `{name}` does not depend on the input"
+        );
+        return Err(AttributionError::SameContext(what));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

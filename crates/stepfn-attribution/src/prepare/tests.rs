@@ -68,7 +68,12 @@ fn fixture(name: &str, before: Option<u32>, after: &[u32], changes: Value) -> Fi
 
 impl Fixture {
     fn preparer(&self) -> Preparer<'_, B> {
-        Preparer { model: &self.model, tokenizers: &self.tokenizers, generation: &self.generation }
+        Preparer {
+            model: &self.model,
+            tokenizers: &self.tokenizers,
+            generation: &self.generation,
+            masking: Masking::default(),
+        }
     }
 
     fn prepare(&self, request: &Request) -> Prepared {
@@ -259,8 +264,13 @@ fn a_contrast_has_its_own_prompt_and_target_or_shares_them() {
 
     let marian = fixture("marian", None, &[0], json!({}));
     let made = marian.prepare(&Request { contrast_source: Some("x".into()), ..request(Some("ab"), Some("c")) });
-    let expected =
-        ContrastText { source: Some(vec![33, 0]), target: vec![97, 12, 0], first: 1, alignment: Alignment::OneToOne };
+    let expected = ContrastText {
+        source: Some(vec![33, 0]),
+        target: vec![97, 12, 0],
+        first: 1,
+        alignment: Alignment::OneToOne,
+        masked: None,
+    };
     assert_eq!(made.text.contrast, Some(expected));
     let made = marian.prepare(&Request { contrast_target: Some("x".into()), ..request(Some("ab"), Some("c")) });
     let contrast = made.text.contrast.unwrap();

@@ -1,5 +1,7 @@
 //! The forward passes of a batch, and the step functions on some of their rows.
 
+use core::ops::Range;
+
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::{StepBatch, StepError};
 use stepfn_models::Model;
@@ -8,8 +10,10 @@ use stepfn_models::transformer::{Dropout, NoisyPass};
 
 use super::Scorer;
 use super::likely::likely;
+use crate::masked::Places;
 use crate::passes::prediction::{Pairing, located};
 use crate::passes::{batch_of, select};
+use crate::steps::Steps;
 use crate::{AttributionError, ContrastText, Likely, Text};
 
 /// A text in a batch.
@@ -17,6 +21,8 @@ use crate::{AttributionError, ContrastText, Likely, Text};
 pub(super) struct Member<'t> {
     pub(super) text: &'t Text,
     pub(super) contrast: Option<&'t ContrastText>,
+    /// Where the step of a masked copy is predicted.
+    pub(super) places: Option<Places>,
     /// In the whole run.
     pub(super) number: usize,
 }
@@ -65,7 +71,7 @@ impl<B: Backend> Batch<B> {
             true => None,
             false => {
                 let targets = members.iter().filter_map(|member| member.contrast);
-                let targets = targets.flat_map(|contrast| contrast.target[contrast.first..].iter().copied());
+                let targets = targets.flat_map(|contrast| contrast.target[contrast.steps()].iter().copied());
                 Some((hidden_rows(model, &contrasts, &Dropout::Off)?, targets.collect()))
             }
         };
@@ -147,18 +153,23 @@ impl<B: Backend> Batch<B> {
 
 impl<'t> Member<'t> {
     fn original(&self) -> Reading<'t> {
-        let steps = &self.text.steps;
+        let steps = Steps::new(self.text.steps.clone()).at_mask(self.places.map(|places| places.own));
         // The last token is predicted and never read.
         Reading {
             source: self.text.source.as_deref(),
-            target: &self.text.target[..steps.end - 1],
-            first: steps.start - 1,
+            target: &self.text.target[..steps.width()],
+            places: steps.places(),
         }
     }
 
     fn contrasting(&self) -> Option<Reading<'t>> {
-        let ContrastText { source, target, first, .. } = self.contrast?;
-        Some(Reading { source: source.as_deref(), target: &target[..target.len() - 1], first: first - 1 })
+        let contrast = self.contrast?;
+        let steps = Steps::new(contrast.steps()).at_mask(self.places.map(|places| places.contrast));
+        Some(Reading {
+            source: contrast.source.as_deref(),
+            target: &contrast.target[..steps.width()],
+            places: steps.places(),
+        })
     }
 }
 
@@ -170,7 +181,7 @@ fn rows(members: &[Member<'_>]) -> Result<Vec<Row>, AttributionError> {
         let steps = text.steps.len();
         let partners = match contrast {
             Some(contrast) => {
-                let others = contrast.target.len() - contrast.first;
+                let others = contrast.steps().len();
                 let first = contrast_rows;
                 contrast_rows += others;
                 let partners = contrast.alignment.partners(steps, others)?;
@@ -186,12 +197,12 @@ fn rows(members: &[Member<'_>]) -> Result<Vec<Row>, AttributionError> {
 }
 
 /// What a model reads of one text in one pass.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Reading<'t> {
     source: Option<&'t [u32]>,
     target: &'t [u32],
-    /// The first position whose prediction is asked about; all after it are too.
-    first: usize,
+    /// The places whose predictions are asked about.
+    places: Range<usize>,
 }
 
 /// The last hidden states at the positions that are asked about, texts one after the other, `[rows, hidden]`.
@@ -213,7 +224,7 @@ fn hidden_rows<B: Backend>(
     let last = model.hidden(input)?;
     let places = |(text, reading): (usize, &Reading<'_>)| {
         let start = text * targets.width();
-        start + reading.first..start + reading.target.len()
+        start + reading.places.start..start + reading.places.end
     };
     let places: Vec<usize> = readings.iter().enumerate().flat_map(places).collect();
     Ok(select(&last, &places))
@@ -238,7 +249,7 @@ fn noisy_rows<B: Backend>(
         let pass = |&(sample, member): &(u32, usize)| NoisyPass { text: members[member].number as u32, sample };
         let passes = group.iter().map(pass).collect();
         let dropout = Dropout::On { seed: scorer.options.seed, passes, rates: scorer.options.rates };
-        let readings: Vec<Reading<'_>> = group.iter().map(|&(_, member)| readings[member]).collect();
+        let readings: Vec<Reading<'_>> = group.iter().map(|&(_, member)| readings[member].clone()).collect();
         hidden.push(hidden_rows(scorer.model, &readings, &dropout)?);
     }
     Ok(Some(Tensor::cat(hidden, 0)))

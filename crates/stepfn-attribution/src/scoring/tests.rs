@@ -93,7 +93,7 @@ fn scores_are_those_of_the_logits_of_transformers() {
         [(&CAUSAL, "gpt2", "input_ids", None), (&PAIRS, "marian", "decoder_input_ids", Some(source))]
     {
         let (target, logits) = golden(name, &format!("text0.{ids}"));
-        let text = Text { source, steps: 3..target.len(), target: target.clone(), contrast: None };
+        let text = Text { source, steps: 3..target.len(), target: target.clone(), contrast: None, masked: None };
         let scored = run(model, &[text], &[("surprisal", json!({})), ("entropy", json!({}))]);
         let (mut logprob, mut entropy) = (0.0, 0.0);
         for (step, position) in (3..target.len()).enumerate() {
@@ -129,9 +129,9 @@ prop_compose! {
         let contrast = contrast.map(|(source, target, first)| {
             let last = target.len() - first - 1;
             let alignment = if first == 1 { Alignment::OneToOne } else { Alignment::Pairs(vec![(0, last)]) };
-            ContrastText { source: pairs.then_some(source), target, first, alignment }
+            ContrastText { source: pairs.then_some(source), target, first, alignment, masked: None }
         });
-        Text { source: pairs.then_some(source), steps: prompt..target.len(), target, contrast }
+        Text { source: pairs.then_some(source), steps: prompt..target.len(), target, contrast, masked: None }
     }
 }
 
@@ -177,7 +177,8 @@ proptest! {
 
 #[test]
 fn a_contrast_is_compared_by_its_alignment_and_steps_without_partner_have_no_score() {
-    let contrast = |alignment| ContrastText { source: None, target: vec![9, 8, 40, 41, 42], first: 2, alignment };
+    let contrast =
+        |alignment| ContrastText { source: None, target: vec![9, 8, 40, 41, 42], first: 2, alignment, masked: None };
     let text = |alignment| Text { contrast: Some(contrast(alignment)), ..Text::causal(vec![3, 4, 5, 6, 7], 1) };
     let pairs = Alignment::Pairs(vec![(0, 2), (3, 1)]);
     let texts = [text(pairs), text(Alignment::OneToOne), Text::causal(vec![9, 8, 40, 41, 42], 2)];
@@ -246,7 +247,7 @@ fn a_text_that_does_not_fit_leaves_the_others_alone() {
     assert!(scored[1].as_ref().unwrap_err().to_string().contains("the source is empty"));
 
     let contrast = |target: Vec<u32>, alignment| {
-        let contrast = ContrastText { source: None, target, first: 1, alignment };
+        let contrast = ContrastText { source: None, target, first: 1, alignment, masked: None };
         Text { contrast: Some(contrast), ..good.clone() }
     };
     let texts = [
@@ -294,7 +295,8 @@ fn logits_that_are_not_finite_are_reported_with_text_and_step() {
     let broken = Broken::llama(50);
     let model = load(&broken.0);
     let contrast = |target: Vec<u32>| {
-        let contrast = ContrastText { source: None, target, first: 1, alignment: Alignment::Pairs(vec![(2, 1)]) };
+        let contrast =
+            ContrastText { source: None, target, first: 1, alignment: Alignment::Pairs(vec![(2, 1)]), masked: None };
         Text { contrast: Some(contrast), ..Text::causal(vec![1, 2, 3, 4], 1) }
     };
     let texts = [

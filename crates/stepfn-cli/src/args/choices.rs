@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use stepfn::Masking;
 use stepfn::backend::{DType, KNOWN};
 use stepfn::writers::{ANSWERS, RECORDS};
 
@@ -22,6 +23,24 @@ pub(super) fn answer_formats() -> PossibleValuesParser {
 
 fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {
     PossibleValue::new(name).help(summary)
+}
+
+/// What is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MaskingName {
+    /// The token alone
+    Token,
+    /// The token, and what follows it in its word
+    Word,
+}
+
+impl MaskingName {
+    pub(crate) fn masking(self) -> Masking {
+        match self {
+            Self::Token => Masking::Token,
+            Self::Word => Masking::Word,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use stepfn::Json;
 
-use super::choices::{ElementType, answer_formats, backends, record_formats};
+use super::choices::{ElementType, MaskingName, answer_formats, backends, record_formats};
 use super::values::{field, name, pair, rate, size, text, tokens, variable, whole};
 
 /// Which texts.
@@ -77,6 +77,9 @@ pub(crate) struct ParameterArgs {
     /// Dropout rate of the noisy passes, instead of the model's own rates: at the sites where the published model has dropout
     #[arg(long, value_name = "RATE", value_parser = rate, allow_negative_numbers = true)]
     pub(crate) dropout: Option<f64>,
+    /// What a model of masked tokens (bert, roberta, …) does not see where it predicts a token; default: token
+    #[arg(long, value_name = "UNIT", value_enum)]
+    pub(crate) masking: Option<MaskingName>,
 }
 
 /// How the model writes.

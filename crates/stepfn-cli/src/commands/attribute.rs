@@ -109,7 +109,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
         contrast_force_inputs: args.contrast_force_inputs,
         raw: args.view.raw,
         aggregate: view::pipeline(&args.view)?,
-        options: run_options(&args.model, args.parameters.dropout),
+        options: run_options(&args.model, &args.parameters),
         ..AttributeTask::new(chosen).function(attributed)
     };
     if task.check().is_err() {

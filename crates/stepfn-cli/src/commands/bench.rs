@@ -128,6 +128,10 @@ impl OnBackend for Bench<'_> {
             Some(_) => Some(load::<D>(&args.place, &GenerationArgs::default(), args.to.quiet)?),
             None => None,
         };
+        if real.as_ref().is_some_and(stepfn::LanguageModel::is_masked) {
+            let what = "this model predicts masked tokens, and only models that predict what comes next are measured";
+            return Err(Failure::usage(what, "take another model, or leave out --model"));
+        }
         let names = match &real {
             Some(loaded) => vec![title(loaded.name())],
             None => plan.shapes.iter().map(|shape| shape.name().to_owned()).collect(),

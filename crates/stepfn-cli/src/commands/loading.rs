@@ -8,7 +8,7 @@ use stepfn::{LanguageModel, LoadOptions, RunOptions};
 
 use super::parameters::assignment;
 use super::unused;
-use crate::args::{GenerationArgs, ModelArgs};
+use crate::args::{GenerationArgs, MaskingName, ModelArgs, ParameterArgs};
 use crate::failure::Failure;
 use crate::progress::{DownloadBar, Teller};
 
@@ -56,9 +56,10 @@ fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOpt
 }
 
 /// The options of a run.
-pub(super) fn run_options(args: &ModelArgs, dropout: Option<f64>) -> RunOptions {
+pub(super) fn run_options(args: &ModelArgs, parameters: &ParameterArgs) -> RunOptions {
     let &ModelArgs { seed, memory, .. } = args;
-    RunOptions { seed, dropout, memory, ..RunOptions::default() }
+    let masking = parameters.masking.map(MaskingName::masking);
+    RunOptions { seed, dropout: parameters.dropout, memory, masking, ..RunOptions::default() }
 }
 
 /// With `--verbose`, reports what was loaded and how long it took.

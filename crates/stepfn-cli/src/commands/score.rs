@@ -75,7 +75,7 @@ impl OnBackend for Score<'_> {
 
 /// The chosen step functions, with their parameters.
 fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
-    let (names, ParameterArgs { set, dropout }) = (&args.step_fn, &args.parameters);
+    let (names, ParameterArgs { set, .. }) = (&args.step_fn, &args.parameters);
     let registry = Registry::<B>::default();
     for name in names {
         // Report unknown names before their parameters.
@@ -92,6 +92,6 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
         .collect::<Result<_, _>>()?;
     let alternatives = args.top.unwrap_or(0);
     let batch_tokens = args.batches.batch_tokens;
-    let options = RunOptions { batch_tokens, ..run_options(&args.model, *dropout) };
+    let options = RunOptions { batch_tokens, ..run_options(&args.model, &args.parameters) };
     Ok(ScoreTask { alternatives, options, ..ScoreTask::new(functions) })
 }

@@ -67,6 +67,10 @@ impl OnBackend for Verify<'_> {
             ..GenerationArgs::default()
         };
         let model = load::<D>(&args.model, &generation, args.output.to.quiet)?;
+        if model.is_masked() {
+            let what = "this model predicts masked tokens, and only models that predict what comes next are compared";
+            return Err(Failure::usage(what, "compare scores with those of another program by hand"));
+        }
         let texts: Vec<&str> =
             if args.text.is_empty() { TEXTS.to_vec() } else { args.text.iter().map(String::as_str).collect() };
         let ours: Vec<Ours> = texts.iter().map(|text| Ours::of(&model, text)).collect::<Result<_, _>>()?;

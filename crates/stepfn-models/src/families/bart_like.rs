@@ -39,10 +39,13 @@ pub(super) fn configure(f: &Fields, variant: Variant) -> Result<TransformerConfi
         vocab_size: f.usize(f.any_of(&["tgt_vocab_size", "vocab_size"]))?,
         encoder_vocab_size: None,
         hidden_size: f.usize("d_model")?,
-        encoder: Some(stack(f, &variant, ["encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"])?),
+        encoder: Some(StackConfig {
+            bidirectional: true,
+            ..stack(f, &variant, ["encoder_layers", "encoder_attention_heads", "encoder_ffn_dim"])?
+        }),
         decoder: stack(f, &variant, ["decoder_layers", "decoder_attention_heads", "decoder_ffn_dim"])?,
         shared_embeddings: tied,
-        head: HeadConfig { tied, scale: 1.0, bias: variant.head_bias, soft_cap: None },
+        head: HeadConfig { transform: None, tied, scale: 1.0, bias: variant.head_bias, soft_cap: None },
         special: f.special_tokens(variant.special)?,
     })
 }
@@ -55,11 +58,15 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
     let dropout = f.rate_or("dropout", 0.1)?;
     Ok(StackConfig {
         n_layers,
+        bidirectional: false,
         embedding_scale: if is_scaled { (hidden_size as f64).sqrt() } else { 1.0 },
         embedding_size: None,
+        projected_last: false,
+        token_types: None,
         embedding_norm: variant.embedding_norm,
         positions: (variant.positions)(f)?,
         norm: NormConfig { kind: NormKind::LayerNorm, epsilon: 1e-5 },
+        first_norm: true,
         norm_placement: variant.norm_placement,
         final_norm: variant.final_norm,
         residual: Residual::Sequential,
@@ -76,6 +83,7 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
             attention: Some(f.rate_or("attention_dropout", variant.attention_dropout)?),
             residual: Some(dropout),
             activation: Some(f.rate_or("activation_dropout", 0.0)?),
+            feed_forward: None,
             last: None,
         },
     })

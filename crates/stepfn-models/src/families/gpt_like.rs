@@ -57,14 +57,18 @@ pub(super) fn configure(
         encoder: None,
         decoder: StackConfig {
             n_layers,
+            bidirectional: false,
             embedding_scale: 1.0,
             embedding_size: None,
+            projected_last: false,
+            token_types: None,
             embedding_norm: false,
             positions: Positions::Learned { offset, rows: f.usize(f.any_of(names.positions))? + offset },
             norm: NormConfig {
                 kind: NormKind::LayerNorm,
                 epsilon: names.epsilon.map_or(Ok(1e-5), |field| f.positive_or(field, 1e-5))?,
             },
+            first_norm: true,
             norm_placement: NormPlacement::Pre,
             final_norm: true,
             residual: Residual::Sequential,
@@ -81,11 +85,18 @@ pub(super) fn configure(
                 attention: rate(attention)?,
                 residual: rate(residual)?,
                 activation: rate(activations)?,
+                feed_forward: None,
                 last: None,
             },
         },
         shared_embeddings: false,
-        head: HeadConfig { tied: f.bool_or("tie_word_embeddings", true)?, scale: 1.0, bias: false, soft_cap: None },
+        head: HeadConfig {
+            transform: None,
+            tied: f.bool_or("tie_word_embeddings", true)?,
+            scale: 1.0,
+            bias: false,
+            soft_cap: None,
+        },
         special: f.special_tokens(special)?,
     })
 }

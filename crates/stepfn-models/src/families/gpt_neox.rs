@@ -35,11 +35,15 @@ pub(super) const GPT_NEOX: Family = Family {
             encoder: None,
             decoder: StackConfig {
                 n_layers,
+                bidirectional: false,
                 embedding_scale: 1.0,
                 embedding_size: None,
+                projected_last: false,
+                token_types: None,
                 embedding_norm: false,
                 positions: Positions::Rotary(rotary(f, head_dim, &ROTARY)?),
                 norm: NormConfig { kind: NormKind::LayerNorm, epsilon: f.positive_or("layer_norm_eps", 1e-5)? },
+                first_norm: true,
                 norm_placement: NormPlacement::Pre,
                 final_norm: true,
                 residual: if is_parallel { Residual::Parallel } else { Residual::Sequential },
@@ -60,6 +64,7 @@ pub(super) const GPT_NEOX: Family = Family {
             },
             shared_embeddings: false,
             head: HeadConfig {
+                transform: None,
                 tied: f.bool_or("tie_word_embeddings", false)?,
                 scale: 1.0,
                 bias: false,

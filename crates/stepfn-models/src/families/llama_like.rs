@@ -62,11 +62,15 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
         encoder: None,
         decoder: StackConfig {
             n_layers,
+            bidirectional: false,
             embedding_scale: 1.0,
             embedding_size: None,
+            projected_last: false,
+            token_types: None,
             embedding_norm: false,
             positions: Positions::Rotary(rotary(f, head_dim, &defaults.rotary)?),
             norm: NormConfig { kind: NormKind::RmsNorm, epsilon: f.positive_or("rms_norm_eps", defaults.epsilon)? },
+            first_norm: true,
             norm_placement: NormPlacement::Pre,
             final_norm: true,
             residual: Residual::Sequential,
@@ -85,6 +89,7 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
         },
         shared_embeddings: false,
         head: HeadConfig {
+            transform: None,
             tied: f.bool_or("tie_word_embeddings", defaults.tied)?,
             scale: 1.0,
             bias: false,

@@ -4,13 +4,18 @@
 //! is an error, never ignored.
 
 mod activation;
+mod albert;
 mod apertus;
 mod arcee;
 mod bart;
 mod bart_like;
+mod bert;
+mod bert_like;
 mod blenderbot;
 mod bloom;
 mod cohere;
+mod distilbert;
+mod electra;
 mod ernie4_5;
 mod exaone4;
 mod experts;
@@ -39,6 +44,7 @@ mod mbart;
 mod ministral;
 mod mistral;
 mod mixtral;
+mod modernbert;
 mod mpt;
 mod mvp;
 mod nemotron;
@@ -55,6 +61,7 @@ mod plbart;
 mod qwen2;
 mod qwen3;
 mod qwen_moe;
+mod roberta;
 mod rotary;
 mod seed_oss;
 mod smollm3;
@@ -85,7 +92,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 67] = [
+static FAMILIES: [Family; 75] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -153,6 +160,14 @@ static FAMILIES: [Family; 67] = [
     longt5::LONGT5,
     led::LED,
     t5gemma::T5GEMMA,
+    bert::BERT,
+    roberta::ROBERTA,
+    roberta::XLM_ROBERTA,
+    roberta::CAMEMBERT,
+    distilbert::DISTILBERT,
+    electra::ELECTRA,
+    albert::ALBERT,
+    modernbert::MODERNBERT,
 ];
 
 /// Encoder–decoders that people may try, and what they have that no part computes.

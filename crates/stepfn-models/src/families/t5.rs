@@ -43,10 +43,11 @@ pub(super) fn configure(f: &Fields, family: &'static str, tied: bool) -> Result<
         vocab_size: f.usize("vocab_size")?,
         encoder_vocab_size: None,
         hidden_size,
-        encoder: Some(stack(f, "num_layers")?),
+        encoder: Some(StackConfig { bidirectional: true, ..stack(f, "num_layers")? }),
         decoder: stack(f, f.any_of(&["num_decoder_layers", "num_layers"]))?,
         shared_embeddings: true,
         head: HeadConfig {
+            transform: None,
             tied,
             scale: if is_scaled { (hidden_size as f64).powf(-0.5) } else { 1.0 },
             bias: false,
@@ -82,8 +83,11 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
     let rate = f.rate_or("dropout_rate", 0.1)?;
     Ok(StackConfig {
         n_layers,
+        bidirectional: false,
         embedding_scale: 1.0,
         embedding_size: None,
+        projected_last: false,
+        token_types: None,
         embedding_norm: false,
         positions: Positions::RelativeBias {
             buckets,
@@ -92,6 +96,7 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
             made_for: f.optional_usize("n_positions")?,
         },
         norm: NormConfig { kind: NormKind::RmsNorm, epsilon: f.positive_or("layer_norm_epsilon", 1e-6)? },
+        first_norm: true,
         norm_placement: NormPlacement::Pre,
         final_norm: true,
         residual: Residual::Sequential,
@@ -106,6 +111,7 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
             attention: Some(rate),
             residual: Some(rate),
             activation: Some(rate),
+            feed_forward: None,
             last: Some(rate),
         },
     })

@@ -20,7 +20,7 @@ pub(super) const T5GEMMA: Family = Family {
         config.head.tied = f.bool_or("tie_word_embeddings", true)?;
         config.special = f.special_tokens(config.special)?;
         config.special.decoder_start = config.special.decoder_start.or(config.special.bos);
-        let mut encoder = encoder.decoder;
+        let mut encoder = StackConfig { bidirectional: true, ..encoder.decoder };
         // transformers 5; in version 4 a window reaches one token less far to either side.
         encoder.attention.windows.iter_mut().flatten().for_each(|window| *window += 1);
         dropout(f, &mut encoder)?;
@@ -53,7 +53,8 @@ fn module<'a>(f: &Fields<'a>, name: &'static str) -> Result<(Fields<'a>, Transfo
 
 fn dropout(f: &Fields, stack: &mut StackConfig) -> Result<(), ModelError> {
     let (rate, attention) = (Some(f.rate_or("dropout_rate", 0.0)?), Some(f.rate_or("attention_dropout", 0.0)?));
-    stack.dropout = DropoutRates { embedding: rate, attention, residual: rate, activation: rate, last: rate };
+    stack.dropout =
+        DropoutRates { embedding: rate, attention, residual: rate, feed_forward: None, activation: rate, last: rate };
     Ok(())
 }
 

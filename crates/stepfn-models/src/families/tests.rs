@@ -146,6 +146,16 @@ fn unimplemented_options_are_refused() {
         ("led", json!({"attention_window": [2]}), "attention_window"),
         ("t5gemma", json!({"encoder": null}), "encoder"),
         ("umt5", json!({"dense_act_fn": "gelu"}), "dense_act_fn"),
+        ("bert", json!({"is_decoder": true}), "is_decoder"),
+        ("bert", json!({"position_embedding_type": "relative_key"}), "position_embedding_type"),
+        ("bert", json!({"hidden_act": "tanh"}), "hidden_act"),
+        ("roberta", json!({"pad_token_id": 66}), "max_position_embeddings"),
+        ("electra", json!({"architectures": ["ElectraForPreTraining"]}), "architectures"),
+        ("albert", json!({"num_hidden_groups": 2}), "num_hidden_groups"),
+        ("albert", json!({"hidden_dropout_prob": 0.1}), "hidden_dropout_prob"),
+        ("modernbert", json!({"attention_dropout": 0.1}), "attention_dropout"),
+        ("modernbert", json!({"local_attention": 1}), "local_attention"),
+        ("modernbert", json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}), "rope_scaling.rope_type"),
     ];
     for (folder, changes, field) in cases {
         assert_eq!(refused_field(folder, changes.clone()), field, "{folder} with {changes}");
@@ -179,6 +189,12 @@ fn every_number_is_checked() {
                 "vision_feature",
                 "n_ctx",
                 "emb_pdrop",
+                "sparse_pred",
+                "initializer_cutoff",
+                "qa_dropout",
+                "seq_classif_dropout",
+                "cls_token_id",
+                "sep_token_id",
             ];
             let is_unread = unread.iter().any(|part| field.contains(part))
                 || (field == "embd_pdrop" && config_json["model_type"] == "phi3")
@@ -232,7 +248,7 @@ fn every_number_is_checked() {
 }
 
 /// `FAMILIES.md` lists the sites that PyTorch's modules have: one column each for embeddings, attention, residual branches and activations, and
-/// one for others, of which there is only T5's after its final normalizations.
+/// one for others: T5's after its final normalizations, and DistilBERT's after the feed-forward alone.
 #[test]
 fn dropout_sites_are_those_of_the_published_models() {
     let notes = std::fs::read_to_string(Path::new(GOLDENS).join("FAMILIES.md")).unwrap();
@@ -253,7 +269,8 @@ fn dropout_sites_are_those_of_the_published_models() {
         let config = configure(&config_json).unwrap();
         for stack in config.encoder.iter().chain([&config.decoder]) {
             let rates = stack.dropout;
-            let found = [rates.embedding, rates.attention, rates.residual, rates.activation, rates.last];
+            let other = rates.last.or(rates.feed_forward);
+            let found = [rates.embedding, rates.attention, rates.residual, rates.activation, other];
             assert_eq!(found.map(|rate| rate.is_some()).to_vec(), sites[family], "{}", folder.display());
             let count = sites[family].iter().filter(|site| **site).count();
             assert_eq!(rates.at_rate(0.25).rates().collect::<Vec<_>>(), vec![0.25; count], "{}", folder.display());
@@ -293,6 +310,9 @@ fn family_specific_fields_are_read() {
     assert_eq!(stack("m2m_100").positions, Positions::SinusoidalFairseq { offset: 2, made_for: Some(64) });
     let separate = configure(&golden("marian_separate")).unwrap();
     assert_eq!((separate.source_vocab_size(), separate.vocab_size), (98, 91));
+    assert_eq!(stack("roberta").positions, Positions::Learned { offset: 2, rows: 66 });
+    assert_eq!(stack("modernbert").attention.windows, [None, Some(3), Some(3), None]);
+    assert_eq!((stack("electra").embedding_size, stack("electra_wide").embedding_size), (Some(16), None));
     let none = configure_with("llama", json!({"pad_token_id": -1, "eos_token_id": -1})).unwrap().special;
     assert_eq!((none.pad, none.eos), (None, vec![]));
     // Llama 1 doesn't say how many positions it has.

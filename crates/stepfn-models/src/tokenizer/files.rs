@@ -53,8 +53,10 @@ impl Tokenizer {
         let path = folder.join("tokenizer.json");
         let bytes = crate::read_file(&path).map_err(|error| file_error(&path, error))?;
         let tokenizer = Self::parse(&bytes, path)?;
-        let Settings { named, chat_template, .. } = Settings::read(folder)?;
-        Ok(Self { named, chat_template, ..tokenizer })
+        let settings = Settings::read(folder)?;
+        let mask = settings.mask();
+        let Settings { named, chat_template, .. } = settings;
+        Ok(Self { named, mask, chat_template, ..tokenizer })
     }
 
     /// Reads the contents of a `tokenizer.json`.
@@ -108,6 +110,7 @@ impl Tokenizer {
             added,
             special,
             named: Default::default(),
+            mask: None,
             chat_template: Default::default(),
             vocabulary: None,
             frame: None,

@@ -169,7 +169,12 @@ pub(super) fn finished(json: Value, path: PathBuf, settings: &Settings) -> Resul
             (error, _) => error,
         }
     })?;
-    Ok(Tokenizer { named: settings.named.clone(), chat_template: settings.chat_template.clone(), ..tokenizer })
+    Ok(Tokenizer {
+        named: settings.named.clone(),
+        mask: settings.mask(),
+        chat_template: settings.chat_template.clone(),
+        ..tokenizer
+    })
 }
 
 fn vocabulary(path: &Path) -> Result<Vocabulary, ModelError> {

@@ -128,6 +128,11 @@ impl Settings {
         named.chain(listed.filter_map(content))
     }
 
+    /// The name of the token that masks others.
+    pub(super) fn mask(&self) -> Option<String> {
+        self.roles.last()?.as_ref().and_then(content).map(str::to_owned)
+    }
+
     /// A field that holds a text.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.fields.get(field).and_then(Value::as_str)

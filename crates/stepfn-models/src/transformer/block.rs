@@ -105,11 +105,12 @@ impl<B: Backend> Block<B> {
         cross: bool,
         layer: usize,
     ) -> Result<Self, ModelError> {
-        let norms = (config.norm_placement, config.norm, config.residual);
+        let norms = (Some(config.norm_placement), config.norm, config.residual);
         let attention = |branch: &str| -> Result<Branch<B, Attention<B>>, ModelError> {
             let name = format!("{name}.{branch}");
             let body = Attention::load(parameters, &name, hidden, config)?;
-            Branch::load(parameters, &name, body, hidden, norms)
+            let placement = norms.0.filter(|_| layer > 0 || config.first_norm);
+            Branch::load(parameters, &name, body, hidden, (placement, norms.1, norms.2))
         };
         let feed_forward = format!("{name}.feed_forward");
         let body = Fed::load(parameters, &feed_forward, hidden, config, layer)?;

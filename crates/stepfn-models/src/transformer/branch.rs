@@ -1,7 +1,7 @@
 //! A branch of a block: attention or feed-forward with its normalization, added to the residual stream.
 //!
-//! Normalized before (`x + f(n(x))`), after (`n(x + f(x))`), around the branch (`x + n₂(f(n₁(x)))`), or on its output (`x + n(f(x))`). What the
-//! branch adds may be multiplied by a number.
+//! Normalized before (`x + f(n(x))`), after (`n(x + f(x))`), around the branch (`x + n₂(f(n₁(x)))`), on its output (`x + n(f(x))`), or not at all.
+//! What the branch adds may be multiplied by a number.
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
@@ -27,6 +27,8 @@ pub(crate) struct Branch<B: Backend, T> {
 /// Where a branch is normalized.
 #[derive(Debug, Clone)]
 enum Norms<B: Backend> {
+    /// Nothing.
+    None,
     /// Its input.
     Pre(Norm<B>),
     /// The residual sum.
@@ -63,14 +65,15 @@ impl<B: Backend, T> Branch<B, T> {
         name: &str,
         body: T,
         hidden: usize,
-        (placement, config, residual): (NormPlacement, NormConfig, Residual),
+        (placement, config, residual): (Option<NormPlacement>, NormConfig, Residual),
     ) -> Result<Self, ModelError> {
         let norm = |suffix: &str| Norm::load(parameters, &format!("{name}{suffix}"), hidden, config);
         let norms = match placement {
-            NormPlacement::Pre => Norms::Pre(norm("_norm")?),
-            NormPlacement::Post => Norms::Post(norm("_norm")?),
-            NormPlacement::Sandwich => Norms::Sandwich(norm("_norm")?, norm("_post_norm")?),
-            NormPlacement::Output => Norms::Output(norm("_post_norm")?),
+            None => Norms::None,
+            Some(NormPlacement::Pre) => Norms::Pre(norm("_norm")?),
+            Some(NormPlacement::Post) => Norms::Post(norm("_norm")?),
+            Some(NormPlacement::Sandwich) => Norms::Sandwich(norm("_norm")?, norm("_post_norm")?),
+            Some(NormPlacement::Output) => Norms::Output(norm("_post_norm")?),
         };
         let scale = if let Residual::Scaled(scale) = residual { scale } else { 1.0 };
         Ok(Self { body, norms, scale })
@@ -118,14 +121,14 @@ impl<B: Backend> Norms<B> {
     fn before(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         match self {
             Norms::Pre(norm) | Norms::Sandwich(norm, _) => norm.apply(x),
-            Norms::Post(_) | Norms::Output(_) => x,
+            Norms::None | Norms::Post(_) | Norms::Output(_) => x,
         }
     }
 
     /// From the body's output to the residual stream after the branch; also what a normalization there reads.
     fn after(&self, stream: Tensor<B, 2>, y: Tensor<B, 2>) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
         match self {
-            Norms::Pre(_) => (stream + y, None),
+            Norms::None | Norms::Pre(_) => (stream + y, None),
             Norms::Post(norm) => {
                 let sum = stream + y;
                 (norm.apply(sum.clone()), Some(sum))
@@ -145,7 +148,7 @@ impl<B: Backend> Norms<B> {
             None => Ok(grad),
         };
         Ok(match self {
-            Norms::Pre(_) => (grad.clone(), grad),
+            Norms::None | Norms::Pre(_) => (grad.clone(), grad),
             Norms::Post(norm) => {
                 let grad = through(norm, grad)?;
                 (grad.clone(), grad)
@@ -162,12 +165,13 @@ impl<B: Backend> Norms<B> {
     ) -> Result<Gradients<B>, ModelError> {
         match self {
             Norms::Pre(norm) | Norms::Sandwich(norm, _) => norm.backward(tape.part(|tape| &tape.x), &(), grad),
-            Norms::Post(_) | Norms::Output(_) => Ok(grad),
+            Norms::None | Norms::Post(_) | Norms::Output(_) => Ok(grad),
         }
     }
 
     fn lift(&self) -> Norms<Autodiff<B>> {
         match self {
+            Norms::None => Norms::None,
             Norms::Pre(norm) => Norms::Pre(norm.lift()),
             Norms::Post(norm) => Norms::Post(norm.lift()),
             Norms::Sandwich(before, after) => Norms::Sandwich(before.lift(), after.lift()),

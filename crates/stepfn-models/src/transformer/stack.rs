@@ -66,15 +66,26 @@ impl<B: Backend> Stack<B> {
         cross: bool,
     ) -> Result<Self, ModelError> {
         let width = config.embedding_size.unwrap_or(hidden);
-        let norm = |part: &str, present: bool| match present {
-            true => Norm::load(parameters, &format!("{name}.{part}"), hidden, config.norm).map(Some),
+        // Of the embeddings with positions.
+        let entering = if config.projected_last { width } else { hidden };
+        let norm = |part: &str, present: bool, size: usize| match present {
+            true => Norm::load(parameters, &format!("{name}.{part}"), size, config.norm).map(Some),
             false => Ok(None),
         };
         let matrix = |part: &str, shape| parameters.matrix(&format!("{name}.{part}"), shape, None);
         let projection = |part: &str, shape| match config.embedding_size {
-            Some(_) => Linear::load(parameters, &format!("{name}.{part}"), shape, false, None).map(Some),
+            Some(_) => {
+                Linear::load(parameters, &format!("{name}.{part}"), shape, config.projected_last, None).map(Some)
+            }
             None => Ok(None),
         };
+        let mut positions = match config.positions.learned() {
+            Some([rows, _]) => Some(matrix("positions", [rows, entering])?),
+            None => None,
+        };
+        if let (Some(positions), Some(types)) = (&mut positions, config.token_types) {
+            *positions = positions.clone() + matrix("token_types", [types, entering])?.slice(0..1);
+        }
         let blocks = (0..config.n_layers)
             .map(|layer| Block::load(parameters, &format!("{name}.layers.{layer}"), hidden, config, cross, layer))
             .collect::<Result<_, _>>()?;
@@ -84,13 +95,10 @@ impl<B: Backend> Stack<B> {
             cross,
             device: parameters.device(),
             embedding: parameters.weight(&format!("{name}.embedding"), [vocab, width], None)?,
-            positions: match config.positions.learned() {
-                Some([rows, _]) => Some(matrix("positions", [rows, hidden])?),
-                None => None,
-            },
+            positions,
             project_in: projection("project_in", [width, hidden])?,
-            project_out: projection("project_out", [hidden, width])?,
-            embedding_norm: norm("embedding_norm", config.embedding_norm)?,
+            project_out: if config.projected_last { None } else { projection("project_out", [hidden, width])? },
+            embedding_norm: norm("embedding_norm", config.embedding_norm, entering)?,
             relative_bias: match config.positions {
                 Positions::RelativeBias { buckets, by_layer, .. } => {
                     let table = |part: &str| matrix(part, [buckets, config.attention.n_heads]);
@@ -103,7 +111,7 @@ impl<B: Backend> Stack<B> {
                 }
                 _ => vec![],
             },
-            final_norm: norm("final_norm", config.final_norm)?,
+            final_norm: norm("final_norm", config.final_norm, hidden)?,
             blocks,
             config: config.clone(),
         })
@@ -282,8 +290,12 @@ impl<B: Backend> Stack<B> {
     fn enter(&self, run: &mut Run<B>, batch: &TokenBatch, masks: &Masks) {
         let mut x = run.last.clone();
         let (places, dtype, device) = (masks.places, x.dtype(), x.device());
-        if let Some(project_in) = &self.project_in {
-            x = project_in.apply(x);
+        let projected = |x| match &self.project_in {
+            Some(project_in) => project_in.apply(x),
+            None => x,
+        };
+        if !self.config.projected_last {
+            x = projected(x);
         }
         let added = match (&self.positions, self.config.positions.learned()) {
             (Some(table), Some([_, offset])) => {
@@ -305,17 +317,18 @@ impl<B: Backend> Stack<B> {
         if let Some(added) = after {
             x = x + added;
         }
-        run.embedding_mask = masks.multipliers(0, Site::Embedding, masks.rates().embedding, self.hidden, &device);
+        let [_, width] = x.dims();
+        run.embedding_mask = masks.multipliers(0, Site::Embedding, masks.rates().embedding, width, &device);
         if let Some(mask) = &run.embedding_mask {
             x = x * mask.clone();
         }
-        run.last = x;
+        run.last = if self.config.projected_last { projected(x) } else { x };
     }
 
     /// What the layers of a pass over the last `places` of every text see.
     fn tables(&self, batch: &TokenBatch, source: Option<&TokenBatch>, places: usize, dtype: DType) -> Tables<B> {
         let device = self.device();
-        Tables::new(&self.config, &self.relative_bias, self.is_decoder, batch, source, (places, dtype, &device))
+        Tables::new(&self.config, &self.relative_bias, batch, source, (places, dtype, &device))
     }
 
     fn masks<'a>(&self, batch: &'a TokenBatch, dropout: &'a Dropout, places: usize, dtype: DType) -> Masks<'a> {
@@ -333,24 +346,24 @@ impl<B: Backend> Stack<B> {
         device: &B::Device,
     ) -> BlockAround<B> {
         let (rates, heads) = (masks.rates(), self.config.attention.n_heads);
-        let residual = |site| masks.multipliers(layer, site, rates.residual, self.hidden, device);
+        let residual = |site, rate| masks.multipliers(layer, site, rate, self.hidden, device);
         let attention = |site, keys: &TokenBatch| masks.attention(layer, site, heads, keys, device);
         let size = self.config.feed_forward.size;
         let window = self.config.attention.windows[layer];
         let sees = Sees { window, layer, rotation: self.config.positions.rotation_of(layer) };
         let cross_attention = source.and_then(|source| {
             let body = tables.memory(attention(Site::CrossAttention, source))?;
-            Some(BranchAround { body, mask: residual(Site::CrossAttentionOutput) })
+            Some(BranchAround { body, mask: residual(Site::CrossAttentionOutput, rates.residual) })
         });
         BlockAround {
             self_attention: BranchAround {
                 body: tables.own(sees, attention(Site::SelfAttention, masks.batch)),
-                mask: residual(Site::SelfAttentionOutput),
+                mask: residual(Site::SelfAttentionOutput, rates.residual),
             },
             cross_attention,
             feed_forward: BranchAround {
                 body: masks.multipliers(layer, Site::Activation, rates.activation, size, device),
-                mask: residual(Site::FeedForwardOutput),
+                mask: residual(Site::FeedForwardOutput, rates.residual.or(rates.feed_forward)),
             },
             sees,
         }

@@ -67,11 +67,11 @@ impl<B: Backend> Tables<B> {
     pub(crate) fn new(
         config: &StackConfig,
         relative_bias: &[Tensor<B, 2>],
-        causal: bool,
         batch: &TokenBatch,
         source: Option<&TokenBatch>,
         (places, dtype, device): (usize, DType, &B::Device),
     ) -> Self {
+        let causal = !config.bidirectional;
         let rotations = config.positions.rotations().iter();
         let rotations = rotations.map(|rotary| rotary.rotation(batch, places, dtype, device)).collect();
         let mut windows: Vec<(Option<usize>, Arc<Visible<B>>)> = Vec::new();

@@ -115,7 +115,7 @@ fn ids(len: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value =
 
 prop_compose! {
     fn text()(source in prop::option::of(ids(1..5)), target in ids(3..8), prompt in 1usize..3) -> Text {
-        Text { source, steps: prompt..target.len(), target, contrast: None }
+        Text { source, steps: prompt..target.len(), target, contrast: None, masked: None }
     }
 }
 
@@ -240,7 +240,7 @@ proptest! {
     fn two_tokens_and_an_order_both_ways_are_exact(target in ids(3), source in prop::option::of(ids(1))) {
         // Two players in all: a prompt of two tokens, or one on either side.
         let step = 2 - source.as_ref().map_or(0, Vec::len);
-        let text = Text { source, target: target[..=step].to_vec(), steps: step..step + 1, contrast: None };
+        let text = Text { source, target: target[..=step].to_vec(), steps: step..step + 1, contrast: None, masked: None };
         let ours = run(core::slice::from_ref(&text), &method("shapley_sampling", &json!({ "n_samples": 2 })), &options());
         let exact = run(core::slice::from_ref(&text), &method("kernel_shap", &json!({ "n_samples": 2 })), &options());
         close(&ours[0], &exact[0])?;

@@ -32,17 +32,27 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
     let width = |stack: &StackConfig| stack.embedding_size.unwrap_or(hidden);
     linear("head".into(), [config.vocab_size, width(&config.decoder)], config.head.bias);
     let (mut norms, mut head_norms) = (Vec::new(), Vec::new());
+    if let Some(transform) = &config.head.transform {
+        linear("head.transform".into(), [width(&config.decoder), hidden], transform.bias);
+        head_norms.push(("head.norm".into(), vec![width(&config.decoder)], transform.norm.kind));
+    }
     for (s, stack) in config.encoder.iter().map(|stack| ("encoder", stack)).chain([("decoder", &config.decoder)]) {
         let mut norm = |name: String, size: usize| norms.push((name, vec![size], stack.norm.kind));
         let vocab = if s == "encoder" { config.source_vocab_size() } else { config.vocab_size };
         linear(format!("{s}.embedding"), [vocab, width(stack)], false);
         if let Some(size) = stack.embedding_size {
-            linear(format!("{s}.project_in"), [hidden, size], false);
-            linear(format!("{s}.project_out"), [size, hidden], false);
+            linear(format!("{s}.project_in"), [hidden, size], stack.projected_last);
+            if !stack.projected_last {
+                linear(format!("{s}.project_out"), [size, hidden], false);
+            }
         }
         let a = &stack.attention;
+        let entering = if stack.projected_last { width(stack) } else { hidden };
         if let Some([rows, _]) = stack.positions.learned() {
-            linear(format!("{s}.positions"), [rows, hidden], false);
+            linear(format!("{s}.positions"), [rows, entering], false);
+        }
+        if let Some(types) = stack.token_types {
+            linear(format!("{s}.token_types"), [types, entering], false);
         }
         if let Positions::RelativeBias { buckets, by_layer, .. } = stack.positions {
             let layers = (0..stack.n_layers).map(|layer| format!("{s}.layers.{layer}.relative_bias"));
@@ -50,7 +60,7 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
             tables.into_iter().for_each(|table| linear(table, [buckets, a.n_heads], false));
         }
         if stack.embedding_norm {
-            norm(format!("{s}.embedding_norm"), hidden);
+            norm(format!("{s}.embedding_norm"), entering);
         }
         if stack.final_norm {
             norm(format!("{s}.final_norm"), hidden);
@@ -64,7 +74,7 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
                 linear(format!("{l}.{attention}.key"), [keys, hidden], a.qkv_bias);
                 linear(format!("{l}.{attention}.value"), [keys, hidden], a.qkv_bias);
                 linear(format!("{l}.{attention}.output"), [hidden, queries], a.output_bias);
-                if stack.norm_placement != NormPlacement::Output {
+                if stack.norm_placement != NormPlacement::Output && (stack.first_norm || layer > 0) {
                     norm(format!("{l}.{attention}_norm"), hidden);
                 }
             }

@@ -34,8 +34,12 @@ fn check_encoder(lens: &[usize], side: PaddingSide, window: usize) {
     let attention = AttentionConfig::multi_head(1, 2, 4, true);
     let config = StackConfig {
         n_layers: 1,
+        bidirectional: true,
         embedding_scale: 1.0,
         embedding_size: None,
+        projected_last: false,
+        token_types: None,
+        first_norm: true,
         embedding_norm: false,
         positions: Positions::RelativeBias { buckets: 4, max_distance: 4, by_layer: true, made_for: None },
         norm: NormConfig { kind: NormKind::RmsNorm, epsilon: 1e-5 },

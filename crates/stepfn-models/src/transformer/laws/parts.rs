@@ -13,7 +13,7 @@ use crate::ModelError;
 use crate::config::{
     Activation, AttentionConfig, DropoutRates, ExpertsConfig, FeedForwardConfig, HeadConfig, NormConfig, NormKind,
     NormOver, NormPlacement, Positions, QueryGrowth, QueryKeyNorm, Residual, RotaryConfig, RotaryScaling, SharedExpert,
-    StackConfig, Weighing, Xielu,
+    StackConfig, TransformConfig, Weighing, Xielu,
 };
 use crate::families;
 use crate::names::whole;
@@ -71,6 +71,8 @@ pub(super) fn parameters(make: impl FnOnce(&Parameters<'_, B>)) {
 fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) -> T {
     let names = [
         "head",
+        "head.transform",
+        "head.norm",
         "decoder.embedding",
         "decoder.positions",
         "decoder.relative_bias",
@@ -213,13 +215,17 @@ fn setups() -> impl Strategy<Value = Setup> {
         Just(NormPlacement::Output)
     ];
     let residual = prop_oneof![Just(Residual::Sequential), Just(Residual::Parallel), Just(Residual::Scaled(0.3))];
-    let around = (norm_kind(), placement, residual, any::<[bool; 3]>(), prop::collection::vec(2..=4usize, 1..=2));
+    let around = (norm_kind(), placement, residual, any::<[bool; 4]>(), prop::collection::vec(2..=4usize, 1..=2));
     (attention, positions, feed_forward, around).prop_map(|(attention, positions, feed_forward, around)| {
-        let (kind, norm_placement, residual, [cross, left, dropout], lens) = around;
+        let (kind, norm_placement, residual, [cross, left, dropout, first_norm], lens) = around;
         let config = StackConfig {
             n_layers: 1,
+            bidirectional: false,
             embedding_scale: 1.0,
             embedding_size: None,
+            projected_last: false,
+            token_types: None,
+            first_norm,
             embedding_norm: false,
             positions,
             norm: NormConfig { kind, epsilon: 1e-5 },
@@ -408,14 +414,23 @@ proptest! {
     }
 
     #[test]
-    fn heads([texts, width, hidden, vocab] in sizes(), scaled: bool, capped: bool, bias: bool) {
+    fn heads(
+        [texts, width, hidden, vocab] in sizes(),
+        [scaled, capped, bias] in any::<[bool; 3]>(),
+        transform in prop::option::of((activations(), norm_kind(), any::<bool>())),
+    ) {
         parameters(|parameters| {
             let scale = if scaled { 0.7 } else { 1.0 };
-            let config = HeadConfig { tied: false, scale, bias, soft_cap: capped.then_some(1.2) };
-            let part = Head::load(parameters, [hidden, vocab], &config).unwrap();
+            let transform = transform.map(|(activation, kind, bias)| {
+                TransformConfig { activation, norm: NormConfig { kind, epsilon: 1e-5 }, bias }
+            });
+            let config = HeadConfig { transform, tied: false, scale, bias, soft_cap: capped.then_some(1.2) };
+            // Another width between, where there is anything between.
+            let between = if transform.is_some() { hidden + 1 } else { hidden };
+            let part = Head::load(parameters, [hidden, between, vocab], &config).unwrap();
             let name = format!("head {config:?}");
             let case = Case::rowwise(name, part, (), random(4, [texts * width, hidden]), texts);
-            check(&Case { first: Some((width - 1, ())), conserves: !bias, ..case });
+            check(&Case { first: Some((width - 1, ())), conserves: !bias && transform.is_none(), ..case });
         });
     }
 }

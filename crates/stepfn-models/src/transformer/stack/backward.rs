@@ -85,15 +85,17 @@ impl<B: Backend> Stack<B> {
 
     /// From what enters the first block to the embeddings.
     fn enter_backward(&self, tape: Saved<'_, B, StackTape<B>>, grad: Gradients<B>) -> Result<Gradients<B>, ModelError> {
+        let projected = |grad: Gradients<B>| match &self.project_in {
+            Some(project_in) => grad.map(|grad, _| project_in.pull(grad)),
+            None => grad,
+        };
+        let grad = if self.config.projected_last { projected(grad) } else { grad };
         let grad = grad.scaled(tape.here.embedding_mask.as_ref());
         let grad = match (&self.embedding_norm, tape.optional(|tape| tape.before_norm.as_ref())) {
             (Some(norm), Some(x)) => norm.backward(x, &(), grad)?,
             _ => grad,
         };
-        Ok(match &self.project_in {
-            Some(project_in) => grad.map(|grad, _| project_in.pull(grad)),
-            None => grad,
-        })
+        Ok(if self.config.projected_last { grad } else { projected(grad) })
     }
 
     /// What the way back through a layer reads: kept, or computed again.
