@@ -20,6 +20,7 @@ mod settings;
 mod spelling;
 mod templates;
 mod vocabulary;
+mod word_piece;
 
 use core::ops::Range;
 use std::collections::BTreeSet;

@@ -42,6 +42,7 @@ class Replica:
     published: dict = field(default_factory=dict)  # fields of config.json that published files have, or lack (None)
     generation: dict = field(default_factory=dict)  # generation_config.json
     forced: str = ""  # the token that a target starts with
+    masked: bool = False  # predicts masked tokens
 
 
 def vocabulary(kind):
@@ -101,6 +102,14 @@ REPLICAS = {
                                "value_head", seq2seq=False),
     "llama_fp16": Replica("llama_no_legacy", dict(model_type="llama", vocab_size=420, hidden_size=16, intermediate_size=24,
                                                   num_hidden_layers=1, num_attention_heads=2), "fp16", seq2seq=False),
+    # The first BERTs: norms with other names, and parts for other tasks.
+    "bert": Replica("bert", dict(model_type="bert", vocab_size=146, hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+                                 num_attention_heads=2, max_position_embeddings=64), "bert", seq2seq=False, masked=True,
+                    published={"architectures": ["BertForMaskedLM"], "position_embedding_type": "absolute", "gradient_checkpointing": False}),
+    "xlm_roberta": Replica("xlm_roberta_old", dict(model_type="xlm-roberta", vocab_size=vocabulary("xlm_roberta_old"), hidden_size=16,
+                                                   intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, type_vocab_size=1,
+                                                   max_position_embeddings=66, layer_norm_eps=1e-5, output_past=True), "zip",
+                           seq2seq=False, masked=True),
 }
 
 
@@ -115,6 +124,7 @@ def build(replica, seed):
     config = dict(replica.config)
     config = transformers.AutoConfig.for_model(config.pop("model_type"), **config)
     kind = transformers.AutoModelForSeq2SeqLM if replica.seq2seq else transformers.AutoModelForCausalLM
+    kind = transformers.AutoModelForMaskedLM if replica.masked else kind
     model = kind.from_config(config).eval()
     generator = torch.Generator().manual_seed(seed)
     if config.model_type in ("t5", "mt5"):  # the published ones are untied
@@ -154,9 +164,42 @@ def write_weights(folder, model, how):
         tensors["_orig_mod.v_head.summary.weight"] = torch.zeros(1, 16)
         tensors["_orig_mod.v_head.summary.bias"] = torch.zeros(1)
         torch.save(tensors, whole)
+    elif how == "bert":
+        old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+        tensors.pop("cls.predictions.decoder.bias", None)
+        tensors |= {"bert.pooler.dense.weight": torch.zeros(16, 16), "bert.pooler.dense.bias": torch.zeros(16),
+                    "cls.seq_relationship.weight": torch.zeros(2, 16), "cls.seq_relationship.bias": torch.zeros(2)}
+        for new, name in old.items():
+            tensors = {key.replace(new, name): tensor for key, tensor in tensors.items()}
+        safetensors.torch.save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "model.safetensors",
+                                    metadata={"format": "pt"})
     elif how == "fp16":
         halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(halves, folder / "model.fp16.safetensors", metadata={"format": "pt"})
+
+
+def pseudo(replica, model, ids, by_word):
+    """Log-probabilities of tokens that are masked, alone or with what follows them in their word."""
+    folder = ROOT / "../tokenizers" / replica.tokenizer
+    if (folder / "vocab.txt").exists():
+        tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+        mask, continues = tokens.index("[MASK]"), lambda i: tokens[i].startswith("##")
+    else:
+        import sentencepiece
+
+        pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.bpe.model"))
+        mask = pieces.get_piece_size() + 1  # fairseq's ids are greater by one
+        continues = lambda i: i > 3 and not pieces.id_to_piece(i - 1).startswith("\u2581")
+    found = []
+    for step in range(1, len(ids) - 1):
+        copy = list(ids)
+        copy[step] = mask
+        for place in range(step + 1, len(ids) - 1):
+            if not by_word or not continues(ids[place]):
+                break
+            copy[place] = mask
+        found.append(model(input_ids=torch.tensor([copy])).logits[0, step].log_softmax(-1)[ids[step]].item())
+    return found
 
 
 @torch.no_grad()
@@ -171,6 +214,10 @@ def says(replica, model, tokens):
     for text in TEXTS:
         case = known[text]
         ids = case.get("fast_ids", case["ids"])
+        if replica.masked:
+            by_token, by_word = (pseudo(replica, model, ids, by_word) for by_word in (False, True))
+            out.append({"text": text, "source": None, "target": ids, "log_probs": by_token, "word_log_probs": by_word})
+            continue
         if replica.seq2seq:
             target = case.get("target_ids", ids)
             eos = target.index(model.config.eos_token_id)

@@ -393,6 +393,33 @@ def byt5(root):
     expect(folder, tokenizer)
 
 
+def word_piece(root, scratch, name, cls, family, old=False, **options):
+    """Whole words that come twice, and letters alone and inside words."""
+    words = (ENGLISH + "\n" + GERMAN).replace("'", " ' ")
+    for mark in ".,!?":
+        words = words.replace(mark, f" {mark} ")
+    if options.get("do_lower_case", True):
+        words = words.lower()
+    letters = sorted({letter for word in words.split() for letter in word} | set("abcdefghijklmnopqrstuvwxyz0123456789<>/_-"))
+    counted = collections.Counter(words.split())
+    whole = sorted(word for word, count in counted.items() if count > 1 and len(word) > 1)
+    ends = sorted(ending for ending, count in collections.Counter(word[-2:] for word in counted if len(word) > 3).items() if count > 1)
+    tokens = ["[PAD]", "[unused0]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, "\u65e5", "\u672c", "\u65e5\u672c", *whole]
+    tokens += [f"##{part}" for part in (*letters, *ends, "\u8a9e")]
+    (scratch / "vocab.txt").write_text("".join(f"{token}\n" for token in tokens), encoding="utf-8")
+    tokenizer = cls(str(scratch / "vocab.txt"), **options)
+    folder = save(root, name, tokenizer, ("vocab.txt",) if old else (*SMALL, "vocab.txt"), {"config.json": {"model_type": family}})
+    if old:
+        # As the first folders: nothing but the one setting that differs.
+        (folder / "tokenizer_config.json").write_text(json.dumps({k: options[k] for k in options}), encoding="utf-8")
+    fast = getattr(transformers, cls.__name__ + "Fast").from_pretrained(folder, **options)
+    more = ["the [MASK] sails[SEP]", "[MASK][MASK] x[mask]", "un##der ## #", "A\u00c4\u00e4 \u0130stanbul \u03a3\u03a3", "\u65e5\u672c\u8a9eabc",
+            "ab\x00c\ufffd d\u0007e", "x" * 101, "the-ship's (crew)"]
+    TEXTS.extend(more)
+    expect(folder, tokenizer, fast)
+    del TEXTS[-len(more):]
+
+
 def main():
     check_versions()
     root = Path(__file__).parent
@@ -427,6 +454,11 @@ def main():
         byt5(root)
         pegasus(root, scratch)
         plbart(root, scratch, "plbart", "base", None)
+        word_piece(root, scratch, "bert", transformers.BertTokenizer, "bert")
+        word_piece(root, scratch, "bert_cased", transformers.BertTokenizer, "bert", old=True, do_lower_case=False)
+        word_piece(root, scratch, "bert_accents", transformers.BertTokenizer, "bert", strip_accents=False,
+                   tokenize_chinese_chars=False)
+        word_piece(root, scratch, "electra", transformers.ElectraTokenizer, "electra", old=True)
         plbart(root, scratch, "plbart_multi", "multi", ["java", "en_XX"], src_lang="java", tgt_lang="en_XX")
 
 

@@ -13,6 +13,7 @@ use super::merges::read_merges;
 use super::sentence_piece::SentencePiece;
 use super::settings::{Settings, added_token};
 use super::vocabulary::Vocabulary;
+use super::word_piece::{self, word_piece};
 use super::{Tokenizer, file_error};
 use crate::ModelError;
 use crate::checkpoint::files::{LFS_POINTER, is_lfs_pointer};
@@ -99,13 +100,18 @@ pub(super) fn build(folder: &Path, settings: &Settings, config_json: &Value) -> 
             Some(kind) => Build::Multilingual(kind, tokenizer),
         });
     }
+    if has("vocab.txt")
+        && class.map_or(word_piece::FAMILIES.contains(&family), |class| word_piece::CLASSES.contains(&class))
+    {
+        return word_piece(folder, settings).map(Build::One);
+    }
     if has("vocab.json") && has("merges.txt") {
         return byte_level(folder, settings, family).map(Build::One);
     }
     if class == Some("ByT5Tokenizer") || (family == "t5" && class.is_none()) {
         return bytes(folder, settings).map(Build::One);
     }
-    let known = "tokenizer.json, tokenizer.model, spiece.model, sentencepiece.bpe.model, source.spm with target.spm, or vocab.json with merges.txt";
+    let known = "tokenizer.json, tokenizer.model, spiece.model, sentencepiece.bpe.model, source.spm with target.spm, vocab.json with merges.txt, or BERT's vocab.txt";
     Err(file_error(folder, format!("there is no tokenizer: expected {known}")))
 }
 
@@ -136,7 +142,7 @@ fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Cl
         (Some("MBart50Tokenizer"), _) => Some(Class::MBart50),
         (Some("NllbTokenizer"), _) => Some(Class::Nllb),
         (Some("MBartTokenizer"), _) | (None, "mbart") => Some(Class::MBart),
-        (Some("XLMRobertaTokenizer"), _) => Some(Class::XlmRoberta),
+        (Some("XLMRobertaTokenizer"), _) | (None, "xlm-roberta") => Some(Class::XlmRoberta),
         (Some("XGLMTokenizer"), _) => Some(Class::Xglm),
         _ => None,
     }
@@ -267,8 +273,8 @@ fn byte_level(folder: &Path, settings: &Settings, family: &str) -> Result<Tokeni
     let class = settings.class.as_deref();
     let of_bart = ["RobertaTokenizer", "BartTokenizer", "LEDTokenizer", "LongformerTokenizer", "MvpTokenizer"];
     let is_blenderbot = class.map_or(family == "blenderbot", |class| class == "BlenderbotTokenizer");
-    let is_bart =
-        is_blenderbot || class.map_or(["bart", "led", "mvp"].contains(&family), |class| of_bart.contains(&class));
+    let is_bart = is_blenderbot
+        || class.map_or(["bart", "led", "mvp", "roberta"].contains(&family), |class| of_bart.contains(&class));
     let usual = match is_bart {
         true => [Some("<s>"), Some("</s>"), Some("<pad>"), Some("<unk>")],
         false => [Some("<|endoftext|>"), Some("<|endoftext|>"), None, Some("<|endoftext|>")],
