@@ -129,3 +129,38 @@ fn a_model_with_an_adapter_loads() {
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
+
+/// Matrices in half precision stay in their file, also those of all experts of a layer in one tensor: the model is that of the same numbers in
+/// single precision.
+#[test]
+fn experts_in_one_tensor_are_read_from_half_precision() {
+    let golden = stepfn_tests::golden::folder().join("models/granitemoe");
+    let config = fs::read_to_string(golden.join("config.json")).unwrap();
+    let bytes = fs::read(golden.join("model.safetensors")).unwrap();
+    let weights = SafeTensors::deserialize(&bytes).unwrap();
+    let logits = |dtype: Dtype| {
+        // The upper half of a number is one in `bf16`.
+        let numbers = |data: &[u8]| -> Vec<u8> {
+            let number = |number: &[u8]| match dtype {
+                Dtype::BF16 => number[2..].to_vec(),
+                _ => [&[0, 0], &number[2..]].concat(),
+            };
+            data.chunks_exact(4).flat_map(number).collect()
+        };
+        let tensors: Vec<(String, Vec<usize>, Vec<u8>)> =
+            weights.iter().map(|(name, view)| (name.to_owned(), view.shape().to_vec(), numbers(view.data()))).collect();
+        let views = tensors
+            .iter()
+            .map(|(name, shape, data)| (name.as_str(), TensorView::new(dtype, shape.clone(), data).unwrap()));
+        let checkpoint = Checkpoint::from_bytes("halves", &config, serialize(views, None).unwrap()).unwrap();
+        let model = Model::<Flex>::from_checkpoint(&checkpoint, DType::F32, &Default::default()).unwrap();
+        let batch = TokenBatch::new(vec![(3..40).collect()], model.config().vocab_size, PaddingSide::Right).unwrap();
+        let decoder = model.decoder();
+        let last = decoder.forward(decoder.embed(&batch), Pass::new(&batch)).unwrap().last;
+        model.logits(last).into_data().iter::<f64>().collect::<Vec<f64>>()
+    };
+    let (halves, singles) = (logits(Dtype::BF16), logits(Dtype::F32));
+    for (half, single) in halves.iter().zip(&singles) {
+        assert!((half - single).abs() < 1e-4, "{half} instead of {single}");
+    }
+}

@@ -65,7 +65,8 @@ impl<B: Backend> Model<B> {
     ) -> Result<Self, ModelError> {
         let family = families::of(config_json)?;
         let config = family.configure(config_json)?;
-        let parameters = Parameters::new(source, family, family.names(&config), dtype, device);
+        let experts = config.decoder.experts.as_ref().map_or(0, |experts| experts.count);
+        let parameters = Parameters::new(source, family, family.names(&config), dtype, device).with_experts(experts);
         let encoder = match &config.encoder {
             Some(stack) => Some(Stack::load(
                 &parameters,

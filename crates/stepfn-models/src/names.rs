@@ -56,6 +56,8 @@ pub enum Layout {
     PerHead(Packed),
     /// Query, value and key of the first quarter of the heads, then of the second, and so on (CodeGen).
     Quarters(Packed),
+    /// One of the experts in a tensor of all of them, `[experts, out, in]`, and there one of stacked blocks of rows, or all rows.
+    Stacked(Option<Packed>),
     /// `[1, n]` for a bias of n elements.
     RowVector,
 }

@@ -20,6 +20,10 @@ pub(crate) struct Parameters<'a, B: Backend> {
     dtype: DType,
     device: &'a B::Device,
     matrices: RefCell<HashMap<String, Tensor<B, 2>>>,
+    /// How many experts the model has in a layer.
+    experts: usize,
+    /// The last two tensors of all experts that were read: an expert's projections come from two.
+    stacked: RefCell<Vec<(String, Tensor<B, 2>)>>,
     used: RefCell<HashSet<String>>,
 }
 
@@ -40,8 +44,13 @@ impl<'a, B: Backend> Parameters<'a, B> {
         dtype: DType,
         device: &'a B::Device,
     ) -> Self {
-        let (matrices, used) = Default::default();
-        Self { source, family, names, dtype, device, matrices, used }
+        let (matrices, stacked, used) = Default::default();
+        Self { source, family, names, dtype, device, matrices, experts: 0, stacked, used }
+    }
+
+    /// The same of a model with so many experts in a layer.
+    pub(crate) fn with_experts(self, experts: usize) -> Self {
+        Self { experts, ..self }
     }
 
     /// The device of the parameters.
@@ -74,14 +83,23 @@ impl<'a, B: Backend> Parameters<'a, B> {
         [rows, columns]: [usize; 2],
         packed: Option<PackedRows>,
     ) -> Result<Option<Arc<dyn StoredRows>>, ModelError> {
-        let (stored, layout) = self.find(name, "weight")?;
+        let Found { stored, layout, expert } = self.find(name, "weight")?;
+        if let Layout::Stacked(which) = layout {
+            let (rows, total) = in_stack(which, packed, rows);
+            let of_shape = |matrix: &Arc<dyn StoredRows>| matrix.size() == [self.experts * total, columns];
+            let matrix = self.source.rows(&stored, false).filter(of_shape).filter(|_| expert < self.experts);
+            let first = expert * total;
+            return Ok(matrix.map(|matrix| {
+                Arc::new(ChosenRows::new(matrix, first + rows.start..first + rows.end)) as Arc<dyn StoredRows>
+            }));
+        }
         let is_part = matches!(layout, Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) | Layout::Quarters(_));
         let total = packed.filter(|_| is_part).map_or(rows, |packed| packed.rows.iter().sum());
         let transposed = matches!(layout, Layout::Transposed | Layout::Columns(_));
         let of_shape = |matrix: &Arc<dyn StoredRows>| matrix.size() == [total, columns];
         let Some(matrix) = self.source.rows(&stored, transposed).filter(of_shape) else { return Ok(None) };
         Ok(Some(match layout {
-            Layout::Whole | Layout::Transposed | Layout::RowVector => matrix,
+            Layout::Whole | Layout::Transposed | Layout::RowVector | Layout::Stacked(_) => matrix,
             Layout::Rows(which) | Layout::Columns(which) => {
                 Arc::new(ChosenRows::new(matrix, rows_of(which, packed, rows)))
             }
@@ -107,19 +125,25 @@ impl<'a, B: Backend> Parameters<'a, B> {
         shape: [usize; 2],
         packed: Option<PackedRows>,
     ) -> Result<Tensor<B, 2>, ModelError> {
-        let (stored, layout) = self.find(name, "weight")?;
+        let Found { stored, layout, expert } = self.find(name, "weight")?;
         let [rows, columns] = shape;
+        if let Layout::Stacked(which) = layout {
+            let (rows, total) = in_stack(which, packed, rows);
+            let first = expert * total;
+            let all = self.stacked_matrix(&stored, [self.experts, total, columns])?;
+            return Ok(all.slice(first + rows.start..first + rows.end));
+        }
         let total = |packed: Option<PackedRows>| packed.map_or(rows, |packed| packed.rows.iter().sum());
         let in_file = match layout {
             Layout::Whole => [rows, columns],
             Layout::Transposed => [columns, rows],
             Layout::Rows(_) | Layout::PerHead(_) | Layout::Quarters(_) => [total(packed), columns],
             Layout::Columns(_) => [columns, total(packed)],
-            Layout::RowVector => [1, columns],
+            Layout::RowVector | Layout::Stacked(_) => [1, columns],
         };
         let matrix = self.stored_matrix(&stored, in_file)?;
         Ok(match layout {
-            Layout::Whole | Layout::RowVector => matrix,
+            Layout::Whole | Layout::RowVector | Layout::Stacked(_) => matrix,
             Layout::Transposed => matrix.transpose(),
             Layout::Rows(which) => matrix.slice(rows_of(which, packed, rows)),
             Layout::Columns(which) => matrix.transpose().slice(rows_of(which, packed, rows)),
@@ -145,10 +169,10 @@ impl<'a, B: Backend> Parameters<'a, B> {
         packed: Option<PackedRows>,
     ) -> Result<Tensor<B, 1>, ModelError> {
         let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
-        let (stored, layout) = self.find(base, suffix)?;
+        let Found { stored, layout, .. } = self.find(base, suffix)?;
         let total = packed.map_or(len, |packed| packed.rows.iter().sum());
         let shape = match layout {
-            Layout::Whole | Layout::Transposed => vec![len],
+            Layout::Whole | Layout::Transposed | Layout::Stacked(_) => vec![len],
             Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) | Layout::Quarters(_) => vec![total],
             Layout::RowVector => vec![1, len],
         };
@@ -164,14 +188,14 @@ impl<'a, B: Backend> Parameters<'a, B> {
                 let index = in_quarter(which);
                 vector.reshape([4, 3, len / 4]).slice([0..4, index..index + 1]).reshape([len])
             }
-            Layout::Whole | Layout::Transposed | Layout::RowVector => vector,
+            Layout::Whole | Layout::Transposed | Layout::RowVector | Layout::Stacked(_) => vector,
         })
     }
 
     /// A number; `name` includes its suffix.
     pub(crate) fn number(&self, name: &str, shape: &[usize]) -> Result<f64, ModelError> {
         let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
-        let (stored, _) = self.find(base, suffix)?;
+        let Found { stored, .. } = self.find(base, suffix)?;
         let vector = self.source.tensor(&stored, shape, self.dtype, self.device)?.into_vector();
         Ok(vector.into_data().iter::<f64>().next().unwrap_or_default())
     }
@@ -211,8 +235,8 @@ impl<'a, B: Backend> Parameters<'a, B> {
         }
     }
 
-    /// The stored tensor of a parameter, and its layout.
-    fn find(&self, base: &str, suffix: &str) -> Result<(String, Layout), ModelError> {
+    /// The stored tensor of a parameter, its layout, and which expert it is of.
+    fn find(&self, base: &str, suffix: &str) -> Result<Found, ModelError> {
         let ours = format!("{base}.{suffix}");
         let mut first = None;
         for name in &self.names {
@@ -221,7 +245,8 @@ impl<'a, B: Backend> Parameters<'a, B> {
             let theirs = if name.exact { theirs } else { format!("{theirs}.{suffix}") };
             if let Some(stored) = self.in_source(&theirs) {
                 self.used.borrow_mut().insert(stored.clone());
-                return Ok((stored, name.layout));
+                let expert = numbers.get(1).and_then(|number| number.parse().ok()).unwrap_or(0);
+                return Ok(Found { stored, layout: name.layout, expert });
             }
             first.get_or_insert(theirs);
         }
@@ -235,6 +260,20 @@ impl<'a, B: Backend> Parameters<'a, B> {
         core::iter::once(theirs).chain(stripped).find(|name| self.source.contains(name)).map(str::to_owned)
     }
 
+    /// The matrices of all experts, one below the other.
+    fn stacked_matrix(&self, stored: &str, shape: [usize; 3]) -> Result<Tensor<B, 2>, ModelError> {
+        let mut last = self.stacked.borrow_mut();
+        if let Some((_, matrix)) = last.iter().find(|(name, _)| name == stored) {
+            return Ok(matrix.clone());
+        }
+        let [experts, rows, columns] = shape;
+        let matrix = self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix();
+        let matrix = matrix.reshape([experts * rows, columns]);
+        last.insert(0, (stored.to_owned(), matrix.clone()));
+        last.truncate(2);
+        Ok(matrix)
+    }
+
     fn stored_matrix(&self, stored: &str, shape: [usize; 2]) -> Result<Tensor<B, 2>, ModelError> {
         if let Some(matrix) = self.matrices.borrow().get(stored) {
             return Ok(matrix.clone());
@@ -242,6 +281,21 @@ impl<'a, B: Backend> Parameters<'a, B> {
         let matrix = self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix();
         self.matrices.borrow_mut().insert(stored.to_owned(), matrix.clone());
         Ok(matrix)
+    }
+}
+
+/// Where a parameter is stored.
+struct Found {
+    stored: String,
+    layout: Layout,
+    expert: usize,
+}
+
+/// The rows of a parameter among those of its expert, and how many these are.
+fn in_stack(which: Option<Packed>, packed: Option<PackedRows>, rows: usize) -> (core::ops::Range<usize>, usize) {
+    match which {
+        Some(which) => (rows_of(which, packed, rows), packed.map_or(rows, |packed| packed.rows.iter().sum())),
+        None => (0..rows, rows),
     }
 }
 

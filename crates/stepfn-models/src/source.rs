@@ -154,7 +154,13 @@ impl<B: Backend> TensorSource<B> for Tensors<B> {
         let location = Path::new(IN_MEMORY);
         let missing = || ModelError::MissingTensor { path: location.to_owned(), tensor: tensor.to_owned() };
         let stored = self.get(tensor).ok_or_else(missing)?;
-        check_shape(location, tensor, if shape.is_empty() { &[1] } else { shape }, &stored.shape())?;
+        // As `StoredTensor` has it.
+        let flat = match *shape {
+            [] => vec![1],
+            [first, ref others @ ..] if others.len() > 1 => vec![first, others.iter().product()],
+            _ => shape.to_vec(),
+        };
+        check_shape(location, tensor, &flat, &stored.shape())?;
         Ok(stored.clone())
     }
 }

@@ -560,6 +560,16 @@ FAMILIES = {
         v4=rope_v4,
         matters=[{"num_experts_per_tok": 1}, {"sliding_window": None}],
     ),
+    # The matrices of all experts of a layer are one tensor.
+    "granitemoe": Family(
+        DENSE
+        | dict(
+            model_type="granitemoe", num_local_experts=5, num_experts_per_tok=2, intermediate_size=20, embedding_multiplier=1.7,
+            logits_scaling=0.8, residual_multiplier=0.45, attention_multiplier=0.27,
+        ),
+        v4=rope_v4,
+        matters=[{"num_experts_per_tok": 1}, {"residual_multiplier": 1.0}, {"attention_multiplier": 1.0}],
+    ),
     "qwen2_moe": Family(
         DENSE
         | dict(

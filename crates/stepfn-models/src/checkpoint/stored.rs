@@ -109,10 +109,14 @@ impl Stored {
 }
 
 impl Stored {
-    /// The rows of a matrix, or of its transpose, as they are in the file; `None` if they aren't there one after the other, or are no smaller
-    /// than in single precision.
+    /// The rows of a matrix, or of its transpose, as they are in the file, and those of several matrices one after the other; `None` if they aren't
+    /// there so, or are no smaller than in single precision.
     pub(super) fn rows(&self, entry: &StoredEntry, transposed: bool) -> Option<Arc<dyn StoredRows>> {
-        let &[rows, columns] = entry.shape.as_slice() else { return None };
+        let (rows, columns) = match *entry.shape.as_slice() {
+            [rows, columns] => (rows, columns),
+            [matrices, rows, columns] if !transposed => (matrices.checked_mul(rows)?, columns),
+            _ => return None,
+        };
         let (_, contents) = self.files.get(entry.file)?;
         let half = |contents, place, format| {
             FileRows::new(contents, place, [rows, columns], format).map(|rows| Arc::new(rows) as Arc<dyn StoredRows>)

@@ -92,7 +92,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 75] = [
+static FAMILIES: [Family; 76] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -144,6 +144,7 @@ static FAMILIES: [Family; 75] = [
     qwen_moe::QWEN2_MOE,
     qwen_moe::QWEN3_MOE,
     olmoe::OLMOE,
+    granite::GRANITEMOE,
     marian::MARIAN,
     bart::BART,
     mbart::MBART,

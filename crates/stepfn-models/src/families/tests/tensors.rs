@@ -169,6 +169,7 @@ fn fits(layout: Layout, ours: &[usize], theirs: &[usize], kv_rows: usize, q_rows
         Layout::PerHead(_) | Layout::Quarters(_) => theirs[0] == q_rows + 2 * kv_rows,
         Layout::Rows(crate::names::Packed::Gate | crate::names::Packed::Up) => theirs[0] == 2 * ours[0],
         Layout::Rows(_) => theirs[0] == q_rows + 2 * kv_rows,
+        Layout::Stacked(which) => theirs[1..] == [ours[0] * if which.is_some() { 2 } else { 1 }, ours[1]],
         Layout::RowVector => theirs == [1, ours[0]],
     }
 }
