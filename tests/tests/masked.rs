@@ -8,10 +8,10 @@ use std::path::PathBuf;
 
 use burn::tensor::DType;
 use serde_json::Value;
-use stepfn_attribution::methods::{Attention, DeepLift, IntegratedGradients, Occlusion, Saliency};
+use stepfn_attribution::methods::{Attention, DeepLift, IntegratedGradients, LayerDeepLift, Occlusion, Saliency};
 use stepfn_attribution::{
-    AttributedFn, AttributionMethod, AttributionOptions, Baseline, ContrastText, Masked, Masking, Methods, Scores,
-    ScoringOptions, Text, attribute, score,
+    AttributedFn, AttributionMethod, AttributionOptions, Baseline, ContrastText, Layer, Masked, Masking, Methods,
+    Scores, ScoringOptions, StackName, Text, attribute, score,
 };
 use stepfn_core::functions::{ContrastProbDiff, McDropoutProbAvg, NoisyStatistic, Probability, Rank, Surprisal};
 use stepfn_core::{Alignment, StepFunction};
@@ -173,7 +173,7 @@ fn every_method_attributes_a_masked_token_to_what_was_read() {
             assert_eq!(found.shape(), [text.target.len(), text.steps.len()], "{}: {}", case.name, method.name());
             for (index, step) in text.steps.clone().enumerate() {
                 for token in 0..text.target.len() {
-                    let is_masked = (step..masked.until[step]).contains(&token);
+                    let is_masked = (step..masked.until[step]).contains(&token) && !method.is_of_layer();
                     let value = found.at(token, index)[0];
                     assert_eq!(value.is_nan(), is_masked, "{}, {}: {value}", case.name, method.name());
                 }
@@ -200,6 +200,27 @@ fn integrated_gradients_add_up_on_both_sides_of_the_mask() {
             assert!(delta.abs() <= 0.05 * change.abs().max(1e-4), "{}: {delta} of {change}", case.name);
         }
     }
+}
+
+/// What a layer holds at the place of the mask is part of what adds up.
+#[test]
+fn layers_add_up_with_the_place_of_the_mask() {
+    let case = Case::read(stepfn_tests::golden::folder().join("models/bert")).unwrap();
+    let text = case.text(1, Masking::Token);
+    let function = AttributedFn::new(Probability { logprob: true });
+    let options = AttributionOptions { raw: true, ..case.options() };
+    let run = |stack| {
+        let method = LayerDeepLift { layer: Layer { stack, layer: 0 } };
+        let texts = core::slice::from_ref(&text);
+        attribute(&case.model, texts, &method, &function, &[], &options).unwrap().remove(0).unwrap().scores
+    };
+    let scores = run(StackName::Auto);
+    let (completeness, target) = (scores.completeness.clone().unwrap(), scores.target.clone().unwrap());
+    for (step, change) in completeness.changes.iter().enumerate() {
+        let sum: f32 = (0..text.target.len()).flat_map(|token| target.at(token, step)).sum();
+        assert!((sum - change).abs() <= 1e-3 * change.abs().max(1.0), "{sum} of {change}");
+    }
+    assert_eq!(run(StackName::Encoder), scores, "the only stack is an encoder");
 }
 
 /// DeepLIFT's multipliers add up through the head's transform and the projections of embeddings, too.

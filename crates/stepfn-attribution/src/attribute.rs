@@ -95,7 +95,7 @@ pub fn attribute<B: Backend>(
             let parts = readings.iter().enumerate().map(|(part, reading)| {
                 of_reading(reading, [part, readings.len()]).map_err(|error| error.at_reading(part, reading.places))
             });
-            Ok(text.joined(parts.collect::<Result<_, _>>()?))
+            Ok(text.joined(parts.collect::<Result<_, _>>()?, method.is_of_layer()))
         });
         all.push(match scores {
             Err(AttributionError::Cancelled) => return Err(AttributionError::Cancelled),

@@ -122,17 +122,16 @@ impl Text {
         }
     }
 
-    /// The scores of the text from those of its readings.
-    pub(crate) fn joined(&self, parts: Vec<InputScores>) -> InputScores {
+    /// The scores of the text from those of its readings, of masked tokens only `of_layer`: what they are is not read there, but something is.
+    pub(crate) fn joined(&self, parts: Vec<InputScores>, of_layer: bool) -> InputScores {
         let Some(masked) = &self.masked else { return parts.into_iter().next().unwrap_or_default() };
         let of_each: Option<Vec<&Scores>> = parts.iter().map(|part| part.target.as_ref()).collect();
         let inner = of_each.as_ref().and_then(|parts| parts.first()).map(|scores| scores.inner()).unwrap_or_default();
         let target = of_each.map(|parts| {
             Scores::filled(self.target.len(), self.steps.len(), &inner, |token, column, place| {
                 let step = self.steps.start + column;
-                // These tokens were not read.
-                let is_masked = (step..masked.until[step]).contains(&token);
-                if is_masked { f32::NAN } else { parts[column].at(token, 0)[place] }
+                let is_hidden = !of_layer && (step..masked.until[step]).contains(&token);
+                if is_hidden { f32::NAN } else { parts[column].at(token, 0)[place] }
             })
         });
         let completeness: Option<Vec<&Completeness>> = parts.iter().map(|part| part.completeness.as_ref()).collect();

@@ -31,6 +31,11 @@ pub trait AttributionMethod<B: Backend>: Send + Sync {
         false
     }
 
+    /// Whether its scores are of what is at each token's place in a layer. Then the place of a masked token has one too, which other methods leave out.
+    fn is_of_layer(&self) -> bool {
+        false
+    }
+
     /// Checks the parameters before any text runs. A method that was made by name is already checked.
     ///
     /// # Errors
@@ -61,6 +66,10 @@ impl<B: Backend> AttributionMethod<B> for Box<dyn AttributionMethod<B>> {
 
     fn hides_tokens(&self) -> bool {
         (**self).hides_tokens()
+    }
+
+    fn is_of_layer(&self) -> bool {
+        (**self).is_of_layer()
     }
 
     fn check(&self) -> Result<(), ParameterError> {

@@ -7,10 +7,13 @@ use crate::{AttributionError, Layer, Passes, StackName, StepRows, Steps, Variant
 impl Layer {
     /// The same layer, of a stack that this model has and whose tokens get scores.
     pub(super) fn in_model<B: Backend>(self, passes: &Passes<'_, B>) -> Result<Self, AttributionError> {
-        let has_encoder = passes.model().config().is_encoder_decoder();
+        let config = passes.model().config();
+        let has_encoder = config.is_encoder_decoder();
         let stack = match self.stack {
             StackName::Auto if has_encoder => StackName::Encoder,
             StackName::Auto => StackName::Decoder,
+            // The only stack goes by either name.
+            StackName::Encoder if config.is_masked() => StackName::Decoder,
             named => named,
         };
         if has_encoder && stack == StackName::Decoder && !passes.question().options().attribute_target {

@@ -36,6 +36,10 @@ impl<B: Backend> AttributionMethod<B> for LayerGradientXActivation {
         parameters(self)
     }
 
+    fn is_of_layer(&self) -> bool {
+        true
+    }
+
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let layer = self.layer.in_model(passes)?;
         by_chunks(passes, |steps| {

@@ -55,6 +55,10 @@ impl<B: Backend> AttributionMethod<B> for LayerIntegratedGradients {
         parameters(self)
     }
 
+    fn is_of_layer(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<(), ParameterError> {
         self.validate()
     }
