@@ -320,6 +320,22 @@ fn contrasts_are_other_tokens_at_the_mask_or_other_masked_texts() {
     assert_eq!(steps(&other_context), [true; 5]);
 }
 
+/// Training for another task, or saving the encoder alone, loses the head.
+#[test]
+fn a_model_without_its_head_does_not_open() {
+    let folder = stepfn_tests::golden::folder().join("models/bert");
+    let config =
+        fs::read_to_string(folder.join("config.json")).unwrap().replace("ForMaskedLM", "ForTokenClassification");
+    let weights = fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    let encoder = tensors.iter().filter(|(name, _)| name.starts_with("bert."));
+    let weights = safetensors::serialize(encoder, None).unwrap();
+    let checkpoint = stepfn_models::checkpoint::Checkpoint::from_bytes("headless", &config, weights).unwrap();
+    let error = Model::<B>::from_checkpoint(&checkpoint, DType::F32, &Default::default()).map(|_| ()).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("with the weights of its head") && error.contains("BertForTokenClassification"), "{error}");
+}
+
 #[test]
 fn texts_of_the_other_kind_are_refused() {
     let case = Case::read(stepfn_tests::golden::folder().join("models/bert")).unwrap();

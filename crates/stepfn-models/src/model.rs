@@ -11,6 +11,7 @@ use crate::ModelError;
 use crate::checkpoint::Checkpoint;
 use crate::config::TransformerConfig;
 use crate::families;
+use crate::json::shortened;
 use crate::parameters::Parameters;
 use crate::source::{Outline, TensorSource, Tensors};
 use crate::transformer::{Forward, Gradients, Head, InRange, Part, Rule, Saved, Stack};
@@ -84,6 +85,13 @@ impl<B: Backend> Model<B> {
             &config.decoder,
             encoder.is_some(),
         )?;
+        if config.head.transform.is_some() && !parameters.has("head.transform.weight") {
+            // Training for another task, or saving the encoder alone, loses the head.
+            let expected =
+                "a model that predicts masked tokens (…ForMaskedLM), with the weights of its head; this one has none";
+            let found = config_json.get("architectures").map_or_else(|| "nothing".to_owned(), shortened);
+            return Err(ModelError::config("architectures", expected, found));
+        }
         let width = config.decoder.embedding_size.unwrap_or(config.hidden_size);
         let head = Head::load(&parameters, [config.hidden_size, width, config.vocab_size], &config.head)?;
         parameters.check_all_used()?;

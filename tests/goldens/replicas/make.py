@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy
 import safetensors
 import safetensors.torch
+import sentencepiece
 import tokenizers
 import torch
 import transformers
@@ -24,6 +25,7 @@ PINS = {
     "tokenizers": (tokenizers, "0.23.3"),
     "safetensors": (safetensors, "0.8.0"),
     "numpy": (numpy, "2.4.6"),
+    "sentencepiece": (sentencepiece, "0.2.3"),
 }
 ROOT = Path(__file__).parent
 TEXTS = ["the ship sails at dawn", "two  spaces   and three", "wei\u00df, K\u00e4se, \u00c4pfel"]
@@ -185,8 +187,6 @@ def pseudo(replica, model, ids, by_word):
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
         mask, continues = tokens.index("[MASK]"), lambda i: tokens[i].startswith("##")
     else:
-        import sentencepiece
-
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "sentencepiece.bpe.model"))
         mask = pieces.get_piece_size() + 1  # fairseq's ids are greater by one
         continues = lambda i: i > 3 and not pieces.id_to_piece(i - 1).startswith("\u2581")
