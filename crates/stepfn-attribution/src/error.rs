@@ -9,7 +9,7 @@ use stepfn_models::ModelError;
 pub enum AttributionError {
     /// The model could not be run.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(ModelError),
     /// A step function could not be computed.
     #[error("{}{error}", step.map_or_else(String::new, |step| format!("step {step}: ")))]
     Step {
@@ -51,6 +51,15 @@ pub enum AttributionError {
     /// The progress callback asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl From<ModelError> for AttributionError {
+    fn from(error: ModelError) -> Self {
+        match error {
+            ModelError::Cancelled => Self::Cancelled,
+            error => Self::Model(error),
+        }
+    }
 }
 
 impl From<StepError> for AttributionError {

@@ -10,16 +10,12 @@ use std::path::Path;
 
 use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Message, Value};
 
-pub(crate) use self::line::KNOWN;
-use self::line::parse;
 use crate::args::{ChatArgs, ContrastArgs, LinesArgs, TextArgs};
 use crate::failure::Failure;
 use crate::progress::{Ends, Extent};
 use bounded::{BoundedLines, LONGEST, Line as ReadLine};
 pub(crate) use watch::Watch;
 pub(crate) use whole::read_whole;
-
-mod line;
 
 /// An iterator over the texts; a file is read lazily.
 pub(crate) enum Inputs {
@@ -218,7 +214,7 @@ impl Iterator for Lines {
             if !bytes.trim_ascii().is_empty() {
                 self.ends.push(self.reader.bytes_read());
                 let place = format!("{}, line {}", self.name, self.line);
-                let (id, mut input) = parse(&bytes, &self.keep);
+                let (id, mut input) = stepfn::record(&bytes, &self.keep);
                 if let Ok(input) = &mut input {
                     self.watch.drop_unread(input);
                 }

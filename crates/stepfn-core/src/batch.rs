@@ -220,6 +220,11 @@ impl<'a, B: Backend> ContrastView<'a, B> {
         self.contrast.context.as_ref().unwrap_or(&self.steps.prediction)
     }
 
+    /// The contrast's targets `y'`, `[rows]`; 0 for steps that have no partner.
+    pub fn target_ids(&self) -> Tensor<B, 1, Int> {
+        self.contrast.target_ids.clone()
+    }
+
     /// `z'_{y'}`, `[rows]`.
     pub fn logit(&self) -> Tensor<B, 1> {
         self.prediction().logit(self.contrast.target_ids.clone())

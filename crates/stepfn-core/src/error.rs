@@ -100,6 +100,14 @@ pub enum StepError {
         /// Passes that were compared.
         n: usize,
     },
+    /// A function of its user's own failed, or returned something else than its scores.
+    #[error("step function `{function}`: {message}")]
+    Function {
+        /// The function's name.
+        function: String,
+        /// What happened.
+        message: String,
+    },
     /// No function has that name, or a parameter can't be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

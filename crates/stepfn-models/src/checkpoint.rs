@@ -56,6 +56,29 @@ pub struct Checkpoint {
 pub(crate) enum Contents {
     Mapped(Arc<Mmap>),
     Memory(Arc<Cow<'static, [u8]>>),
+    Lent(Lent),
+}
+
+/// Bytes that another library owns.
+pub type Lent = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// A tensor in memory, such as one of a model that another library has loaded.
+#[derive(Clone)]
+pub struct MemoryTensor {
+    /// Its name, as in a checkpoint of the family.
+    pub name: String,
+    /// `F64`, `F32`, `F16` or `BF16`.
+    pub dtype: DType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its elements, little-endian, row by row.
+    pub bytes: Lent,
+}
+
+impl core::fmt::Debug for MemoryTensor {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{} {:?} {:?}", self.name, self.dtype, self.shape)
+    }
 }
 
 impl core::fmt::Debug for Contents {
@@ -81,6 +104,7 @@ impl Contents {
         match self {
             Self::Mapped(map) => map,
             Self::Memory(bytes) => bytes,
+            Self::Lent(bytes) => (**bytes).as_ref(),
         }
     }
 }
@@ -201,6 +225,27 @@ impl Checkpoint {
         let config = crate::from_json(config.as_bytes()).map_err(|error| file_error(&path, error))?;
         let mut stored = Stored::default();
         stored.add(folder.join("model.safetensors"), weights.into().into())?;
+        Self::of(folder, config, stored)
+    }
+
+    /// A checkpoint of tensors in memory, and of the contents of `config.json`. `name` identifies it in error messages. Loading copies each
+    /// tensor once, into the model; nothing reads them after that.
+    ///
+    /// # Errors
+    /// [`ModelError::File`] if the configuration is malformed, [`ModelError::Tensor`] for a tensor of integers, or one that doesn't have the bytes
+    /// that its shape needs.
+    pub fn from_tensors(
+        name: &str,
+        config: &str,
+        tensors: impl IntoIterator<Item = MemoryTensor>,
+    ) -> Result<Self, ModelError> {
+        let folder = PathBuf::from(name);
+        let path = folder.join("config.json");
+        let config = serde_json::from_str(config).map_err(|error| file_error(&path, error))?;
+        let mut stored = Stored::default();
+        for tensor in tensors {
+            stored.add_lent(&folder, tensor)?;
+        }
         Self::of(folder, config, stored)
     }
 

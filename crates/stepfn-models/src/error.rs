@@ -99,6 +99,9 @@ pub enum ModelError {
         /// The rule, as papers call it.
         rule: &'static str,
     },
+    /// Whoever runs the model wants no more of it; see [`interruptible`](crate::interruptible).
+    #[error("cancelled")]
+    Cancelled,
     /// Derivatives of a model in half precision have left the range of its numbers.
     #[error(
         "the gradient has numbers that are larger than {} can hold",

@@ -20,6 +20,7 @@ mod error;
 mod file;
 #[cfg(feature = "gguf")]
 mod gguf;
+mod interrupt;
 mod json;
 mod json_file;
 mod model;
@@ -30,6 +31,7 @@ pub use context::Context;
 pub use decoding::Decoding;
 pub use error::ModelError;
 pub use file::{is_there, read_file};
+pub use interrupt::interruptible;
 pub use json_file::{from_json, json_error};
 pub use model::Model;
 pub use words::plain_words;

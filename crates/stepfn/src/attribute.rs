@@ -247,6 +247,10 @@ impl<B: Backend> fmt::Debug for AttributeTask<B> {
 impl<B: Backend> Task<B> for &AttributeTask<B> {
     type Output = Answer;
 
+    fn first_number(&self) -> usize {
+        self.options.first_number
+    }
+
     fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<Answer>>> {
         self.check()?;
         let outcome = |Numbered { number, id, fields, input, .. }| {

@@ -123,6 +123,9 @@ impl core::error::Error for Error {}
 /// What to do about predictions that are not finite.
 const BROKEN_NUMBERS: &str = "try single precision (f32); if that doesn't help, the checkpoint is broken";
 
+/// What to do about work that was cancelled.
+const CANCELLED: &str = "run it again to have all results";
+
 /// What the advice to take finer numbers says.
 const FINER: &str = "single precision (f32)";
 
@@ -182,6 +185,7 @@ impl From<ModelError> for Error {
             ),
             ModelError::NonFinite { .. } => (ErrorKind::Numbers, BROKEN_NUMBERS),
             ModelError::Overflow { .. } => (ErrorKind::Numbers, "use single precision (f32), or bf16"),
+            ModelError::Cancelled => (ErrorKind::Cancelled, CANCELLED),
             ModelError::NoRule { .. } => (ErrorKind::Parameter, "choose another method"),
             _ => (ErrorKind::Text, "change the text, or use another model"),
         };
@@ -238,6 +242,7 @@ impl From<AttributionError> for Error {
                     StepError::PairOutside { .. } | StepError::PairTwice { .. } => {
                         (ErrorKind::Alignment, "pairs count the scored tokens of either text from 0, prompts left out")
                     }
+                    StepError::Function { .. } => (ErrorKind::Parameter, "correct the function"),
                     StepError::NonFinite { .. } => (ErrorKind::Numbers, BROKEN_NUMBERS),
                     StepError::NoSpread { .. } => {
                         (ErrorKind::Dropout, "give a dropout rate above 0, or use the statistic `mean`")
@@ -258,7 +263,7 @@ impl From<AttributionError> for Error {
             AttributionError::Format { .. } => {
                 Self::new(ErrorKind::File, what, "give a file that stepfn or inseq wrote")
             }
-            AttributionError::Cancelled => Self::new(ErrorKind::Cancelled, what, "run it again to have all results"),
+            AttributionError::Cancelled => Self::new(ErrorKind::Cancelled, what, CANCELLED),
             _ => Self::new(ErrorKind::Text, what, "change the text, or what is asked of it"),
         }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use stepfn_core::catalog::nearest;
-use stepfn_models::checkpoint::{Checkpoint, adapter_base};
+use stepfn_models::checkpoint::{Checkpoint, MemoryTensor, adapter_base};
 use stepfn_models::tokenizer::{Languages, Tokenizers};
 use stepfn_models::{ModelError, from_json, read_file};
 
@@ -60,6 +60,24 @@ impl Files {
             Err(_) if of_model != folder => Tokenizers::open(&of_model, checkpoint.config(), languages),
             tokenizers => tokenizers,
         }?;
+        Ok(Self { checkpoint, tokenizers, generation })
+    }
+}
+
+impl Files {
+    /// A model whose weights are in memory, and whose other files are in a folder.
+    pub(crate) fn with_tensors(
+        folder: &Path,
+        tensors: impl IntoIterator<Item = MemoryTensor>,
+        languages: &Languages,
+    ) -> Result<Self> {
+        let path = folder.join("config.json");
+        let unreadable = |error: std::io::Error| ModelError::File { path: path.clone(), message: error.to_string() };
+        let config = read_file(&path).map_err(unreadable)?;
+        let checkpoint =
+            Checkpoint::from_tensors(&folder.to_string_lossy(), &String::from_utf8_lossy(&config), tensors)?;
+        let generation = generation_config(folder, &checkpoint)?;
+        let tokenizers = Tokenizers::open(folder, checkpoint.config(), languages)?;
         Ok(Self { checkpoint, tokenizers, generation })
     }
 }

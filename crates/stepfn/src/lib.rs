@@ -51,6 +51,7 @@ mod files;
 mod generate;
 mod input;
 mod model;
+mod record;
 mod registry;
 mod room;
 mod score;
@@ -65,6 +66,7 @@ pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
 pub use input::{Input, IntoInput};
 pub use model::{LanguageModel, LoadOptions, families, models};
+pub use record::{RECORD_FIELDS, record};
 pub use registry::Registry;
 pub use score::{ScoreTask, ScoredText, StepFunctions};
 pub use texts::{Outcome, Outcomes, RunOptions};
@@ -73,13 +75,15 @@ pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
 pub use stepfn_attribution::methods::*;
 pub use stepfn_attribution::{
-    Alternative, AttributedFn, Attribution, Baseline, MOST_ALTERNATIVES, Masking, Progress, Provenance, Scores,
+    Alternative, AttributedFn, Attribution, Axis, Baseline, MOST_ALTERNATIVES, Masking, Progress, Provenance, Scores,
 };
 pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;
 pub use stepfn_core::{Alignment, Description};
-pub use stepfn_models::Model;
 pub use stepfn_models::chat::{Content, Json, Message, MessageSpan};
+pub use stepfn_models::checkpoint::MemoryTensor;
+pub use stepfn_models::tokenizer::Token;
+pub use stepfn_models::{Model, interruptible};
 
 pub mod extend {
     //! What you need to write a step function or an attribution method.

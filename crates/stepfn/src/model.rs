@@ -1,10 +1,13 @@
 //! A language model that is ready to be asked: its weights, its tokenizer and its settings, found by name.
 
+use std::path::Path;
+
 use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Masking, Preparer, Provenance};
 use stepfn_models::Model;
+use stepfn_models::checkpoint::MemoryTensor;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
 
@@ -110,12 +113,38 @@ impl<B: Backend> LanguageModel<B> {
         options: &LoadOptions,
         progress: &dyn Fn(&Download),
     ) -> Result<Self> {
+        let files = |languages: &Languages| Files::find(name, options.base.as_deref(), languages, progress);
+        Self::of_files::<D>(name, options, files)
+    }
+
+    /// A model whose weights are in memory, such as one that another library has loaded: `folder` has its other files (`config.json`, those
+    /// of its tokenizer), and `name` is what results call it. Loading copies each tensor once; nothing reads them after that.
+    ///
+    /// # Errors
+    /// As [`load_on`](Self::load_on).
+    pub fn load_tensors<D: Devices<Backend = B>>(
+        name: &str,
+        folder: impl AsRef<Path>,
+        tensors: impl IntoIterator<Item = MemoryTensor>,
+        options: &LoadOptions,
+    ) -> Result<Self> {
+        if let Some(base) = &options.base {
+            let what = format!("{name} is in memory, so it changes no other model, such as {base}");
+            return Err(Error::new(ErrorKind::Option, what, "give no base"));
+        }
+        Self::of_files::<D>(name, options, |languages| Files::with_tensors(folder.as_ref(), tensors, languages))
+    }
+
+    fn of_files<D: Devices<Backend = B>>(
+        name: &str,
+        options: &LoadOptions,
+        files: impl FnOnce(&Languages) -> Result<Files>,
+    ) -> Result<Self> {
         // Report typing errors before anything is read.
         GenerationOptions::check(&options.generation)?;
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
         let languages = Languages { source: options.source_lang.clone(), target: options.target_lang.clone() };
-        let Files { checkpoint, tokenizers, generation: published } =
-            Files::find(name, options.base.as_deref(), &languages, progress)?;
+        let Files { checkpoint, tokenizers, generation: published } = files(&languages)?;
         let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
         let tokenizers = tokenizers.limited_to([model.config().source_vocab_size(), model.config().vocab_size]);
         check_target_language(options, &tokenizers, model.config())?;

@@ -97,6 +97,10 @@ impl<B: Backend> fmt::Debug for ScoreTask<B> {
 impl<B: Backend> Task<B> for &ScoreTask<B> {
     type Output = ScoredText;
 
+    fn first_number(&self) -> usize {
+        self.options.first_number
+    }
+
     fn windows(&self) -> [usize; 2] {
         // The last has enough texts of like length for full batches.
         [8, 512]

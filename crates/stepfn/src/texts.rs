@@ -23,11 +23,14 @@ pub struct RunOptions {
     pub batch_tokens: usize,
     /// What is masked where a model of masked tokens predicts one, [`Masking::Token`] if nothing is said. For other models an error.
     pub masking: Option<Masking>,
+    /// The number of the first text: of a part of a run, the number of texts before it. Random numbers belong to a text's number, so that parts
+    /// have the results of the whole.
+    pub first_number: usize,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { seed: 0, dropout: None, memory: None, batch_tokens: 4096, masking: None }
+        Self { seed: 0, dropout: None, memory: None, batch_tokens: 4096, masking: None, first_number: 0 }
     }
 }
 
@@ -76,6 +79,11 @@ pub(crate) trait Task<B: Backend> {
     /// How many texts are taken together at first, and at most. Windows double, so that the first results come soon and the rest come fast.
     fn windows(&self) -> [usize; 2] {
         [1, 1]
+    }
+
+    /// The number of the first text.
+    fn first_number(&self) -> usize {
+        0
     }
 
     /// A result for each text, in their order.
@@ -158,7 +166,8 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
                 };
                 Numbered { number, id: if id.is_null() { number.into() } else { id }, fields, place, input }
             };
-            let window: Vec<Numbered> = (first..).zip(self.inputs.by_ref().take(self.window)).map(numbered).collect();
+            let number = self.task.first_number() + first;
+            let window: Vec<Numbered> = (number..).zip(self.inputs.by_ref().take(self.window)).map(numbered).collect();
             self.started += window.len();
             self.window = (self.window * 2).min(self.task.windows()[1]);
             let Some(last) = window.last() else {
@@ -238,5 +247,40 @@ mod tests {
         };
         assert_eq!(rates("g2p", rate), Some(of_marian), "Marian");
         assert_eq!(rates("g2p", None), None);
+    }
+
+    #[test]
+    fn parts_of_a_run_have_the_results_of_the_whole() {
+        use stepfn_core::functions::McDropoutProbAvg;
+
+        let model: LanguageModel = LanguageModel::load("verse").unwrap();
+        let texts = ["Let there be light", "And the king", "In the beginning", "of the earth"];
+        let scores = |texts: &[&'static str], first_number: usize| -> Vec<Vec<f32>> {
+            let options = RunOptions { dropout: Some(0.2), seed: 5, first_number, ..RunOptions::default() };
+            let task = crate::ScoreTask { options, ..crate::ScoreTask::new([McDropoutProbAvg::default()]) };
+            let outcomes = model.score_all(texts.iter().copied(), &task);
+            outcomes.map(|outcome| outcome.result.unwrap().scores.scores[0].1.clone()).collect()
+        };
+        let whole = scores(&texts, 0);
+        assert_eq!([scores(&texts[..2], 0), scores(&texts[2..], 2)].concat(), whole);
+        assert_ne!(scores(&texts[2..], 0), whole[2..]);
+    }
+
+    #[test]
+    fn work_ends_within_a_pass() {
+        use core::cell::Cell;
+        use std::rc::Rc;
+
+        let model: LanguageModel = LanguageModel::load("verse").unwrap();
+        let asked = Rc::new(Cell::new(0));
+        let count = asked.clone();
+        let ends = move || {
+            count.set(count.get() + 1);
+            count.get() > 1
+        };
+        let found =
+            crate::interruptible(ends, || model.ask("Let there be light").attribute(crate::Saliency::default()));
+        assert_eq!(found.unwrap_err().kind(), ErrorKind::Cancelled);
+        assert_eq!(asked.get(), 2, "asked before each of two blocks");
     }
 }

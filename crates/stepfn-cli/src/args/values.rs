@@ -6,7 +6,6 @@ use clap::CommandFactory;
 use stepfn::Json;
 
 use super::Cli;
-use crate::input::KNOWN;
 
 /// A name in a list: spaces around it don't count.
 pub(super) fn name(text: &str) -> Result<String, String> {
@@ -33,7 +32,7 @@ pub(super) fn text(text: &str) -> Result<String, String> {
 /// The name of a field that is written beside the results.
 pub(super) fn field(text: &str) -> Result<String, String> {
     let field = name(text)?;
-    match KNOWN.contains(&field.as_str()) {
+    match stepfn::RECORD_FIELDS.contains(&field.as_str()) {
         true => Err("this field means something to stepfn, and is not among those that are only kept".to_owned()),
         false => Ok(field),
     }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 use stepfn_kernels::weight::StoredRows;
 
-use super::Contents;
 use super::damaged::damage;
 use super::element::Element;
 use super::files::{LFS_POINTER, file_error, is_lfs_pointer};
 use super::rows::{BF16, F16, FileRows};
 use super::torch::{self, TorchTensor};
+use super::{Contents, MemoryTensor};
 use crate::ModelError;
 
 /// Files of weights, and where each tensor lies in them.
@@ -79,6 +79,26 @@ impl Stored {
         Ok(())
     }
 
+    /// Adds a tensor that another library owns.
+    pub(super) fn add_lent(&mut self, folder: &Path, tensor: MemoryTensor) -> Result<(), ModelError> {
+        let MemoryTensor { name, dtype, shape, bytes } = tensor;
+        let len = (*bytes).as_ref().len();
+        let wrong = |expected: &str, found: String| {
+            let (path, tensor, expected) = (folder.to_owned(), name.clone(), expected.to_owned());
+            ModelError::Tensor { path, tensor, expected, found }
+        };
+        let floats = [Element::F64, Element::F32, Element::F16, Element::Bf16];
+        let element = floats.into_iter().find(|&element| super::dtype(element) == Some(dtype));
+        let element = element.ok_or_else(|| wrong("F64, F32, F16 or BF16", format!("{dtype:?}")))?;
+        if element.bytes(&shape) != Some(len) {
+            return Err(wrong(&format!("the bytes of shape {shape:?}"), format!("{len} bytes")));
+        }
+        let place = Place::Bytes(element, 0..len);
+        self.tensors.insert(name, StoredEntry { file: self.files.len(), shape, place });
+        self.files.push((folder.to_owned(), Contents::Lent(bytes)));
+        Ok(())
+    }
+
     /// Removes what training programs put before every name.
     pub(super) fn strip_prefixes(&mut self) {
         const PREFIXES: [&str; 2] = ["_orig_mod.", "module."];
@@ -118,6 +138,10 @@ impl Stored {
             _ => return None,
         };
         let (_, contents) = self.files.get(entry.file)?;
+        // What is lent may change after loading.
+        if matches!(contents, Contents::Lent(_)) {
+            return None;
+        }
         let half = |contents, place, format| {
             FileRows::new(contents, place, [rows, columns], format).map(|rows| Arc::new(rows) as Arc<dyn StoredRows>)
         };

@@ -243,3 +243,39 @@ fn settings_of_quantization_may_be_in_a_file_of_their_own() {
         assert!(open(&[("model.safetensors", &weights)]).is_err());
     }
 }
+
+#[test]
+fn tensors_in_memory_are_a_checkpoint_like_those_of_a_file() {
+    let path = format!("{}/../../tests/goldens/models/llama", env!("CARGO_MANIFEST_DIR"));
+    let file = Checkpoint::open(&path).unwrap();
+    let lent = |name: &str| {
+        let data = file.read(name).unwrap();
+        let bytes: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(data.as_bytes().to_vec());
+        MemoryTensor {
+            name: format!("module.{name}"),
+            dtype: data.dtype,
+            shape: file.shape(name).unwrap().to_vec(),
+            bytes,
+        }
+    };
+    let tensors: Vec<MemoryTensor> = file.names().map(lent).collect();
+    let config = file.config().to_string();
+    let memory = Checkpoint::from_tensors("lent", &config, tensors.clone()).unwrap();
+    assert_eq!(contents(&memory), contents(&file));
+
+    let wrong = |change: fn(&mut MemoryTensor)| {
+        let mut tensors = tensors.clone();
+        change(&mut tensors[0]);
+        Checkpoint::from_tensors("lent", &config, tensors).unwrap_err().to_string()
+    };
+    assert!(wrong(|tensor| tensor.shape.push(2)).contains("the bytes of shape"));
+    assert!(wrong(|tensor| tensor.dtype = DType::I64).contains("expected F64, F32, F16 or BF16, found I64"));
+}
+
+#[test]
+fn half_precision_that_is_lent_is_copied() {
+    let bytes: Arc<dyn AsRef<[u8]> + Send + Sync> = Arc::new(vec![0_u8; 4 * 256 * 2]);
+    let tensor = MemoryTensor { name: "w".to_owned(), dtype: DType::BF16, shape: vec![4, 256], bytes };
+    let checkpoint = Checkpoint::from_tensors("lent", "{}", [tensor]).unwrap();
+    assert!(checkpoint.contains("w") && checkpoint.rows_in_file("w", false).is_none());
+}

@@ -1,18 +1,36 @@
-//! A line of the input: one JSON object with the parts of a text.
+//! Texts as records: JSON objects with the parts of a text, such as the lines of a file.
 
 use core::fmt;
 use core::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
-use stepfn::{Error, ErrorKind, Input, Json, Map, Message, Value, nearest};
+use serde_json::{Map, Value};
 
-/// The fields that mean something.
-pub(crate) const KNOWN: [&str; 8] =
-    ["id", "source", "target", "messages", "contrast_source", "contrast_target", "source_spans", "target_spans"];
+use crate::{Error, ErrorKind, Input, Json, Message, nearest};
 
-/// What the user calls the text, `null` if it has no name, and the text. Fields that mean nothing here are kept if `keep` names them, or is `*`.
-pub(super) fn parse(bytes: &[u8], keep: &[String]) -> (Value, stepfn::Result<Input>) {
+/// The fields of a [`record`] that mean something.
+pub const RECORD_FIELDS: [&str; 9] = [
+    "id",
+    "text",
+    "source",
+    "target",
+    "messages",
+    "contrast_source",
+    "contrast_target",
+    "source_spans",
+    "target_spans",
+];
+
+/// A text from a JSON object: its `id`, `null` if it has none, and the text, or why it can't be read. Fields that mean nothing ([`RECORD_FIELDS`] do)
+/// travel along if `keep` names them, or is `*`.
+///
+/// ```
+/// let (id, input) = stepfn::record(br#"{"id": 7, "source": "Hello", "item": 3}"#, &["item".to_owned()]);
+/// assert_eq!((id, input?.source.as_deref()), (7.into(), Some("Hello")));
+/// # Ok::<(), stepfn::Error>(())
+/// ```
+pub fn record(bytes: &[u8], keep: &[String]) -> (Value, crate::Result<Input>) {
     match object(bytes) {
         Ok(Object { mut fields, messages }) => {
             let id = fields.remove("id").unwrap_or_default();
@@ -22,7 +40,7 @@ pub(super) fn parse(bytes: &[u8], keep: &[String]) -> (Value, stepfn::Result<Inp
     }
 }
 
-fn object(bytes: &[u8]) -> stepfn::Result<Object> {
+fn object(bytes: &[u8]) -> crate::Result<Object> {
     let text = core::str::from_utf8(bytes).map_err(|error| {
         let what = format!("not UTF-8, from byte {} on", error.valid_up_to());
         Error::new(ErrorKind::Text, what, "save the file as UTF-8")
@@ -43,7 +61,7 @@ fn not_an_object(error: &serde_json::Error) -> String {
 }
 
 /// The messages of a chat.
-fn chat(messages: Json) -> stepfn::Result<Vec<Message>> {
+fn chat(messages: Json) -> crate::Result<Vec<Message>> {
     match messages {
         Json::Null => Ok(Vec::new()),
         Json::List(messages) if !messages.is_empty() => {
@@ -56,9 +74,10 @@ fn chat(messages: Json) -> stepfn::Result<Vec<Message>> {
     }
 }
 
-fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]) -> stepfn::Result<Input> {
+fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]) -> crate::Result<Input> {
     let mut input = Input {
         messages,
+        text: text(&mut fields, "text")?,
         source: text(&mut fields, "source")?,
         target: text(&mut fields, "target")?,
         contrast_source: text(&mut fields, "contrast_source")?,
@@ -69,19 +88,21 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]
     };
     let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");
     if let Some(unknown) = fields.keys().find(|name| !is_kept(name)) {
-        let meant = nearest(unknown, KNOWN.into_iter());
+        let meant = nearest(unknown, RECORD_FIELDS.into_iter());
         let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
-        let hint = format!("correct its name, or let it travel along with --keep {unknown}");
+        let hint =
+            format!("correct its name, or let it travel along: --keep {unknown}, in Python keep=[\"{unknown}\"]");
         return Err(Error::new(ErrorKind::Text, format!("unknown field `{unknown}`{meant}"), hint));
     }
-    if input.source.is_none() && input.target.is_none() && input.messages.is_empty() {
-        return Err(wrong("neither `source` nor `target`, nor `messages`".to_owned()));
+    let texts = [&input.text, &input.source, &input.target];
+    if texts.iter().all(|text| text.is_none()) && input.messages.is_empty() {
+        return Err(wrong("neither `text`, `source` nor `target`, nor `messages`".to_owned()));
     }
     input.fields = fields;
     Ok(input)
 }
 
-fn text(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Option<String>> {
+fn text(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Option<String>> {
     match fields.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
@@ -89,7 +110,7 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Option<St
     }
 }
 
-fn spans(fields: &mut Map<String, Value>, name: &str) -> stepfn::Result<Vec<Range<usize>>> {
+fn spans(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<Range<usize>>> {
     let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
     let span = |value: &Value| match value.as_array()?.as_slice() {
         [start, end] => Some(number(start)?..number(end)?),
@@ -117,7 +138,7 @@ fn wrong(what: String) -> Error {
     Error::new(
         ErrorKind::Text,
         what,
-        "write one object per line: {\"source\": …, \"target\": …}; see --help for all fields",
+        "give an object for each text, with some of the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans: {\"source\": …, \"target\": …}",
     )
 }
 
@@ -159,11 +180,12 @@ impl<'de> Deserialize<'de> for Object {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> stepfn::Result<Input> {
-        parse(line.as_bytes(), &[]).1
+    fn read(line: &str) -> crate::Result<Input> {
+        record(line.as_bytes(), &[]).1
     }
 
     #[test]
@@ -173,6 +195,11 @@ mod tests {
         assert_eq!((input.target.as_deref(), input.contrast_target.as_deref()), (Some("b"), Some("c")));
         assert_eq!((input.source, input.source_spans.len()), (None, 0));
         assert_eq!(input.target_spans, core::iter::once(0..1).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_text_alone_is_read() {
+        assert_eq!(read(r#"{"text": "a"}"#).unwrap(), Input::text("a"));
     }
 
     #[test]
@@ -186,7 +213,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (line, says) in [
             (r#"{"sauce": "a"}"#, "unknown field `sauce` (did you mean `source`?)"),
-            ("{}", "neither `source` nor `target`, nor `messages`"),
+            ("{}", "neither `text`, `source` nor `target`, nor `messages`"),
             (r#"{"messages": []}"#, "`messages` must be a list of at least one"),
             (
                 r#"{"messages": [{"role": "user", "content": "b"}, {"content": "a"}]}"#,
@@ -209,7 +236,7 @@ mod tests {
             let error = read(line).unwrap_err();
             assert!(error.what().starts_with(says), "{line}: {error}");
         }
-        let not_text = parse(b"\"\xFF\"", &[]).1.unwrap_err();
+        let not_text = record(b"\"\xFF\"", &[]).1.unwrap_err();
         assert!(not_text.what().contains("from byte 1 on"));
     }
 }
