@@ -195,6 +195,7 @@ fn of_string(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) ->
             Ok(text.matches(wanted).count().into())
         }
         "format" => {
+            state.consume_fuel(widths(text))?;
             minijinja::formatting::format(minijinja::formatting::FormatStyle::StrFormat, text, args).map(Value::from)
         }
         "ljust" | "rjust" | "center" | "zfill" => {
@@ -238,4 +239,10 @@ fn optional_text(value: Option<&Value>) -> Result<Option<&str>, Error> {
         Some(none) if none.is_none() => Ok(None),
         Some(text) => text.as_str().map(Some).ok_or_else(|| invalid("expected a string")),
     }
+}
+
+/// The numbers in a format string, added up: at least as many characters as its widths and precisions ask for.
+fn widths(format: &str) -> u64 {
+    let numbers = format.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    numbers.fold(0, |sum: u64, digits| sum.saturating_add(digits.parse().unwrap_or(u64::MAX)))
 }
