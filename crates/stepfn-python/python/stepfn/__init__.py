@@ -1,0 +1,103 @@
+"""Step functions and feature attribution for generative language models.
+
+>>> import stepfn
+>>> answer = stepfn.load("g2p").attribute("phonetics")  # `answer.show()` shows the page in a notebook
+>>> scores = stepfn.load("verse").score("Let there be light", "surprisal")
+
+========================  ==========================================================
+you have                  you call
+========================  ==========================================================
+a text                    :meth:`LanguageModel.attribute`, ``score``, ``generate``
+many texts                the same with a list; :meth:`LanguageModel.score_all` streams
+a transformers model      :func:`from_torch`
+a function of your own    :func:`step_function`, :func:`method`
+a file of attributions    :func:`read`
+scripts for inseq         ``stepfn.compat.inseq``
+scripts for minicons      ``stepfn.compat.minicons``
+========================  ==========================================================
+"""
+
+from __future__ import annotations
+
+from . import _stepfn
+from ._errors import Cancelled, DeviceError, Error, FileError, ModelError, NumbersError, SavedError, UsageError
+from ._model import LanguageModel, load
+from ._registry import (
+    Method,
+    Passes,
+    StepFunction,
+    describe,
+    list_methods,
+    list_step_functions,
+    method,
+    register_method,
+    register_step_function,
+    step_function,
+)
+from ._results import Alternative, Answer, Answers, ScoredText, ScoredTexts, Token, Written, read, write
+from ._torch import from_torch
+
+__version__: str = _stepfn.__version__
+
+
+def list_models() -> list[str]:
+    """The names of the models that are compiled in.
+
+    >>> list_models()
+    ['g2p', 'verse']
+    """
+    return [name for name, _, _ in _stepfn.models()]
+
+
+def list_families() -> list[str]:
+    """The families of models that can be read."""
+    return _stepfn.families()
+
+
+def list_backends() -> dict[str, str]:
+    """The backends of this build, each with its first device, or why it has none."""
+    return dict(_stepfn.backends())
+
+
+def list_aggregators() -> dict[str, str]:
+    """The stages of aggregation, with what they do."""
+    return dict(_stepfn.stages())
+
+
+__all__ = [
+    "Alternative",
+    "Answer",
+    "Answers",
+    "Cancelled",
+    "DeviceError",
+    "Error",
+    "FileError",
+    "LanguageModel",
+    "Method",
+    "ModelError",
+    "NumbersError",
+    "Passes",
+    "SavedError",
+    "ScoredText",
+    "ScoredTexts",
+    "StepFunction",
+    "Token",
+    "UsageError",
+    "Written",
+    "__version__",
+    "describe",
+    "from_torch",
+    "list_aggregators",
+    "list_backends",
+    "list_families",
+    "list_methods",
+    "list_models",
+    "list_step_functions",
+    "load",
+    "method",
+    "read",
+    "register_method",
+    "register_step_function",
+    "step_function",
+    "write",
+]

@@ -1,0 +1,590 @@
+"""Language models: load one, then score, attribute, or let it write."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeVar, overload
+
+from . import _stepfn
+from ._errors import Error, UsageError
+from ._registry import Chosen, _dumps, assign
+from ._results import Answer, Answers, ScoredText, ScoredTexts, Token, Written, characters
+
+Text = str | Mapping[str, Any]
+"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans."""
+
+Progress = bool | Callable[[int, int, int, int], object] | None
+R = TypeVar("R")
+
+# Windows of texts that are streamed: small at first, so that the first results come soon.
+_FIRST_WINDOW, _LAST_WINDOW = 8, 512
+
+
+class LanguageModel:
+    """A language model that is ready to be asked.
+
+    Made by :func:`stepfn.load` or :func:`stepfn.from_torch`. Several threads may use one at the same time.
+    """
+
+    def __init__(self, native: _stepfn.Model, reload: tuple[Any, ...] | None) -> None:
+        self._native = native
+        self._reload = reload
+        self._process = os.getpid()
+        self._about: dict[str, Any] = json.loads(native.about())
+
+    @property
+    def name(self) -> str:
+        """The name that it was loaded by."""
+        return str(self._about["name"])
+
+    @property
+    def family(self) -> str:
+        """Its family, ``model_type`` in ``config.json``."""
+        return str(self._about["family"])
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether it reads a source and writes a target. If not, it continues a text."""
+        return bool(self._about["is_encoder_decoder"])
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend and type of the numbers: ``cpu f32``."""
+        return str(self._about["backend"])
+
+    @property
+    def device(self) -> str:
+        """The device that it is on."""
+        return str(self._about["device"])
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens that it predicts."""
+        return int(self._about["vocab_size"])
+
+    def special_token(self, role: Literal["bos", "eos", "pad", "unk"]) -> Token | None:
+        """The token that starts or ends a text, fills a batch, or stands for what is unknown; ``None`` if there is none."""
+        token = self._about[role]
+        return None if token is None else Token(token["token"], token["id"], 0, 0, True)
+
+    def tokenize(self, text: str, *, special_tokens: bool = True, target: bool = False) -> list[Token]:
+        """The tokens of a text, as the model reads them: as a source, or as a target."""
+        at = characters(text)
+        rows = self._checked().encode(text, special_tokens, target)
+        return [Token(surface, id, at(start), at(end), special) for surface, id, start, end, special in rows]
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True, target: bool = True) -> str:
+        """The text of tokens."""
+        return self._checked().decode([int(id) for id in ids], skip_special_tokens, target)
+
+    @overload
+    def attribute(self, texts: str | Mapping[str, Any] | None = None, method: Any = ..., **rest: Any) -> Answer: ...
+    @overload
+    def attribute(self, texts: Iterable[Text], method: Any = ..., **rest: Any) -> Answers: ...
+    def attribute(
+        self,
+        texts: Text | Iterable[Text] | None = None,
+        method: Any = "saliency",
+        function: Any = "probability",
+        *,
+        source: str | None = None,
+        target: str | None = None,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        contrast: str | None = None,
+        contrast_source: str | None = None,
+        align: Sequence[tuple[int, int]] | None = None,
+        from_: int | None = None,
+        to: int | None = None,
+        source_spans: Sequence[tuple[int, int]] | None = None,
+        target_spans: Sequence[tuple[int, int]] | None = None,
+        step_scores: Sequence[Any] = (),
+        alternatives: int = 0,
+        target_side: bool = False,
+        features: Literal["tokens", "words", "messages"] = "tokens",
+        contrast_force_inputs: bool = False,
+        raw: bool = False,
+        aggregate: str | None = None,
+        chat_template: str | None = None,
+        chat_variables: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        dropout: float | None = None,
+        memory: int | None = None,
+        keep: Sequence[str] = (),
+        progress: Progress = None,
+        errors: Literal["raise", "return"] = "raise",
+        **parameters: Any,
+    ) -> Answer | Answers:
+        """A score for each (input token, predicted token).
+
+        Args:
+            texts: A text alone is what a causal model should say, or what an encoder–decoder reads. A dict is a text with its parts. A list of these gives
+                a list of answers.
+            method: Name of an attribution method (:func:`stepfn.list_methods`), a :class:`stepfn.Method`, or a function of your own.
+            function: Name of the step function to attribute (:func:`stepfn.list_step_functions`), a :class:`stepfn.StepFunction`, or a function of your own.
+            source: What the encoder reads, or the prompt of a causal model.
+            target: What the model should say; for a causal model the full text, prompt included. Without one, the model writes it.
+            messages: A chat: dicts with ``role`` and ``content``. The model's chat template makes a prompt of them.
+            contrast: Another target to compare with; for a causal model the full text.
+            contrast_source: Another source or prompt to compare with.
+            align: Pairs of scored token and contrast token, both counted from the first scored one; by default they are compared one by one.
+            from_: The first token that is asked about, counted in the target from 0; by default the first after the prompt.
+            to: The first token that is no longer asked about.
+            source_spans: Parts of the source, in characters, that a method which hides tokens hides and shows as one.
+            target_spans: The same of the target.
+            step_scores: Step functions to compute in addition.
+            alternatives: How many of the most likely tokens of each step to name, 100 at most.
+            target_side: Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
+            features: What a method that hides tokens hides and shows as one.
+            contrast_force_inputs: Let a contrastive function read the contrast's own context, instead of another target in the original context.
+            raw: Keep the scores of hidden units, layers and heads. By default there is one number per token and step.
+            aggregate: What becomes of the scores: stages of a pipeline, such as ``"subwords,normalize"``.
+            chat_template: Which of the model's chat templates, where it has several.
+            chat_variables: Variables that the chat template reads.
+            seed: Seed of everything random.
+            dropout: Dropout rate of noisy passes, instead of the model's own rates.
+            memory: Bytes for what is computed, in addition to the model.
+            keep: Fields of your own, in dicts, that come back with the result; ``"*"`` for all.
+            progress: Whether to show progress (by default for several texts where someone watches), or a function that is called with texts done, texts,
+                pieces done and pieces.
+            errors: ``"return"`` puts the exception of a text that fails in place of its answer, and the others go on.
+            **parameters: Parameters of the method and of the functions; each is set for all that have it.
+
+        >>> import stepfn
+        >>> model = stepfn.load("verse")
+        >>> answer = model.attribute("Let there be light", "integrated_gradients", n_steps=20)
+        >>> answer.target_scores.shape
+        (5, 4)
+        """
+        one, records = _records(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans)
+        by, of = Chosen(method, True), Chosen(function, False)
+        more = [Chosen(function, False) for function in step_scores]
+        assign([by, of, *more], parameters)
+        options = {
+            "alternatives": alternatives,
+            "target_side": target_side,
+            "features": features,
+            "contrast_force_inputs": contrast_force_inputs,
+            "raw": raw,
+            "aggregate": aggregate,
+            "seed": seed,
+            "dropout": dropout,
+            "memory": memory,
+        }
+        common = _Common(from_, to, align, chat_template, chat_variables, keep)
+        chosen = by.native(), of.native(), [function.native() for function in more]
+
+        def run(window: list[_Given], first: int, told: Any) -> list[Any]:
+            return self._checked().attribute(window, *chosen, _options(options, first), told)
+
+        found = _run(run, common.given(records), Answer, progress, errors)
+        return found[0] if one else Answers(found)
+
+    @overload
+    def score(self, texts: str | Mapping[str, Any] | None = None, functions: Any = ..., **rest: Any) -> ScoredText: ...
+    @overload
+    def score(self, texts: Iterable[Text], functions: Any = ..., **rest: Any) -> ScoredTexts: ...
+    def score(
+        self,
+        texts: Text | Iterable[Text] | None = None,
+        functions: Any = ("probability", "surprisal", "entropy"),
+        *,
+        source: str | None = None,
+        target: str | None = None,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        contrast: str | None = None,
+        contrast_source: str | None = None,
+        align: Sequence[tuple[int, int]] | None = None,
+        from_: int | None = None,
+        to: int | None = None,
+        alternatives: int = 0,
+        chat_template: str | None = None,
+        chat_variables: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        dropout: float | None = None,
+        memory: int | None = None,
+        batch_tokens: int | None = None,
+        keep: Sequence[str] = (),
+        progress: Progress = None,
+        errors: Literal["raise", "return"] = "raise",
+        **parameters: Any,
+    ) -> ScoredText | ScoredTexts:
+        """The values of step functions at each token. A text has the same scores alone or among others.
+
+        Args:
+            functions: One or several step functions, by name, as :class:`stepfn.StepFunction`, or of your own.
+            batch_tokens: The greatest number of tokens, padding included, that run at once.
+
+        The other arguments are those of :meth:`attribute`.
+
+        >>> import stepfn
+        >>> scores = stepfn.load("verse").score(["Let there be light", "And there was light"], "surprisal")
+        >>> [round(float(text["surprisal"].sum())) for text in scores]
+        [23, 19]
+        """
+        one, records = _records(texts, source, target, messages, contrast, contrast_source, None, None)
+        run = self._scoring(functions, alternatives, seed, dropout, memory, batch_tokens, parameters)
+        common = _Common(from_, to, align, chat_template, chat_variables, keep)
+        found = _run(run, common.given(records), ScoredText, progress, errors)
+        return found[0] if one else ScoredTexts(found)
+
+    def score_all(
+        self,
+        texts: Iterable[Text],
+        functions: Any = ("probability", "surprisal", "entropy"),
+        *,
+        alternatives: int = 0,
+        seed: int = 0,
+        dropout: float | None = None,
+        memory: int | None = None,
+        batch_tokens: int | None = None,
+        keep: Sequence[str] = (),
+        **parameters: Any,
+    ) -> Iterator[ScoredText | Error]:
+        """:meth:`score` of any number of texts, which are read as results are asked for; the exception of a text that fails is in its place."""
+        run = self._scoring(functions, alternatives, seed, dropout, memory, batch_tokens, parameters)
+        common = _Common(None, None, None, None, None, keep)
+        window, first, size = [], 0, _FIRST_WINDOW
+        for text in texts:
+            window += common.given(_records(text, *[None] * 7)[1])
+            if len(window) == size:
+                yield from _wrapped(run(window, first, None), ScoredText)
+                window, first, size = [], first + size, min(2 * size, _LAST_WINDOW)
+        if window:
+            yield from _wrapped(run(window, first, None), ScoredText)
+
+    def _scoring(
+        self,
+        functions: Any,
+        alternatives: int,
+        seed: int,
+        dropout: float | None,
+        memory: int | None,
+        batch_tokens: int | None,
+        parameters: Mapping[str, Any],
+    ) -> Callable[[list[_Given], int, Any], list[Any]]:
+        several = isinstance(functions, Iterable) and not isinstance(functions, str)
+        chosen = [Chosen(function, False) for function in (functions if several else [functions])]
+        if not chosen:
+            raise UsageError("there are no step functions to compute", "name one: see stepfn.list_step_functions()")
+        assign(chosen, parameters)
+        natives = [function.native() for function in chosen]
+        options = {"alternatives": alternatives, "seed": seed, "dropout": dropout, "memory": memory, "batch_tokens": batch_tokens}
+
+        def run(window: list[_Given], first: int, told: Any) -> list[Any]:
+            return self._checked().score(window, natives, _options(options, first), told)
+
+        return run
+
+    @overload
+    def generate(  # type: ignore[overload-overlap]
+        self,
+        texts: str | Mapping[str, Any] | None = ...,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = ...,
+        chat_template: str | None = ...,
+        chat_variables: Mapping[str, Any] | None = ...,
+        keep: Sequence[str] = ...,
+        progress: Progress = ...,
+        errors: Literal["raise", "return"] = ...,
+    ) -> list[Written]: ...
+    @overload
+    def generate(
+        self,
+        texts: Iterable[Text],
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = ...,
+        chat_template: str | None = ...,
+        chat_variables: Mapping[str, Any] | None = ...,
+        keep: Sequence[str] = ...,
+        progress: Progress = ...,
+        errors: Literal["raise", "return"] = ...,
+    ) -> list[list[Written]]: ...
+    def generate(
+        self,
+        texts: Text | Iterable[Text] | None = None,
+        *,
+        messages: Sequence[Mapping[str, Any]] | None = None,
+        chat_template: str | None = None,
+        chat_variables: Mapping[str, Any] | None = None,
+        keep: Sequence[str] = (),
+        progress: Progress = None,
+        errors: Literal["raise", "return"] = "raise",
+    ) -> list[Written] | list[list[Written]]:
+        """What the model writes for a source or after a prompt, best first; a list of such lists for several texts.
+
+        How it writes is said when it is loaded: ``stepfn.load("verse", generation={"max_new_tokens": 5})``.
+
+        >>> import stepfn
+        >>> stepfn.load("g2p").generate("hello")[0].text
+        'HH EH1 L OW0'
+        """
+        one, records = _records(texts, None, None, messages, None, None, None, None)
+        common = _Common(None, None, None, chat_template, chat_variables, keep)
+
+        def run(window: list[_Given], _first: int, told: Any) -> list[Any]:
+            return self._checked().generate(window, told)
+
+        found = _run(run, common.given(records), lambda written: [Written(one) for one in written], progress, errors)
+        return found[0] if one else found
+
+    def _checked(self) -> _stepfn.Model:
+        """The native model, unless this process can't use it."""
+        if os.getpid() != self._process:
+            what = "this process was forked from the one that loaded the model, and the model's threads are not in it"
+            raise UsageError(what, 'load the model in this process, or start it with multiprocessing\'s "spawn"')
+        return self._native
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._reload is None:
+            what = "a model that was taken from memory can't be pickled: its weights are nowhere else"
+            raise UsageError(what, "save it with save_pretrained, and load that folder")
+        return self._reload
+
+    def __repr__(self) -> str:
+        kind = "encoder–decoder" if self.is_encoder_decoder else "causal"
+        return f"LanguageModel({self.name!r}: {self.family}, {kind}, {self.backend})"
+
+
+def load(
+    name: str | os.PathLike[str] = "g2p",
+    *,
+    backend: str = "cpu",
+    device: int | str | None = None,
+    dtype: Literal["f32", "f64", "f16", "bf16"] = "f32",
+    generation: Mapping[str, Any] | None = None,
+    base: str | None = None,
+    source_lang: str | None = None,
+    target_lang: str | None = None,
+    seed: int = 0,
+    progress: bool | None = None,
+) -> LanguageModel:
+    """Loads a model.
+
+    Args:
+        name: One that is compiled in (:func:`stepfn.list_models`); a folder with ``config.json``, weights and a tokenizer; a LoRA adapter; a GGUF file; a name
+            on a hub, ``org/name`` or ``org/name@revision``. A folder of that name comes first.
+        backend: What it runs on: see :func:`stepfn.list_backends`.
+        device: Number of the device.
+        dtype: Type of the numbers that it computes with.
+        generation: Fields of ``generation_config.json`` that are to be different: how the model writes.
+        base: Of an adapter, the model that it changes; by default the one that it names itself.
+        source_lang: The language that a model for several languages reads: ``eng_Latn``, ``en_XX``, ``__en__``, …
+        target_lang: The language that it writes.
+        seed: Seed of sampling.
+        progress: Whether to show how far a download is; by default where someone watches.
+
+    >>> import stepfn
+    >>> stepfn.load("g2p")
+    LanguageModel('g2p': marian, encoder–decoder, cpu f32)
+    """
+    name = os.fspath(name)
+    options = _loading(backend, device, dtype, generation, base, source_lang, target_lang, seed)
+    with _Downloads(progress) as told:
+        native = _stepfn.load(name, options, told)
+    return LanguageModel(native, (_load_again, (name, options)))
+
+
+def _loading(
+    backend: str,
+    device: int | str | None,
+    dtype: str,
+    generation: Mapping[str, Any] | None,
+    base: str | None,
+    source_lang: str | None,
+    target_lang: str | None,
+    seed: int,
+) -> str:
+    options = {
+        "backend": backend,
+        "device": None if device is None else str(device),
+        "dtype": dtype,
+        "generation": dict(generation or {}),
+        "base": base,
+        "source_lang": source_lang,
+        "target_lang": target_lang,
+        "seed": seed,
+    }
+    return _dumps(options, "load")
+
+
+def _load_again(name: str, options: str) -> LanguageModel:
+    return LanguageModel(_stepfn.load(name, options, None), (_load_again, (name, options)))
+
+
+_Given = _stepfn.Given
+
+
+class _Common:
+    """What is the same for all texts of a call."""
+
+    def __init__(
+        self,
+        from_: int | None,
+        to: int | None,
+        align: Sequence[tuple[int, int]] | None,
+        chat_template: str | None,
+        chat_variables: Mapping[str, Any] | None,
+        keep: Sequence[str],
+    ) -> None:
+        pairs = None if align is None else [(int(left), int(right)) for left, right in align]
+        variables = None if chat_variables is None else _dumps(chat_variables, "chat_variables")
+        self._rest = (from_, to, pairs, chat_template, variables, [keep] if isinstance(keep, str) else list(keep))
+
+    def given(self, records: Iterable[Text]) -> list[_Given]:
+        return [
+            _Given(text, None, *self._rest)
+            if isinstance(text, str)
+            else _Given(None, _dumps(_in_bytes(text), "the text"), *self._rest)
+            for text in records
+        ]
+
+
+def _in_bytes(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record with its spans in bytes instead of characters."""
+    changed = dict(record)
+    for side in ("source", "target"):
+        spans, text = changed.get(f"{side}_spans"), changed.get(side)
+        if spans is not None and isinstance(text, str) and not text.isascii():
+            changed[f"{side}_spans"] = [[len(text[: int(place)].encode()) for place in span] for span in spans]
+    return changed
+
+
+def _records(
+    texts: Any,
+    source: str | None,
+    target: str | None,
+    messages: Sequence[Mapping[str, Any]] | None,
+    contrast: str | None,
+    contrast_source: str | None,
+    source_spans: Sequence[tuple[int, int]] | None,
+    target_spans: Sequence[tuple[int, int]] | None,
+) -> tuple[bool, list[Text]]:
+    """Whether one text is asked about, and the texts."""
+    parts = {
+        "source": source,
+        "target": target,
+        "messages": messages,
+        "contrast_target": contrast,
+        "contrast_source": contrast_source,
+        "source_spans": source_spans,
+        "target_spans": target_spans,
+    }
+    given = {name: part for name, part in parts.items() if part is not None}
+    if texts is None:
+        if not given:
+            raise UsageError("there is no text", "give one, or a source, a target or messages")
+        return True, [given]
+    if isinstance(texts, Mapping):
+        twice = [name for name in given if name in texts]
+        if twice:
+            raise UsageError(f"the {twice[0]} is given twice: in the text and by itself", "leave out one of them")
+        return True, [{**texts, **given}]
+    if isinstance(texts, str):
+        return True, [texts if not given else {"text": texts, **given}]
+    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
+        raise UsageError(f"a text is a string or a dict, not {type(texts).__name__}", "give a string, a dict, or a list of these")
+    if given:
+        raise UsageError(f"the {next(iter(given))} is given for several texts", "give dicts, each with parts of its own")
+    records = list(texts)
+    for record in records:
+        if not isinstance(record, str | Mapping):
+            raise UsageError(f"a text is a string or a dict, not {type(record).__name__}", "give a list of strings or dicts")
+    return False, records
+
+
+def _options(options: Mapping[str, Any], first: int) -> str:
+    given = {name: value for name, value in options.items() if value is not None}
+    return _dumps({**given, "first_number": first}, "options")
+
+
+def _wrapped(found: Iterable[Any], wrap: Callable[[Any], R]) -> Iterator[R | Error]:
+    for one in found:
+        if isinstance(one, Error):
+            one.id = json.loads(one.id) if isinstance(one.id, str) else one.id
+            yield one
+        else:
+            yield wrap(one)
+
+
+def _run(
+    run: Callable[[list[_Given], int, Any], list[Any]],
+    given: list[_Given],
+    wrap: Callable[[Any], R],
+    progress: Progress,
+    errors: str,
+) -> list[R]:
+    if errors not in ("raise", "return"):
+        raise UsageError(f"there is no way {errors!r} to treat errors", 'choose "raise" or "return"')
+    if not given:
+        return []
+    with _Bar(progress, len(given)) as told:
+        found = list(_wrapped(run(given, 0, told), wrap))
+    if errors == "raise":
+        for one in found:
+            if isinstance(one, Error):
+                if len(found) > 1:
+                    one.what = f"text {one.id}: {one.what}"
+                raise one
+    return found  # type: ignore[return-value]
+
+
+def _is_watched() -> bool:
+    """Whether someone sees progress: on a terminal, or in a notebook."""
+    return sys.stderr.isatty() or "ipykernel" in sys.modules
+
+
+class _Bar:
+    """Progress by tqdm, where it is installed."""
+
+    def __init__(self, progress: Progress, texts: int) -> None:
+        self._told = progress if callable(progress) else None
+        wanted = progress is True or (progress is None and texts > 1 and _is_watched())
+        self._bar: Any = _tqdm(progress is True, total=texts, unit="text") if wanted else None
+
+    def __enter__(self) -> Any:
+        return self._told if self._bar is None else self._tell
+
+    def _tell(self, texts_done: int, texts: int, pieces_done: int, pieces: int) -> None:
+        share = pieces_done / pieces if pieces else 0.0
+        self._bar.n = min(round(texts_done + share, 2), self._bar.total)
+        self._bar.refresh()
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class _Downloads:
+    """Progress of downloads."""
+
+    def __init__(self, progress: bool | None) -> None:
+        self._wanted = _is_watched() if progress is None else progress
+        self._asked = progress is True
+        self._bar: Any = None
+
+    def __enter__(self) -> Any:
+        return self._tell if self._wanted else None
+
+    def _tell(self, file: str, done: int, total: int | None) -> None:
+        if self._bar is None:
+            self._bar = _tqdm(self._asked, unit="B", unit_scale=True)
+        if self._bar is not None:
+            self._bar.total, self._bar.n = total, done
+            self._bar.set_description(file, refresh=True)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _tqdm(asked: bool, **options: Any) -> Any:
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if asked:
+            raise UsageError("tqdm is not installed, which shows progress", "install it: pip install stepfn[progress]") from error
+        return None
+    return tqdm(**options)

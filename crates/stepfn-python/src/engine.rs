@@ -1,0 +1,93 @@
+//! A model, whatever its backend.
+
+use std::sync::Arc;
+
+use burn::tensor::backend::Backend;
+use serde_json::json;
+use stepfn::{Answer, LanguageModel, Outcome, ScoredText, Token, Value, Written, interruptible};
+
+use crate::task::{Job, Named, Options, Watch, attribute_task, score_task};
+
+/// Results of texts.
+pub(crate) enum Results {
+    Scored(Vec<Outcome<ScoredText>>),
+    Answers(Vec<Outcome<Answer>>),
+    Written(Vec<Outcome<Vec<Written>>>),
+}
+
+/// A model, whatever its backend.
+pub(crate) trait Engine: Send + Sync {
+    /// What is known of it.
+    fn about(&self) -> Value;
+
+    /// Does a job with texts.
+    fn run(&self, job: &Job, inputs: Vec<Named>, options: &Options, watch: &Arc<Watch>) -> stepfn::Result<Results>;
+
+    /// The tokens of a text, as the model reads it: of the source, or of the target.
+    fn encode(&self, text: &str, special_tokens: bool, target: bool) -> stepfn::Result<Vec<Token>>;
+
+    /// The text of tokens.
+    fn decode(&self, ids: &[u32], skip_special_tokens: bool, target: bool) -> stepfn::Result<String>;
+}
+
+impl<B: Backend> Engine for LanguageModel<B>
+where
+    Self: Send + Sync,
+{
+    fn about(&self) -> Value {
+        let tokenizer = self.tokenizers().target();
+        // What the tokenizer's files don't say, the model's configuration may.
+        let special = |token: Option<(&str, u32)>, id: Option<u32>| {
+            let named = |id: u32| Some((tokenizer.id_to_token(id)?, id));
+            let token = token.map(|(token, id)| (token.to_owned(), id)).or_else(|| id.and_then(named));
+            token.map(|(token, id)| json!({ "token": token, "id": id }))
+        };
+        let of_model = &self.config().special;
+        json!({
+            "name": self.name(),
+            "family": self.family(),
+            "is_encoder_decoder": self.is_encoder_decoder(),
+            "backend": self.backend(),
+            "device": self.device().to_string(),
+            "vocab_size": self.config().vocab_size,
+            "texts_per_prompt": self.texts_per_prompt(),
+            "bos": special(tokenizer.bos(), of_model.bos),
+            "eos": special(tokenizer.eos(), of_model.eos.first().copied()),
+            "pad": special(tokenizer.pad(), of_model.pad),
+            "unk": special(tokenizer.unk(), None),
+        })
+    }
+
+    fn run(&self, job: &Job, inputs: Vec<Named>, options: &Options, watch: &Arc<Watch>) -> stepfn::Result<Results> {
+        let asked = watch.clone();
+        interruptible(
+            move || asked.ends(),
+            || match job {
+                Job::Score(functions) => {
+                    let task = score_task(functions, options, self.registry())?;
+                    let outcomes = self.score_all(inputs, &task).on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Scored(outcomes.collect()))
+                }
+                Job::Attribute { method, function, step_scores } => {
+                    let task = attribute_task((method, function, step_scores), options, self.registry())?;
+                    let outcomes = self.attribute_all(inputs, &task).on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Answers(outcomes.collect()))
+                }
+                Job::Generate => {
+                    let outcomes = self.generate_all(inputs).on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Written(outcomes.collect()))
+                }
+            },
+        )
+    }
+
+    fn encode(&self, text: &str, special_tokens: bool, target: bool) -> stepfn::Result<Vec<Token>> {
+        let tokenizer = if target { self.tokenizers().target() } else { self.tokenizers().source() };
+        Ok(tokenizer.encode(text, special_tokens)?)
+    }
+
+    fn decode(&self, ids: &[u32], skip_special_tokens: bool, target: bool) -> stepfn::Result<String> {
+        let tokenizer = if target { self.tokenizers().target() } else { self.tokenizers().source() };
+        Ok(tokenizer.decode(ids, skip_special_tokens)?)
+    }
+}

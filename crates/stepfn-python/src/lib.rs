@@ -1,0 +1,45 @@
+//! The native part of the Python package `stepfn`: the façade crate with Python's types. What Python users see is in `python/stepfn`.
+
+mod convert;
+mod engine;
+mod function;
+mod method;
+mod model;
+mod passes;
+mod results;
+mod task;
+mod weights;
+
+use pyo3::prelude::*;
+
+#[cfg(all(feature = "cpu", feature = "allocator"))]
+#[global_allocator]
+static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
+
+/// The module.
+#[pymodule]
+mod _stepfn {
+    #[pymodule_export]
+    use crate::function::Function;
+    #[pymodule_export]
+    use crate::method::Method;
+    #[pymodule_export]
+    use crate::model::{Model, backends, families, known, load, load_tensors, models, stages};
+    #[pymodule_export]
+    use crate::passes::Passes;
+    #[pymodule_export]
+    use crate::results::{Answer, Scored, Written, read, write_answers, write_scored};
+    #[pymodule_export]
+    use crate::task::Given;
+
+    use super::*;
+
+    /// The version.
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", VERSION)
+    }
+}

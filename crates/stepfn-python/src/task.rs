@@ -1,0 +1,295 @@
+//! What Python's side of the package asks for: methods, functions and options.
+
+use core::cell::Cell;
+use core::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use burn::tensor::backend::Backend;
+use pyo3::prelude::*;
+use serde::Deserialize;
+use stepfn::extend::{AttributionMethod, StepFunction};
+use stepfn::{
+    Alignment, AttributeTask, AttributedFn, Error, ErrorKind, Input, Progress, Registry, RunOptions, ScoreTask, Unit,
+    Value,
+};
+
+use crate::convert::from_json;
+use crate::function::Function;
+use crate::method::Method;
+
+/// A step function: Python's, or one by its name and its parameters as JSON.
+#[derive(FromPyObject)]
+pub(crate) enum FunctionSpec {
+    Own(Py<Function>),
+    Named((String, String)),
+}
+
+impl FunctionSpec {
+    pub(crate) fn make<B: Backend>(&self, registry: &Registry<B>) -> stepfn::Result<AttributedFn<B>> {
+        match self {
+            Self::Own(function) => Ok(AttributedFn::new(function.get().step_function())),
+            Self::Named((name, parameters)) => registry.function(name, &object(parameters)?),
+        }
+    }
+
+    /// What Python raised in it.
+    pub(crate) fn raised(&self) -> Option<PyErr> {
+        match self {
+            Self::Own(function) => function.get().take_raised(),
+            Self::Named(_) => None,
+        }
+    }
+}
+
+/// A method: Python's, or one by its name and its parameters as JSON.
+#[derive(FromPyObject)]
+pub(crate) enum MethodSpec {
+    Own(Py<Method>),
+    Named((String, String)),
+}
+
+impl MethodSpec {
+    pub(crate) fn make<B: Backend>(&self, registry: &Registry<B>) -> stepfn::Result<Box<dyn AttributionMethod<B>>> {
+        match self {
+            Self::Own(method) => Ok(Box::new(method.get().method())),
+            Self::Named((name, parameters)) => registry.method(name, &object(parameters)?),
+        }
+    }
+
+    /// What Python raised in it.
+    pub(crate) fn raised(&self) -> Option<PyErr> {
+        match self {
+            Self::Own(method) => method.get().take_raised(),
+            Self::Named(_) => None,
+        }
+    }
+}
+
+fn object(parameters: &str) -> stepfn::Result<Value> {
+    serde_json::from_str(parameters)
+        .map_err(|error| Error::new(ErrorKind::Parameter, error.to_string(), "give numbers, texts and lists"))
+}
+
+/// How work runs.
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Options {
+    seed: u64,
+    dropout: Option<f64>,
+    memory: Option<usize>,
+    batch_tokens: Option<usize>,
+    first_number: usize,
+    alternatives: usize,
+    target_side: bool,
+    features: Option<String>,
+    contrast_force_inputs: bool,
+    raw: bool,
+    aggregate: Option<String>,
+}
+
+impl Options {
+    fn run(&self) -> RunOptions {
+        let default = RunOptions::default();
+        RunOptions {
+            seed: self.seed,
+            dropout: self.dropout,
+            memory: self.memory,
+            batch_tokens: self.batch_tokens.unwrap_or(default.batch_tokens),
+            first_number: self.first_number,
+        }
+    }
+}
+
+/// What to do with texts.
+pub(crate) enum Job {
+    Score(Vec<FunctionSpec>),
+    Attribute { method: MethodSpec, function: FunctionSpec, step_scores: Vec<FunctionSpec> },
+    Generate,
+}
+
+impl Job {
+    /// What Python raised in its functions, if anything.
+    pub(crate) fn raised(&self) -> Option<PyErr> {
+        match self {
+            Self::Score(functions) => functions.iter().find_map(FunctionSpec::raised),
+            Self::Attribute { method, function, step_scores } => method
+                .raised()
+                .or_else(|| function.raised())
+                .or_else(|| step_scores.iter().find_map(FunctionSpec::raised)),
+            Self::Generate => None,
+        }
+    }
+}
+
+fn boxed<B: Backend>(
+    functions: &[FunctionSpec],
+    registry: &Registry<B>,
+) -> stepfn::Result<Vec<Box<dyn StepFunction<B>>>> {
+    let make = |function: &FunctionSpec| Ok(Box::new(function.make(registry)?) as Box<dyn StepFunction<B>>);
+    functions.iter().map(make).collect()
+}
+
+/// Step functions of texts.
+pub(crate) fn score_task<B: Backend>(
+    functions: &[FunctionSpec],
+    options: &Options,
+    registry: &Registry<B>,
+) -> stepfn::Result<ScoreTask<B>> {
+    Ok(ScoreTask { functions: boxed(functions, registry)?, alternatives: options.alternatives, options: options.run() })
+}
+
+/// Attribution of texts.
+pub(crate) fn attribute_task<B: Backend>(
+    (method, function, step_scores): (&MethodSpec, &FunctionSpec, &[FunctionSpec]),
+    options: &Options,
+    registry: &Registry<B>,
+) -> stepfn::Result<AttributeTask<B>> {
+    let unit = match options.features.as_deref() {
+        None | Some("tokens") => Unit::Tokens,
+        Some("words") => Unit::Words,
+        Some("messages") => Unit::Messages,
+        Some(other) => {
+            let what = format!("there are no features `{other}`");
+            return Err(Error::new(ErrorKind::Option, what, "choose one of tokens, words and messages"));
+        }
+    };
+    let task = AttributeTask {
+        function: function.make(registry)?,
+        step_scores: boxed(step_scores, registry)?,
+        alternatives: options.alternatives,
+        target_side: options.target_side,
+        unit,
+        contrast_force_inputs: options.contrast_force_inputs,
+        raw: options.raw,
+        aggregate: options.aggregate.as_deref().map(stepfn::pipeline).transpose()?,
+        options: options.run(),
+        ..AttributeTask::new(method.make(registry)?)
+    };
+    task.check()?;
+    Ok(task)
+}
+
+/// A text as Python gives it: alone, or as the JSON of a record.
+#[pyclass(frozen, from_py_object, module = "stepfn._stepfn")]
+#[derive(Clone)]
+pub(crate) struct Given {
+    text: Option<String>,
+    record: Option<String>,
+    from: Option<usize>,
+    to: Option<usize>,
+    align: Option<Vec<(usize, usize)>>,
+    chat_template: Option<String>,
+    /// Variables of the chat template, as JSON.
+    chat_variables: Option<String>,
+    keep: Vec<String>,
+}
+
+#[pymethods]
+impl Given {
+    #[new]
+    #[expect(clippy::too_many_arguments, reason = "they come from Python")]
+    fn new(
+        text: Option<String>,
+        record: Option<String>,
+        from_: Option<usize>,
+        to: Option<usize>,
+        align: Option<Vec<(usize, usize)>>,
+        chat_template: Option<String>,
+        chat_variables: Option<String>,
+        keep: Vec<String>,
+    ) -> Self {
+        Self { text, record, from: from_, to, align, chat_template, chat_variables, keep }
+    }
+}
+
+/// An input, with what its user calls it.
+pub(crate) struct Named {
+    id: Value,
+    input: stepfn::Result<Input>,
+}
+
+impl stepfn::IntoInput for Named {
+    fn into_input(self) -> stepfn::Result<Input> {
+        self.input
+    }
+
+    fn id(&self) -> Value {
+        self.id.clone()
+    }
+}
+
+impl Given {
+    pub(crate) fn named(self) -> PyResult<Named> {
+        let Self { text, record, from, to, align, chat_template, chat_variables, keep } = self;
+        let (id, input) = match (&text, &record) {
+            (_, Some(record)) => stepfn::record(record.as_bytes(), &keep),
+            (text, None) => (Value::Null, Ok(Input::text(text.clone().unwrap_or_default()))),
+        };
+        let variables = chat_variables.as_deref().map_or_else(|| Ok(Default::default()), from_json)?;
+        let input = input.map(|input| Input {
+            from,
+            to,
+            alignment: align.map_or(Alignment::OneToOne, Alignment::Pairs),
+            chat_template,
+            chat_variables: variables,
+            ..input
+        });
+        Ok(Named { id, input })
+    }
+}
+
+/// Tells Python how far work is, and lets it end the work.
+pub(crate) struct Watch {
+    /// `on_progress(texts_done, texts, pieces_done, pieces)`, if there is one.
+    on_progress: Option<Py<PyAny>>,
+    /// What it raised, or what a signal did.
+    raised: Mutex<Option<PyErr>>,
+}
+
+thread_local! {
+    /// When Python was asked last on this thread.
+    static ASKED: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+impl Watch {
+    pub(crate) fn new(on_progress: Option<Py<PyAny>>) -> Arc<Self> {
+        Arc::new(Self { on_progress, raised: Mutex::new(None) })
+    }
+
+    pub(crate) fn take_raised(&self) -> Option<PyErr> {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether Python wants the work to end: asked often, and answered now and then.
+    pub(crate) fn ends(&self) -> bool {
+        const PAUSE: Duration = Duration::from_millis(50);
+        if ASKED.get().is_some_and(|asked| asked.elapsed() < PAUSE) {
+            return self.has_raised();
+        }
+        ASKED.set(Some(Instant::now()));
+        Python::attach(|py| py.check_signals()).is_err_and(|error| self.raise(error)) || self.has_raised()
+    }
+
+    /// Tells how far the work is.
+    pub(crate) fn progress(&self, progress: Progress) -> ControlFlow<()> {
+        let Some(on_progress) = &self.on_progress else {
+            return if self.ends() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        };
+        let Progress { texts_done, texts, pieces_done, pieces, .. } = progress;
+        let told = Python::attach(|py| {
+            py.check_signals()?;
+            on_progress.call1(py, (texts_done, texts, pieces_done, pieces)).map(drop)
+        });
+        if told.is_err_and(|error| self.raise(error)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn raise(&self, error: PyErr) -> bool {
+        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        true
+    }
+
+    fn has_raised(&self) -> bool {
+        self.raised.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
