@@ -26,6 +26,9 @@ pub(crate) trait Engine: Send + Sync {
     /// The tokens of a text, as the model reads it: of the source, or of the target.
     fn encode(&self, text: &str, special_tokens: bool, target: bool) -> stepfn::Result<Vec<Token>>;
 
+    /// Tokens as the vocabulary has them.
+    fn pieces(&self, ids: &[u32], target: bool) -> Vec<Option<String>>;
+
     /// The text of tokens.
     fn decode(&self, ids: &[u32], skip_special_tokens: bool, target: bool) -> stepfn::Result<String>;
 }
@@ -84,6 +87,11 @@ where
     fn encode(&self, text: &str, special_tokens: bool, target: bool) -> stepfn::Result<Vec<Token>> {
         let tokenizer = if target { self.tokenizers().target() } else { self.tokenizers().source() };
         Ok(tokenizer.encode(text, special_tokens)?)
+    }
+
+    fn pieces(&self, ids: &[u32], target: bool) -> Vec<Option<String>> {
+        let tokenizer = if target { self.tokenizers().target() } else { self.tokenizers().source() };
+        ids.iter().map(|&id| tokenizer.id_to_token(id)).collect()
     }
 
     fn decode(&self, ids: &[u32], skip_special_tokens: bool, target: bool) -> stepfn::Result<String> {

@@ -165,6 +165,11 @@ impl Model {
         Ok(raised(py, tokens)?.into_iter().map(row).collect())
     }
 
+    /// Tokens as the vocabulary has them; `None` for ids that it doesn't have.
+    fn pieces(&self, ids: Vec<u32>, target: bool) -> Vec<Option<String>> {
+        self.engine.pieces(&ids, target)
+    }
+
     /// The text of tokens.
     fn decode(&self, py: Python<'_>, ids: Vec<u32>, skip_special_tokens: bool, target: bool) -> PyResult<String> {
         let text = py.detach(|| self.engine.decode(&ids, skip_special_tokens, target));

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
-    Alignment, AttributeTask, AttributedFn, Error, ErrorKind, Input, Progress, Registry, RunOptions, ScoreTask, Unit,
-    Value,
+    Alignment, AttributeTask, AttributedFn, Error, ErrorKind, Input, Masking, Progress, Registry, RunOptions,
+    ScoreTask, Unit, Value,
 };
 
 use crate::convert::from_json;
@@ -79,6 +79,7 @@ pub(crate) struct Options {
     dropout: Option<f64>,
     memory: Option<usize>,
     batch_tokens: Option<usize>,
+    masking: Option<String>,
     first_number: usize,
     alternatives: usize,
     target_side: bool,
@@ -89,15 +90,25 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn run(&self) -> RunOptions {
+    fn run(&self) -> stepfn::Result<RunOptions> {
         let default = RunOptions::default();
-        RunOptions {
+        let masking = match self.masking.as_deref() {
+            None => None,
+            Some("token") => Some(Masking::Token),
+            Some("word") => Some(Masking::Word),
+            Some(other) => {
+                let what = format!("there is no masking `{other}`");
+                return Err(Error::new(ErrorKind::Option, what, "choose token or word"));
+            }
+        };
+        Ok(RunOptions {
             seed: self.seed,
             dropout: self.dropout,
             memory: self.memory,
             batch_tokens: self.batch_tokens.unwrap_or(default.batch_tokens),
+            masking,
             first_number: self.first_number,
-        }
+        })
     }
 }
 
@@ -136,7 +147,7 @@ pub(crate) fn score_task<B: Backend>(
     options: &Options,
     registry: &Registry<B>,
 ) -> stepfn::Result<ScoreTask<B>> {
-    Ok(ScoreTask { functions: boxed(functions, registry)?, alternatives: options.alternatives, options: options.run() })
+    Ok(ScoreTask { functions: boxed(functions, registry)?, alternatives: options.alternatives, options: options.run()? })
 }
 
 /// Attribution of texts.
@@ -163,7 +174,7 @@ pub(crate) fn attribute_task<B: Backend>(
         contrast_force_inputs: options.contrast_force_inputs,
         raw: options.raw,
         aggregate: options.aggregate.as_deref().map(stepfn::pipeline).transpose()?,
-        options: options.run(),
+        options: options.run()?,
         ..AttributeTask::new(method.make(registry)?)
     };
     task.check()?;

@@ -40,6 +40,15 @@ def folder(family: str, path: Path) -> Path:
         "version": "1.0",
         "added_tokens": [],
         "pre_tokenizer": {"type": "Whitespace"},
+        # A text starts with w1 and ends with w2 where the family's do.
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "w1", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}, {"SpecialToken": {"id": "w2", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+            "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]} for name, id in (("w1", 1), ("w2", 2))},
+        }
+        if family == "bert"
+        else None,
         "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "w3"},
     }
     (path / "tokenizer.json").write_text(json.dumps(tokenizer))
@@ -66,6 +75,19 @@ def test_arrays_make_the_model_of_the_file(family: str, tmp_path: Path) -> None:
         import pickle
 
         pickle.dumps(lent)
+
+
+def test_masked_tokens_are_scored_and_attributed(tmp_path: Path) -> None:
+    path = folder("bert", tmp_path / "model")
+    (path / "tokenizer_config.json").write_text('{"mask_token": "w4"}')
+    weights = tensors(path / "model.safetensors")
+    lent = LanguageModel(_stepfn.load_tensors("lent", str(path), weights, "{}"), None)
+    scores = lent.score("w5 w9 w7 w11", "surprisal", masking="word")
+    assert scores.about["parameters"]["masking"] == "word" and len(scores["surprisal"]) == 4
+    answer = lent.attribute("w5 w9 w7 w11", "occlusion")
+    assert answer.target_scores is not None and answer.target_scores.shape[1] == 4
+    with pytest.raises(stepfn.UsageError, match="no masking `sentence`"):
+        lent.score("w5", masking="sentence")  # type: ignore[call-overload]
 
 
 def test_arrays_that_are_no_weights_are_refused(tmp_path: Path) -> None:

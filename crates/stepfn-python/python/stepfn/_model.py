@@ -80,6 +80,10 @@ class LanguageModel:
         """The text of tokens."""
         return self._checked().decode([int(id) for id in ids], skip_special_tokens, target)
 
+    def pieces(self, ids: Iterable[int], *, target: bool = True) -> list[str | None]:
+        """Tokens as the vocabulary has them, such as ``Ġlight`` or ``▁light``; ``None`` for ids that it doesn't have."""
+        return self._checked().pieces([int(id) for id in ids], target)
+
     @overload
     def attribute(self, texts: str | Mapping[str, Any] | None = None, method: Any = ..., **rest: Any) -> Answer: ...
     @overload
@@ -111,6 +115,7 @@ class LanguageModel:
         chat_variables: Mapping[str, Any] | None = None,
         seed: int = 0,
         dropout: float | None = None,
+        masking: Literal["token", "word"] | None = None,
         memory: int | None = None,
         keep: Sequence[str] = (),
         progress: Progress = None,
@@ -145,6 +150,7 @@ class LanguageModel:
             chat_variables: Variables that the chat template reads.
             seed: Seed of everything random.
             dropout: Dropout rate of noisy passes, instead of the model's own rates.
+            masking: Of a model of masked tokens: what is masked where one is predicted, the token alone (by default) or what follows it in its word, too.
             memory: Bytes for what is computed, in addition to the model.
             keep: Fields of your own, in dicts, that come back with the result; ``"*"`` for all.
             progress: Whether to show progress (by default for several texts where someone watches), or a function that is called with texts done, texts,
@@ -171,6 +177,7 @@ class LanguageModel:
             "aggregate": aggregate,
             "seed": seed,
             "dropout": dropout,
+            "masking": masking,
             "memory": memory,
         }
         common = _Common(from_, to, align, chat_template, chat_variables, keep)
@@ -204,6 +211,7 @@ class LanguageModel:
         chat_variables: Mapping[str, Any] | None = None,
         seed: int = 0,
         dropout: float | None = None,
+        masking: Literal["token", "word"] | None = None,
         memory: int | None = None,
         batch_tokens: int | None = None,
         keep: Sequence[str] = (),
@@ -225,7 +233,7 @@ class LanguageModel:
         [23, 19]
         """
         one, records = _records(texts, source, target, messages, contrast, contrast_source, None, None)
-        run = self._scoring(functions, alternatives, seed, dropout, memory, batch_tokens, parameters)
+        run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         common = _Common(from_, to, align, chat_template, chat_variables, keep)
         found = _run(run, common.given(records), ScoredText, progress, errors)
         return found[0] if one else ScoredTexts(found)
@@ -238,13 +246,14 @@ class LanguageModel:
         alternatives: int = 0,
         seed: int = 0,
         dropout: float | None = None,
+        masking: Literal["token", "word"] | None = None,
         memory: int | None = None,
         batch_tokens: int | None = None,
         keep: Sequence[str] = (),
         **parameters: Any,
     ) -> Iterator[ScoredText | Error]:
         """:meth:`score` of any number of texts, which are read as results are asked for; the exception of a text that fails is in its place."""
-        run = self._scoring(functions, alternatives, seed, dropout, memory, batch_tokens, parameters)
+        run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         common = _Common(None, None, None, None, None, keep)
         window, first, size = [], 0, _FIRST_WINDOW
         for text in texts:
@@ -261,6 +270,7 @@ class LanguageModel:
         alternatives: int,
         seed: int,
         dropout: float | None,
+        masking: str | None,
         memory: int | None,
         batch_tokens: int | None,
         parameters: Mapping[str, Any],
@@ -271,7 +281,14 @@ class LanguageModel:
             raise UsageError("there are no step functions to compute", "name one: see stepfn.list_step_functions()")
         assign(chosen, parameters)
         natives = [function.native() for function in chosen]
-        options = {"alternatives": alternatives, "seed": seed, "dropout": dropout, "memory": memory, "batch_tokens": batch_tokens}
+        options = {
+            "alternatives": alternatives,
+            "seed": seed,
+            "dropout": dropout,
+            "masking": masking,
+            "memory": memory,
+            "batch_tokens": batch_tokens,
+        }
 
         def run(window: list[_Given], first: int, told: Any) -> list[Any]:
             return self._checked().score(window, natives, _options(options, first), told)

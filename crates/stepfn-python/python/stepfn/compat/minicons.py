@@ -1,0 +1,370 @@
+"""minicons' scorers: ``from stepfn.compat.minicons import scorer``, and the rest of a script as it is.
+
+Checked against minicons 0.3.39. What differs:
+
+- Scores come as arrays of numpy, so a ``reduction`` such as ``lambda x: x.sum(0).item()`` works as it is; one that calls functions of torch needs ``torch.from_numpy`` before.
+- With ``rank``, tokens of equal probability have the same rank, the best of theirs.
+- ``bow_correction`` of a whole text is the published one (Pimentel & Meister 2024; Oh & Schuler 2024), as there.
+- ``Seq2SeqScorer`` has ``conditional_score`` and ``conditional_token_score``; minicons' ``sequence_score`` and ``token_score`` raise, and so do these.
+
+Not mirrored, because stepfn has no such models: ``MambaScorer``, ``VLMScorer``. ``distribution``, ``topk`` and ``query`` have no counterpart: a step function of your own gets all logits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import stepfn
+from stepfn import LanguageModel, ScoredText, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[np.float64]
+
+Reduction = Callable[[Any], Any]
+
+
+def _mean(scores: Any) -> Any:
+    return scores.mean(0).item()
+
+
+def _model(model: Any, device: str, tokenizer: Any, options: dict[str, Any]) -> LanguageModel:
+    known = {"dtype", "torch_dtype", "revision"}
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise UsageError(f"`{unknown[0]}` of the model is not mirrored", "leave it out, or load the model by stepfn.load")
+    kind = str(options.get("dtype", options.get("torch_dtype", "float32"))).removeprefix("torch.")
+    types: dict[str, Any] = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16", "auto": "f32"}
+    if kind not in types:
+        raise UsageError(f"there is no type of numbers {kind}", "choose float32, float64, float16 or bfloat16")
+    name, _, number = device.partition(":")
+    backend = {"cpu": "cpu", "cuda": "cuda", "mps": "wgpu"}.get(name)
+    if backend is None:
+        raise UsageError(f"there is no device {device!r}", 'choose "cpu", "cuda" or "mps"')
+    places: dict[str, Any] = {"backend": backend, "device": number or None, "dtype": types[kind]}
+    if isinstance(model, LanguageModel):
+        return model
+    if not isinstance(model, str):
+        return stepfn.from_torch(model, tokenizer, **places)
+    if tokenizer is not None:
+        raise UsageError("a tokenizer is given for a model that has its own", "leave it out, or give the model itself, too")
+    return stepfn.load(f"{model}@{options['revision']}" if "revision" in options else model, **places)
+
+
+def _several(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)
+
+
+def _check(surprisal: bool, prob: bool, base_two: bool) -> None:
+    if prob and (surprisal or base_two):
+        raise UsageError("probabilities have no base, and are no surprisals", "choose one of prob, and surprisal or base_two")
+
+
+class _Scorer:
+    """What all scorers have."""
+
+    is_encoder_decoder = False
+
+    def __init__(self, model: Any, device: str = "cpu", tokenizer: Any = None, **options: Any) -> None:
+        self.model = _model(model, device, tokenizer, options)
+        self.device = device
+        if self.model.is_encoder_decoder != self.is_encoder_decoder:
+            other = "IncrementalLMScorer" if self.is_encoder_decoder else "Seq2SeqScorer"
+            raise UsageError(f"{self.model.name} is no model for {type(self).__name__}", f"use {other}")
+
+    def _scores(self, text: ScoredText, prob: bool, base_two: bool) -> Floats:
+        """Log-probabilities, or probabilities, of the scored tokens."""
+        import numpy as np
+
+        logs = text["probability"].astype(np.float64)
+        return np.exp(logs) if prob else logs / math.log(2) if base_two else logs
+
+    def _token_rows(
+        self, texts: list[ScoredText], scores: list[Any], first: int, surprisal: bool, rank: bool, decode: bool
+    ) -> list[list[tuple[Any, ...]]]:
+        rows = []
+        for text, values in zip(texts, scores, strict=True):
+            # An end that was added for the correction of the last word has no score.
+            tokens = text.target[first : text.steps.start + len(values)]
+            ids = [token.id for token in tokens if token.id is not None]
+            if decode:
+                names = [self.model.decode([id], skip_special_tokens=False).strip() for id in ids]
+            else:
+                names = [piece or "" for piece in self.model.pieces(ids)]
+            missing = len(names) - len(values)
+            own = [0.0] * missing + [float(-value if surprisal else value) for value in values]
+            if rank:
+                ranks = [0] * missing + [int(value) for value in text["rank"][: len(values)]]
+                rows.append([(*pair, place) for *pair, place in zip(names, own, ranks, strict=True)])
+            else:
+                rows.append(list(zip(names, own, strict=True)))
+        return rows
+
+
+class IncrementalLMScorer(_Scorer):
+    """Scores of a causal model.
+
+    Args:
+        model: A name, a folder, or a model of transformers with its ``tokenizer``.
+        device: ``"cpu"``, ``"cuda:0"``, …
+        tokenizer: Of a model of transformers.
+        **options: ``dtype`` or ``torch_dtype``, ``revision``.
+    """
+
+    def _score(self, records: list[Any], bow_correction: bool) -> list[ScoredText]:
+        functions: list[Any] = ["probability", "rank"]
+        if bow_correction:
+            functions.append(self._starts_a_word)
+        return list(self.model.score(records, functions, logprob=True))
+
+    def _starts_a_word(self, logits: Any, target_ids: Any) -> Any:
+        """The log-probability that the next token starts a word."""
+        import numpy as np
+
+        peak = logits.max(1, keepdims=True)
+        powers = np.exp(logits - peak)
+        starts = np.flatnonzero(self._word_starts()[: logits.shape[1]])
+        return np.log(powers[:, starts].sum(1)) - np.log(powers.sum(1))
+
+    def _word_starts(self) -> npt.NDArray[np.bool_]:
+        """Which tokens start a word."""
+        import numpy as np
+
+        if not hasattr(self, "_starts"):
+            pieces = self.model.pieces(range(self.model.vocab_size))
+            self._starts = np.array([(piece or "").startswith(("Ġ", "▁")) for piece in pieces])
+        return self._starts
+
+    def _with_end(self, text: str) -> str:
+        end = self.model.special_token("eos")
+        if end is None:
+            raise UsageError("the model has no token that ends a text, which the correction of the last word needs", "leave out bow_correction")
+        return text + end.text
+
+    def _compute(self, texts: list[str], prompts: list[str] | None, prob: bool, base_two: bool, bow_correction: bool) -> tuple[list[ScoredText], list[Any]]:
+        import numpy as np
+
+        # A tokenizer without marks of words is not corrected, as there.
+        corrected = bow_correction and bool(self._word_starts().any())
+        whole = [self._with_end(text) for text in texts] if corrected else texts
+        records: list[Any] = [{"target": text} for text in whole]
+        if prompts is not None:
+            records = [{"source": prompt, "target": text} for prompt, text in zip(prompts, whole, strict=True)]
+        found = self._score(records, corrected)
+        scores = []
+        for text in found:
+            if corrected:
+                starts = self._word_starts()
+                at = text["_starts_a_word"].astype(np.float64)
+                logs, ids = text["probability"].astype(np.float64)[:-1], [token.id for token in text.tokens[:-1]]
+                ahead = np.array([*(bool(starts[id]) for id in ids[1:]), True])
+                own = np.concatenate([[False], ahead[:-1]])
+                logs = logs + np.where(ahead, at[1:], 0.0) - np.where(own, at[:-1], 0.0)
+                scores.append(np.exp(logs) if prob else logs / math.log(2) if base_two else logs)
+            else:
+                scores.append(self._scores(text, prob, base_two))
+        return found, scores
+
+    def _texts(self, batch: str | Sequence[str], bos_token: bool, eos_token: bool) -> list[str]:
+        start = self.model.special_token("bos") if bos_token else None
+        end = self.model.special_token("eos") if eos_token else None
+        if (bos_token and start is None) or (eos_token and end is None):
+            raise UsageError("the model has no such token to start or end a text with", "leave out bos_token and eos_token")
+        texts = _several(batch)
+        if start is not None and not self._adds(start.id):
+            texts = [start.text + text for text in texts]
+        return [text + end.text for text in texts] if end is not None else texts
+
+    def _adds(self, id: int | None) -> bool:
+        """Whether the tokenizer starts texts with this token by itself."""
+        tokens = self.model.tokenize("a", target=True)
+        return tokens[0].id == id
+
+    def token_score(
+        self,
+        batch: str | Sequence[str],
+        surprisal: bool = False,
+        prob: bool = False,
+        base_two: bool = False,
+        rank: bool = False,
+        decode: bool = False,
+        bow_correction: bool = False,
+        *,
+        bos_token: bool = False,
+        eos_token: bool = False,
+    ) -> list[list[tuple[Any, ...]]]:
+        """For each text a list of ``(token, score)``, or with ``rank`` of ``(token, score, rank)``: natural log-probabilities by default.
+
+        A token that nothing predicts, as the first, has 0.
+        """
+        _check(surprisal, prob, base_two)
+        texts, scores = self._compute(self._texts(batch, bos_token, eos_token), None, prob, base_two, bow_correction)
+        return self._token_rows(texts, scores, 0, surprisal, rank, decode)
+
+    def sequence_score(
+        self,
+        batch: str | Sequence[str],
+        reduction: Reduction = _mean,
+        prob: bool = False,
+        base_two: bool = False,
+        bow_correction: bool = False,
+        *,
+        bos_token: bool = False,
+        eos_token: bool = False,
+    ) -> list[Any]:
+        """What ``reduction`` makes of each text's log-probabilities ``[tokens]``: their mean by default."""
+        _check(False, prob, base_two)
+        _, scores = self._compute(self._texts(batch, bos_token, eos_token), None, prob, base_two, bow_correction)
+        return [reduction(one) for one in scores]
+
+    def conditional_score(
+        self,
+        prefix: str | Sequence[str],
+        stimuli: str | Sequence[str],
+        separator: str | Sequence[str] = " ",
+        reduction: Reduction = _mean,
+        prob: bool = False,
+        base_two: bool = False,
+        bow_correction: bool = False,
+        *,
+        bos_token: bool = False,
+        eos_token: bool = False,
+    ) -> list[Any]:
+        """The same of ``stimuli``, given ``prefix``."""
+        _check(False, prob, base_two)
+        prompts, texts = _joined(prefix, stimuli, separator)
+        _, scores = self._compute(self._texts(texts, bos_token, eos_token), self._texts(prompts, bos_token, False), prob, base_two, bow_correction)
+        return [reduction(one) for one in scores]
+
+    def compute_stats(
+        self,
+        batch: str | Sequence[str],
+        rank: bool = False,
+        prob: bool = False,
+        base_two: bool = False,
+        return_tensors: bool = False,
+        bow_correction: bool = False,
+    ) -> Any:
+        """Scores of each text, and with ``rank`` also ranks. ``batch`` is what :meth:`prepare_text` gives: the texts."""
+        _check(False, prob, base_two)
+        texts, scores = self._compute(_several(batch), None, prob, base_two, bow_correction)
+        given = scores if return_tensors else [one.tolist() for one in scores]
+        return (given, [[int(place) for place in text["rank"][: len(one)]] for text, one in zip(texts, scores, strict=True)]) if rank else given
+
+    def prepare_text(self, text: str | Sequence[str], bos_token: bool = False, eos_token: bool = False) -> list[str]:
+        """Texts for :meth:`compute_stats`."""
+        return self._texts(text, bos_token, eos_token)
+
+
+class Seq2SeqScorer(_Scorer):
+    """Scores of an encoder–decoder. Arguments as those of :class:`IncrementalLMScorer`."""
+
+    is_encoder_decoder = True
+
+    def _compute(self, prefix: str | Sequence[str], stimuli: str | Sequence[str], prob: bool, base_two: bool) -> tuple[list[ScoredText], list[Any]]:
+        sources, targets = _several(prefix), _several(stimuli)
+        if len(sources) != len(targets):
+            raise UsageError(f"there are {len(sources)} prefixes and {len(targets)} stimuli", "give as many of both")
+        records = [{"source": source, "target": target} for source, target in zip(sources, targets, strict=True)]
+        texts = list(self.model.score(records, ["probability", "rank"], logprob=True))
+        return texts, [self._scores(text, prob, base_two) for text in texts]
+
+    def conditional_score(
+        self,
+        prefix: str | Sequence[str],
+        stimuli: str | Sequence[str],
+        reduction: Reduction = _mean,
+        prob: bool = False,
+        base_two: bool = False,
+    ) -> list[Any]:
+        """What ``reduction`` makes of the log-probabilities of each target, given its source."""
+        _check(False, prob, base_two)
+        return [reduction(scores) for scores in self._compute(prefix, stimuli, prob, base_two)[1]]
+
+    def conditional_token_score(
+        self,
+        prefix: str | Sequence[str],
+        stimuli: str | Sequence[str],
+        surprisal: bool = False,
+        prob: bool = False,
+        base_two: bool = False,
+        rank: bool = False,
+        decode: bool = True,
+    ) -> list[list[tuple[Any, ...]]]:
+        """For each target a list of ``(token, score)``, or with ``rank`` of ``(token, score, rank)``."""
+        _check(surprisal, prob, base_two)
+        texts, scores = self._compute(prefix, stimuli, prob, base_two)
+        first = texts[0].steps.start if texts else 0
+        return self._token_rows(texts, scores, first, surprisal, rank, decode)
+
+    def sequence_score(self, *_: Any, **__: Any) -> Any:
+        """Raises, as that of minicons does."""
+        raise UsageError("an encoder–decoder has no score of a text without a source", "use conditional_score")
+
+    token_score = sequence_score
+
+
+class MaskedLMScorer(_Scorer):
+    """Scores of a model of masked tokens: pseudo-log-likelihoods.
+
+    Args:
+        PLL_metric: ``"original"`` masks each token alone, ``"within_word_l2r"`` also what follows it in its word (Kauf & Ivanova 2023).
+
+    The other arguments are those of :class:`IncrementalLMScorer`.
+    """
+
+    def __init__(self, model: Any, device: str = "cpu", tokenizer: Any = None, PLL_metric: str = "original", **options: Any) -> None:
+        super().__init__(model, device, tokenizer, **options)
+        self.PLL_metric = PLL_metric
+
+    def _compute(self, batch: str | Sequence[str], PLL_metric: str | None, prob: bool, base_two: bool) -> tuple[list[ScoredText], list[Any]]:
+        metric = self.PLL_metric if PLL_metric is None else PLL_metric
+        maskings: dict[str, Any] = {"original": "token", "within_word_l2r": "word"}
+        if metric not in maskings:
+            raise UsageError(f"there is no PLL_metric {metric!r}", f"choose one of {', '.join(maskings)}")
+        texts = list(self.model.score(_several(batch), ["probability", "rank"], logprob=True, masking=maskings[metric]))
+        return texts, [self._scores(text, prob, base_two) for text in texts]
+
+    def token_score(
+        self,
+        batch: str | Sequence[str],
+        surprisal: bool = False,
+        prob: bool = False,
+        base_two: bool = False,
+        rank: bool = False,
+        PLL_metric: str | None = None,
+    ) -> list[list[tuple[Any, ...]]]:
+        """For each text a list of ``(token, score)``, or with ``rank`` of ``(token, score, rank)``."""
+        _check(surprisal, prob, base_two)
+        texts, scores = self._compute(batch, PLL_metric, prob, base_two)
+        first = texts[0].steps.start if texts else 0
+        return self._token_rows(texts, scores, first, surprisal, rank, True)
+
+    def sequence_score(
+        self,
+        batch: str | Sequence[str],
+        reduction: Reduction = _mean,
+        base_two: bool = False,
+        PLL_metric: str | None = None,
+    ) -> list[Any]:
+        """What ``reduction`` makes of each text's log-probabilities ``[tokens]``: their mean by default."""
+        return [reduction(scores) for scores in self._compute(batch, PLL_metric, False, base_two)[1]]
+
+
+def _joined(prefix: str | Sequence[str], stimuli: str | Sequence[str], separator: str | Sequence[str]) -> tuple[list[str], list[str]]:
+    prompts, rest = _several(prefix), _several(stimuli)
+    between = [separator] * len(prompts) if isinstance(separator, str) else list(separator)
+    if not len(prompts) == len(rest) == len(between):
+        raise UsageError(f"there are {len(prompts)} prefixes, {len(rest)} stimuli and {len(between)} separators", "give as many of each")
+    return prompts, [before + middle + after for before, middle, after in zip(prompts, between, rest, strict=True)]
+
+
+scorer = SimpleNamespace(
+    IncrementalLMScorer=IncrementalLMScorer, MaskedLMScorer=MaskedLMScorer, Seq2SeqScorer=Seq2SeqScorer
+)
+"""minicons' module ``scorer``."""

@@ -1,0 +1,97 @@
+"""What inseq 0.7.1 and minicons 0.3.39 say of the compiled-in models: `python make_compat_golden.py`, with these, torch 2.15.0 and transformers 5.23.0 installed.
+
+Writes `golden/compat.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import inseq
+import torch
+from minicons import scorer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
+
+HERE = Path(__file__).resolve().parent
+ZOO = HERE.parents[1] / "stepfn-zoo" / "models"
+TEXTS = ["Let there be light", "And the king of the waters", "In the beginning God created heaven"]
+PREFIX, STIMULI = ["Let there", "And the king"], ["be light", "of the earth"]
+
+
+def rounded(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        value = value.tolist()
+    if isinstance(value, float):
+        return None if value != value else float(f"{value:.6g}")
+    if isinstance(value, tuple | list):
+        return [rounded(one) for one in value]
+    return value
+
+
+def verse() -> tuple[Any, Any]:
+    model = AutoModelForCausalLM.from_pretrained(ZOO / "verse", attn_implementation="eager", dtype=torch.float32).eval()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(ZOO / "verse" / "tokenizer.json"), bos_token="<s>", eos_token="</s>", pad_token="</s>", unk_token="</s>"
+    )
+    return model, tokenizer
+
+
+def of_minicons() -> dict[str, Any]:
+    model, tokenizer = verse()
+    lm = scorer.IncrementalLMScorer(model, "cpu", tokenizer=tokenizer)
+    total = lambda scores: scores.sum(0).item()  # noqa: E731
+    return {
+        "token_score": lm.token_score(TEXTS, rank=True),
+        "token_surprisal": lm.token_score(TEXTS, surprisal=True, base_two=True),
+        "token_prob": lm.token_score(TEXTS, prob=True),
+        "token_decoded": lm.token_score(TEXTS[:1], decode=True),
+        "token_corrected": lm.token_score(TEXTS, bow_correction=True),
+        "sequence_mean": lm.sequence_score(TEXTS),
+        "sequence_sum": lm.sequence_score(TEXTS, reduction=total, base_two=True),
+        "sequence_corrected": lm.sequence_score(TEXTS, reduction=total, bow_correction=True),
+        "conditional": lm.conditional_score(PREFIX, STIMULI),
+        "conditional_corrected": lm.conditional_score(PREFIX, STIMULI, bow_correction=True),
+    }
+
+
+def of_inseq() -> dict[str, Any]:
+    model, tokenizer = verse()
+    attribution_model = inseq.load_model(model, "saliency", tokenizer=tokenizer)
+    found: dict[str, Any] = {}
+    given = {"input_texts": "Let there be", "generated_texts": "Let there be light, and there was light", "show_progress": False}
+
+    def keep(name: str, out: Any, **options: Any) -> None:
+        sequence = out.aggregate(**options).sequence_attributions[0]
+        found[name] = {
+            "target": sequence.target_attributions,
+            "start": sequence.attr_pos_start,
+            "end": sequence.attr_pos_end,
+            "ids": [token.id for token in sequence.target],
+            "step_scores": {key: values for key, values in sequence.step_scores.items()},
+        }
+
+    out = attribution_model.attribute(**given, step_scores=["probability", "entropy", "logit"])
+    keep("saliency", out)
+    keep("saliency_sizes", out, normalize=False)
+    keep("input_x_gradient", attribution_model.attribute(**given, method="input_x_gradient"))
+    keep("occlusion", attribution_model.attribute(**given, method="occlusion"), normalize=False)
+    keep("integrated_gradients", attribution_model.attribute(**given, method="integrated_gradients", n_steps=64), normalize=False)
+    attention = attribution_model.attribute(**given, method="attention")
+    keep("attention", attention, aggregator=["mean", "mean"], normalize=False)
+    keep("attention_head", attention, aggregator=["mean", "mean"], normalize=False, select_idx=[1])
+    keep("entropy", attribution_model.attribute(**given, attributed_fn="entropy"), normalize=False)
+    contrast = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "Let there be light, and there was water"}
+    keep("contrast", attribution_model.attribute(**given, **contrast), normalize=False)
+    keep("positions", attribution_model.attribute(**given, attr_pos_start=6, attr_pos_end=9), normalize=False)
+    return found
+
+
+if __name__ == "__main__":
+    every = {"minicons": of_minicons(), "inseq": of_inseq()}
+
+    def plain(value: Any) -> Any:
+        return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else rounded(value)
+
+    (HERE / "golden" / "compat.json").write_text(json.dumps(plain(every)) + "\n")

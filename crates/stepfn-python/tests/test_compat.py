@@ -1,0 +1,192 @@
+"""Scripts for inseq and minicons run with another import, and give what these libraries give."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stepfn
+from stepfn import _registry
+from stepfn.compat import inseq
+from stepfn.compat.minicons import scorer
+
+GOLDEN = json.loads((Path(__file__).resolve().parent / "golden" / "compat.json").read_text())
+TEXTS = ["Let there be light", "And the king of the waters", "In the beginning God created heaven"]
+PREFIX, STIMULI = ["Let there", "And the king"], ["be light", "of the earth"]
+GIVEN: dict[str, Any] = {"input_texts": "Let there be", "generated_texts": "Let there be light, and there was light", "show_progress": False}
+
+
+@pytest.fixture(scope="module")
+def lm() -> Any:
+    return scorer.IncrementalLMScorer("verse", "cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> inseq.AttributionModel:
+    return inseq.load_model("verse", "saliency")
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays() -> Iterator[None]:
+    yield
+    _registry._functions.clear()
+
+
+def same_rows(ours: Any, theirs: Any) -> None:
+    assert len(ours) == len(theirs)
+    for own, other in zip(ours, theirs, strict=True):
+        assert [row[0] for row in own] == [row[0] for row in other]
+        np.testing.assert_allclose([row[1] for row in own], [row[1] for row in other], rtol=1e-4, atol=1e-4)
+        assert [row[2:] for row in own] == [tuple(row[2:]) for row in other]
+
+
+def test_minicons_scores_of_tokens(lm: Any) -> None:
+    golden = GOLDEN["minicons"]
+    same_rows(lm.token_score(TEXTS, rank=True), golden["token_score"])
+    same_rows(lm.token_score(TEXTS, surprisal=True, base_two=True), golden["token_surprisal"])
+    same_rows(lm.token_score(TEXTS, prob=True), golden["token_prob"])
+    same_rows(lm.token_score(TEXTS[0], decode=True), golden["token_decoded"])
+    same_rows(lm.token_score(TEXTS, bow_correction=True), golden["token_corrected"])
+
+
+def test_minicons_scores_of_texts(lm: Any) -> None:
+    golden = GOLDEN["minicons"]
+
+    def total(scores: Any) -> Any:
+        return scores.sum(0).item()
+
+    found = {
+        "sequence_mean": lm.sequence_score(TEXTS),
+        "sequence_sum": lm.sequence_score(TEXTS, reduction=total, base_two=True),
+        "sequence_corrected": lm.sequence_score(TEXTS, reduction=total, bow_correction=True),
+        "conditional": lm.conditional_score(PREFIX, STIMULI),
+        "conditional_corrected": lm.conditional_score(PREFIX, STIMULI, bow_correction=True),
+    }
+    for name, scores in found.items():
+        np.testing.assert_allclose(scores, golden[name], rtol=1e-4, err_msg=name)
+    stats, ranks = lm.compute_stats(lm.prepare_text(TEXTS), rank=True)
+    assert [len(one) for one in stats] == [len(one) for one in ranks]
+
+
+def test_minicons_scores_of_an_encoder_decoder() -> None:
+    lm = scorer.Seq2SeqScorer("g2p")
+    (rows,) = lm.conditional_token_score("hello", "HH AH0 L OW1")
+    (mean,) = lm.conditional_score("hello", "HH AH0 L OW1")
+    assert mean == pytest.approx(np.mean([score for _, score in rows]), rel=1e-5)
+    with pytest.raises(stepfn.UsageError, match="use conditional_score"):
+        lm.sequence_score(["hello"])
+    with pytest.raises(stepfn.UsageError, match="use Seq2SeqScorer"):
+        scorer.IncrementalLMScorer("g2p")
+    with pytest.raises(stepfn.UsageError, match="use IncrementalLMScorer"):
+        scorer.Seq2SeqScorer("verse")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda lm: lm.token_score("a", prob=True, surprisal=True), "choose one of prob"),
+        (lambda lm: lm.conditional_score(["a"], ["b", "c"]), "1 prefixes, 2 stimuli"),
+        (lambda _: scorer.IncrementalLMScorer("verse", "tpu"), "no device 'tpu'"),
+        (lambda _: scorer.IncrementalLMScorer("verse", trust_remote_code=True), "`trust_remote_code` of the model is not mirrored"),
+        (lambda _: inseq.load_model("verse", "salency"), "did you mean `saliency`"),
+        (lambda _: inseq.load_model("verse", tokenizer_kwargs={"use_fast": True}), "`use_fast` of the tokenizer"),
+        (lambda _: inseq.load_model("verse").attribute("a b", n_step=3), "no parameter `n_step`"),
+        (lambda _: inseq.load_model("verse").attribute("a b", output_step_attributions=True), "output_step_attributions is not mirrored"),
+        (lambda _: inseq.load_model("verse").attribute(["a b"], ["a b", "c"]), "1 input texts and 2 generated_texts"),
+        (lambda _: inseq.load_model("verse").attribute("a b").aggregate("nothing"), "no aggregator 'nothing'"),
+        (lambda _: inseq.load_model("verse").attribute("a b").show(min_val=0), "min_val is not mirrored"),
+        (lambda _: inseq.load_model("verse").attribute("a", return_convergence_delta=True), "promises no sum"),
+    ],
+)
+def test_nothing_is_swallowed(lm: Any, call: Any, says: str) -> None:
+    with pytest.raises(stepfn.UsageError, match=says):
+        call(lm)
+
+
+def same(out: Any, name: str, rtol: float = 2e-3, **options: Any) -> None:
+    golden = GOLDEN["inseq"][name]
+    sequence = out.aggregate(**options)[0]
+    assert (sequence.attr_pos_start, sequence.attr_pos_end) == (golden["start"], golden["end"])
+    assert [token.id for token in sequence.target] == golden["ids"]
+    theirs = np.array(golden["target"], dtype=float)
+    np.testing.assert_allclose(sequence.target_attributions, theirs, rtol=rtol, atol=1e-5, err_msg=name)
+    for key, values in golden["step_scores"].items():
+        np.testing.assert_allclose(sequence.step_scores[key], values, rtol=1e-3, err_msg=key)
+
+
+def test_inseq_attributions(model: inseq.AttributionModel) -> None:
+    out = model.attribute(**GIVEN, step_scores=["probability", "entropy", "logit"])
+    same(out, "saliency")
+    same(out, "saliency_sizes", normalize=False)
+    same(model.attribute(**GIVEN, method="input_x_gradient"), "input_x_gradient")
+    same(model.attribute(**GIVEN, method="integrated_gradients", n_steps=64), "integrated_gradients", normalize=False)
+    same(model.attribute(**GIVEN, method="occlusion"), "occlusion", normalize=False)
+    attention = model.attribute(**GIVEN, method="attention")
+    same(attention, "attention", aggregator=["mean", "mean"], normalize=False)
+    same(attention, "attention_head", aggregator=["mean", "mean"], normalize=False, select_idx=[1])
+    same(model.attribute(**GIVEN, attributed_fn="entropy"), "entropy", normalize=False)
+    contrast = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "Let there be light, and there was water"}
+    same(model.attribute(**GIVEN, **contrast), "contrast", normalize=False)
+    same(model.attribute(**GIVEN, attr_pos_start=6, attr_pos_end=9), "positions", normalize=False)
+
+
+def test_inseq_outputs(model: inseq.AttributionModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = model.attribute(["Let there be", "And the king"], ["Let there be light", "And the king said"], step_scores=["probability"])
+    assert len(out) == 2 and len(out[:1]) == 1 and len(out + out) == 4
+    assert out.info["model_name"] == "verse" and out.info["constrained_decoding"]
+    (scores, _) = out.get_scores_dicts()
+    assert list(scores) == ["source_attributions", "target_attributions", "step_scores"]
+    ((step, column),) = scores["target_attributions"].items()
+    assert step == (4, " light") and sum(column.values()) == pytest.approx(1, rel=1e-5)
+    assert scores["step_scores"][step]["probability"] == pytest.approx(0.0027264, rel=1e-3)
+    out.show()
+    assert "saliency of probability, verse" in capsys.readouterr().out
+    page = out.show(display=False, return_html=True)
+    assert page is not None and page.startswith("<!")
+    out.save(tmp_path / "out.json")
+    with pytest.raises(stepfn.UsageError, match="exists"):
+        out.save(tmp_path / "out.json")
+    again = inseq.FeatureAttributionOutput.load(tmp_path / "out.json")
+    np.testing.assert_allclose(again[1].target_attributions, out[1].target_attributions, rtol=1e-6)
+    out.save(tmp_path / "out.json.gz", compress=True)
+    assert gzip.decompress((tmp_path / "out.json.gz").read_bytes()) == (tmp_path / "out.json").read_bytes()
+    assert len(inseq.FeatureAttributionOutput.load(tmp_path / "out.json.gz", decompress=True)) == 2
+    merged = out.aggregate("spans", target_spans=(1, 3), normalize=False)
+    assert len(merged[0].target) == len(out[0].target) - 1
+
+
+def test_inseq_writes_and_counts_positions(model: inseq.AttributionModel) -> None:
+    out = model.attribute("Let there be", generation_args={"max_new_tokens": 4})
+    assert out[0].attr_pos_end - out[0].attr_pos_start == 4
+    assert out.info["generated_texts"] == model.generate("Let there be", max_new_tokens=4)
+    last = model.attribute(**GIVEN, attr_pos_start=-2, attr_pos_end=-1)
+    assert last[0].attr_pos_end == len(last[0].target) - 1 == last[0].attr_pos_start + 1
+    seq2seq = inseq.load_model("g2p", "input_x_gradient").attribute("hello", attribute_target=True, attr_pos_end=3)
+    assert seq2seq[0].source_attributions is not None and seq2seq[0].source_attributions.shape[:2] == (6, 2)
+    assert seq2seq[0].target_attributions is not None and seq2seq[0].target_attributions.shape[:2] == (3, 2)
+
+
+def test_step_functions_of_both_kinds(model: inseq.AttributionModel) -> None:
+    def of_logits(logits: Any, target_ids: Any, scale: float = 1.0) -> Any:
+        return scale * logits[np.arange(len(target_ids)), target_ids]
+
+    inseq.register_step_function(of_logits, "scaled_logit", aggregate_map={"spans": "sum"})
+    out = model.attribute(**GIVEN, step_scores=["scaled_logit", "logit"], step_scores_args={"scale": 2.0})
+    np.testing.assert_allclose(out[0].step_scores["scaled_logit"], 2 * out[0].step_scores["logit"], rtol=1e-5)
+    assert "scaled_logit" in inseq.list_step_functions()
+    torch = pytest.importorskip("torch")
+
+    def of_args(args: Any, logprob: bool = False) -> Any:
+        logits = args.attribution_model.output2logits(args.forward_output)
+        chosen = torch.log_softmax(logits, -1).gather(-1, args.target_ids[:, None]).squeeze(-1)
+        return chosen if logprob else chosen.exp()
+
+    inseq.register_step_function(of_args, "own_probability")
+    ours = model.attribute(**GIVEN, attributed_fn="own_probability")
+    theirs = model.attribute(**GIVEN)
+    np.testing.assert_allclose(ours[0].target_attributions, theirs[0].target_attributions, rtol=1e-3, atol=1e-7)
