@@ -76,8 +76,6 @@ def of_inseq() -> dict[str, Any]:
     keep("saliency", out)
     keep("saliency_sizes", out, normalize=False)
     keep("input_x_gradient", attribution_model.attribute(**given, method="input_x_gradient"))
-    keep("occlusion", attribution_model.attribute(**given, method="occlusion"), normalize=False)
-    keep("integrated_gradients", attribution_model.attribute(**given, method="integrated_gradients", n_steps=64), normalize=False)
     attention = attribution_model.attribute(**given, method="attention")
     keep("attention", attention, aggregator=["mean", "mean"], normalize=False)
     keep("attention_head", attention, aggregator=["mean", "mean"], normalize=False, select_idx=[1])

@@ -6,6 +6,7 @@ Checked against inseq 0.7.1. What differs, because there it is not what it says:
   work for one text.
 - ``attr_pos_end`` of an encoder–decoder ends there: inseq runs one step more, and its scores are shifted by one token.
 - ``aggregate("subwords")`` merges the last word too. Words are known by their spaces, so ``special_chars`` is not needed.
+- Baselines keep a text's special tokens, the first one too; inseq replaces all but the last. So integrated gradients, occlusion and their like have other numbers.
 - ``deeplift`` has its rule at every activation; there, functions that are no modules fall back to the gradient. ``lime`` and ``reagent`` are those of their papers.
 - ``out1 - out2`` is the first minus the second.
 
@@ -71,7 +72,6 @@ def _stages(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) ->
     def reduce(name: str | None) -> None:
         if not inner:
             return
-        nonlocal select
         axis = inner.pop()
         if select is not None:
             kept = select[0] if isinstance(select, list) and len(select) == 1 else select
@@ -81,7 +81,6 @@ def _stages(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) ->
                 stages.append(f"{axis}s={kept[0]}:{kept[1]}" if axis != "hidden" else f"hidden={kept[0]}:{kept[1]}")
             else:
                 raise _not_mirrored("select_idx of several units", "select them from answer.source_scores")
-            select = None
         stages.append(f"{name or default[axis]}({axis})")
 
     for one in given:
@@ -213,10 +212,6 @@ class FeatureAttributionSequenceOutput:
             "target_attributions": side(shown.target_attributions, shown.target),
             "step_scores": {step: {name: float(values[place]) for name, values in shown.step_scores.items()} for place, step in enumerate(steps)},
         }
-
-    def weight_attributions(self, step_score_id: str) -> Answer:
-        """Not mirrored."""
-        raise _not_mirrored("weight_attributions", "multiply answer.target_scores by answer.step_scores")
 
     def show(self, min_val: float | None = None, max_val: float | None = None, display: bool = True, return_html: bool = False, aggregator: Any = None, do_aggregation: bool = True, **options: Any) -> str | None:
         """Shows the page in a notebook, or prints the table; returns the page if ``return_html``."""
