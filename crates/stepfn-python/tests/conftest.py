@@ -1,0 +1,3 @@
+"""What pytest leaves alone."""
+
+collect_ignore = ["make_compat_golden.py"]
