@@ -28,7 +28,7 @@ pub(super) enum Build {
 }
 
 /// The files that tokenizers are made of.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "tokenizer.json",
     "tokenizer.model",
     "spiece.model",
@@ -38,6 +38,7 @@ const FILES: [&str; 9] = [
     "vocab.json",
     "target_vocab.json",
     "merges.txt",
+    "vocab.txt",
 ];
 
 /// The tokenizer or tokenizers of a folder.
