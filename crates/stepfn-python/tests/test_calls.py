@@ -65,6 +65,21 @@ def test_parameters_go_to_all_that_have_them(verse: stepfn.LanguageModel) -> Non
         (lambda model: model.score("a b", "probabilty"), ValueError, "did you mean `probability`?"),
         (lambda model: model.score({"sauce": "a"}), ValueError, "did you mean `source`?"),
         (lambda model: model.score("a b", []), ValueError, "no step functions"),
+        (lambda model: model.score("\ud800 b"), ValueError, "half of a character"),
+        (lambda model: model.score("a b", from_=-1), ValueError, "`from_` must be a whole number from 0 on, not -1"),
+        (lambda model: model.score("a b", seed=1.5), ValueError, "`seed` must be a whole number from 0 on, not 1.5"),
+        (lambda model: model.score("a b", memory="1GB"), ValueError, "`memory` must be a whole number"),
+        (lambda model: model.score("a b", progress="x"), ValueError, "`progress` must be"),
+        (lambda model: model.attribute("a b", aggregate=3), ValueError, "`aggregate` must be the stages"),
+        (lambda model: model.attribute("a b", contrast="a c", align="0:0"), ValueError, "`align` must be pairs"),
+        (lambda model: model.attribute("a b", "occlusion", target_spans="x"), ValueError, "`target_spans` must be"),
+        (lambda model: model.attribute({"columns": 1}), ValueError, "unknown field `columns`"),
+        (lambda model: model.decode([-1]), ValueError, "`ids` must be a whole number"),
+        (lambda model: model.tokenize(None), ValueError, "a text is a string, not NoneType"),
+        (lambda model: model.attribute("a b").minus(None), ValueError, "no difference to NoneType"),
+        (lambda model: stepfn.write([model.attribute("a b"), model.score("a b")], "json"), ValueError, "several kinds"),
+        (lambda _: stepfn.register_step_function(3), ValueError, "3 is no function"),
+        (lambda _: stepfn.register_method(lambda passes: None, "x y"), ValueError, "can't be a name"),
         (lambda model: model.score(["a b", "", "c"]), ValueError, "text 1: "),
         (lambda model: model.generate("a " * 3_000_000), ValueError, "split the text"),
         (lambda _: stepfn.load("nothing/here/at all"), OSError, "there is no model"),
@@ -86,6 +101,21 @@ def test_texts_that_fail_can_be_returned(verse: stepfn.LanguageModel) -> None:
     found = verse.score(["Let there be", {"target": "", "id": "empty"}, "light"], errors="return")
     assert isinstance(found[1], stepfn.UsageError) and found[1].id == "empty"
     assert len(found.ok) == 2 and list(found.columns()["id"])[-1] == "2"
+
+
+def test_what_to_know_before_trusting_a_number_is_told(verse: stepfn.LanguageModel) -> None:
+    with pytest.warns(stepfn.NumbersWarning, match="miss what they should add up to.*1 of 2 texts"):
+        answers = verse.attribute(["Let there be light", "And there was light"], "integrated_gradients", n_steps=1)
+    assert all(answer.warnings for answer in answers)
+
+
+def test_a_data_frame_is_no_text(verse: stepfn.LanguageModel) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"target": ["Let there be", "light"], "item": [1, 2]})
+    with pytest.raises(stepfn.UsageError, match="has many columns"):
+        verse.score(frame)
+    assert len(verse.score(frame["target"])) == 2
+    assert verse.score(frame.to_dict("records"), keep="item")[1].fields == {"item": 2}
 
 
 def test_two_threads_score_at_once(verse: stepfn.LanguageModel) -> None:

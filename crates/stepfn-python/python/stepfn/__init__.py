@@ -20,7 +20,17 @@ scripts for minicons      ``stepfn.compat.minicons``
 from __future__ import annotations
 
 from . import _stepfn
-from ._errors import Cancelled, DeviceError, Error, FileError, ModelError, NumbersError, SavedError, UsageError
+from ._errors import (
+    Cancelled,
+    DeviceError,
+    Error,
+    FileError,
+    ModelError,
+    NumbersError,
+    NumbersWarning,
+    SavedError,
+    UsageError,
+)
 from ._model import LanguageModel, load
 from ._registry import (
     Method,
@@ -76,6 +86,7 @@ __all__ = [
     "Method",
     "ModelError",
     "NumbersError",
+    "NumbersWarning",
     "Passes",
     "SavedError",
     "ScoredText",

@@ -57,6 +57,10 @@ class SavedError(Error, RuntimeError):
     """A text that had failed when the file that was read was written."""
 
 
+class NumbersWarning(UserWarning):
+    """What to know before trusting a number."""
+
+
 _KINDS: dict[str, type[Error]] = {
     "model": ModelError,
     "file": FileError,

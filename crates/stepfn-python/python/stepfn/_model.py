@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from . import _stepfn
-from ._errors import Error, UsageError
+from ._errors import Error, NumbersWarning, UsageError
 from ._registry import Chosen, _dumps, assign
 from ._results import Answer, Answers, ScoredText, ScoredTexts, Token, Written, characters
 
@@ -21,6 +23,7 @@ R = TypeVar("R")
 
 # Windows of texts that are streamed: small at first, so that the first results come soon.
 _FIRST_WINDOW, _LAST_WINDOW = 8, 512
+_MOST_WARNINGS = 5
 
 
 class LanguageModel:
@@ -72,17 +75,19 @@ class LanguageModel:
 
     def tokenize(self, text: str, *, special_tokens: bool = True, target: bool = False) -> list[Token]:
         """The tokens of a text, as the model reads them: as a source, or as a target."""
+        if not isinstance(text, str):
+            raise UsageError(f"a text is a string, not {type(text).__name__}", "give a string")
         at = characters(text)
         rows = self._checked().encode(text, special_tokens, target)
         return [Token(surface, id, at(start), at(end), special) for surface, id, start, end, special in rows]
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True, target: bool = True) -> str:
         """The text of tokens."""
-        return self._checked().decode([int(id) for id in ids], skip_special_tokens, target)
+        return self._checked().decode(_ids(ids), skip_special_tokens, target)
 
     def pieces(self, ids: Iterable[int], *, target: bool = True) -> list[str | None]:
         """Tokens as the vocabulary has them, such as ``Ġlight`` or ``▁light``; ``None`` for ids that it doesn't have."""
-        return self._checked().pieces([int(id) for id in ids], target)
+        return self._checked().pieces(_ids(ids), target)
 
     @overload
     def attribute(self, texts: str | Mapping[str, Any] | None = None, method: Any = ..., **rest: Any) -> Answer: ...
@@ -104,13 +109,13 @@ class LanguageModel:
         to: int | None = None,
         source_spans: Sequence[tuple[int, int]] | None = None,
         target_spans: Sequence[tuple[int, int]] | None = None,
-        step_scores: Sequence[Any] = (),
+        step_scores: str | Sequence[Any] = (),
         alternatives: int = 0,
         target_side: bool = False,
         features: Literal["tokens", "words", "messages"] = "tokens",
         contrast_force_inputs: bool = False,
         raw: bool = False,
-        aggregate: str | None = None,
+        aggregate: str | Sequence[str] | None = None,
         chat_template: str | None = None,
         chat_variables: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -166,7 +171,7 @@ class LanguageModel:
         """
         one, records = _records(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans)
         by, of = Chosen(method, True), Chosen(function, False)
-        more = [Chosen(function, False) for function in step_scores]
+        more = [Chosen(function, False) for function in ([step_scores] if isinstance(step_scores, str) else step_scores)]
         assign([by, of, *more], parameters)
         options = {
             "alternatives": alternatives,
@@ -446,17 +451,26 @@ class _Common:
         chat_variables: Mapping[str, Any] | None,
         keep: Sequence[str],
     ) -> None:
-        pairs = None if align is None else [(int(left), int(right)) for left, right in align]
+        try:
+            pairs = None if align is None else [(_whole("align", left), _whole("align", right)) for left, right in align]
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"`align` must be pairs of positions, not {align!r}", "write [(0, 0), (1, 2)]") from error
+        from_ = None if from_ is None else _whole("from_", from_)
+        to = None if to is None else _whole("to", to)
         variables = None if chat_variables is None else _dumps(chat_variables, "chat_variables")
         self._rest = (from_, to, pairs, chat_template, variables, [keep] if isinstance(keep, str) else list(keep))
 
     def given(self, records: Iterable[Text]) -> list[_Given]:
-        return [
-            _Given(text, None, *self._rest)
-            if isinstance(text, str)
-            else _Given(None, _dumps(_in_bytes(text), "the text"), *self._rest)
-            for text in records
-        ]
+        def one(text: Text) -> _Given:
+            if not isinstance(text, str):
+                return _Given(None, _dumps(_in_bytes(text), "the text"), *self._rest)
+            try:
+                return _Given(text, None, *self._rest)
+            except UnicodeEncodeError as error:
+                what = f"the text has half of a character: {text[error.start]!r}, at {error.start}"
+                raise UsageError(what, "decode it again from what it came from") from error
+
+        return [one(text) for text in records]
 
 
 def _in_bytes(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -464,8 +478,13 @@ def _in_bytes(record: Mapping[str, Any]) -> Mapping[str, Any]:
     changed = dict(record)
     for side in ("source", "target"):
         spans, text = changed.get(f"{side}_spans"), changed.get(side)
-        if spans is not None and isinstance(text, str) and not text.isascii():
-            changed[f"{side}_spans"] = [[len(text[: int(place)].encode()) for place in span] for span in spans]
+        if spans is None or not isinstance(text, str):
+            continue
+        try:
+            places = [[_whole(f"{side}_spans", place) for place in span] for span in spans]
+        except TypeError as error:
+            raise UsageError(f"`{side}_spans` must be pairs of positions, not {spans!r}", "write [(0, 5)]: the first five characters") from error
+        changed[f"{side}_spans"] = [[len(text[:place].encode()) if place <= len(text) else 1 << 62 for place in span] for span in places]
     return changed
 
 
@@ -501,6 +520,8 @@ def _records(
         return True, [{**texts, **given}]
     if isinstance(texts, str):
         return True, [texts if not given else {"text": texts, **given}]
+    if hasattr(texts, "columns") and hasattr(texts, "iloc"):
+        raise UsageError("a data frame has many columns, and one of them is the text", 'give a column, or frame.to_dict("records")')
     if isinstance(texts, bytes) or not isinstance(texts, Iterable):
         raise UsageError(f"a text is a string or a dict, not {type(texts).__name__}", "give a string, a dict, or a list of these")
     if given:
@@ -512,8 +533,38 @@ def _records(
     return False, records
 
 
+def _ids(ids: Iterable[Any]) -> list[int]:
+    """Token ids."""
+    found = [_whole("ids", id) for id in ids]
+    if any(id >= 1 << 32 for id in found):
+        raise UsageError(f"there is no token {max(found)}", "give ids of the vocabulary")
+    return found
+
+
+_WHOLE = ("alternatives", "batch_tokens", "memory", "seed")
+
+
+def _whole(name: str, value: Any) -> int:
+    """A count or a position."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 1 << 63:
+        raise UsageError(f"`{name}` must be a whole number from 0 on, not {value!r}", "change this argument")
+    return number
+
+
 def _options(options: Mapping[str, Any], first: int) -> str:
     given = {name: value for name, value in options.items() if value is not None}
+    given |= {name: _whole(name, given[name]) for name in _WHOLE if name in given}
+    if isinstance(given.get("dropout", 0.0), str | bool):
+        raise UsageError(f"`dropout` must be a rate in [0, 1), not {given['dropout']!r}", "change this argument")
+    aggregate = given.get("aggregate", "")
+    if not isinstance(aggregate, str):
+        if not (isinstance(aggregate, Sequence) and all(isinstance(stage, str) for stage in aggregate)):
+            raise UsageError(f"`aggregate` must be the stages of a pipeline, not {aggregate!r}", 'write "subwords,normalize"')
+        given["aggregate"] = ",".join(aggregate)
     return _dumps({**given, "first_number": first}, "options")
 
 
@@ -539,6 +590,7 @@ def _run(
         return []
     with _Bar(progress, len(given)) as told:
         found = list(_wrapped(run(given, 0, told), wrap))
+    _warn(found)
     if errors == "raise":
         for one in found:
             if isinstance(one, Error):
@@ -546,6 +598,20 @@ def _run(
                     one.what = f"text {one.id}: {one.what}"
                 raise one
     return found  # type: ignore[return-value]
+
+
+def _warn(found: Sequence[Any]) -> None:
+    """Tells once what to know before trusting the numbers."""
+    told: dict[str, int] = {}
+    for one in found:
+        for warning in getattr(one, "warnings", []):
+            told[warning] = told.get(warning, 0) + 1
+    for number, (warning, texts) in enumerate(told.items()):
+        if number == _MOST_WARNINGS:
+            warnings.warn(f"and {len(told) - number} more: see the results' `warnings`", NumbersWarning, stacklevel=4)
+            break
+        of_texts = f" ({texts} of {len(found)} texts)" if len(found) > 1 else ""
+        warnings.warn(f"{warning}{of_texts}", NumbersWarning, stacklevel=4)
 
 
 def _is_watched() -> bool:
@@ -557,6 +623,8 @@ class _Bar:
     """Progress by tqdm, where it is installed."""
 
     def __init__(self, progress: Progress, texts: int) -> None:
+        if not (progress is None or isinstance(progress, bool) or callable(progress)):
+            raise UsageError(f"`progress` must be True, False or a function, not {progress!r}", "change this argument")
         self._told = progress if callable(progress) else None
         wanted = progress is True or (progress is None and texts > 1 and _is_watched())
         self._bar: Any = _tqdm(progress is True, total=texts, unit="text") if wanted else None

@@ -53,6 +53,8 @@ class _Own:
         self.name = name
         import inspect
 
+        if not name.isidentifier() and not name.startswith("<"):
+            raise UsageError(f"{name!r} can't be a name", "use letters, digits and underscores")
         first, _, _ = (inspect.getdoc(function) or "").partition("\n")
         self.summary = first if summary is None else summary
         self.parameters: dict[str, Any] = {}
@@ -278,7 +280,7 @@ def register_step_function(
     >>> bool((scores["chosen_logit"] == scores["logit"]).all())
     True
     """
-    name = name or function.__name__
+    name = name or _name_of(function)
     own = _OwnFunction(function, name, summary, gradient, join, unit)
     _add(_functions, own, "step function", [entry["name"] for entry in _built_in(False)], overwrite)
 
@@ -291,7 +293,7 @@ def register_method(
     ``function(passes, **parameters)`` gets :class:`Passes` and returns scores ``[tokens, steps]``: of the source of an encoder–decoder, of the target of a
     causal model; or two arrays, of the source and of the target. Scores of tokens that a step doesn't see are left out.
     """
-    name = name or function.__name__
+    name = name or _name_of(function)
     own = _OwnMethod(function, name, summary, ())
     _add(_methods, own, "method", [entry["name"] for entry in _built_in(True)], overwrite)
 
@@ -330,6 +332,12 @@ def method(function: F | None = None, /, **options: Any) -> F | Callable[[F], F]
         return function
 
     return register if function is None else register(function)
+
+
+def _name_of(function: Any) -> str:
+    if not callable(function):
+        raise UsageError(f"{function!r} is no function", "give one, and a name")
+    return str(getattr(function, "__name__", type(function).__name__))
 
 
 def _add(own: dict[str, Any], entry: _Own, kind: str, built_in: Sequence[str], overwrite: bool) -> None:

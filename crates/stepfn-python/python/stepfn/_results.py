@@ -247,6 +247,8 @@ class Answer(_Result):
 
     def minus(self, other: Answer, *stages: str) -> Answer:
         """The difference to another answer, after the stages of a pipeline."""
+        if not isinstance(other, Answer):
+            raise UsageError(f"there is no difference to {type(other).__name__}", "give another answer")
         return Answer(self._native.minus(other._native, ",".join(stages)))
 
     def __sub__(self, other: Answer) -> Answer:
@@ -555,10 +557,11 @@ def write(results: Sequence[Any], format: str, *, single: bool | None = None, fi
         single: Whether JSON is an object instead of a list; by default if there is one result.
         fields: Fields of your own that get columns in CSV.
     """
-    natives = [result._native for result in results]
-    single = len(natives) == 1 if single is None else single
+    single = len(results) == 1 if single is None else single
+    if len({type(result) for result in results}) > 1:
+        raise UsageError("the results are of several kinds", "write those of each kind by themselves")
     writer: Any = _stepfn.write_scored if results and isinstance(results[0], ScoredText) else _stepfn.write_answers
-    text: str = writer(format, natives, single, list(fields))
+    text: str = writer(format, [result._native for result in results], single, list(fields))
     return text
 
 

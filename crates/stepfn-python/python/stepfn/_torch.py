@@ -45,10 +45,10 @@ def from_torch(
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
+    if not hasattr(model, "config") or not hasattr(model, "state_dict"):
+        raise UsageError(f"{type(model).__name__} is no model of transformers", "give a model, or load a folder by stepfn.load")
     import torch
 
-    if not isinstance(model, torch.nn.Module) or not hasattr(model, "config"):
-        raise UsageError(f"{type(model).__name__} is no model of transformers", "give a model, or load a folder by stepfn.load")
     _refuse(model)
     options = _loading(backend, device, dtype, generation, None, source_lang, target_lang, seed)
     name = name or getattr(model, "name_or_path", "") or type(model).__name__

@@ -57,7 +57,10 @@ def _model(model: Any, device: str, tokenizer: Any, options: dict[str, Any]) -> 
 
 
 def _several(texts: str | Sequence[str]) -> list[str]:
-    return [texts] if isinstance(texts, str) else list(texts)
+    several = [texts] if isinstance(texts, str) else list(texts or [])
+    if not all(isinstance(text, str) for text in several):
+        raise UsageError("a text is a string", "give a string, or a list of strings")
+    return several
 
 
 def _check(surprisal: bool, prob: bool, base_two: bool) -> None:
