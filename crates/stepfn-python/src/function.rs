@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 use stepfn::extend::{Join, Needs, StepBatch, StepError, StepFunction, StepScore};
 use stepfn::{Map, Value};
 
@@ -100,7 +99,6 @@ impl Own {
     /// Values of all rows, and the gradient with respect to the logits if asked for.
     fn call(&self, steps: Rows, other: Other, vocab: usize, gradient: bool) -> PyResult<(Vec<f32>, Option<Vec<f32>>)> {
         Python::attach(|py| {
-            let rows = steps.target_ids.len();
             let (logits, target_ids) = steps.arrays(py, vocab)?;
             let other = match other {
                 None => None,
@@ -110,9 +108,7 @@ impl Own {
                     Some((Some(logits), ids))
                 }
             };
-            let expected = PyDict::new(py);
-            expected.set_item("rows", rows)?;
-            let made = self.call.bind(py).call((logits, target_ids, other, gradient), None)?;
+            let made = self.call.bind(py).call1((logits, target_ids, other, gradient))?;
             let (values, slope): (PyReadonlyArray1<'_, f32>, Option<PyReadonlyArray2<'_, f32>>) = made.extract()?;
             let slope = slope.map(|slope| slope.as_slice().map(<[f32]>::to_vec)).transpose()?;
             Ok((values.as_slice()?.to_vec(), slope))

@@ -147,7 +147,11 @@ pub(crate) fn score_task<B: Backend>(
     options: &Options,
     registry: &Registry<B>,
 ) -> stepfn::Result<ScoreTask<B>> {
-    Ok(ScoreTask { functions: boxed(functions, registry)?, alternatives: options.alternatives, options: options.run()? })
+    Ok(ScoreTask {
+        functions: boxed(functions, registry)?,
+        alternatives: options.alternatives,
+        options: options.run()?,
+    })
 }
 
 /// Attribution of texts.
