@@ -64,6 +64,9 @@ impl Function {
 #[derive(Clone)]
 pub(crate) struct PythonFunction(Arc<Own>);
 
+/// Logits and targets as arrays.
+type Arrays<'py> = (Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<i64>>);
+
 /// Logits and targets as Python reads them.
 struct Rows {
     logits: Vec<f32>,
@@ -81,11 +84,7 @@ impl Rows {
         Self { logits: self.logits[..rows * vocab].to_vec(), target_ids: self.target_ids[..rows].to_vec() }
     }
 
-    fn arrays<'py>(
-        self,
-        py: Python<'py>,
-        vocab: usize,
-    ) -> PyResult<(Bound<'py, PyArray2<f32>>, Bound<'py, PyArray1<i64>>)> {
+    fn arrays<'py>(self, py: Python<'py>, vocab: usize) -> PyResult<Arrays<'py>> {
         let rows = self.target_ids.len();
         let logits = PyArray1::from_vec(py, self.logits).reshape([rows, vocab])?;
         Ok((logits, PyArray1::from_vec(py, self.target_ids)))

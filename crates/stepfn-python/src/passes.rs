@@ -8,10 +8,17 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use stepfn::extend::Perturbed;
 
+/// A function's values at all steps: for the text itself, and for each variant.
+pub(crate) type Values = (Vec<f64>, Vec<Vec<f64>>);
+/// The same as arrays.
+type ValueArrays<'py> = (Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f64>>);
+/// An array for each side that has one: of the source, and of the target.
+type Sides<A> = (Option<A>, Option<A>);
+
 /// What Python's thread asks of the engine's.
 pub(crate) enum Request {
     /// The attributed function's values for the text itself and for variants of it.
-    Values(Vec<Perturbed>, Sender<Result<(Vec<f64>, Vec<Vec<f64>>), String>>),
+    Values(Vec<Perturbed>, Sender<Result<Values, String>>),
     /// Its derivatives with respect to the embeddings.
     Gradients(Sender<Result<[Option<Rows>; 2], String>>),
     /// The embeddings.
@@ -99,7 +106,7 @@ impl Passes {
         py: Python<'py>,
         source: Option<PyReadonlyArray2<'py, i64>>,
         target: Option<PyReadonlyArray2<'py, i64>>,
-    ) -> PyResult<(Bound<'py, PyArray1<f64>>, Bound<'py, PyArray2<f64>>)> {
+    ) -> PyResult<ValueArrays<'py>> {
         let ids = |rows: &Option<PyReadonlyArray2<'py, i64>>| -> PyResult<Option<Vec<Vec<u32>>>> {
             let Some(rows) = rows else { return Ok(None) };
             let id = |&id: &i64| u32::try_from(id).map_err(|_| PyRuntimeError::new_err(format!("{id} is no token")));
@@ -133,11 +140,7 @@ impl Passes {
     }
 
     /// The function's derivatives with respect to the embeddings of each side, `[steps, tokens, size]`; `None` where a side has none.
-    #[expect(clippy::type_complexity, reason = "one array for each side")]
-    fn gradients<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Option<Bound<'py, PyArray3<f32>>>, Option<Bound<'py, PyArray3<f32>>>)> {
+    fn gradients<'py>(&self, py: Python<'py>) -> PyResult<Sides<Bound<'py, PyArray3<f32>>>> {
         let [source, target] = self.ask(py, Request::Gradients)?.map_err(PyRuntimeError::new_err)?;
         let steps = self.about.steps.len();
         let array = |rows: Option<Rows>| -> PyResult<Option<_>> {
@@ -149,11 +152,7 @@ impl Passes {
     }
 
     /// The embeddings of each side, `[tokens, size]`.
-    #[expect(clippy::type_complexity, reason = "one array for each side")]
-    fn embeddings<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Option<Bound<'py, PyArray2<f32>>>, Option<Bound<'py, PyArray2<f32>>>)> {
+    fn embeddings<'py>(&self, py: Python<'py>) -> PyResult<Sides<Bound<'py, PyArray2<f32>>>> {
         let [source, target] = self.ask(py, Request::Embeddings)?;
         let array = |rows: Option<Rows>| -> PyResult<Option<_>> {
             let Some(Rows { values, size }) = rows else { return Ok(None) };
