@@ -165,10 +165,16 @@ def test_ctrl_c_ends_the_work_soon(verse: stepfn.LanguageModel, method: str) -> 
         pressed.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A process that was started in the background may ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, press)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        verse.attribute(["And God said, Let there be light. " * 10] * 200, method)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            verse.attribute(["And God said, Let there be light. " * 10] * 20, method)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - pressed[0] < 0.5
     # The model is as good as before.
     assert verse.score("Let there be", "rank")["rank"].shape == (3,)
