@@ -75,6 +75,7 @@ fn check_encoder(lens: &[usize], side: PaddingSide, window: usize) {
             first: None,
             has_rules: true,
             conserves: false,
+            largest: 1.0,
         });
     });
 }
