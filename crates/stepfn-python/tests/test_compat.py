@@ -78,6 +78,7 @@ def test_minicons_scores_of_an_encoder_decoder() -> None:
     (rows,) = lm.conditional_token_score("hello", "HH AH0 L OW1")
     (mean,) = lm.conditional_score("hello", "HH AH0 L OW1")
     assert mean == pytest.approx(np.mean([score for _, score in rows]), rel=1e-5)
+    assert [token for token, _ in rows] == ["HH", "AH0", "L", "OW1"]
     with pytest.raises(stepfn.UsageError, match="use conditional_score"):
         lm.sequence_score(["hello"])
     with pytest.raises(stepfn.UsageError, match="use Seq2SeqScorer"):
@@ -157,6 +158,18 @@ def test_inseq_outputs(model: inseq.AttributionModel, tmp_path: Path, capsys: py
     assert len(inseq.FeatureAttributionOutput.load(tmp_path / "out.json.gz", decompress=True)) == 2
     merged = out.aggregate("spans", target_spans=(1, 3), normalize=False)
     assert len(merged[0].target) == len(out[0].target) - 1
+
+
+def test_inseq_counts_an_alignment_from_the_start_of_the_target(model: inseq.AttributionModel) -> None:
+    contrast = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "Let there be light, and there was water"}
+    plain = model.attribute(**GIVEN, **contrast)[0]
+    pairs = [(step, step) for step in range(plain.attr_pos_start, plain.attr_pos_end)]
+    aligned = model.attribute(**GIVEN, **contrast, contrast_targets_alignments=[pairs])[0]
+    np.testing.assert_array_equal(plain.target_attributions, aligned.target_attributions)
+    with pytest.raises(stepfn.UsageError, match="before the first"):
+        model.attribute(**GIVEN, **contrast, contrast_targets_alignments=[(0, 0)])
+    merged = plain.aggregate("spans", target_spans=[(1, 3), (4, 6)], normalize=False)
+    assert len(merged.target) == len(plain.target) - 2
 
 
 def test_inseq_writes_and_counts_positions(model: inseq.AttributionModel) -> None:

@@ -8,12 +8,13 @@ Checked against inseq 0.7.1. What differs, because there it is not what it says:
 - ``aggregate("subwords")`` merges the last word too. Words are known by their spaces, so ``special_chars`` is not needed.
 - Baselines keep a text's special tokens, the first one too; inseq replaces all but the last. So integrated gradients, occlusion and their like have other numbers.
 - ``deeplift`` has its rule at every activation; there, functions that are no modules fall back to the gradient. ``lime`` and ``reagent`` are those of their papers.
+- A step that an alignment leaves out has no partner, and no score; inseq gives it one.
 - ``out1 - out2`` is the first minus the second.
 
 What is written in another way:
 
 - Scores are arrays of numpy. Tokens are readable (``" light"``, not ``Ġlight``).
-- A causal model's step scores and attributions of all tokens come from one pass, so ``batch_size`` only says how many texts are taken together.
+- A causal model's step scores and attributions of all tokens come from one pass, so ``batch_size`` only says how many texts are read at a time.
 - ``register_step_function`` takes inseq's functions of ``args`` if they use ``args.forward_output.logits``, ``args.attribution_model.output2logits`` and ``args.target_ids``, which need torch; and
   functions of ``(logits, target_ids)``, which don't.
 
@@ -97,7 +98,7 @@ def _stages(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) ->
             stages.append(f"subwords({','.join([*side, *how])})" if side or how else "subwords")
         elif name == "spans":
             spans = {side: options.pop(f"{side}_spans", None) for side in ("source", "target")}
-            parts = [f"{side}={_spans(found)}" for side, found in spans.items() if found is not None]
+            parts = [f"{side}={span}" for side, found in spans.items() if found is not None for span in _spans(found)]
             stages.append(f"spans({','.join([*parts, *([own or function] if own or function else [])])})")
         elif name == "split":
             pattern, mode = options.pop("split_pattern", None), options.pop("split_mode", "single")
@@ -106,7 +107,7 @@ def _stages(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) ->
             stages.append(f"split(pattern={json.dumps(pattern)}" + ("" if mode == "single" else f",{mode}") + ")")
         elif name == "slices":
             spans = {side: options.pop(f"{side}_spans", None) for side in ("source", "target")}
-            parts = [f"{side}={_spans(found)}" for side, found in spans.items() if found is not None]
+            parts = [f"{side}={span}" for side, found in spans.items() if found is not None for span in _spans(found)]
             stages.append(f"slices({','.join(parts)})")
         else:
             known = ["scores", "subwords", "spans", "split", "slices", *sorted(functions)]
@@ -122,9 +123,9 @@ def _is_pair(one: Any) -> bool:
     return isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one)
 
 
-def _spans(spans: Any) -> str:
+def _spans(spans: Any) -> list[str]:
     pairs = [spans] if isinstance(spans[0], int) else list(spans)
-    return "+".join(f"{start}:{end}" for start, end in pairs)
+    return [f"{start}:{end}" for start, end in pairs]
 
 
 class FeatureAttributionSequenceOutput:
@@ -425,17 +426,18 @@ class AttributionModel:
             "step_scores": functions,
             "target_side": attribute_target,
             "contrast_force_inputs": contrast_force_inputs,
-            "align": _alignment(contrast_targets_alignments),
             "raw": True,
             "progress": None if show_progress else False,
             **parameters,
         }
+        pairs = _alignment(contrast_targets_alignments)
         answers: list[Answer] = []
         size = batch_size or len(records) or 1
         for first in range(0, len(records), size):
             window = records[first : first + size]
             for record, from_, to in _positions(model, window, attr_pos_start, attr_pos_end):
-                answers += model.attribute(record, from_=from_, to=to, **options)
+                for one in record:
+                    answers.append(model.attribute(one, from_=from_, to=to, align=_counted(model, one, from_, pairs), **options))
         if return_convergence_delta and any(answer.deltas is None for answer in answers):
             raise UsageError(f"{name} promises no sum, so it has no convergence delta", "leave out return_convergence_delta")
         is_causal = not model.is_encoder_decoder
@@ -476,6 +478,20 @@ def _alignment(pairs: Any) -> list[tuple[int, int]] | None:
     if isinstance(pairs, str):
         raise _not_mirrored(f"the alignment {pairs!r}", "give pairs of positions")
     return list(pairs[0] if pairs and isinstance(pairs[0], list) else pairs)
+
+
+def _counted(
+    model: LanguageModel, record: dict[str, Any], from_: int | None, pairs: list[tuple[int, int]] | None
+) -> list[tuple[int, int]] | None:
+    """Pairs that are counted from the first scored token, where inseq counts from the start of the target."""
+    if pairs is None:
+        return None
+    plain = {field: record[field] for field in ("source", "target") if field in record}
+    found: Any = model.attribute(plain, "dummy", from_=from_)
+    first = found.steps.start
+    if any(min(pair) < first for pair in pairs):
+        raise UsageError(f"the alignment {pairs} has positions before the first that is attributed, {first}", "leave these out")
+    return [(left - first, right - first) for left, right in pairs]
 
 
 def _positions(

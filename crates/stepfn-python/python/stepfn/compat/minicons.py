@@ -2,7 +2,8 @@
 
 Checked against minicons 0.3.39. What differs:
 
-- Scores come as arrays of numpy, so a ``reduction`` such as ``lambda x: x.sum(0).item()`` works as it is; one that calls functions of torch needs ``torch.from_numpy`` before.
+- A ``reduction`` gets a tensor where the script imports torch, and an array of numpy elsewhere: ``lambda x: x.sum(0).item()`` works on both.
+- ``Seq2SeqScorer`` reads a source with the token that ends it, as the model was trained to; minicons leaves that out. Of a target neither scores it.
 - With ``rank``, tokens of equal probability have the same rank, the best of theirs.
 - ``bow_correction`` of a whole text is the published one (Pimentel & Meister 2024; Oh & Schuler 2024), as there.
 - ``Seq2SeqScorer`` has ``conditional_score`` and ``conditional_token_score``; minicons' ``sequence_score`` and ``token_score`` raise, and so do these.
@@ -13,6 +14,7 @@ Not mirrored, because stepfn has no such models: ``MambaScorer``, ``VLMScorer``.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,12 @@ Reduction = Callable[[Any], Any]
 
 def _mean(scores: Any) -> Any:
     return scores.mean(0).item()
+
+
+def _reduced(reduction: Reduction, scores: Any) -> Any:
+    """What a reduction makes of scores: of a tensor where the script uses torch."""
+    torch = sys.modules.get("torch")
+    return reduction(scores if torch is None else torch.from_numpy(scores))
 
 
 def _model(model: Any, device: str, tokenizer: Any, options: dict[str, Any]) -> LanguageModel:
@@ -223,7 +231,7 @@ class IncrementalLMScorer(_Scorer):
         """What ``reduction`` makes of each text's log-probabilities ``[tokens]``: their mean by default."""
         _check(False, prob, base_two)
         _, scores = self._compute(self._texts(batch, bos_token, eos_token), None, prob, base_two, bow_correction)
-        return [reduction(one) for one in scores]
+        return [_reduced(reduction, one) for one in scores]
 
     def conditional_score(
         self,
@@ -242,7 +250,7 @@ class IncrementalLMScorer(_Scorer):
         _check(False, prob, base_two)
         prompts, texts = _joined(prefix, stimuli, separator)
         _, scores = self._compute(self._texts(texts, bos_token, eos_token), self._texts(prompts, bos_token, False), prob, base_two, bow_correction)
-        return [reduction(one) for one in scores]
+        return [_reduced(reduction, one) for one in scores]
 
     def compute_stats(
         self,
@@ -275,7 +283,9 @@ class Seq2SeqScorer(_Scorer):
             raise UsageError(f"there are {len(sources)} prefixes and {len(targets)} stimuli", "give as many of both")
         records = [{"source": source, "target": target} for source, target in zip(sources, targets, strict=True)]
         texts = list(self.model.score(records, ["probability", "rank"], logprob=True))
-        return texts, [self._scores(text, prob, base_two) for text in texts]
+        scores = [self._scores(text, prob, base_two) for text in texts]
+        # Without the token that the tokenizer ends a target with.
+        return texts, [own[:-1] if text.tokens[-1].special else own for text, own in zip(texts, scores, strict=True)]
 
     def conditional_score(
         self,
@@ -287,7 +297,7 @@ class Seq2SeqScorer(_Scorer):
     ) -> list[Any]:
         """What ``reduction`` makes of the log-probabilities of each target, given its source."""
         _check(False, prob, base_two)
-        return [reduction(scores) for scores in self._compute(prefix, stimuli, prob, base_two)[1]]
+        return [_reduced(reduction, scores) for scores in self._compute(prefix, stimuli, prob, base_two)[1]]
 
     def conditional_token_score(
         self,
@@ -356,7 +366,7 @@ class MaskedLMScorer(_Scorer):
         PLL_metric: str | None = None,
     ) -> list[Any]:
         """What ``reduction`` makes of each text's log-probabilities ``[tokens]``: their mean by default."""
-        return [reduction(scores) for scores in self._compute(batch, PLL_metric, False, base_two)[1]]
+        return [_reduced(reduction, scores) for scores in self._compute(batch, PLL_metric, False, base_two)[1]]
 
 
 def _joined(prefix: str | Sequence[str], stimuli: str | Sequence[str], separator: str | Sequence[str]) -> tuple[list[str], list[str]]:
