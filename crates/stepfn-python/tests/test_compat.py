@@ -101,6 +101,9 @@ def test_minicons_scores_of_an_encoder_decoder() -> None:
         (lambda _: inseq.load_model("verse").attribute(["a b"], ["a b", "c"]), "1 input texts and 2 generated_texts"),
         (lambda _: inseq.load_model("verse").attribute("a b").aggregate("nothing"), "no aggregator 'nothing'"),
         (lambda _: inseq.load_model("verse").attribute("a b").show(min_val=0), "min_val is not mirrored"),
+        (lambda _: inseq.load_model("verse").attribute("a b").show_tokens(), "`show_tokens` of FeatureAttributionOutput is not mirrored"),
+        (lambda _: inseq.load_model("verse").attribute("a b")[0].weight_attributions("entropy"), "`weight_attributions` of"),
+        (lambda lm: lm.prime_text("a", "b"), "`prime_text` of IncrementalLMScorer is not mirrored"),
         (lambda _: inseq.load_model("verse").attribute("a", return_convergence_delta=True), "promises no sum"),
     ],
 )

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import stepfn
 from stepfn import Answer, LanguageModel, UsageError
 
+from . import Mirror
 from .minicons import _model as _loaded
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _spans(spans: Any) -> list[str]:
     return [f"{start}:{end}" for start, end in pairs]
 
 
-class FeatureAttributionSequenceOutput:
+class FeatureAttributionSequenceOutput(Mirror):
     """The attribution of one text."""
 
     def __init__(self, answer: Answer, is_causal: bool) -> None:
@@ -219,7 +220,7 @@ class FeatureAttributionSequenceOutput:
         return FeatureAttributionOutput([self], {}).show(min_val, max_val, display=display, return_html=return_html, aggregator=aggregator, do_aggregation=do_aggregation, **options)
 
 
-class FeatureAttributionOutput:
+class FeatureAttributionOutput(Mirror):
     """Attributions of texts."""
 
     def __init__(self, sequence_attributions: list[FeatureAttributionSequenceOutput], info: dict[str, Any]) -> None:
@@ -321,7 +322,7 @@ class FeatureAttributionOutput:
         return FeatureAttributionOutput([FeatureAttributionSequenceOutput(one, not one.source) for one in answers.ok], {})
 
 
-class AttributionModel:
+class AttributionModel(Mirror):
     """A model with a default method."""
 
     def __init__(self, load: Callable[[dict[str, Any]], LanguageModel], method: str | None) -> None:

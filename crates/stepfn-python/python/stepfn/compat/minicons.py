@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 import stepfn
 from stepfn import LanguageModel, ScoredText, UsageError
 
+from . import Mirror
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -76,7 +78,7 @@ def _check(surprisal: bool, prob: bool, base_two: bool) -> None:
         raise UsageError("probabilities have no base, and are no surprisals", "choose one of prob, and surprisal or base_two")
 
 
-class _Scorer:
+class _Scorer(Mirror):
     """What all scorers have."""
 
     is_encoder_decoder = False
