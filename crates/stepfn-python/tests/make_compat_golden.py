@@ -12,6 +12,7 @@ from typing import Any
 import inseq
 import torch
 from minicons import scorer
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 HERE = Path(__file__).resolve().parent
@@ -86,8 +87,26 @@ def of_inseq() -> dict[str, Any]:
     return found
 
 
+def of_words() -> dict[str, Any]:
+    """Methods with a baseline, on a text without special tokens: a random GPT-2, whose tokenizer knows words by their number."""
+    golden = HERE.parents[2] / "tests" / "goldens" / "models" / "gpt2"
+    model = AutoModelForCausalLM.from_pretrained(golden, attn_implementation="eager", dtype=torch.float32).eval()
+    words = models.WordLevel({f"w{number}": number for number in range(model.config.vocab_size)}, unk_token="w3")
+    tokenizer = Tokenizer(words)
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    end = f"w{model.config.vocab_size - 1}"
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w3", bos_token=end, eos_token=end, pad_token=end)
+    attribution_model = inseq.load_model(model, "saliency", tokenizer=fast)
+    given = {"input_texts": "w5 w9 w7", "generated_texts": "w5 w9 w7 w11 w13", "show_progress": False}
+    found = {}
+    for method, options in (("occlusion", {}), ("integrated_gradients", {"n_steps": 64}), ("sequential_integrated_gradients", {"n_steps": 20})):
+        out = attribution_model.attribute(**given, method=method, **options)
+        found[method] = {"target": out.aggregate(normalize=False).sequence_attributions[0].target_attributions}
+    return found
+
+
 if __name__ == "__main__":
-    every = {"minicons": of_minicons(), "inseq": of_inseq()}
+    every = {"minicons": of_minicons(), "inseq": of_inseq(), "words": of_words()}
 
     def plain(value: Any) -> Any:
         return {key: plain(one) for key, one in value.items()} if isinstance(value, dict) else rounded(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,23 @@ def test_inseq_attributions(model: inseq.AttributionModel) -> None:
     contrast = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "Let there be light, and there was water"}
     same(model.attribute(**GIVEN, **contrast), "contrast", normalize=False)
     same(model.attribute(**GIVEN, attr_pos_start=6, attr_pos_end=9), "positions", normalize=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("occlusion", {}), ("integrated_gradients", {"n_steps": 64}), ("sequential_integrated_gradients", {"n_steps": 20})],
+)
+def test_inseq_attributions_with_a_baseline(method: str, options: dict[str, Any], tmp_path: Path) -> None:
+    golden = Path(__file__).resolve().parents[3] / "tests" / "goldens" / "models" / "gpt2"
+    shutil.copytree(golden, tmp_path / "gpt2")
+    size = json.loads((golden / "config.json").read_text())["vocab_size"]
+    words = {"type": "WordLevel", "vocab": {f"w{number}": number for number in range(size)}, "unk_token": "w3"}
+    tokenizer = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
+    (tmp_path / "gpt2" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (tmp_path / "gpt2" / "tokenizer_config.json").write_text(json.dumps({"unk_token": "w3"}))
+    out = inseq.load_model(str(tmp_path / "gpt2"), method).attribute("w5 w9 w7", "w5 w9 w7 w11 w13", **options)
+    theirs = np.array(GOLDEN["words"][method]["target"], dtype=float)
+    np.testing.assert_allclose(out.aggregate(normalize=False)[0].target_attributions, theirs, rtol=2e-3, atol=1e-7)
 
 
 def test_inseq_outputs(model: inseq.AttributionModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ Checked against inseq 0.7.1. What differs, because there it is not what it says:
   work for one text.
 - ``attr_pos_end`` of an encoder–decoder ends there: inseq runs one step more, and its scores are shifted by one token.
 - ``aggregate("subwords")`` merges the last word too. Words are known by their spaces, so ``special_chars`` is not needed.
-- Baselines keep a text's special tokens, the first one too; inseq replaces all but the last. So integrated gradients, occlusion and their like have other numbers.
+- Baselines keep a text's special tokens, the first one too; inseq replaces all but the last. So integrated gradients, occlusion and their like have other numbers where a text starts with one.
 - ``deeplift`` has its rule at every activation; there, functions that are no modules fall back to the gradient. ``lime`` and ``reagent`` are those of their papers.
 - A step that an alignment leaves out has no partner, and no score; inseq gives it one.
 - ``out1 - out2`` is the first minus the second.
