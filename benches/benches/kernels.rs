@@ -128,6 +128,7 @@ impl<B: Backend> Heads<B> {
             shape: AttentionShape { texts: 1, n_heads: HEADS, n_kv_heads: HEADS, head_dim, scale, soft_cap: None },
             visible: &self.visible,
             bias: None,
+            sinks: None,
             dropout: None,
         }
     }

@@ -19,7 +19,10 @@ pub(super) fn probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Tensor<B
     let scores = capped_scores(inputs);
     let scores = if inputs.visible.all() { scores } else { scores.clone() + inputs.visible.mask(scores.dtype()) };
     let scores = inputs.bias.iter().fold(scores, |scores, &bias| scores + bias.clone());
-    activation::softmax(scores, 3)
+    let Some(sinks) = inputs.sinks else { return activation::softmax(scores, 3) };
+    let [texts, n_heads, queries, keys] = scores.dims();
+    let sinks = sinks.clone().reshape([1, n_heads, 1, 1]).expand([texts, n_heads, queries, 1]);
+    activation::softmax(Tensor::cat(vec![scores, sinks], 3), 3).slice_dim(3, 0..keys)
 }
 
 pub(super) fn backward<B: Backend>(

@@ -112,6 +112,8 @@ struct Host<'a, B: Backend> {
     key: Strided<2>,
     value: Strided<2>,
     bias: Option<Strided<4>>,
+    /// One for each head.
+    sinks: Option<Vec<f32>>,
     dropout: Option<Strided<4>>,
     shape: AttentionShape,
     visible: &'a Visible<B>,
@@ -218,6 +220,14 @@ impl<'a, B: Backend> Host<'a, B> {
                 Strided::of(x).filter(|_| fits).map(Some)
             }
         };
+        let sinks = match inputs.sinks {
+            None => None,
+            Some(sinks) => {
+                let sinks = Strided::of(sinks).filter(|sinks| sinks.size() == [1, shape.n_heads])?;
+                let stride = sinks.strides()[1];
+                Some((0..shape.n_heads).map(|head| sinks.data().get(head * stride).copied()).collect::<Option<_>>()?)
+            }
+        };
         let heads = shape.n_kv_heads > 0 && shape.n_heads.is_multiple_of(shape.n_kv_heads);
         (heads && visible.texts() == shape.texts).then_some(())?;
         Some(Self {
@@ -225,6 +235,7 @@ impl<'a, B: Backend> Host<'a, B> {
             key: packed(inputs.key, shape.n_kv_heads, width[1])?,
             value: packed(inputs.value, shape.n_kv_heads, width[1])?,
             bias: broadcast(inputs.bias)?,
+            sinks,
             dropout: broadcast(inputs.dropout)?,
             shape,
             visible,

@@ -4,6 +4,10 @@
 //! Backward, given the gradient `G` of `O`: `dV = (A ⊙ D)ᵀ G`, `dA = G Vᵀ ⊙ D`, `dS = A ⊙ (dA − rowsum(dA ⊙ A)) ⊙ cap'`, `dQ = s · dS K`,
 //! `dK = s · dSᵀ Q`. `A` is computed once for all cotangents of a text, and each product has one factor that they share.
 //!
+//! Where heads have sinks (Xiao et al. 2023, arXiv:2309.17453; learned in gpt-oss), a head's sink is one more score of every query, and its share
+//! is dropped after the softmax: `A = exp(S) / (Σ exp(S) + exp(sink))`. Rows of `A` then add up to less than 1. The formulas of the way back stay
+//! the same, because nothing reads that share.
+//!
 //! Heads may share keys and values (Ainslie et al. 2023, arXiv:2305.13245): query head h reads key head `h / (n_heads / n_kv_heads)`.
 
 mod composed;
@@ -54,6 +58,8 @@ pub struct AttentionInputs<'a, B: Backend> {
     pub visible: &'a Visible<B>,
     /// Added to the scores, broadcast over `[texts, n_heads, queries, keys]`.
     pub bias: Option<&'a Tensor<B, 4>>,
+    /// A score of each head that takes part in the softmax and is of no key, `[1, n_heads]`.
+    pub sinks: Option<&'a Tensor<B, 2>>,
     /// Dropout mask that the probabilities are multiplied by, broadcast over `[texts, n_heads, queries, keys]`.
     pub dropout: Option<&'a Tensor<B, 4>>,
 }

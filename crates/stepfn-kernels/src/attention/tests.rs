@@ -19,6 +19,7 @@ struct Case {
     ranges: Vec<Range<u32>>,
     /// Which dimensions of the bias are broadcast.
     bias: Option<[bool; 4]>,
+    sinks: bool,
     dropout: bool,
 }
 
@@ -29,6 +30,7 @@ struct Tensors<B: Backend> {
     value: Tensor<B, 2>,
     visible: Visible<B>,
     bias: Option<Tensor<B, 4>>,
+    sinks: Option<Tensor<B, 2>>,
     dropout: Option<Tensor<B, 4>>,
 }
 
@@ -45,6 +47,7 @@ impl Case {
             bias: self.bias.map(|broadcast| {
                 noise(core::array::from_fn(|dim| if broadcast[dim] { 1 } else { full[dim] }), 4).cast(dtype)
             }),
+            sinks: self.sinks.then(|| noise([1, n_heads], 7).cast(dtype).mul_scalar(3)),
             dropout: self.dropout.then(multipliers),
         }
     }
@@ -75,6 +78,7 @@ impl<B: Backend> Tensors<B> {
             shape,
             visible: &self.visible,
             bias: self.bias.as_ref(),
+            sinks: self.sinks.as_ref(),
             dropout: self.dropout.as_ref(),
         }
     }
@@ -85,10 +89,10 @@ fn cases() -> impl Strategy<Value = Case> {
     let width = || prop_oneof![Just(1usize), Just(3), Just(17), Just(33), Just(129), 1usize..80];
     let heads = (1usize..3, 1usize..4, prop_oneof![Just(1usize), Just(3), Just(8), Just(17)]);
     let looks = (prop::option::of(1usize..40), 0usize..5, 0usize..3);
-    let extras = (prop::option::of(any::<[bool; 4]>()), any::<bool>(), prop::option::of(Just(0.7)));
+    let extras = (prop::option::of(any::<[bool; 4]>()), any::<[bool; 2]>(), prop::option::of(Just(0.7)));
     (1usize..3, heads, 1usize..4, width(), width(), looks, extras).prop_map(
         |(texts, (n_kv_heads, group, head_dim), per_text, queries, keys, (window, kind, padding), extras)| {
-            let (bias, dropout, soft_cap) = extras;
+            let (bias, [sinks, dropout], soft_cap) = extras;
             let n_heads = n_kv_heads * group;
             let shape = AttentionShape { texts, n_heads, n_kv_heads, head_dim, scale: 0.8, soft_cap };
             // Causal queries are the last positions.
@@ -104,7 +108,7 @@ fn cases() -> impl Strategy<Value = Case> {
                 1 => (0..texts).map(|text| 0..(keys - pad(text)) as u32).collect(),
                 _ => (0..texts).flat_map(|text| (0..queries).map(move |query| causal(text, query))).collect(),
             };
-            Case { shape, queries, keys, per_text, ranges, bias, dropout }
+            Case { shape, queries, keys, per_text, ranges, bias, sinks, dropout }
         },
     )
 }
@@ -157,8 +161,9 @@ fn backward_is_the_gradient() {
     let ranges: Vec<Range<u32>> = vec![0..3, 0..4, 1..5, 2..6, 0..5, 0..5, 0..5, 1..5];
     // Automatic differentiation rounds the inverse of the cap to `f32`, which is exact for a power of two.
     let shape = AttentionShape { texts: 2, n_heads: 4, n_kv_heads: 2, head_dim: 3, scale: 0.75, soft_cap: Some(0.5) };
-    for (bias, dropout) in [(None, false), (Some([false, false, true, false]), true)] {
-        let case = Case { shape, queries: 4, keys: 6, per_text: 3, ranges: ranges.clone(), bias, dropout };
+    let options = [(None, false, false), (Some([false, false, true, false]), false, true), (None, true, true)];
+    for (bias, sinks, dropout) in options {
+        let case = Case { shape, queries: 4, keys: 6, per_text: 3, ranges: ranges.clone(), bias, sinks, dropout };
         let cotangents = Cotangents { texts: 2, per_text: 3 };
         let tensors = case.tensors::<Flex>(DType::F64);
         let found = attention_backward(&tensors.inputs(shape), case.grad(DType::F64), case.per_text);
@@ -185,17 +190,41 @@ fn a_query_that_sees_one_key_returns_its_value() {
         per_text: 1,
         ranges: vec![0..1, 1..2, 2..3],
         bias: None,
+        sinks: false,
         dropout: false,
     };
     let tensors = case.tensors::<Flex>(DType::F32);
     assert_same(&attention(&tensors.inputs(case.shape)), &tensors.value, 1e-6);
 }
 
+/// However large a sink is, both routes stay finite, and a row has what the sink leaves.
+#[test]
+fn sinks_take_their_share() {
+    fn sums<B: Backend>(case: &Case, sink: f32) -> Vec<f32> {
+        let tensors = case.tensors::<B>(DType::F32);
+        let sinks = Tensor::full([1, 1], sink, (&Default::default(), DType::F32));
+        let inputs = AttentionInputs { sinks: Some(&sinks), ..tensors.inputs(case.shape) };
+        attention_probabilities(&inputs).sum_dim(3).into_data().iter::<f32>().collect()
+    }
+    let shape = AttentionShape { texts: 1, n_heads: 1, n_kv_heads: 1, head_dim: 2, scale: 0.0, soft_cap: None };
+    let ranges: Vec<Range<u32>> = vec![0..1, 0..3, 1..5];
+    let case = Case { shape, queries: 3, keys: 5, per_text: 1, ranges, bias: None, sinks: false, dropout: false };
+    for sink in [-300.0, -1.0, 0.0, 2.0, 300.0f32] {
+        // All scores are 0.
+        let expected = [1.0, 3.0, 4.0].map(|seen: f64| (seen / (seen + f64::from(sink).exp())) as f32);
+        for found in [sums::<Flex>(&case, sink), sums::<NdArray>(&case, sink)] {
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-6, "a sink of {sink} leaves {found} instead of {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn non_finite_texts_do_not_affect_others() {
     let shape = AttentionShape { texts: 2, n_heads: 1, n_kv_heads: 1, head_dim: 8, scale: 1.0, soft_cap: Some(2.0) };
     let ranges: Vec<Range<u32>> = (0..8).map(|query| 0..query % 4 + 1).collect();
-    let case = Case { shape, queries: 4, keys: 4, per_text: 2, ranges, bias: None, dropout: false };
+    let case = Case { shape, queries: 4, keys: 4, per_text: 2, ranges, bias: None, sinks: true, dropout: false };
     let mut tensors = case.tensors::<Flex>(DType::F32);
     let expected = attention_backward(&tensors.inputs(shape), case.grad(DType::F32), 2);
     let spoiled = TensorData::new([vec![f32::NAN; 4], vec![0.0; 4]].concat(), [8, 1]);

@@ -295,7 +295,7 @@ impl<B: Backend> Attention<B> {
         let View { visible, bias, dropout, .. } = view;
         let shape = AttentionShape { texts: visible.texts(), n_heads, n_kv_heads, head_dim, scale, soft_cap };
         let (bias, dropout) = (bias.as_ref(), dropout.as_ref());
-        AttentionInputs { query: &tape.query, key, value, shape, visible, bias, dropout }
+        AttentionInputs { query: &tape.query, key, value, shape, visible, bias, sinks: None, dropout }
     }
 }
 

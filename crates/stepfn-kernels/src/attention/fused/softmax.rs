@@ -20,6 +20,7 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxRows<'_, '_, B> {
     #[inline(always)]
     fn call(self) {
         let Self { host, block, scratch } = self;
+        let sink = host.sinks.as_ref().map(|sinks| sinks[block.head]);
         for (index, query) in block.queries.clone().enumerate() {
             let row = scratch.probabilities.row_mut(index);
             let seen = host.visible.range(block.text, query);
@@ -42,7 +43,7 @@ impl<B: Backend> pulp::NullaryFnOnce for SoftmaxRows<'_, '_, B> {
                 let bias = row_of(bias, block, query).skip(seen.start);
                 row[seen.clone()].iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
             }
-            softmax(row, seen);
+            softmax(row, seen, sink);
         }
     }
 }
@@ -62,9 +63,9 @@ fn cap_scores(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
     }
 }
 
-/// The softmax over `seen`; all other elements become 0. It runs over whole sets of lanes, which is faster than the exact range.
+/// The softmax over `seen` and the sink; all other elements become 0. It runs over whole sets of lanes, which is faster than the exact range.
 #[inline(always)]
-fn softmax(row: &mut [f32], seen: Range<usize>) {
+fn softmax(row: &mut [f32], seen: Range<usize>, sink: Option<f32>) {
     let (start, end) = (seen.start / LANES * LANES, seen.end.next_multiple_of(LANES));
     row[start..seen.start].fill(f32::NEG_INFINITY);
     row[seen.end..end].fill(f32::NEG_INFINITY);
@@ -72,8 +73,12 @@ fn softmax(row: &mut [f32], seen: Range<usize>) {
     row[end..].fill(0.0);
     let row = &mut row[start..end];
     let max = lanes::max(row);
+    // Scores that are all NaN stay NaN.
+    let sink = sink.filter(|_| max > f32::NEG_INFINITY || !row.iter().any(|score| score.is_nan()));
+    let max = sink.map_or(max, |sink| max.max(sink));
     row.iter_mut().for_each(|score| *score = lanes::exp(*score - max));
-    let factor = (1.0 / lanes::sums(row, |exp| [exp])[0]) as f32;
+    let of_sink = sink.map_or(0.0, |sink| f64::from(lanes::exp(sink - max)));
+    let factor = (1.0 / (lanes::sums(row, |exp| [exp])[0] + of_sink)) as f32;
     row.iter_mut().for_each(|exp| *exp *= factor);
 }
 
