@@ -18,6 +18,13 @@ fn values<B: Backend, const D: usize>(x: Tensor<B, D>) -> Vec<f32> {
     x.into_data().iter::<f32>().collect()
 }
 
+/// Probabilities add up to 1, or to less where heads have sinks.
+fn adds_up(examined: &Examined, sum: f32) {
+    let has_sinks = examined.model.config().decoder.attention.sinks;
+    let holds = if has_sinks { (1e-3..1.0 - 1e-4).contains(&sum) } else { (sum - 1.0).abs() < 1e-5 };
+    assert!(holds, "{}: {sum}", examined.name);
+}
+
 /// The attention probability from a step's query to a token, in a map `[1, heads, queries, keys]`.
 fn at(map: &[f32], [queries, keys]: [usize; 2], head: usize, query: usize, key: usize) -> f32 {
     map[(head * queries + query) * keys + key]
@@ -59,7 +66,7 @@ fn attention_matches_the_forward_pass() {
                             assert!((score - expected).abs() < 1e-6, "{}: {score} {expected}", examined.name);
                             sum += score;
                         }
-                        assert!((sum - 1.0).abs() < 1e-5, "{}: {sum}", examined.name);
+                        adds_up(&examined, sum);
                     }
                 }
             }
@@ -76,7 +83,7 @@ fn rollout_sums_to_1_and_is_a_lower_bound_of_flow() {
     for examined in Examined::all() {
         let rollout = examined.first(("attention_rollout", json!({})), "probability");
         for sum in sums(&rollout, f64::from) {
-            assert!((sum - 1.0).abs() < 1e-5, "{}: {sum}", examined.name);
+            adds_up(&examined, sum as f32);
         }
         // The rollout to a token is a possible flow, but not always the largest.
         let flow = examined.first(("attention_flow", json!({})), "probability");

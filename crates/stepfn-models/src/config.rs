@@ -270,6 +270,9 @@ impl TransformerConfig {
             }
             check("head_dim", attention.head_dim, 1 << 16)?;
             check("intermediate_size", stack.feed_forward.size, LARGEST)?;
+            if let Some(limit) = stack.feed_forward.gate_limit {
+                within("swiglu_limit", limit, 1e-6, 1e6)?;
+            }
             if let Some(size) = stack.embedding_size {
                 check(if stack.projected_last { "embedding_size" } else { "word_embed_proj_dim" }, size, 1 << 20)?;
             }
@@ -325,9 +328,10 @@ impl TransformerConfig {
         self.encoder_vocab_size.unwrap_or(self.vocab_size)
     }
 
-    /// Whether every part has rules besides the gradient, so that DeepLIFT and AttnLRP apply: a mixture of experts has none.
+    /// Whether every part has rules besides the gradient, so that DeepLIFT and AttnLRP apply: mixtures of experts and clamped gates have none.
     pub fn has_every_rule(&self) -> bool {
-        self.encoder.iter().chain([&self.decoder]).all(|stack| stack.experts.is_none())
+        let has_rules = |stack: &StackConfig| stack.experts.is_none() && stack.feed_forward.gate_limit.is_none();
+        self.encoder.iter().chain([&self.decoder]).all(has_rules)
     }
 
     /// Whether the model predicts masked tokens: its only stack sees the text on both sides of them.

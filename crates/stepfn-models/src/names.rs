@@ -12,6 +12,7 @@
 //! | `S.layers.N.self_attention.query`, `.key`, `.value` | `[heads · head_dim, hidden]` |
 //! | `S.layers.N.self_attention.output` | `[hidden, heads · head_dim]` |
 //! | `S.layers.N.self_attention.query_norm`, `.key_norm` | `[head_dim]`, `[heads, head_dim]` or `[heads · head_dim]` |
+//! | `S.layers.N.self_attention.sinks` (no `.weight`) | `[heads]` |
 //! | `S.layers.N.cross_attention.…` | like self-attention |
 //! | `S.layers.N.self_attention_norm`, `.cross_attention_norm`, `.feed_forward_norm` | `[hidden]` |
 //! | `S.layers.N.self_attention_post_norm`, `.cross_attention_post_norm`, `.feed_forward_post_norm` | `[hidden]` |
@@ -58,6 +59,8 @@ pub enum Layout {
     Quarters(Packed),
     /// One of the experts in a tensor of all of them, `[experts, out, in]`, and there one of stacked blocks of rows, or all rows.
     Stacked(Option<Packed>),
+    /// The same as `[experts, in, out]`, with biases as `[experts, out]`: there the outputs of gate and up take turns, or all are of one.
+    StackedColumns(Option<Packed>),
     /// `[1, n]` for a bias of n elements.
     RowVector,
 }

@@ -93,13 +93,18 @@ impl<'a, B: Backend> Parameters<'a, B> {
                 Arc::new(ChosenRows::new(matrix, first + rows.start..first + rows.end)) as Arc<dyn StoredRows>
             }));
         }
+        // The numbers of one of its rows are not next to each other, nor are they those of one row of the transpose.
+        if let Layout::StackedColumns(_) = layout {
+            return Ok(None);
+        }
         let is_part = matches!(layout, Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) | Layout::Quarters(_));
         let total = packed.filter(|_| is_part).map_or(rows, |packed| packed.rows.iter().sum());
         let transposed = matches!(layout, Layout::Transposed | Layout::Columns(_));
         let of_shape = |matrix: &Arc<dyn StoredRows>| matrix.size() == [total, columns];
         let Some(matrix) = self.source.rows(&stored, transposed).filter(of_shape) else { return Ok(None) };
         Ok(Some(match layout {
-            Layout::Whole | Layout::Transposed | Layout::RowVector | Layout::Stacked(_) => matrix,
+            Layout::Whole | Layout::Transposed | Layout::RowVector => matrix,
+            Layout::Stacked(_) | Layout::StackedColumns(_) => return Ok(None),
             Layout::Rows(which) | Layout::Columns(which) => {
                 Arc::new(ChosenRows::new(matrix, rows_of(which, packed, rows)))
             }
@@ -133,17 +138,23 @@ impl<'a, B: Backend> Parameters<'a, B> {
             let all = self.stacked_matrix(&stored, [self.experts, total, columns])?;
             return Ok(all.slice(first + rows.start..first + rows.end));
         }
+        if let Layout::StackedColumns(which) = layout {
+            let total = if which.is_some() { 2 * rows } else { rows };
+            let all = self.stacked_matrix(&stored, [self.experts, columns, total])?;
+            let of_expert = all.slice(expert * columns..(expert + 1) * columns);
+            return Ok(in_turns(which, of_expert, rows).transpose());
+        }
         let total = |packed: Option<PackedRows>| packed.map_or(rows, |packed| packed.rows.iter().sum());
         let in_file = match layout {
             Layout::Whole => [rows, columns],
             Layout::Transposed => [columns, rows],
             Layout::Rows(_) | Layout::PerHead(_) | Layout::Quarters(_) => [total(packed), columns],
             Layout::Columns(_) => [columns, total(packed)],
-            Layout::RowVector | Layout::Stacked(_) => [1, columns],
+            Layout::RowVector | Layout::Stacked(_) | Layout::StackedColumns(_) => [1, columns],
         };
         let matrix = self.stored_matrix(&stored, in_file)?;
         Ok(match layout {
-            Layout::Whole | Layout::RowVector | Layout::Stacked(_) => matrix,
+            Layout::Whole | Layout::RowVector | Layout::Stacked(_) | Layout::StackedColumns(_) => matrix,
             Layout::Transposed => matrix.transpose(),
             Layout::Rows(which) => matrix.slice(rows_of(which, packed, rows)),
             Layout::Columns(which) => matrix.transpose().slice(rows_of(which, packed, rows)),
@@ -169,10 +180,15 @@ impl<'a, B: Backend> Parameters<'a, B> {
         packed: Option<PackedRows>,
     ) -> Result<Tensor<B, 1>, ModelError> {
         let (base, suffix) = name.rsplit_once('.').unwrap_or((name, ""));
-        let Found { stored, layout, .. } = self.find(base, suffix)?;
+        let Found { stored, layout, expert } = self.find(base, suffix)?;
+        if let Layout::StackedColumns(which) = layout {
+            let total = if which.is_some() { 2 * len } else { len };
+            let all = self.source.tensor(&stored, &[self.experts, total], self.dtype, self.device)?.into_matrix();
+            return Ok(in_turns(which, all.slice(expert..expert + 1), len).reshape([len]));
+        }
         let total = packed.map_or(len, |packed| packed.rows.iter().sum());
         let shape = match layout {
-            Layout::Whole | Layout::Transposed | Layout::Stacked(_) => vec![len],
+            Layout::Whole | Layout::Transposed | Layout::Stacked(_) | Layout::StackedColumns(_) => vec![len],
             Layout::Rows(_) | Layout::Columns(_) | Layout::PerHead(_) | Layout::Quarters(_) => vec![total],
             Layout::RowVector => vec![1, len],
         };
@@ -188,7 +204,9 @@ impl<'a, B: Backend> Parameters<'a, B> {
                 let index = in_quarter(which);
                 vector.reshape([4, 3, len / 4]).slice([0..4, index..index + 1]).reshape([len])
             }
-            Layout::Whole | Layout::Transposed | Layout::RowVector | Layout::Stacked(_) => vector,
+            Layout::Whole | Layout::Transposed | Layout::RowVector | Layout::Stacked(_) | Layout::StackedColumns(_) => {
+                vector
+            }
         })
     }
 
@@ -297,6 +315,16 @@ fn in_stack(which: Option<Packed>, packed: Option<PackedRows>, rows: usize) -> (
         Some(which) => (rows_of(which, packed, rows), packed.map_or(rows, |packed| packed.rows.iter().sum())),
         None => (0..rows, rows),
     }
+}
+
+/// The columns of gate or up where these take turns, or all.
+///
+/// # Shapes
+/// - `x`: `[rows, columns]`, or `[rows, 2 · columns]`; result: `[rows, columns]`
+fn in_turns<B: Backend>(which: Option<Packed>, x: Tensor<B, 2>, columns: usize) -> Tensor<B, 2> {
+    let Some(which) = which else { return x };
+    let ([rows, _], index) = (x.dims(), index_of(which));
+    x.reshape([rows, columns, 2]).slice([0..rows, 0..columns, index..index + 1]).reshape([rows, columns])
 }
 
 /// The numbers that each `{}` in `pattern` stands for if it matches `name`.

@@ -130,6 +130,14 @@ def typed_v4(config):
     return {"layer_types": config.get("layer_types")} | rope_v4(dict(config)) | {"layer_types": config["layer_types"]}
 
 
+def gpt_oss_v4(config):
+    """Published folders say the experts of a token and the original positions twice, and no gain of the gate."""
+    config = typed_v4(config)
+    config.pop("swiglu_alpha", None)
+    original = config["rope_scaling"]["original_max_position_embeddings"]
+    return config | {"experts_per_token": config["num_experts_per_tok"], "initial_context_length": original}
+
+
 def pattern_v4(pattern):
     """A number instead of the types of layers."""
     return lambda config: rope_v4(config) | {"sliding_window_pattern": pattern}
@@ -211,6 +219,12 @@ DENSE = dict(
 
 # The rotated share that these families have where files don't say it, and another.
 HALF, WHOLE = ({**DEFAULT_ROPE, "partial_rotary_factor": share} for share in (0.5, 1.0))
+
+# Texts are longer than the original positions.
+GPT_OSS_ROPE = {
+    "rope_type": "yarn", "rope_theta": 100.0, "factor": 8.0, "original_max_position_embeddings": 8, "beta_fast": 1.0,
+    "beta_slow": 0.1, "truncate": False,
+}
 
 # Full attention is scaled, and the layers with a window have another base.
 LOCAL_ROPE = {
@@ -569,6 +583,21 @@ FAMILIES = {
         ),
         v4=rope_v4,
         matters=[{"num_experts_per_tok": 1}, {"residual_multiplier": 1.0}, {"attention_multiplier": 1.0}],
+    ),
+    "gpt_oss": Family(
+        DENSE
+        | dict(
+            model_type="gpt_oss", num_hidden_layers=2, head_dim=12, num_local_experts=5, num_experts_per_tok=3,
+            intermediate_size=18, sliding_window=4, swiglu_limit=0.9, max_position_embeddings=64,
+            layer_types=["sliding_attention", "full_attention"],
+            rope_parameters=GPT_OSS_ROPE,
+        ),
+        v4=gpt_oss_v4,
+        matters=[
+            {"num_experts_per_tok": 2}, {"sliding_window": 6}, {"swiglu_limit": 2.0}, {"swiglu_alpha": 1.0},
+            {"layer_types": ["full_attention", "sliding_attention"]}, {"rope_parameters": GPT_OSS_ROPE | {"truncate": True}},
+            {"rope_parameters": GPT_OSS_ROPE | {"beta_fast": 32.0, "beta_slow": 1.0}},
+        ],
     ),
     "qwen2_moe": Family(
         DENSE
@@ -1148,7 +1177,7 @@ SEEDS = {
     "biogpt": 6, "falcon": 286, "falcon_new": 65, "mpt": 4,
     "pegasus": 5, "blenderbot": 121, "blenderbot_small": 1, "plbart": 10, "mvp": 183, "fsmt": 88, "umt5": 98,
     "longt5": 5, "led": 42, "t5gemma": 36, "mixtral": 9, "qwen2_moe": 88, "qwen3_moe": 10, "olmoe": 0,
-    "xlm_roberta": 1, "camembert": 2, "modernbert": 514,
+    "gpt_oss": 1, "xlm_roberta": 1, "camembert": 2, "modernbert": 514,
 }
 
 
@@ -1199,7 +1228,9 @@ def fill(model, family, seed):
                 continue  # the sinusoids of Marian, Pegasus and FSMT: computed, and not trained
             noise = torch.randn(p.shape, generator=g)
             gain = next((v for k, v in family.gains.items() if name.endswith(k)), family.gain)
-            if p.dim() == 1 or name.endswith(("q_norm.weight", "k_norm.weight")):
+            if name.endswith("sinks"):
+                p.copy_(noise)
+            elif p.dim() == 1 or name.endswith(("q_norm.weight", "k_norm.weight")):
                 norm = name.endswith("weight")
                 mean = next((v for k, v in family.gains.items() if name.endswith(k)), 1.0)
                 if name.endswith(family.final_norm):

@@ -2,7 +2,7 @@
 //! what a place holds and mixes the other half by attention: `R_l = ½ (A_l + I) R_{l−1}`, `A_l` the mean over heads.
 //!
 //! In an encoder–decoder, cross-attention takes ½ of the place itself and ½ of what it looks at, `A_cross R_encoder`. The shares of source and
-//! target sum to 1.
+//! target sum to 1, or to less where heads have sinks: what goes to a sink reaches no token.
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};

@@ -23,6 +23,9 @@ pub struct AttentionConfig {
     pub query_growth: Option<QueryGrowth>,
     /// `c` in `c · tanh(score / c)`, applied before the mask.
     pub soft_cap: Option<f64>,
+    /// Whether each head has a sink: a learned score that takes part in the softmax and is of no token, so that a head may look at nothing
+    /// (gpt-oss). Probabilities then add up to less than 1.
+    pub sinks: bool,
     /// For each layer, how many positions back (including its own) a token sees, and in an encoder as many ahead; `None` for all.
     pub windows: Vec<Option<usize>>,
 }
@@ -72,6 +75,7 @@ impl AttentionConfig {
             query_key_norm: None,
             query_growth: None,
             soft_cap: None,
+            sinks: false,
             windows: vec![None; n_layers],
         }
     }

@@ -11,6 +11,9 @@ pub struct FeedForwardConfig {
     pub activation: Activation,
     /// `down(φ(gate x) ⊙ up x)` instead of `down(φ(up x))`.
     pub gated: bool,
+    /// The limit `l` of a clamped gate (gpt-oss): `down(φ(min(gate x, l)) ⊙ (clamp(up x, −l, l) + 1))`. There is no other rule for it than the
+    /// gradient.
+    pub gate_limit: Option<f64>,
     /// Whether the projections have biases.
     pub bias: bool,
 }

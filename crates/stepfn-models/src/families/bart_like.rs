@@ -75,6 +75,7 @@ fn stack(f: &Fields, variant: &Variant, [layers, heads, size]: [&str; 3]) -> Res
             size: f.usize(size)?,
             activation: activation(f, "activation_function", variant.activation)?,
             gated: false,
+            gate_limit: None,
             bias: true,
         },
         experts: None,

@@ -59,6 +59,7 @@ pub(super) fn configure(f: &Fields, variant: Variant) -> Result<TransformerConfi
                 size: f.usize("intermediate_size")?,
                 activation: phi,
                 gated: false,
+                gate_limit: None,
                 bias: true,
             },
             experts: None,

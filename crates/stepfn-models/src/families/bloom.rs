@@ -41,7 +41,13 @@ pub(super) const BLOOM: Family = Family {
                 final_norm: true,
                 residual: Residual::Sequential,
                 attention: AttentionConfig::multi_head(n_layers, n_heads, head_dim, true),
-                feed_forward: FeedForwardConfig { size, activation: Activation::GeluTanh, gated: false, bias: true },
+                feed_forward: FeedForwardConfig {
+                    size,
+                    activation: Activation::GeluTanh,
+                    gated: false,
+                    gate_limit: None,
+                    bias: true,
+                },
                 experts: None,
                 dropout: DropoutRates {
                     attention: Some(f.rate_or("attention_dropout", 0.0)?),

@@ -47,6 +47,7 @@ pub(super) const DISTILBERT: Family = Family {
                     size: f.usize("hidden_dim")?,
                     activation: phi,
                     gated: false,
+                    gate_limit: None,
                     bias: true,
                 },
                 experts: None,

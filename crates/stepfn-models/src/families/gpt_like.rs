@@ -77,6 +77,7 @@ pub(super) fn configure(
                 size: names.inner.map_or(Ok(4 * hidden_size), |field| f.usize_or(field, 4 * hidden_size))?,
                 activation: activation(f, names.activation.0, names.activation.1)?,
                 gated: false,
+                gate_limit: None,
                 bias: true,
             },
             experts: None,

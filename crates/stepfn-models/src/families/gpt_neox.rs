@@ -52,6 +52,7 @@ pub(super) const GPT_NEOX: Family = Family {
                     size: f.usize("intermediate_size")?,
                     activation: activation(f, "hidden_act", "gelu")?,
                     gated: false,
+                    gate_limit: None,
                     bias: true,
                 },
                 experts: None,

@@ -82,6 +82,7 @@ pub(super) fn configure(f: &Fields, defaults: Defaults) -> Result<TransformerCon
                 size: f.usize("intermediate_size")?,
                 activation: activation(f, defaults.activation.0, defaults.activation.1)?,
                 gated: true,
+                gate_limit: None,
                 bias: false,
             },
             experts: None,

@@ -29,6 +29,7 @@ mod gpt_bigcode;
 mod gpt_like;
 mod gpt_neo;
 mod gpt_neox;
+mod gpt_oss;
 mod gptj;
 mod granite;
 mod helium;
@@ -92,7 +93,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 76] = [
+static FAMILIES: [Family; 77] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -145,6 +146,7 @@ static FAMILIES: [Family; 76] = [
     qwen_moe::QWEN3_MOE,
     olmoe::OLMOE,
     granite::GRANITEMOE,
+    gpt_oss::GPT_OSS,
     marian::MARIAN,
     bart::BART,
     mbart::MBART,

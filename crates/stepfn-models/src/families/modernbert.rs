@@ -57,6 +57,7 @@ pub(super) const MODERNBERT: Family = Family {
                 size: f.usize("intermediate_size")?,
                 activation: activation(f, "hidden_activation", "gelu")?,
                 gated: true,
+                gate_limit: None,
                 bias: f.bool_or("mlp_bias", false)?,
             },
             experts: None,

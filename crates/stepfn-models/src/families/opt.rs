@@ -46,6 +46,7 @@ pub(super) const OPT: Family = Family {
                     size: f.usize("ffn_dim")?,
                     activation: activation(f, "activation_function", "relu")?,
                     gated: false,
+                    gate_limit: None,
                     bias,
                 },
                 experts: None,

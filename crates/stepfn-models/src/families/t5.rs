@@ -130,7 +130,7 @@ fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
         named(name).ok_or_else(|| f.error("feed_forward_proj", "relu, gated-gelu, gated-silu or gated-relu"))?;
     f.only_bool("is_gated_act", gated, "as feed_forward_proj says")?;
     f.check(f.str_or("dense_act_fn", name)? == name, "dense_act_fn", format!("{name}, as feed_forward_proj says"))?;
-    Ok(FeedForwardConfig { size: f.usize("d_ff")?, activation, gated, bias: false })
+    Ok(FeedForwardConfig { size: f.usize("d_ff")?, activation, gated, gate_limit: None, bias: false })
 }
 
 /// One for all blocks.

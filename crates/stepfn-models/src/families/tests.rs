@@ -84,7 +84,7 @@ fn an_unknown_family_error_lists_names_and_suggests_a_spelling_but_never_another
     let text = find("GPT-NeoX").unwrap_err().to_string();
     assert!(text.contains("did you mean `gpt_neox`?"), "{text}");
     assert!(all().iter().all(|family| text.contains(family.name)), "{text}");
-    for other in ["llama4", "gpt_oss", "gemma4", "mamba", "t5x"] {
+    for other in ["llama4", "dbrx", "gemma4", "mamba", "t5x"] {
         let text = find(other).unwrap_err().to_string();
         assert!(!text.contains("did you mean"), "{text}");
     }
@@ -129,6 +129,10 @@ fn unimplemented_options_are_refused() {
         ("qwen2", json!({"layer_types": ["full_attention", "linear_attention"]}), "layer_types"),
         ("qwen2", json!({"layer_types": ["full_attention"]}), "layer_types"),
         ("qwen2", json!({"layer_types": ["full_attention", "sliding_attention"]}), "sliding_window"),
+        ("gpt_oss", json!({"swiglu_alpha": 1.5}), "swiglu_alpha"),
+        ("gpt_oss", json!({"swiglu_limit": 0}), "swiglu_limit"),
+        ("gpt_oss", json!({"num_experts_per_tok": 6}), "num_experts_per_tok"),
+        ("gpt_oss", json!({"sliding_window": null}), "sliding_window"),
         ("gemma2", json!({"use_bidirectional_attention": true}), "use_bidirectional_attention"),
         ("marian", json!({"decoder_vocab_size": 7}), "decoder_vocab_size"),
         ("marian", json!({"is_decoder": true}), "is_decoder"),
@@ -222,7 +226,7 @@ fn every_number_is_checked() {
                         // There is no such token.
                         || (value == &json!(-1) && field.ends_with("_token_id"))
                         || ((value == &json!(1.5) || value == &json!(1e300) || value == &json!(u64::MAX))
-                            && ["eps", "softcapping", "scalar", "multiplier", "logit_scale", "logits_scaling"]
+                            && ["eps", "softcapping", "scalar", "multiplier", "logit_scale", "logits_scaling", "swiglu_limit"]
                                 .iter()
                                 .any(|part| field.contains(part)));
                     assert!(is_possible || result.is_err(), "{}: {field} = {value}: {result:?}", folder.display());
@@ -292,6 +296,19 @@ fn family_specific_fields_are_read() {
     assert_eq!(stack("t5gemma").attention.windows, [Some(2), None, Some(2)]);
     assert_eq!(stack("mistral").attention.windows, [Some(4); 2]);
     assert_eq!(stack("gemma2").attention.windows, [Some(4), None, Some(4)]);
+    assert_eq!(stack("gpt_oss").attention.windows, [Some(4), None]);
+    assert_eq!(stack("gpt_oss").feed_forward.gate_limit, Some(0.9));
+    // Published files before transformers 5 say all of these; without them, they are the defaults of the class.
+    let absent = ["layer_types", "rope_parameters", "sliding_window", "swiglu_limit", "swiglu_alpha"];
+    let mut bare = golden("gpt_oss");
+    absent.iter().for_each(|field| assert!(bare.as_object_mut().unwrap().remove(*field).is_some(), "{field}"));
+    let bare = configure(&bare).unwrap().decoder;
+    assert_eq!((bare.attention.windows, bare.feed_forward.gate_limit), (vec![Some(128), None], Some(7.0)));
+    let Positions::Rotary(rotary) = bare.positions else { panic!() };
+    let (fast, slow, original_positions) = (32.0, 1.0, 4096.0);
+    assert_eq!(rotary.theta, 150_000.0);
+    assert_eq!(rotary.scaling, RotaryScaling::Yarn { factor: 32.0, fast, slow, original_positions, truncate: false });
+    assert!((rotary.attention_factor - 1.346_573_6).abs() < 1e-6, "{}", rotary.attention_factor);
     assert_eq!(stack("qwen2").attention.windows, [None; 2]);
     assert_eq!(stack("gemma2").attention.scale, 7f64.powf(-0.5));
     assert_eq!(stack("blenderbot_small").positions, Positions::LearnedAfterNorm { offset: 0, rows: 64 });

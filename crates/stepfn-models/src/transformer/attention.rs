@@ -1,5 +1,8 @@
 //! Attention (Vaswani et al. 2017, arXiv:1706.03762): `softmax(s · Q Kᵀ + bias) V` per head, with grouped heads, rotary positions, normalized
-//! queries and keys, and soft-capped scores, as the configuration says.
+//! queries and keys, soft-capped scores and sinks, as the configuration says.
+//!
+//! A head's sink is a constant score: by every rule it passes nothing on, as a bias passes nothing on. Under DeepLIFT it does not differ between
+//! the two passes, so that what the keys get still adds up to the whole difference. Under AttnLRP the softmax has its derivative, also with a sink.
 //!
 //! The products and the softmax are [`stepfn_kernels::attention`]. This file has the projections around them, and the choice of the way back:
 //! the kernel for cotangents at all queries, `at_rows.rs` for cotangents at one query each, `multipliers.rs` for rules that replace the derivative.
@@ -26,7 +29,7 @@ use super::Linear;
 use super::front::{Front, Gradients, scaled};
 use super::in_range::Inverse;
 use super::inside::AttentionKind;
-use super::part::{Forward, Part, Streams, WithMemory};
+use super::part::{Forward, Part, Streams, WithMemory, constant};
 use super::places::Places;
 use super::rule::{Rule, Saved};
 use super::view::View;
@@ -49,6 +52,8 @@ pub(crate) struct Attention<B: Backend> {
     value: Linear<B>,
     output: Linear<B>,
     query_key_norm: Option<(HeadNorm<B>, HeadNorm<B>)>,
+    /// `[1, n_heads]`
+    sinks: Option<Tensor<B, 2>>,
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
@@ -114,12 +119,17 @@ impl<B: Backend> Attention<B> {
             }
             None => None,
         };
+        let sinks = match config.attention.sinks {
+            true => Some(parameters.vector(&format!("{name}.sinks"), n_heads, None)?.unsqueeze_dim(0)),
+            false => None,
+        };
         Ok(Self {
             query: ordered(linear("query", queries)?, queries),
             key: ordered(linear("key", keys)?, keys),
             value: linear("value", keys)?,
             output: Linear::load(parameters, &format!("{name}.output"), [queries, hidden], output_bias, None)?,
             query_key_norm,
+            sinks,
             n_heads,
             n_kv_heads,
             head_dim,
@@ -285,7 +295,7 @@ impl<B: Backend> Attention<B> {
     }
 
     fn inputs<'a>(
-        &self,
+        &'a self,
         tape: &'a AttentionTape<B>,
         key: &'a Tensor<B, 2>,
         value: &'a Tensor<B, 2>,
@@ -294,8 +304,8 @@ impl<B: Backend> Attention<B> {
         let &Self { n_heads, n_kv_heads, head_dim, scale, soft_cap, .. } = self;
         let View { visible, bias, dropout, .. } = view;
         let shape = AttentionShape { texts: visible.texts(), n_heads, n_kv_heads, head_dim, scale, soft_cap };
-        let (bias, dropout) = (bias.as_ref(), dropout.as_ref());
-        AttentionInputs { query: &tape.query, key, value, shape, visible, bias, sinks: None, dropout }
+        let (bias, sinks, dropout) = (bias.as_ref(), self.sinks.as_ref(), dropout.as_ref());
+        AttentionInputs { query: &tape.query, key, value, shape, visible, bias, sinks, dropout }
     }
 }
 
@@ -313,6 +323,7 @@ impl<B: Backend> Forward<B> for Attention<B> {
             value: self.value.lift(),
             output: self.output.lift(),
             query_key_norm: self.query_key_norm.as_ref().map(|(query, key)| (query.lift(), key.lift())),
+            sinks: self.sinks.as_ref().map(constant),
             n_heads,
             n_kv_heads,
             head_dim,

@@ -1,4 +1,6 @@
 //! The feed-forward of a block: `down(φ(up x))`, or gated (Shazeer 2020, arXiv:2002.05202), `down(φ(gate x) ⊙ up x)`.
+//!
+//! A gate may be clamped (gpt-oss): `down(φ(min(gate x, l)) ⊙ (clamp(up x, −l, l) + 1))`. DeepLIFT and AttnLRP have no rule for that.
 
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
@@ -22,6 +24,8 @@ pub(crate) struct FeedForward<B: Backend> {
     up: Linear<B>,
     down: Linear<B>,
     phi: Phi,
+    /// `l` of a clamped gate.
+    gate_limit: Option<f64>,
 }
 
 /// What the way back reads.
@@ -55,7 +59,7 @@ impl<B: Backend> FeedForward<B> {
         hidden: usize,
         config: &FeedForwardConfig,
     ) -> Result<Self, ModelError> {
-        let FeedForwardConfig { size, activation, gated, bias } = *config;
+        let FeedForwardConfig { size, activation, gated, gate_limit, bias } = *config;
         let packed = gated.then_some(PackedRows { rows: [size, size, 0], head_dim: 1 });
         let linear =
             |part: &str, shape, packed| Linear::load(parameters, &format!("{name}.{part}"), shape, bias, packed);
@@ -69,7 +73,34 @@ impl<B: Backend> FeedForward<B> {
             Activation::Xielu(_) => Activation::Xielu(xielu(parameters, name)?),
             activation => activation,
         };
-        Ok(Self { gate, up, down: linear("down", [size, hidden], None)?, phi: Phi(phi) })
+        Ok(Self { gate, up, down: linear("down", [size, hidden], None)?, phi: Phi(phi), gate_limit })
+    }
+
+    /// What is multiplied: `gate x` before φ, and `up x`, clamped if they are.
+    fn factors(&self, gate: Tensor<B, 2>, up: Tensor<B, 2>) -> (Tensor<B, 2>, Tensor<B, 2>) {
+        match self.gate_limit {
+            None => (gate, up),
+            Some(limit) => (gate.clamp_max(limit), up.clamp(-limit, limit).add_scalar(1)),
+        }
+    }
+
+    /// The gradients of `gate x` and `up x`, from that of the hidden activations.
+    fn through_factors(
+        &self,
+        gate: &Tensor<B, 2>,
+        up: &Tensor<B, 2>,
+        grad: Tensor<B, 2>,
+        cotangents: Cotangents,
+    ) -> (Tensor<B, 2>, Tensor<B, 2>) {
+        let Some(limit) = self.gate_limit else { return gated_backward(gate, up, self.phi.0, grad, cotangents) };
+        let (clamped_gate, clamped_up) = self.factors(gate.clone(), up.clone());
+        let (to_gate, to_up) = gated_backward(&clamped_gate, &clamped_up, self.phi.0, grad, cotangents);
+        let slope = |x: Tensor<B, 2>| {
+            let (dtype, inside) = (x.dtype(), x.lower_equal_elem(limit).float());
+            if inside.dtype() == dtype { inside } else { inside.cast(dtype) }
+        };
+        let to_gate = scaled(to_gate, slope(gate.clone()), cotangents);
+        (to_gate, scaled(to_up, slope(up.clone().abs()), cotangents))
     }
 
     /// From gradients of the output to gradients of the input; `tape` has the rows that they need.
@@ -103,7 +134,7 @@ impl<B: Backend> FeedForward<B> {
             _ => Some((up.here.clone(), activated(gate.here))),
         };
         let (to_gate, to_up) = match halves {
-            None => gated_backward(gate.here, up.here, self.phi.0, grad, cotangents),
+            None => self.through_factors(gate.here, up.here, grad, cotangents),
             Some((up, activated)) => {
                 let to_activated = scaled(grad.clone(), up.div_scalar(2), cotangents);
                 let to_up = scaled(grad, activated.div_scalar(2), cotangents);
@@ -121,8 +152,9 @@ impl<B: Backend> Forward<B> for FeedForward<B> {
     type Lifted = FeedForward<Autodiff<B>>;
 
     fn lift(&self) -> Self::Lifted {
-        let Self { gate, up, down, phi } = self;
-        FeedForward { gate: gate.as_ref().map(Linear::lift), up: up.lift(), down: down.lift(), phi: *phi }
+        let Self { gate, up, down, phi, gate_limit } = self;
+        let gate = gate.as_ref().map(Linear::lift);
+        FeedForward { gate, up: up.lift(), down: down.lift(), phi: *phi, gate_limit: *gate_limit }
     }
 
     fn lift_around(mask: &Option<Tensor<B, 2>>) -> Option<Tensor<Autodiff<B>, 2>> {
@@ -143,7 +175,10 @@ impl<B: Backend> Part<B> for FeedForward<B> {
         let gate = self.gate.as_ref().map(|gate| gate.apply(x.clone()));
         let up = self.up.apply(x);
         let hidden = match &gate {
-            Some(gate) => gated(gate.clone(), up.clone(), self.phi.0),
+            Some(gate) => {
+                let (gate, up) = self.factors(gate.clone(), up.clone());
+                gated(gate, up, self.phi.0)
+            }
             None => activate(up.clone(), self.phi.0),
         };
         let hidden = match mask {
@@ -159,6 +194,9 @@ impl<B: Backend> Part<B> for FeedForward<B> {
         mask: &Option<Tensor<B, 2>>,
         grad: Gradients<B>,
     ) -> Result<Gradients<B>, ModelError> {
+        if self.gate_limit.is_some() && !tape.rule.is_gradient() {
+            return Err(ModelError::NoRule { part: "clamped gate", rule: tape.rule.name() });
+        }
         let to_hidden = grad.map(|grad, _| self.down.pull(grad)).scaled(mask.as_ref());
         Ok(to_hidden.map(|grad, front| {
             tape.at(front, FeedForwardTape::rows, |tape| self.through_activations(tape, grad, front.over()))

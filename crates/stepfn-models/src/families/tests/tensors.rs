@@ -135,6 +135,10 @@ fn parameters(config: &TransformerConfig) -> BTreeMap<String, Vec<usize>> {
         }
     }
     for layer in 0..config.decoder.n_layers {
+        if config.decoder.attention.sinks {
+            parameters
+                .insert(format!("decoder.layers.{layer}.self_attention.sinks"), vec![config.decoder.attention.n_heads]);
+        }
         if let Activation::Xielu(_) = config.decoder.feed_forward.activation {
             for (number, shape) in [("alpha_p", vec![1]), ("alpha_n", vec![1]), ("beta", vec![])] {
                 parameters.insert(format!("decoder.layers.{layer}.feed_forward.activation.{number}"), shape);
@@ -170,6 +174,10 @@ fn fits(layout: Layout, ours: &[usize], theirs: &[usize], kv_rows: usize, q_rows
         Layout::Rows(crate::names::Packed::Gate | crate::names::Packed::Up) => theirs[0] == 2 * ours[0],
         Layout::Rows(_) => theirs[0] == q_rows + 2 * kv_rows,
         Layout::Stacked(which) => theirs[1..] == [ours[0] * if which.is_some() { 2 } else { 1 }, ours[1]],
+        Layout::StackedColumns(which) => {
+            let outputs = ours[0] * if which.is_some() { 2 } else { 1 };
+            theirs[1..] == [&ours[1..], &[outputs]].concat()
+        }
         Layout::RowVector => theirs == [1, ours[0]],
     }
 }

@@ -57,6 +57,13 @@ impl Heads {
         x.reshape([self.texts * heads, self.queries, self.keys])
     }
 
+    /// One number of each head, `[1, heads]`, as `[texts · heads, queries, 1]`.
+    pub(super) fn each<B: Backend>(&self, x: &Tensor<B, 2>) -> Tensor<B, 3> {
+        let (texts, heads) = (self.texts, self.groups * self.group);
+        let x = x.clone().reshape([1, heads, 1]).expand([texts, heads, self.queries]);
+        x.reshape([texts * heads, self.queries, 1])
+    }
+
     /// 1 where a query sees a key, else 0, `[texts · heads, queries, keys]`.
     pub(super) fn seen<B: Backend>(&self, inputs: &AttentionInputs<B>, dtype: DType) -> Tensor<B, 3> {
         let seen = self.broadcast(&inputs.visible.mask(dtype)).equal_elem(0.0).float();

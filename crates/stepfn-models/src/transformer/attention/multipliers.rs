@@ -150,6 +150,10 @@ impl<B: Backend> Pass<B> {
             None => scores,
         };
         let seen = heads.seen(inputs, query.dtype());
-        Self { query, key, value, uncapped, softmax: Softmax::of(scores, seen) }
+        let softmax = match inputs.sinks {
+            Some(sinks) => Softmax::with_sinks(scores, seen, heads.each(&widened(sinks.clone()))),
+            None => Softmax::of(scores, seen),
+        };
+        Self { query, key, value, uncapped, softmax }
     }
 }

@@ -9,6 +9,9 @@
 //!
 //! This is exact, because `Σ wⱼ Δsⱼ = Δ ln Z`. It is also bounded, however peaked attention is: `w ≥ 0`, `Σ w ≤ 1`, and `Σ L ≤ 1`, so no
 //! multiplier `Lᵢ (δᵢⱼ − wⱼ)` is larger than 1. Where both passes are the same, `L = w = A` and the multipliers are the derivative.
+//!
+//! A sink is one more score, the last. It is the same in both passes, and nothing reads its probability: the formulas hold without it, except that
+//! it counts in `Z`.
 
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -33,6 +36,18 @@ pub(super) struct Softmax<B: Backend> {
 }
 
 impl<B: Backend> Softmax<B> {
+    /// The softmax of the scores that are seen, and of a sink for each head.
+    ///
+    /// # Shapes
+    /// - `scores`, `seen`: `[texts · heads, queries, keys]`
+    /// - `sinks`: `[texts · heads, queries, 1]`
+    pub(super) fn with_sinks(scores: Tensor<B, 3>, seen: Tensor<B, 3>, sinks: Tensor<B, 3>) -> Self {
+        let [_, _, keys] = scores.dims();
+        let seen = Tensor::cat(vec![seen, sinks.ones_like()], 2);
+        let all = Self::of(Tensor::cat(vec![scores, sinks], 2), seen);
+        Self { scores: all.scores.slice_dim(2, 0..keys), seen: all.seen.slice_dim(2, 0..keys), ..all }
+    }
+
     /// The softmax of the scores that are seen.
     ///
     /// # Shapes

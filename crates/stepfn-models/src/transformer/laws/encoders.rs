@@ -47,7 +47,13 @@ fn check_encoder(lens: &[usize], side: PaddingSide, window: usize) {
         final_norm: false,
         residual: Residual::Sequential,
         attention: AttentionConfig { windows: vec![Some(window)], ..attention },
-        feed_forward: FeedForwardConfig { size: 3, activation: Activation::Silu, gated: true, bias: true },
+        feed_forward: FeedForwardConfig {
+            size: 3,
+            activation: Activation::Silu,
+            gated: true,
+            gate_limit: None,
+            bias: true,
+        },
         experts: None,
         dropout: DropoutRates::default(),
     };

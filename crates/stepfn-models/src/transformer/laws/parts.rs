@@ -22,6 +22,7 @@ use crate::source::{StoredTensor, TensorSource};
 use crate::transformer::activation::Phi;
 use crate::transformer::block::BlockAround;
 use crate::transformer::experts::Experts;
+use crate::transformer::feed_forward::FeedForward;
 use crate::transformer::norm::Norm;
 use crate::transformer::part::{Forward, Part, Streams};
 use crate::transformer::places::Places;
@@ -81,6 +82,7 @@ fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) ->
         "decoder.layers.{}.self_attention.key",
         "decoder.layers.{}.self_attention.value",
         "decoder.layers.{}.self_attention.output",
+        "decoder.layers.{}.self_attention",
         "decoder.layers.{}.self_attention.query_norm",
         "decoder.layers.{}.self_attention.key_norm",
         "decoder.layers.{}.self_attention_norm",
@@ -89,6 +91,7 @@ fn parameters_as<T>(dtype: DType, make: impl FnOnce(&Parameters<'_, B>) -> T) ->
         "decoder.layers.{}.cross_attention.key",
         "decoder.layers.{}.cross_attention.value",
         "decoder.layers.{}.cross_attention.output",
+        "decoder.layers.{}.cross_attention",
         "decoder.layers.{}.cross_attention.query_norm",
         "decoder.layers.{}.cross_attention.key_norm",
         "decoder.layers.{}.cross_attention_norm",
@@ -168,19 +171,22 @@ fn setups() -> impl Strategy<Value = Setup> {
     });
     let query_key_norm = prop::option::of(query_key_norm);
     let scales = prop_oneof![Just(flat), Just(peaked)];
-    let attention = (1..=2usize, 1..=2usize, any::<[bool; 2]>(), query_key_norm, any::<[bool; 3]>(), scales);
+    let attention = (1..=2usize, 1..=2usize, any::<[bool; 2]>(), query_key_norm, any::<[bool; 4]>(), scales);
     let attention = attention.prop_map(
-        |(n_kv_heads, group, [qkv_bias, output_bias], query_key_norm, [cap, window, growth], scale)| AttentionConfig {
-            n_heads: n_kv_heads * group,
-            n_kv_heads,
-            head_dim: 4,
-            scale,
-            qkv_bias,
-            output_bias,
-            query_key_norm,
-            query_growth: growth.then_some(QueryGrowth { rate: 0.4, positions: 2.0 }),
-            soft_cap: cap.then_some(1.5),
-            windows: vec![window.then_some(2)],
+        |(n_kv_heads, group, [qkv_bias, output_bias], query_key_norm, [cap, sinks, window, growth], scale)| {
+            AttentionConfig {
+                n_heads: n_kv_heads * group,
+                n_kv_heads,
+                head_dim: 4,
+                scale,
+                qkv_bias,
+                output_bias,
+                query_key_norm,
+                query_growth: growth.then_some(QueryGrowth { rate: 0.4, positions: 2.0 }),
+                soft_cap: cap.then_some(1.5),
+                sinks,
+                windows: vec![window.then_some(2)],
+            }
         },
     );
     let rotary = |dim, interleaved| RotaryConfig {
@@ -206,8 +212,13 @@ fn setups() -> impl Strategy<Value = Setup> {
         Just(Positions::Alibi { made_for: None }),
     ];
     let feed_forward = (1..=5usize, activations(), any::<[bool; 2]>());
-    let feed_forward =
-        feed_forward.prop_map(|(size, activation, [gated, bias])| FeedForwardConfig { size, activation, gated, bias });
+    let feed_forward = feed_forward.prop_map(|(size, activation, [gated, bias])| FeedForwardConfig {
+        size,
+        activation,
+        gated,
+        gate_limit: None,
+        bias,
+    });
     let placement = prop_oneof![
         Just(NormPlacement::Pre),
         Just(NormPlacement::Post),
@@ -369,14 +380,35 @@ proptest! {
         activation in activations().prop_filter("numbers of its own", |phi| !matches!(phi, Activation::Xielu(_))),
         weighing in prop_oneof![Just(Weighing::OfAll), Just(Weighing::OfChosen)],
         shared in proptest::option::of((1..=4usize, any::<bool>())), [gated, bias, router_bias] in any::<[bool; 3]>(),
+        gate_limit in proptest::option::of(0.1..0.6f64),
     ) {
         parameters(|parameters| {
             let shared = shared.map(|(size, gated)| SharedExpert { size, gated });
             let experts = ExpertsConfig { count, per_token, size, weighing, router_bias, shared, layers: vec![true] };
-            let config = FeedForwardConfig { size, activation, gated, bias };
+            let config = FeedForwardConfig { size, activation, gated, gate_limit: gate_limit.filter(|_| gated), bias };
             let part = Experts::load(parameters, "decoder.layers.0.feed_forward", hidden, &config, &experts).unwrap();
             let case = Case::rowwise(format!("{experts:?}"), part, None, random(6, [texts * width, hidden]), texts);
             check(&Case { first: Some((width - 1, None)), has_rules: false, ..case });
+        });
+    }
+
+    #[test]
+    fn clamped_gates(
+        [texts, width, hidden, size] in sizes(), gate_limit in 0.1..0.8f64, bias: bool,
+        activation in activations().prop_filter("numbers of its own", |phi| !matches!(phi, Activation::Xielu(_))),
+    ) {
+        parameters(|parameters| {
+            let config = FeedForwardConfig { size, activation, gated: true, gate_limit: Some(gate_limit), bias };
+            let part = FeedForward::load(parameters, "decoder.layers.0.feed_forward", hidden, &config).unwrap();
+            let case = Case::rowwise(format!("{config:?}"), part, None, random(6, [texts * width, hidden]), texts);
+            let case = Case { first: Some((width - 1, None)), has_rules: false, ..case };
+            check(&case);
+            let (output, tape) = case.part.record(case.x.clone(), &None);
+            for rule in [Rule::AttnLrp, Rule::DeepLift { baseline: &tape }] {
+                let expected = ModelError::NoRule { part: "clamped gate", rule: rule.name() };
+                let refused = case.part.backward(Saved::new(&tape, rule), &None, case.all(output.ones_like()));
+                assert_eq!(refused.unwrap_err(), expected);
+            }
         });
     }
 
