@@ -18,6 +18,7 @@ import sentencepiece
 import tokenizers
 import torch
 import transformers
+from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 PINS = {
     "torch": (torch, "2.15.0"),
@@ -112,6 +113,17 @@ REPLICAS = {
                                                    intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, type_vocab_size=1,
                                                    max_position_embeddings=66, layer_norm_eps=1e-5, output_past=True), "zip",
                            seq2seq=False, masked=True),
+    # Experts as MXFP4, all else in half precision.
+    "gpt_oss": Replica(
+        "gpt2",
+        dict(model_type="gpt_oss", vocab_size=330, hidden_size=64, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+             num_key_value_heads=2, head_dim=8, num_local_experts=4, num_experts_per_tok=2, sliding_window=4, max_position_embeddings=64,
+             rope_parameters={"rope_type": "yarn", "rope_theta": 150000.0, "factor": 8.0, "original_max_position_embeddings": 8,
+                              "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False}),
+        "mxfp4", seq2seq=False,
+        published={"swiglu_alpha": None, "experts_per_token": 2, "initial_context_length": 8, "quantization_config": {
+            "quant_method": "mxfp4",
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]}}),
 }
 
 
@@ -136,9 +148,28 @@ def build(replica, seed):
             if parameter.requires_grad or "embed_positions" not in name:
                 noise = torch.randn(parameter.shape, generator=generator)
                 parameter.copy_(1.0 + 0.2 * noise if parameter.dim() == 1 and "norm" in name else 0.4 * noise)
+        if replica.write == "mxfp4":
+            model.packed = pack_experts(model, generator)
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.copy_(0.5 * torch.randn(model.final_logits_bias.shape, generator=generator))
     return model
+
+
+def pack_experts(model, generator):
+    """Gives experts the values of random codes, which it returns by their names, and everything else those of half precision."""
+    packed = {}
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("gate_up_proj", "down_proj")):
+            parameter.copy_(parameter.bfloat16().float())
+            continue
+        experts, inputs, outputs = parameter.shape
+        blocks = torch.randint(0, 256, (experts, outputs, inputs // 32, 16), dtype=torch.uint8, generator=generator)
+        scales = torch.randint(122, 126, (experts, outputs, inputs // 32), dtype=torch.uint8, generator=generator)
+        values = convert_moe_packed_tensors(blocks, scales, dtype=torch.float32)
+        assert values.shape == parameter.shape, name
+        parameter.copy_(values)
+        packed |= {f"{name}_blocks": blocks, f"{name}_scales": scales}
+    return packed
 
 
 def tensors_of(model):
@@ -175,6 +206,9 @@ def write_weights(folder, model, how):
             tensors = {key.replace(new, name): tensor for key, tensor in tensors.items()}
         safetensors.torch.save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "model.safetensors",
                                     metadata={"format": "pt"})
+    elif how == "mxfp4":
+        halves = {name: tensor.bfloat16() for name, tensor in tensors.items() if f"{name}_blocks" not in model.packed}
+        safetensors.torch.save_file(halves | model.packed, folder / "model.safetensors", metadata={"format": "pt"})
     elif how == "fp16":
         halves = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
         safetensors.torch.save_file(halves, folder / "model.fp16.safetensors", metadata={"format": "pt"})
@@ -246,7 +280,8 @@ def make(name, replica, seed):
         config.pop(new, None)
     rope = config.pop("rope_parameters", None)
     if rope:
-        config |= {"rope_theta": rope["rope_theta"], "rope_scaling": None}
+        theta = rope.pop("rope_theta")
+        config |= {"rope_theta": theta, "rope_scaling": None if rope["rope_type"] == "default" else rope}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
     if replica.generation:
         (folder / "generation_config.json").write_text(json.dumps(replica.generation, indent=1) + "\n")
