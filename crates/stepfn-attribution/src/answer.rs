@@ -3,13 +3,14 @@
 use burn::tensor::backend::Backend;
 use stepfn_models::tokenizer::{Token, Tokenizer};
 
+use crate::aggregation::per_span;
 use crate::{
     Alternative, Attributed, Attribution, AttributionError, Baseline, Completeness, Likely, Prepared, Preparer,
-    Provenance, Text, TextScores,
+    Provenance, SpanTarget, Text, TextScores,
 };
 
 impl<B: Backend> Preparer<'_, B> {
-    /// The answer to a text that this preparer made.
+    /// The answer to a text that this preparer made; with `spans`, if they were [attributed](crate::AttributionOptions::spans).
     ///
     /// # Errors
     /// [`AttributionError::Model`] if the tokenizer can't name the tokens of a contrast.
@@ -17,6 +18,7 @@ impl<B: Backend> Preparer<'_, B> {
         &self,
         prepared: &Prepared,
         attributed: Attributed,
+        spans: Option<&SpanTarget>,
         about: Provenance,
     ) -> Result<Attribution, AttributionError> {
         let Attributed { scores, step_scores } = attributed;
@@ -34,6 +36,9 @@ impl<B: Backend> Preparer<'_, B> {
             answer.step_scores = scores.into_iter().collect();
             answer.joins = joins;
             answer.alternatives = self.alternatives(&likely)?;
+        }
+        if let Some(target) = spans {
+            answer = per_span(answer, target.spans.clone());
         }
         answer.about = Provenance { family: self.model.config().family.to_owned(), ..about };
         Ok(answer)

@@ -8,7 +8,7 @@ use crate::masked::Reading;
 use crate::passes::prediction::check_can_differ;
 use crate::scoring::{ScoringOptions, check_kind, score};
 use crate::{
-    AttributedFn, AttributionError, AttributionMethod, AttributionOptions, InputScores, Passes, Question, Text,
+    AttributedFn, AttributionError, AttributionMethod, AttributionOptions, InputScores, Passes, Question, Steps, Text,
     TextScores,
 };
 
@@ -61,6 +61,7 @@ pub fn attribute<B: Backend>(
 ) -> Result<Vec<Result<Attributed, AttributionError>>, AttributionError> {
     method.check()?;
     Question::check_features(options, texts.len(), (method.name(), method.hides_tokens()))?;
+    Question::check_spans(options, texts.len(), (method.name(), method.takes_spans()))?;
     let step_scores = if step_scores.is_empty() && options.alternatives == 0 {
         Vec::new()
     } else {
@@ -82,15 +83,19 @@ pub fn attribute<B: Backend>(
             let question = Question::of(reading, options, [index, texts.len()], part)?;
             let scores = method.attribute(&Passes::new(question, model, function)?)?;
             let scores = match method.is_of_function() && function.needs().contrast == Need::Required {
-                true => scores.without(&unpaired(&reading.text)?),
+                true => scores.without(&unpaired(&question)?),
                 false => scores,
             };
             match scores.infinite() {
-                Some(step) => Err(AttributionError::NotFinite { step, method: method.name().to_owned() }),
+                Some(column) => {
+                    let step = question.spans(question.steps())[column].start() - question.steps().start();
+                    Err(AttributionError::NotFinite { step, method: method.name().to_owned() })
+                }
                 None => Ok(scores),
             }
         };
         let scores = check_kind(model.config(), text).and_then(|()| text.readings()).and_then(|readings| {
+            options.spans.get(index).map_or(Ok(()), |target| target.check(text))?;
             check_can_differ(text, function, !options.contrast_force_inputs)?;
             let parts = readings.iter().enumerate().map(|(part, reading)| {
                 of_reading(reading, [part, readings.len()]).map_err(|error| error.at_reading(part, reading.places))
@@ -105,11 +110,15 @@ pub fn attribute<B: Backend>(
     Ok(all)
 }
 
-/// The steps without a partner in the contrast, counted from the first: there a contrastive function has no value, and no input a share of it.
-fn unpaired(text: &Text) -> Result<Vec<usize>, AttributionError> {
+/// The columns none of whose steps has a partner in the contrast, counted from the first: there a contrastive function has no value, and no input a
+/// share of it.
+fn unpaired(question: &Question<'_>) -> Result<Vec<usize>, AttributionError> {
+    let (text, steps) = (question.text(), question.steps());
     if text.contrast.is_none() {
         return Ok(Vec::new());
     }
     let partners = text.partners()?;
-    Ok((0..partners.len()).filter(|&step| partners[step].is_none()).collect())
+    let is_unpaired = |span: &Steps| span.within(steps).all(|step| partners[step].is_none());
+    let columns = question.spans(steps).into_iter().enumerate();
+    Ok(columns.filter(|(_, span)| is_unpaired(span)).map(|(column, _)| column).collect())
 }

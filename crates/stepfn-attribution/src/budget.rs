@@ -5,8 +5,6 @@
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::transformer::Keep;
 
-use crate::steps::Steps;
-
 /// Bytes per number, assuming single precision.
 const FLOAT: usize = 4;
 
@@ -117,11 +115,11 @@ impl Budget {
     }
 
     /// How many variants may be differentiated at once.
-    pub(crate) fn derivatives(&self, lengths: Lengths, steps: Steps) -> usize {
+    pub(crate) fn derivatives(&self, lengths: Lengths, columns: usize) -> usize {
         /// Steps that are in a block at the same time, with temporary results of their products.
         const TOGETHER: usize = 4;
         let on_the_way = self.floats_per_token * FLOAT * lengths.tokens() * TOGETHER;
-        let bytes = (on_the_way + steps.len() * self.bytes_per_step(lengths)) * self.passes;
+        let bytes = (on_the_way + columns * self.bytes_per_step(lengths)) * self.passes;
         (self.memory / 2 / bytes.max(1)).clamp(1, 256)
     }
 
@@ -211,6 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::steps::Steps;
 
     fn budget(memory: usize, passes: usize) -> Budget {
         Budget {
@@ -240,7 +239,7 @@ mod tests {
             let lengths = Lengths { source, target: steps.width() };
             let counts = |budget: Budget| [
                 budget.variants(lengths),
-                budget.derivatives(lengths, steps),
+                budget.derivatives(lengths, steps.len()),
                 budget.steps_per_pass(lengths),
                 budget.steps_together(lengths, variants, 3.0),
                 budget.logit_rows(),

@@ -5,7 +5,7 @@ use core::ops::Range;
 use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 
-use crate::aggregation::words;
+use crate::aggregation::{lines, sentences, words};
 use crate::{AttributionError, Prepared};
 
 /// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is separate.
@@ -21,6 +21,21 @@ impl Features {
     /// The words of a text: the groups that [`Stage::Subwords`](crate::aggregation::Stage::Subwords) merges. Special tokens stay separate.
     pub fn words(prepared: &Prepared) -> Self {
         Self { source: words(&prepared.source), target: words(&prepared.target) }
+    }
+
+    /// The sentences of a text: the groups that [`Stage::Sentences`](crate::aggregation::Stage::Sentences) merges. Special tokens stay separate.
+    pub fn sentences(prepared: &Prepared) -> Self {
+        Self::of_texts(prepared, sentences)
+    }
+
+    /// The lines of a text: the groups that [`Stage::Lines`](crate::aggregation::Stage::Lines) merges. Special tokens stay separate.
+    pub fn lines(prepared: &Prepared) -> Self {
+        Self::of_texts(prepared, lines)
+    }
+
+    fn of_texts(prepared: &Prepared, units: impl Fn(&str, &[Token]) -> Vec<Range<usize>>) -> Self {
+        let source = prepared.source_text.as_deref().unwrap_or_default();
+        Self { source: units(source, &prepared.source), target: units(&prepared.target_text, &prepared.target) }
     }
 
     /// The messages of a chat: the groups that [`Stage::Messages`](crate::aggregation::Stage::Messages) merges. Tokens between messages stay separate.
@@ -58,7 +73,11 @@ impl Features {
 }
 
 /// The tokens that each span touches.
-fn touched(tokens: &[Token], spans: &[Range<usize>], side: &str) -> Result<Vec<Range<usize>>, AttributionError> {
+pub(crate) fn touched(
+    tokens: &[Token],
+    spans: &[Range<usize>],
+    side: &str,
+) -> Result<Vec<Range<usize>>, AttributionError> {
     let wrong = |what: String| Err(AttributionError::Text(what));
     let bytes = tokens.iter().map(|token| token.span.end).max().unwrap_or(0);
     let mut groups: Vec<Range<usize>> = Vec::with_capacity(spans.len());

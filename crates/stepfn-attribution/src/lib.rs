@@ -36,6 +36,7 @@ mod score_table;
 mod scores;
 mod scoring;
 mod side;
+mod span_target;
 mod steps;
 mod text;
 mod tokens;
@@ -59,6 +60,7 @@ pub use score_table::{InputScores, ScoreTable, StepRows};
 pub use scores::{Likely, MOST_ALTERNATIVES, ScoredTokens, SequenceScores, TextScores};
 pub use scoring::{ScoringOptions, score};
 pub use side::Side;
+pub use span_target::SpanTarget;
 pub use steps::Steps;
 pub use text::{ContrastText, Text};
 

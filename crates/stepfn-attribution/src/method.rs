@@ -26,6 +26,12 @@ pub trait AttributionMethod<B: Backend>: Send + Sync {
         true
     }
 
+    /// Whether it can attribute the sum of a function's values over a [span](crate::SpanTarget): its scores then have a column for each of
+    /// [`Question::spans`](crate::Question::spans).
+    fn takes_spans(&self) -> bool {
+        self.is_of_function()
+    }
+
     /// Whether it hides tokens, and so can hide groups of them together ([`Features`](crate::Features)).
     fn hides_tokens(&self) -> bool {
         false
@@ -62,6 +68,10 @@ impl<B: Backend> AttributionMethod<B> for Box<dyn AttributionMethod<B>> {
 
     fn is_of_function(&self) -> bool {
         (**self).is_of_function()
+    }
+
+    fn takes_spans(&self) -> bool {
+        (**self).takes_spans()
     }
 
     fn hides_tokens(&self) -> bool {

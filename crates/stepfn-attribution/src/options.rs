@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use stepfn_models::config::DropoutRates;
 
-use crate::Features;
+use crate::{Features, SpanTarget};
 
 /// How attribution runs, whatever the method.
 #[derive(Clone)]
@@ -28,6 +28,12 @@ pub struct AttributionOptions<'a> {
     /// tokens of a group share its score equally, so that the score is their sum; for occlusion each has the whole score, as with windows.
     /// Methods that [hide no tokens](crate::AttributionMethod::hides_tokens) take none.
     pub features: &'a [Features],
+    /// What is attributed as one, one entry for each text; empty: each step by itself, in all texts. Only for methods that
+    /// [take spans](crate::AttributionMethod::takes_spans).
+    pub spans: &'a [SpanTarget],
+    /// Score only what is before the first step of a text's target: the prompt of a causal model. What the model wrote itself is then never
+    /// hidden.
+    pub prompt_only: bool,
     /// Let a contrastive function read the contrast's own context, instead of another target in the original context.
     pub contrast_force_inputs: bool,
     /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
@@ -84,6 +90,8 @@ impl AttributionOptions<'_> {
             raw: false,
             baseline,
             features: &[],
+            spans: &[],
+            prompt_only: false,
             contrast_force_inputs: false,
             alternatives: 0,
             progress: None,
@@ -102,6 +110,8 @@ impl core::fmt::Debug for AttributionOptions<'_> {
             .field("raw", &self.raw)
             .field("baseline", &self.baseline)
             .field("features", &self.features)
+            .field("spans", &self.spans)
+            .field("prompt_only", &self.prompt_only)
             .field("contrast_force_inputs", &self.contrast_force_inputs)
             .field("alternatives", &self.alternatives)
             .finish_non_exhaustive()

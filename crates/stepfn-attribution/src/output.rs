@@ -53,6 +53,9 @@ pub struct Attribution {
     pub target: Vec<Token>,
     /// Positions in `target` that were asked about.
     pub steps: Range<usize>,
+    /// What the columns of scores are about, where that isn't each step: positions in `target`, among the steps, whose values were added up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Range<usize>>,
     /// Scores of source tokens; `None` for a causal model or a method that has none.
     pub source_scores: Option<Scores>,
     /// Scores of target tokens; `None` where they were not asked for.
@@ -105,6 +108,7 @@ impl Attribution {
             source,
             target,
             steps,
+            spans: Vec::new(),
             source_scores: None,
             target_scores: None,
             step_scores: BTreeMap::new(),
@@ -128,15 +132,24 @@ impl Attribution {
             let expected = format!("positions among the {} tokens of `target`", self.target.len());
             return Err(misfit("steps", expected, format!("{start}..{end}")));
         }
+        if let Some(span) = self.spans.iter().find(|span| span.start < start || end < span.end || span.is_empty()) {
+            return Err(misfit("spans", format!("positions among the steps {start}..{end}"), format!("{span:?}")));
+        }
+        let columns = self.columns();
+        let what = if self.spans.is_empty() { "steps" } else { "spans" };
         let sides = [
             ("source_scores", &self.source_scores, self.source.len()),
             ("target_scores", &self.target_scores, self.target.len()),
         ];
-        for (what, scores, tokens) in sides {
+        for (side, scores, tokens) in sides {
             let Some(scores) = scores else { continue };
-            if scores.tokens() != tokens || scores.steps() != end - start {
-                let expected = format!("{tokens} tokens and {} steps", end - start);
-                return Err(misfit(what, expected, format!("{} tokens and {} steps", scores.tokens(), scores.steps())));
+            if scores.tokens() != tokens || scores.steps() != columns {
+                let expected = format!("{tokens} tokens and {columns} {what}");
+                return Err(misfit(
+                    side,
+                    expected,
+                    format!("{} tokens and {} {what}", scores.tokens(), scores.steps()),
+                ));
             }
         }
         for (what, tokens, text) in
@@ -156,18 +169,43 @@ impl Attribution {
                 return Err(misfit(what, "numbers, or null".to_owned(), format!("an infinite one at step {step}")));
             }
         }
-        let columns = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
-        let columns = columns.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
-        let columns = columns.chain(self.changes.iter().map(|changes| ("changes".to_owned(), changes.len())));
+        let values = self.step_scores.iter().map(|(name, values)| (format!("step score `{name}`"), values.len()));
+        let values = values.chain(self.deltas.iter().map(|deltas| ("deltas".to_owned(), deltas.len())));
+        let values = values.chain(self.changes.iter().map(|changes| ("changes".to_owned(), changes.len())));
         let contrast = (!self.contrast.is_empty()).then(|| ("contrast".to_owned(), self.contrast.len()));
         let alternatives =
             (!self.alternatives.is_empty()).then(|| ("alternatives".to_owned(), self.alternatives.len()));
-        for (what, length) in columns.chain(contrast).chain(alternatives) {
-            if length != end - start {
-                return Err(misfit(&what, format!("{}, one per step", end - start), length.to_string()));
+        for (part, length) in values.chain(contrast).chain(alternatives) {
+            if length != columns {
+                let each = what.trim_end_matches('s');
+                return Err(misfit(&part, format!("{columns}, one per {each}"), length.to_string()));
             }
         }
         Ok(())
+    }
+
+    /// How many columns scores have: one for each step, or for each span.
+    pub fn columns(&self) -> usize {
+        if self.spans.is_empty() { self.steps.len() } else { self.spans.len() }
+    }
+
+    /// The positions in `target` that a column is about.
+    pub fn column(&self, column: usize) -> Range<usize> {
+        match self.spans.get(column) {
+            Some(span) => span.clone(),
+            None => self.steps.start + column..self.steps.start + column + 1,
+        }
+    }
+
+    /// What is predicted in a column, as text.
+    pub fn column_text(&self, column: usize) -> String {
+        let tokens = self.target.get(self.column(column)).unwrap_or_default();
+        let span = tokens.first().map_or(0, |token| token.span.start)..tokens.last().map_or(0, |token| token.span.end);
+        match (tokens, self.target_text.as_deref().and_then(|text| text.get(span))) {
+            ([token], _) => token.surface.clone(),
+            (_, Some(text)) => text.to_owned(),
+            (_, None) => tokens.iter().map(|token| token.surface.as_str()).collect(),
+        }
     }
 
     /// How values of a step function are joined when steps merge.

@@ -13,7 +13,7 @@ mod variants;
 use core::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use stepfn_core::{Needs, StepFunction, StepScore};
+use stepfn_core::{Need, Needs, StepFunction, StepScore};
 use stepfn_kernels::is_host;
 use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
@@ -130,14 +130,66 @@ impl<'a, B: Backend> Passes<'a, B> {
         Ok(after)
     }
 
-    /// The attributed function's values for each variant.
+    /// The attributed function's values for each variant: those of the steps, or their sums over [spans](Question::spans).
     ///
     /// # Shapes
-    /// - result: `[variants, steps]`
+    /// - result: `[variants, columns]`, with [`Question::columns`]
     ///
     /// # Errors
     /// If the model or the function fails.
     pub fn values(&self, variants: &Variants<B>, steps: Steps) -> Result<Tensor<B, 2>, AttributionError> {
+        let values = self.step_values(variants, steps)?;
+        if self.question.span_target().is_none() {
+            return Ok(values);
+        }
+        let of_span = |span: Steps| {
+            let counted: Vec<i32> =
+                self.counted(span).into_iter().map(|position| (position - steps.start()) as i32).collect();
+            let (count, device) = (counted.len(), values.device());
+            let counted = Tensor::<B, 1, Int>::from_data(TensorData::new(counted, [count]), &device);
+            values.clone().select(1, counted).sum_dim(1).mul_scalar(self.weight(count))
+        };
+        Ok(Tensor::cat(self.question.spans(steps).into_iter().map(of_span).collect(), 1))
+    }
+
+    /// The steps of a span that count: those that are compared with something, if the function needs that. All if none are: then the span has
+    /// no value.
+    fn counted(&self, span: Steps) -> Vec<usize> {
+        let all = || span.positions().collect();
+        let first = self.question.steps().start();
+        match &self.comparison {
+            Some(comparison) if self.needs().contrast == Need::Required => {
+                let compared = span.positions().filter(|position| comparison.partners[position - first].is_some());
+                Some(compared.collect()).filter(|compared: &Vec<usize>| !compared.is_empty()).unwrap_or_else(all)
+            }
+            _ => all(),
+        }
+    }
+
+    /// What the value of each of `count` steps of a span is multiplied by.
+    fn weight(&self, count: usize) -> f64 {
+        match self.question.span_target() {
+            Some(target) if target.mean => 1.0 / count as f64,
+            _ => 1.0,
+        }
+    }
+
+    /// The values of spans, from those of all steps.
+    fn over_spans(&self, values: Vec<f64>) -> Vec<f64> {
+        let steps = self.question.steps();
+        if self.question.span_target().is_none() {
+            return values;
+        }
+        let of_span = |span: Steps| {
+            let counted = self.counted(span);
+            let sum: f64 = counted.iter().map(|position| values[position - steps.start()]).sum();
+            sum * self.weight(counted.len())
+        };
+        self.question.spans(steps).into_iter().map(of_span).collect()
+    }
+
+    /// The attributed function's values for each variant at each step, `[variants, steps]`.
+    fn step_values(&self, variants: &Variants<B>, steps: Steps) -> Result<Tensor<B, 2>, AttributionError> {
         let batches = self.batches(variants, steps)?;
         let hidden = self.model.hidden(variants.model_input(&batches, &Dropout::Off))?;
         let hidden = at_steps(hidden, variants.count, steps);

@@ -1,11 +1,13 @@
 //! One text and the options of its attribution, before any model runs.
 
+use core::ops::Range;
+
 use stepfn_core::catalog::ParameterError;
 
 use crate::budget::Lengths;
 use crate::masked::{Places, Reading};
 use crate::steps::Steps;
-use crate::{AttributionError, AttributionOptions, Features, Side, Text};
+use crate::{AttributionError, AttributionOptions, Features, Side, SpanTarget, Text};
 
 /// One text of a call, and how it is attributed.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +70,36 @@ impl<'a> Question<'a> {
         Steps::new(self.text.steps.clone()).at_mask(self.places.map(|places| places.own))
     }
 
+    /// Which of these steps are attributed as one: each span is a column of scores, in order. Every step by itself, unless spans were asked for.
+    pub fn spans(&self, steps: Steps) -> Vec<Steps> {
+        let Some(target) = self.span_target() else { return steps.chunks(1) };
+        let within = |span: &&Range<usize>| steps.start() <= span.start && span.end <= steps.positions().end;
+        target.spans.iter().filter(within).map(|span| steps.part(span.clone())).collect()
+    }
+
+    /// How many columns of scores these steps have.
+    pub fn columns(&self, steps: Steps) -> usize {
+        if self.span_target().is_some() { self.spans(steps).len() } else { steps.len() }
+    }
+
+    /// Chunks of the steps that have at most `size` columns each.
+    pub(crate) fn chunks(&self, size: usize) -> Vec<Steps> {
+        let all = self.steps();
+        let spans = self.spans(all);
+        let chunk = |spans: &[Steps]| all.part(spans[0].start()..spans[spans.len() - 1].positions().end);
+        spans.chunks(size.max(1)).map(chunk).collect()
+    }
+
+    /// The spans that are attributed, unless every step is by itself.
+    pub(crate) fn span_target(&self) -> Option<&'a SpanTarget> {
+        self.options.spans.get(self.index)
+    }
+
+    /// The first target token that has no score, whatever the step.
+    pub(crate) fn scored_until(&self) -> usize {
+        if self.options.prompt_only { self.text.steps.start } else { self.target_len() }
+    }
+
     /// Tokens of the source; 0 for a causal model.
     pub fn source_len(&self) -> usize {
         self.text.ids(Side::Source).len()
@@ -98,7 +130,10 @@ impl<'a> Question<'a> {
         if side == Side::Target && !self.attributes_target() {
             return ids.to_vec();
         }
-        ids.iter().map(|&id| if self.is_kept(id) { id } else { self.options.baseline.id }).collect()
+        let until = if side == Side::Target { self.scored_until() } else { ids.len() };
+        let replaced =
+            |(at, &id): (usize, &u32)| if at >= until || self.is_kept(id) { id } else { self.options.baseline.id };
+        ids.iter().enumerate().map(replaced).collect()
     }
 
     /// Groups of tokens that are hidden and shown together, if there are any.
@@ -118,6 +153,25 @@ impl<'a> Question<'a> {
             Some(core::ops::ControlFlow::Break(())) => Err(AttributionError::Cancelled),
             _ => Ok(()),
         }
+    }
+
+    /// Checks that spans are given for every text or for none, and only to a method that attributes a function.
+    pub(crate) fn check_spans(
+        options: &AttributionOptions<'_>,
+        texts: usize,
+        (method, takes_spans): (&str, bool),
+    ) -> Result<(), AttributionError> {
+        if !options.spans.is_empty() && options.spans.len() != texts {
+            let expected = format!("empty, or spans for each of the {texts} texts");
+            let found = format!("spans for {}", options.spans.len());
+            return Err(ParameterError::new("attribution", "spans", expected, found).into());
+        }
+        if !options.spans.is_empty() && !takes_spans {
+            return Err(AttributionError::Unsuited(format!(
+                "{method} has no function whose values over a span could be added up; attribute tokens, or merge steps by aggregation"
+            )));
+        }
+        Ok(())
     }
 
     /// Checks that groups of tokens are given for every text or for none, and only to a method that hides tokens.

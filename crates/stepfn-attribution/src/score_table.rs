@@ -6,42 +6,42 @@ use crate::question::Question;
 use crate::steps::Steps;
 use crate::{AttributionError, Axis, Completeness, Scores, Side};
 
-/// The result of a method for one text: a score for each (input token, step), on either side.
+/// The result of a method for one text: a score for each (input token, column), on either side. A column is a step, or a span of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InputScores {
     /// Scores of source tokens; `None` for a causal model, or if the method has none.
     pub source: Option<Scores>,
     /// Scores of target tokens; `None` if they were not asked for.
     pub target: Option<Scores>,
-    /// For methods that promise completeness: how far the scores of each step are from adding up.
+    /// For methods that promise completeness: how far the scores of each column are from adding up.
     pub completeness: Option<Completeness>,
 }
 
 impl InputScores {
-    /// Without the numbers of some steps: they are NaN.
-    pub(crate) fn without(self, steps: &[usize]) -> Self {
-        let completeness = self.completeness.map(|completeness| completeness.without(steps));
-        let scores = |scores: Option<Scores>| scores.map(|scores| scores.without(steps));
+    /// Without the numbers of some columns: they are NaN.
+    pub(crate) fn without(self, columns: &[usize]) -> Self {
+        let completeness = self.completeness.map(|completeness| completeness.without(columns));
+        let scores = |scores: Option<Scores>| scores.map(|scores| scores.without(columns));
         Self { source: scores(self.source), target: scores(self.target), completeness }
     }
 }
 
 impl InputScores {
-    /// The first step with an infinite score.
+    /// The first column with an infinite score.
     pub(crate) fn infinite(&self) -> Option<usize> {
         let sides = || [&self.source, &self.target].into_iter().flatten();
         sides().flat_map(Scores::infinite).min()
     }
 }
 
-/// Scores of both sides for some steps, still on the device: `[steps · tokens, units]`.
+/// Scores of both sides for some steps, still on the device: `[columns · tokens, units]`, a column for each span of the steps.
 #[derive(Debug, Clone)]
 pub struct StepRows<B: Backend> {
     /// Of source tokens.
     pub source: Option<Tensor<B, 2>>,
     /// Of target tokens.
     pub target: Option<Tensor<B, 2>>,
-    /// How far each step's scores are from adding up.
+    /// How far each column's scores are from adding up.
     pub completeness: Option<Completeness>,
 }
 
@@ -78,12 +78,15 @@ impl<B: Backend> StepRows<B> {
 
 /// Collects the scores of one text.
 ///
-/// A step of the target sees the source and the target's tokens before it. What a step can't see stays NaN.
+/// A column is a step of the target, or a span of them. It sees the source and the target's tokens before its last step. What it can't see stays NaN.
 #[derive(Debug)]
 pub struct ScoreTable {
-    steps: Steps,
+    /// The steps of each column.
+    columns: Vec<Steps>,
     /// Tokens of source and target.
     tokens: [usize; 2],
+    /// The first target token that has no score.
+    until: usize,
     values: [Option<Vec<f32>>; 2],
     completeness: Option<Completeness>,
     /// Axes after token and step, with their sizes.
@@ -94,36 +97,36 @@ impl ScoreTable {
     /// An empty table, whose scores will have `inner` axes.
     pub(crate) fn new(question: &Question<'_>, inner: Vec<(Axis, usize)>) -> Self {
         let tokens = [question.source_len(), question.target_len()];
-        Self { steps: question.steps(), tokens, values: [None, None], completeness: None, inner }
+        let (columns, until) = (question.spans(question.steps()), question.scored_until());
+        Self { columns, tokens, until, values: [None, None], completeness: None, inner }
     }
 
-    /// A table with one score per token and step, 0 where a step sees the token: for the source if there is one, and for the target if it is
+    /// A table with one score per token and column, 0 where the column sees the token: for the source if there is one, and for the target if it is
     /// attributed.
     pub fn zeros(question: &Question<'_>) -> Self {
         let mut table = Self::new(question, Vec::new());
         let sides = [(Side::Source, question.source_len() > 0), (Side::Target, question.attributes_target())];
         for (side, _) in sides.into_iter().filter(|&(_, scored)| scored) {
             let tokens = table.tokens[side as usize];
-            let steps = table.steps;
-            let zero_if_seen =
-                |token: usize| steps.positions().map(move |step| if sees(side, step, token) { 0.0 } else { f32::NAN });
-            table.values[side as usize] = Some((0..tokens).flat_map(zero_if_seen).collect());
+            let zeros = (0..tokens).flat_map(|token| table.columns.iter().map(move |column| (*column, token)));
+            let zeros = zeros.map(|(column, token)| if table.sees(side, column, token) { 0.0 } else { f32::NAN });
+            table.values[side as usize] = Some(zeros.collect());
         }
         table
     }
 
-    /// Sets the score of a token at a step that sees it. Does nothing on a side that has no scores.
+    /// Sets the score of a token in a column, counted from 0. Does nothing where the column does not see the token, or its side has no scores.
     ///
     /// # Panics
-    /// If there is no such token or step.
-    pub fn set(&mut self, side: Side, token: usize, step: usize, score: f64) {
-        let place = token * self.steps.len() + step - self.steps.start();
-        if let Some(values) = &mut self.values[side as usize] {
+    /// If there is no such token or column.
+    pub fn set(&mut self, side: Side, token: usize, column: usize, score: f64) {
+        let (is_seen, place) = (self.sees(side, self.columns[column], token), token * self.columns.len() + column);
+        if let Some(values) = self.values[side as usize].as_mut().filter(|_| is_seen) {
             values[place] = score as f32;
         }
     }
 
-    /// Sets how far the scores of each step are from adding up.
+    /// Sets how far the scores of each column are from adding up.
     pub fn set_completeness(&mut self, completeness: Completeness) {
         self.completeness = Some(completeness);
     }
@@ -131,14 +134,17 @@ impl ScoreTable {
     /// Stores the scores of some steps.
     pub(crate) fn put<B: Backend>(&mut self, steps: Steps, rows: StepRows<B>) {
         let units = self.inner.iter().map(|(_, size)| size).product::<usize>();
+        let all = self.columns.len();
+        let first = self.columns.partition_point(|column| column.start() < steps.start());
+        let last = self.columns.partition_point(|column| column.last() <= steps.last());
         for (side, scores) in [(Side::Source, rows.source), (Side::Target, rows.target)] {
             let Some(scores) = scores else { continue };
-            let (all, tokens) = (self.steps.len(), self.tokens[side as usize]);
-            let values = self.values[side as usize].get_or_insert_with(|| vec![f32::NAN; tokens * all * units]);
-            let width = scores.dims()[0] / steps.len();
+            let tokens = self.tokens[side as usize];
+            let mut values = self.values[side as usize].take().unwrap_or_else(|| vec![f32::NAN; tokens * all * units]);
+            let width = scores.dims()[0] / (last - first);
             let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
-            for (index, (step, column)) in steps.positions().zip(steps.within(self.steps)).enumerate() {
-                for token in (0..width).filter(|&token| sees(side, step, token)) {
+            for (index, column) in (first..last).enumerate() {
+                for token in (0..width).filter(|&token| self.sees(side, self.columns[column], token)) {
                     let from = (index * width + token) * units;
                     let to = (token * all + column) * units;
                     // What was computed and is no number has failed: NaN is for what a step can't see.
@@ -147,29 +153,30 @@ impl ScoreTable {
                     values[to..to + units].iter_mut().zip(computed).for_each(|(value, computed)| *value = computed);
                 }
             }
+            self.values[side as usize] = Some(values);
         }
         if let Some(Completeness { deltas, changes }) = rows.completeness {
-            let all = self.completeness.get_or_insert_with(|| Completeness::unknown(self.steps.len()));
-            all.deltas[steps.within(self.steps)].copy_from_slice(&deltas);
-            all.changes[steps.within(self.steps)].copy_from_slice(&changes);
+            let all = self.completeness.get_or_insert_with(|| Completeness::unknown(all));
+            all.deltas[first..last].copy_from_slice(&deltas);
+            all.changes[first..last].copy_from_slice(&changes);
         }
     }
 
     /// The scores.
     pub fn finish(self) -> InputScores {
-        let steps = self.steps.len();
+        let columns = self.columns.len();
         let [source, target] = self.values;
         let scores =
-            |side: Side, values: Vec<f32>| Scores::of_table(self.tokens[side as usize], steps, &self.inner, values);
+            |side: Side, values: Vec<f32>| Scores::of_table(self.tokens[side as usize], columns, &self.inner, values);
         InputScores {
             source: source.map(|values| scores(Side::Source, values)),
             target: target.map(|values| scores(Side::Target, values)),
             completeness: self.completeness,
         }
     }
-}
 
-/// Whether a step sees a token.
-fn sees(side: Side, step: usize, token: usize) -> bool {
-    side == Side::Source || token < step
+    /// Whether a step of the column sees a token that has scores.
+    fn sees(&self, side: Side, column: Steps, token: usize) -> bool {
+        side == Side::Source || token < column.last().min(self.until)
+    }
 }

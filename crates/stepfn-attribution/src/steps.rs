@@ -48,6 +48,11 @@ impl Steps {
         self.mask.map_or(self.start - 1..self.end - 1, |mask| mask..mask + 1)
     }
 
+    /// The position of the last: tokens before it can matter, no others.
+    pub fn last(self) -> usize {
+        self.end - 1
+    }
+
     /// How many tokens of the target the model reads to predict them all.
     pub fn width(self) -> usize {
         self.end - 1
@@ -67,6 +72,12 @@ impl Steps {
     pub(crate) fn from(self, position: usize) -> Option<Self> {
         let start = self.start.max(position);
         (start < self.end).then_some(Self { start, ..self })
+    }
+
+    /// Those at these positions, which are some of these steps.
+    pub(crate) fn part(self, positions: Range<usize>) -> Self {
+        debug_assert!(self.start <= positions.start && positions.end <= self.end && !positions.is_empty());
+        Self { start: positions.start, end: positions.end, ..self }
     }
 
     /// One of these steps alone.

@@ -184,6 +184,15 @@ pub(crate) struct AttributeArgs {
     /// Also score the target prefix (encoder-decoder models; causal models always do)
     #[arg(long)]
     pub(crate) target_side: bool,
+    /// What to attribute as one: the sum of the step function over its tokens, a column for each; units in a line of --input take precedence
+    #[arg(long, value_enum, value_name = "UNIT", default_value_t = TargetUnitName::Token)]
+    pub(crate) unit: TargetUnitName,
+    /// Attribute the mean over the tokens of a unit instead of their sum
+    #[arg(long)]
+    pub(crate) unit_mean: bool,
+    /// Score only what comes before the first attributed token: the prompt of a causal model
+    #[arg(long)]
+    pub(crate) prompt_only: bool,
     /// What to hide together, for methods that hide tokens; spans in a line of --input take precedence
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
     pub(crate) features: UnitName,
@@ -214,8 +223,24 @@ pub(crate) enum UnitName {
     Tokens,
     /// The tokens of a word together
     Words,
+    /// The tokens of a sentence together
+    Sentences,
+    /// The tokens of a line together
+    Lines,
     /// The tokens of each message of a chat together
     Messages,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TargetUnitName {
+    /// Each token separately
+    Token,
+    /// The tokens of a word together
+    Word,
+    /// The tokens of a sentence together
+    Sentence,
+    /// All attributed tokens together
+    Answer,
 }
 
 #[derive(Debug, Args)]

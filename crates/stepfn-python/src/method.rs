@@ -87,6 +87,11 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
         self.0.parameters.clone()
     }
 
+    fn takes_spans(&self) -> bool {
+        // Its function is told of steps.
+        false
+    }
+
     fn attribute(&self, passes: &stepfn::extend::Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let question = passes.question();
         let text = question.text();
@@ -166,10 +171,8 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
                 return Err(AttributionError::Unsuited(what));
             }
             for token in 0..tokens {
-                for (index, step) in steps.positions().enumerate() {
-                    if side == Side::Source || token < step {
-                        table.set(side, token, step, f64::from(values[token * columns + index]));
-                    }
+                for column in 0..*columns {
+                    table.set(side, token, column, f64::from(values[token * columns + column]));
                 }
             }
         }

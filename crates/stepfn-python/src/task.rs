@@ -160,9 +160,11 @@ pub(crate) fn attribute_task<B: Backend>(
     options: &Options,
     registry: &Registry<B>,
 ) -> stepfn::Result<AttributeTask<B>> {
-    let unit = match options.features.as_deref() {
+    let features = match options.features.as_deref() {
         None | Some("tokens") => Unit::Tokens,
         Some("words") => Unit::Words,
+        Some("sentences") => Unit::Sentences,
+        Some("lines") => Unit::Lines,
         Some("messages") => Unit::Messages,
         Some(other) => {
             let what = format!("there are no features `{other}`");
@@ -174,7 +176,7 @@ pub(crate) fn attribute_task<B: Backend>(
         step_scores: boxed(step_scores, registry)?,
         alternatives: options.alternatives,
         target_side: options.target_side,
-        unit,
+        features,
         contrast_force_inputs: options.contrast_force_inputs,
         raw: options.raw,
         aggregate: options.aggregate.as_deref().map(stepfn::pipeline).transpose()?,

@@ -44,7 +44,7 @@ impl Grid {
     /// The table of an attribution. With `normalize`, each step's scores become shares of their sum, unless they are shares already. Tokens
     /// that no step sees get no row, and tokens that are bytes of one character are one.
     pub(crate) fn new(attribution: &Attribution, normalize: bool) -> Self {
-        let mut attribution = attribution.per_token().characters();
+        let mut attribution = attribution.spans_as_tokens().per_token().characters();
         if normalize && !attribution.about.aggregation.contains(&Stage::Normalize.to_string()) {
             // Aggregated scores have no axes that could differ between the two sides.
             attribution = Pipeline(vec![Stage::Normalize]).apply(&attribution).unwrap_or(attribution);

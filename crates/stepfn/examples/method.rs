@@ -37,15 +37,13 @@ impl<B: Backend> AttributionMethod<B> for Stutter {
                 }
             }
         }
-        // The values of the text itself, and of each variant, at every step.
+        // The values of the text itself, and of each variant: a column for every step.
         let (clean, values) = perturbation.values(&variants)?;
 
         let mut table = ScoreTable::zeros(question);
         for ((side, token), values) in replaced.into_iter().zip(values) {
-            for (index, step) in question.steps().positions().enumerate() {
-                if side == Side::Source || token < step {
-                    table.set(side, token, step, clean[index] - values[index]);
-                }
+            for column in 0..clean.len() {
+                table.set(side, token, column, clean[column] - values[column]);
             }
         }
         Ok(table.finish())

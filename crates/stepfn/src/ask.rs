@@ -5,14 +5,13 @@ use core::ops::Range;
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use stepfn_attribution::{AttributedFn, AttributionMethod};
-use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, StepFunction};
 use stepfn_models::chat::Json;
 
 use crate::texts::one;
 use crate::{
     Answer, AttributeTask, GenerateTask, Input, LanguageModel, Masking, Result, RunOptions, ScoreTask, ScoredText,
-    StepFunctions, Unit, Written,
+    StepFunctions, TargetUnit, Unit, Written,
 };
 
 /// A question about one text: made by [`LanguageModel::ask`], answered by [`score`](Self::score), [`attribute`](Self::attribute) or
@@ -21,11 +20,13 @@ use crate::{
 pub struct Ask<'m, B: Backend> {
     model: &'m LanguageModel<B>,
     input: Input,
-    function: AttributedFn<B>,
+    function: Option<AttributedFn<B>>,
     step_scores: Vec<Box<dyn StepFunction<B>>>,
     alternatives: usize,
     target_side: bool,
-    unit: Unit,
+    features: Unit,
+    unit: TargetUnit,
+    prompt_only: bool,
     contrast_force_inputs: bool,
     raw: bool,
     options: RunOptions,
@@ -36,11 +37,13 @@ impl<'m, B: Backend> Ask<'m, B> {
         Self {
             model,
             input,
-            function: AttributedFn::new(Probability::default()),
+            function: None,
             step_scores: Vec::new(),
             alternatives: 0,
             target_side: false,
-            unit: Unit::default(),
+            features: Unit::default(),
+            unit: TargetUnit::default(),
+            prompt_only: false,
             contrast_force_inputs: false,
             raw: false,
             options: RunOptions::default(),
@@ -109,9 +112,9 @@ impl<'m, B: Backend> Ask<'m, B> {
         self.with(|input| input.target_spans = spans.into_iter().collect())
     }
 
-    /// The step function to attribute; `probability` by default.
+    /// The step function to attribute. By default the probability of each token; of [units](Self::unit) of several tokens, the log-probability.
     pub fn function(self, function: impl StepFunction<B> + StepFunction<Autodiff<B>> + 'static) -> Self {
-        Self { function: AttributedFn::new(function), ..self }
+        Self { function: Some(AttributedFn::new(function)), ..self }
     }
 
     /// Step functions to compute in addition to the attribution.
@@ -131,12 +134,32 @@ impl<'m, B: Backend> Ask<'m, B> {
 
     /// Lets a perturbation method hide and show the tokens of a word together.
     pub fn words(self) -> Self {
-        Self { unit: Unit::Words, ..self }
+        Self { features: Unit::Words, ..self }
     }
 
     /// Lets a perturbation method hide and show each message of a chat as one.
     pub fn messages(self) -> Self {
-        Self { unit: Unit::Messages, ..self }
+        Self { features: Unit::Messages, ..self }
+    }
+
+    /// What a perturbation method hides and shows as one.
+    pub fn features(self, features: Unit) -> Self {
+        Self { features, ..self }
+    }
+
+    /// What is attributed as one: the sum of the function's values over its tokens, a column of scores for each.
+    pub fn unit(self, unit: TargetUnit) -> Self {
+        Self { unit, ..self }
+    }
+
+    /// Parts of the target, in bytes, that are attributed as one: a column of scores for each.
+    pub fn units(self, spans: impl IntoIterator<Item = Range<usize>>) -> Self {
+        self.with(|input| input.units = spans.into_iter().collect())
+    }
+
+    /// Scores only what comes before the first token that is asked about: the prompt of a causal model.
+    pub fn prompt_only(self) -> Self {
+        Self { prompt_only: true, ..self }
     }
 
     /// Lets a contrastive function read the contrast's own context, instead of another target in the original context.
@@ -192,7 +215,9 @@ impl<'m, B: Backend> Ask<'m, B> {
             step_scores,
             alternatives,
             target_side,
+            features,
             unit,
+            prompt_only,
             contrast_force_inputs,
             raw,
             options,
@@ -202,7 +227,9 @@ impl<'m, B: Backend> Ask<'m, B> {
             step_scores,
             alternatives,
             target_side,
+            features,
             unit,
+            prompt_only,
             contrast_force_inputs,
             raw,
             options,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use stepfn_attribution::aggregation::Pipeline;
 use stepfn_attribution::{
     AttributedFn, Attribution, AttributionMethod, AttributionOptions, ContrastText, Features, Prepared, Provenance,
-    attribute,
+    SpanTarget, attribute,
 };
 use stepfn_core::functions::Probability;
 use stepfn_core::{Alignment, Need, StepFunction, StepScore};
@@ -31,17 +31,52 @@ pub enum Unit {
     Tokens,
     /// The tokens of a word together.
     Words,
+    /// The tokens of a sentence together.
+    Sentences,
+    /// The tokens of a line together.
+    Lines,
     /// The tokens of each message of a chat together, with its markup.
     Messages,
 }
 
 impl Unit {
-    /// Its name: `tokens`, `words` or `messages`.
+    /// Its name: `tokens`, `words`, `sentences`, `lines` or `messages`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tokens => "tokens",
             Self::Words => "words",
+            Self::Sentences => "sentences",
+            Self::Lines => "lines",
             Self::Messages => "messages",
+        }
+    }
+}
+
+/// What is attributed as one: each is a column of scores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TargetUnit {
+    /// Each token by itself.
+    #[default]
+    Token,
+    /// The tokens of a word together.
+    Word,
+    /// The tokens of a sentence together.
+    Sentence,
+    /// All tokens that are asked about.
+    Answer,
+}
+
+impl TargetUnit {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Token, Self::Word, Self::Sentence, Self::Answer];
+
+    /// Its name: `token`, `word`, `sentence` or `answer`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Word => "word",
+            Self::Sentence => "sentence",
+            Self::Answer => "answer",
         }
     }
 }
@@ -50,8 +85,9 @@ impl Unit {
 pub struct AttributeTask<B: Backend> {
     /// The method.
     pub method: Box<dyn AttributionMethod<B>>,
-    /// The step function that is attributed; `probability` by default.
-    pub function: AttributedFn<B>,
+    /// The step function that is attributed. By default the probability of each token; of units of several tokens, the log-probability: the sum over
+    /// a unit is then its own.
+    pub function: Option<AttributedFn<B>>,
     /// Step functions to compute in addition.
     pub step_scores: Vec<Box<dyn StepFunction<B>>>,
     /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
@@ -59,7 +95,13 @@ pub struct AttributeTask<B: Backend> {
     /// Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
     pub target_side: bool,
     /// What perturbation methods hide and show as one, in texts that bring no spans of their own.
-    pub unit: Unit,
+    pub features: Unit,
+    /// What is attributed as one, in texts that bring no units of their own: the sum of the function's values over its tokens.
+    pub unit: TargetUnit,
+    /// The mean over the tokens of a unit instead of their sum.
+    pub unit_mean: bool,
+    /// Score only what comes before the first token that is asked about: the prompt of a causal model.
+    pub prompt_only: bool,
     /// Let a contrastive function read the contrast's own context, instead of another target in the original context.
     pub contrast_force_inputs: bool,
     /// Keep the scores of hidden units, layers and heads. By default there is one number per token and step.
@@ -75,11 +117,14 @@ impl<B: Backend> AttributeTask<B> {
     pub fn new(method: impl AttributionMethod<B> + 'static) -> Self {
         Self {
             method: Box::new(method),
-            function: AttributedFn::new(Probability::default()),
+            function: None,
             step_scores: Vec::new(),
             alternatives: 0,
             target_side: false,
-            unit: Unit::default(),
+            features: Unit::default(),
+            unit: TargetUnit::default(),
+            unit_mean: false,
+            prompt_only: false,
             contrast_force_inputs: false,
             raw: false,
             aggregate: None,
@@ -90,18 +135,26 @@ impl<B: Backend> AttributeTask<B> {
     /// Attributes this step function instead.
     #[must_use]
     pub fn function(self, function: impl StepFunction<B> + StepFunction<Autodiff<B>> + 'static) -> Self {
-        Self { function: AttributedFn::new(function), ..self }
+        Self { function: Some(AttributedFn::new(function)), ..self }
+    }
+
+    /// The function that is attributed to single tokens, or to units of several.
+    fn attributed(&self, of_units: bool) -> AttributedFn<B> {
+        let default = || AttributedFn::new(Probability { logprob: of_units });
+        self.function.clone().unwrap_or_else(default)
     }
 
     /// What is hidden and shown as one: on each side a text's own spans, or else the unit.
-    fn features(&self, input: &Input, prepared: &Prepared, messages: &[MessageSpan]) -> Result<Features> {
+    fn hidden_as_one(&self, input: &Input, prepared: &Prepared, messages: &[MessageSpan]) -> Result<Features> {
         let own = Features::spans(prepared, &input.source_spans, &input.target_spans)?;
         if !own.is_empty() && !self.method.hides_tokens() {
             return Err(self.hides_nothing("spans"));
         }
-        let units = match self.unit {
+        let units = match self.features {
             Unit::Tokens => return Ok(own),
             Unit::Words => Features::words(prepared),
+            Unit::Sentences => Features::sentences(prepared),
+            Unit::Lines => Features::lines(prepared),
             Unit::Messages if messages.is_empty() => {
                 let what = "the text is no chat, so it has no messages to hide";
                 return Err(Error::new(ErrorKind::Option, what, "ask about a chat, or hide tokens or words"));
@@ -118,15 +171,43 @@ impl<B: Backend> AttributeTask<B> {
         })
     }
 
+    /// What is attributed as one: a text's own units, or else those of the task.
+    fn spans(&self, input: &Input, prepared: &Prepared) -> Result<Option<SpanTarget>> {
+        let target = match (self.unit, input.units.is_empty()) {
+            (_, false) => {
+                self.check_takes_spans("units of their own")?;
+                SpanTarget::bytes(prepared, &input.units)?
+            }
+            (TargetUnit::Token, true) => return Ok(None),
+            (TargetUnit::Word, true) => SpanTarget::words(prepared),
+            (TargetUnit::Sentence, true) => SpanTarget::sentences(prepared),
+            (TargetUnit::Answer, true) => SpanTarget::answer(prepared),
+        };
+        Ok(Some(SpanTarget { mean: self.unit_mean, ..target }))
+    }
+
     /// Checks what can be checked before a model is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Option`] for words or messages as units of a method that hides nothing.
+    /// [`ErrorKind::Option`] for words, sentences, … as features of a method that hides nothing, or as units of one that attributes no function.
     pub fn check(&self) -> Result<()> {
-        match self.unit != Unit::Tokens && !self.method.hides_tokens() {
-            true => Err(self.hides_nothing(self.unit.name())),
+        if self.unit != TargetUnit::Token {
+            self.check_takes_spans(self.unit.name())?;
+        }
+        match self.features != Unit::Tokens && !self.method.hides_tokens() {
+            true => Err(self.hides_nothing(self.features.name())),
             false => Ok(()),
         }
+    }
+
+    fn check_takes_spans(&self, asked: &str) -> Result<()> {
+        if self.method.takes_spans() {
+            return Ok(());
+        }
+        let what =
+            format!("{} has no function to add up over a {asked}: it scores each step by itself", self.method.name());
+        let hint = "use a method that attributes a step function, such as saliency, or merge steps by aggregation (`subwords`, `sentences`)";
+        Err(Error::new(ErrorKind::Option, what, hint))
     }
 
     /// Checks that a source to compare with is read by something.
@@ -141,22 +222,32 @@ impl<B: Backend> AttributeTask<B> {
 
     fn hides_nothing(&self, asked: &str) -> Error {
         let what = format!("{} does not hide tokens, so it cannot hide {asked}", self.method.name());
-        let hint = "use a method that hides tokens, such as occlusion, or merge scores by aggregation (`subwords`, `messages`)";
+        let hint = "use a method that hides tokens, such as occlusion, or merge scores by aggregation (`subwords`, `sentences`, `messages`)";
         Error::new(ErrorKind::Option, what, hint)
     }
 
     /// All parameters, for the record.
-    fn parameters(&self, input: &Input, config: &TransformerConfig) -> Map<String, Value> {
+    fn parameters(&self, input: &Input, function: &AttributedFn<B>, config: &TransformerConfig) -> Map<String, Value> {
         let mut parameters = self.method.parameters();
-        let of_functions = core::iter::once((self.function.name(), self.function.parameters()))
+        let of_functions = core::iter::once((function.name(), function.parameters()))
             .chain(self.step_scores.iter().map(|function| (function.name(), function.parameters())));
         let given = of_functions.filter(|(_, own)| !own.is_empty());
         parameters.extend(given.map(|(name, own)| (name.to_owned(), Value::Object(own))));
         parameters.extend(self.options.parameters(config));
-        if self.unit != Unit::Tokens {
-            parameters.insert("features".to_owned(), Value::from(self.unit.name()));
+        if self.features != Unit::Tokens {
+            parameters.insert("features".to_owned(), Value::from(self.features.name()));
         }
-        for (name, spans) in [("source_spans", &input.source_spans), ("target_spans", &input.target_spans)] {
+        if self.unit != TargetUnit::Token && input.units.is_empty() {
+            parameters.insert("unit".to_owned(), Value::from(self.unit.name()));
+        }
+        for (name, given) in [("unit_mean", self.unit_mean), ("prompt_only", self.prompt_only)] {
+            if given {
+                parameters.insert(name.to_owned(), Value::from(true));
+            }
+        }
+        let spans =
+            [("source_spans", &input.source_spans), ("target_spans", &input.target_spans), ("units", &input.units)];
+        for (name, spans) in spans {
             if !spans.is_empty() {
                 let pairs: Vec<[usize; 2]> = spans.iter().map(|span| [span.start, span.end]).collect();
                 parameters.insert(name.to_owned(), json!(pairs));
@@ -192,7 +283,9 @@ impl<B: Backend> AttributeTask<B> {
         }
         let length = warnings::of_length(model.config(), &prepared.text);
         length.iter().for_each(|length| (told.warning)(&id, length));
-        let features = self.features(input, &prepared, &messages)?;
+        let features = self.hidden_as_one(input, &prepared, &messages)?;
+        let spans = self.spans(input, &prepared)?;
+        let function = self.attributed(spans.is_some());
         let options = AttributionOptions {
             seed: self.options.seed,
             rates: self.options.rates(model.config()),
@@ -201,24 +294,26 @@ impl<B: Backend> AttributeTask<B> {
             attribute_target: self.target_side,
             raw: self.raw || self.aggregate.as_ref().is_some_and(Pipeline::needs_raw),
             features: core::slice::from_ref(&features),
+            spans: spans.as_slice(),
+            prompt_only: self.prompt_only,
             contrast_force_inputs: self.contrast_force_inputs,
             alternatives: self.alternatives,
             progress: Some(told.progress),
             ..AttributionOptions::new(preparer.baseline())
         };
         let texts = core::slice::from_ref(&prepared.text);
-        let attributed = attribute(model.model(), texts, &*self.method, &self.function, &self.step_scores, &options)?;
+        let attributed = attribute(model.model(), texts, &*self.method, &function, &self.step_scores, &options)?;
         let nothing = || Error::new(ErrorKind::Text, "there is no result", "report this as a bug");
         let attributed = attributed.into_iter().next().ok_or_else(nothing)??;
         let about = Provenance {
             method: self.method.name().to_owned(),
-            attributed_fn: if self.method.is_of_function() { self.function.name().to_owned() } else { String::new() },
-            parameters: self.parameters(input, model.config()),
+            attributed_fn: if self.method.is_of_function() { function.name().to_owned() } else { String::new() },
+            parameters: self.parameters(input, &function, model.config()),
             seed: self.options.seed,
             seconds: started.elapsed().as_secs_f64(),
             ..model.provenance()
         };
-        let answer = preparer.answer(&prepared, attributed, about)?;
+        let answer = preparer.answer(&prepared, attributed, spans.as_ref(), about)?;
         let mut attribution = Attribution { id, fields: input.fields.clone(), messages, ..answer };
         attribution.about.warnings = length
             .into_iter()

@@ -42,6 +42,8 @@ pub struct Input {
     pub source_spans: Vec<Range<usize>>,
     /// Parts of the target that perturbation methods hide and show as one, in bytes.
     pub target_spans: Vec<Range<usize>>,
+    /// Parts of the target that are attributed as one, in bytes: each is a column of scores.
+    pub units: Vec<Range<usize>>,
     /// The messages of a chat, which a causal model's chat template makes a prompt of, in place of a source. If the last one is the
     /// assistant's, it is the target; otherwise the target and the target to compare with are what the assistant should say, without the
     /// prompt, and the model writes one if there is none.
@@ -89,6 +91,10 @@ impl Input {
 
     /// Checks that there are no spans, for work that hides nothing.
     pub(crate) fn without_spans(&self) -> Result<()> {
+        if !self.units.is_empty() {
+            let what = "units say what is attributed as one, and nothing is attributed";
+            return Err(Error::new(ErrorKind::Text, what, "leave out the units, or attribute"));
+        }
         match self.source_spans.is_empty() && self.target_spans.is_empty() {
             true => Ok(()),
             false => {

@@ -60,7 +60,7 @@ mod warnings;
 
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
-pub use attribute::{AttributeTask, Unit};
+pub use attribute::{AttributeTask, TargetUnit, Unit};
 pub use error::{Error, ErrorKind, Result};
 pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};

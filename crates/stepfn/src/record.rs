@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{Error, ErrorKind, Input, Json, Message, nearest};
 
 /// The fields of a [`record`] that mean something.
-pub const RECORD_FIELDS: [&str; 9] = [
+pub const RECORD_FIELDS: [&str; 10] = [
     "id",
     "text",
     "source",
@@ -20,6 +20,7 @@ pub const RECORD_FIELDS: [&str; 9] = [
     "contrast_target",
     "source_spans",
     "target_spans",
+    "units",
 ];
 
 /// A text from a JSON object: its `id`, `null` if it has none, and the text, or why it can't be read. Fields that mean nothing ([`RECORD_FIELDS`] do)
@@ -84,6 +85,7 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]
         contrast_target: text(&mut fields, "contrast_target")?,
         source_spans: spans(&mut fields, "source_spans")?,
         target_spans: spans(&mut fields, "target_spans")?,
+        units: spans(&mut fields, "units")?,
         ..Input::default()
     };
     let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");

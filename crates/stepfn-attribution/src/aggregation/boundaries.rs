@@ -6,6 +6,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
+use unicode_segmentation::UnicodeSegmentation;
 
 use super::Slice;
 use super::merge::{Groups, groups_by_start};
@@ -42,6 +43,35 @@ pub(super) fn characters(tokens: &[Token]) -> Groups {
     };
     let starts: Vec<bool> = (0..tokens.len()).map(|at| !shares(at)).collect();
     groups_by_start(&starts)
+}
+
+/// Sentences, by the Unicode standard's annex 29: a token belongs to the sentence that its first visible character is in. Special tokens are separate.
+pub(crate) fn sentences(text: &str, tokens: &[Token]) -> Groups {
+    in_parts(text, tokens, text.split_sentence_bound_indices().map(|(start, _)| start))
+}
+
+/// Lines: a token belongs to the line that its first visible character is in, a line break to the line that it ends. Special tokens are separate.
+pub(crate) fn lines(text: &str, tokens: &[Token]) -> Groups {
+    in_parts(text, tokens, core::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)))
+}
+
+/// The tokens of each part of a text, from where the parts start.
+fn in_parts(text: &str, tokens: &[Token], starts: impl Iterator<Item = usize>) -> Groups {
+    let starts: Vec<usize> = starts.collect();
+    let part = |token: &Token| {
+        let own = text.get(token.span.clone()).unwrap_or_default();
+        let visible = own.find(|c: char| !c.is_whitespace()).unwrap_or(0);
+        starts.partition_point(|&start| start <= token.span.start + visible)
+    };
+    let apart = |token: &Token| token.special || token.span.is_empty();
+    let begins = |at: usize| match at.checked_sub(1) {
+        Some(before) => {
+            let (before, own) = (&tokens[before], &tokens[at]);
+            apart(before) || apart(own) || part(before) != part(own)
+        }
+        None => true,
+    };
+    groups_by_start(&(0..tokens.len()).map(begins).collect::<Vec<_>>())
 }
 
 /// Spans given by position; tokens between them are separate.

@@ -68,6 +68,7 @@ pub(super) fn keep(
         source: pick_tokens(&attribution.source, &source_rows),
         target: pick_tokens(&attribution.target, &target_rows),
         steps: first..first + (end - start),
+        spans: (attribution.spans.iter()).map(|span| span.start - start + first..span.end - start + first).collect(),
         source_scores: attribution.source_scores.as_ref().map(|scores| pick(scores, &source_rows)),
         target_scores: attribution.target_scores.as_ref().map(|scores| pick(scores, &target_rows)),
         ..attribution.clone()
@@ -96,10 +97,11 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         let scores = |scores: &Option<Scores>| scores.as_ref().map_or_else(Vec::new, |scores| scores.shape().to_vec());
         let names: Vec<&String> = of.step_scores.keys().collect();
         format!(
-            "{} source tokens, {} target tokens, steps {:?}, source scores {:?}, target scores {:?}, step scores {names:?}",
+            "{} source tokens, {} target tokens, steps {:?}, spans {:?}, source scores {:?}, target scores {:?}, step scores {names:?}",
             of.source.len(),
             of.target.len(),
             of.steps,
+            of.spans,
             scores(&of.source_scores),
             scores(&of.target_scores),
         )

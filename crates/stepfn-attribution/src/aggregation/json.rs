@@ -7,8 +7,20 @@ use super::{Pipeline, Stage};
 use crate::{AttributionError, ParameterError};
 
 /// The values of the field `stage`.
-const STAGES: [&str; 10] =
-    ["reduce", "select", "normalize", "characters", "spans", "subwords", "split", "messages", "slices", "pair"];
+const STAGES: [&str; 12] = [
+    "reduce",
+    "select",
+    "normalize",
+    "characters",
+    "spans",
+    "subwords",
+    "sentences",
+    "lines",
+    "split",
+    "messages",
+    "slices",
+    "pair",
+];
 
 /// Reads a list of stages.
 pub(super) fn read(text: &str) -> Result<Pipeline, AttributionError> {

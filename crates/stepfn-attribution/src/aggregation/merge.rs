@@ -1,6 +1,7 @@
 //! Merges neighbouring tokens: rows of scores, columns if the tokens are steps, step scores, and the tokens themselves.
 
 use core::ops::Range;
+use std::collections::BTreeMap;
 
 use stepfn_models::tokenizer::Token;
 
@@ -28,19 +29,108 @@ pub(super) fn groups_by_start(starts: &[bool]) -> Groups {
 }
 
 /// Merges tokens by groups. Scores are joined by `function`, and step scores by their own rule. A group across the first step keeps its steps'
-/// values.
+/// values. Columns that are spans stay as they are.
 pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups, function: Function) -> Attribution {
-    let Range { start, end } = attribution.steps;
-    // Groups' own steps, counted from the first step.
-    let step_of = |group: &Range<usize>| group.start.max(start)..group.end.min(end);
-    let with_steps = |group: &Range<usize>| !step_of(group).is_empty();
-    let columns: Groups = target
-        .iter()
-        .map(step_of)
-        .filter(|group| !group.is_empty())
-        .map(|group| group.start - start..group.end - start)
-        .collect();
-    let first = target.iter().position(with_steps).unwrap_or(target.len());
+    let columns = match attribution.spans.is_empty() {
+        true => Columns::merged(attribution, target),
+        false => Columns::kept(attribution, target),
+    };
+    merge_with(attribution, source, target, &columns, function)
+}
+
+/// Merges the target's tokens of each span, so that spans become steps.
+pub(super) fn spans_as_tokens(attribution: &Attribution, function: Function) -> Attribution {
+    let mut target = Groups::new();
+    for span in &attribution.spans {
+        let next = target.last().map_or(0, |group: &Range<usize>| group.end);
+        target.extend((next..span.start).map(|at| at..at + 1));
+        target.push(span.start.max(next)..span.end.max(next));
+    }
+    target.retain(|group| !group.is_empty());
+    let next = target.last().map_or(0, |group| group.end);
+    target.extend((next..attribution.target.len()).map(|at| at..at + 1));
+    let source = singles(attribution.source.len());
+    let merged = merge_with(attribution, &source, &target, &Columns::kept(attribution, &target), function);
+    // Tokens between spans have columns of their own, without numbers.
+    let spans: Vec<usize> = merged.spans.iter().map(|span| span.start).collect();
+    let steps = spans.first().copied().unwrap_or(0)..spans.last().map_or(0, |last| last + 1);
+    let column = |step: usize| spans.iter().position(|span| *span == step);
+    let of_column = |values: &[f32]| -> Vec<f32> {
+        steps.clone().map(|step| column(step).map_or(f32::NAN, |column| values[column])).collect()
+    };
+    let scores = |scores: &Scores| {
+        Scores::filled(scores.tokens(), steps.len(), &scores.inner(), |token, step, position| {
+            column(steps.start + step).map_or(f32::NAN, |column| scores.at(token, column)[position])
+        })
+    };
+    let of_spans = |values: &[Vec<Alternative>]| -> Vec<Vec<Alternative>> {
+        steps.clone().map(|step| column(step).map_or_else(Vec::new, |column| values[column].clone())).collect()
+    };
+    Attribution {
+        source_scores: merged.source_scores.as_ref().map(scores),
+        target_scores: merged.target_scores.as_ref().map(scores),
+        step_scores: merged.step_scores.iter().map(|(name, values)| (name.clone(), of_column(values))).collect(),
+        deltas: merged.deltas.as_deref().map(of_column),
+        changes: merged.changes.as_deref().map(of_column),
+        contrast: match merged.contrast.is_empty() {
+            true => Vec::new(),
+            false => steps.clone().map(|step| merged.contrast[column(step)?].clone()).collect(),
+        },
+        alternatives: if merged.alternatives.is_empty() { Vec::new() } else { of_spans(&merged.alternatives) },
+        spans: Vec::new(),
+        steps,
+        ..merged
+    }
+}
+
+/// The columns of a merged attribution.
+struct Columns {
+    /// Of the columns before, counted from 0.
+    of: Groups,
+    /// Positions among the merged target tokens.
+    steps: Range<usize>,
+    /// The same of each column, if they are spans.
+    spans: Vec<Range<usize>>,
+}
+
+impl Columns {
+    /// Steps merge as their tokens do.
+    fn merged(attribution: &Attribution, target: &Groups) -> Self {
+        let Range { start, end } = attribution.steps;
+        // Groups' own steps, counted from the first step.
+        let step_of = |group: &Range<usize>| group.start.max(start)..group.end.min(end);
+        let with_steps = |group: &Range<usize>| !step_of(group).is_empty();
+        let of: Groups = target
+            .iter()
+            .map(step_of)
+            .filter(|group| !group.is_empty())
+            .map(|group| group.start - start..group.end - start)
+            .collect();
+        let first = target.iter().position(with_steps).unwrap_or(target.len());
+        Self { steps: first..first + of.len(), of, spans: Vec::new() }
+    }
+
+    /// Spans stay, and are found among the merged tokens.
+    fn kept(attribution: &Attribution, target: &Groups) -> Self {
+        let moved = |span: &Range<usize>| {
+            let start = target.partition_point(|group| group.end <= span.start);
+            start..target.partition_point(|group| group.start < span.end)
+        };
+        Self {
+            of: singles(attribution.spans.len()),
+            steps: moved(&attribution.steps),
+            spans: attribution.spans.iter().map(moved).collect(),
+        }
+    }
+}
+
+fn merge_with(
+    attribution: &Attribution,
+    source: &Groups,
+    target: &Groups,
+    Columns { of: columns, steps, spans }: &Columns,
+    function: Function,
+) -> Attribution {
     let merge_scores = |scores: &Scores, rows: &Groups| {
         Scores::filled(rows.len(), columns.len(), &scores.inner(), |row, column, position| {
             let tokens = rows[row].clone();
@@ -49,45 +139,75 @@ pub(super) fn merge(attribution: &Attribution, source: &Groups, target: &Groups,
             )
         })
     };
-    let merge_column = |rule: Function, values: &[f32]| {
-        columns.iter().map(|steps| rule.over(values[steps.clone()].iter().copied())).collect()
-    };
+    let merge_column = |rule: Function, values: &[f32]| joined(rule, values, columns);
+    let PerColumn { step_scores, contrast, alternatives } = PerColumn::of(attribution, columns);
     let merge_tokens =
         |tokens: &[Token], groups: &Groups| groups.iter().map(|group| merge_token(&tokens[group.clone()])).collect();
-    let merge_contrast = |steps: &Range<usize>| {
-        let partners: Vec<Token> = attribution.contrast[steps.clone()].iter().flatten().cloned().collect();
-        (!partners.is_empty()).then(|| merge_token(&partners))
-    };
     Attribution {
         source: merge_tokens(&attribution.source, source),
         target: merge_tokens(&attribution.target, target),
-        steps: first..first + columns.len(),
+        steps: steps.clone(),
+        spans: spans.clone(),
         source_scores: attribution.source_scores.as_ref().map(|scores| merge_scores(scores, source)),
         target_scores: attribution.target_scores.as_ref().map(|scores| merge_scores(scores, target)),
-        step_scores: (attribution.step_scores.iter())
-            .map(|(name, values)| (name.clone(), merge_column(attribution.join(name), values)))
-            .collect(),
+        step_scores,
         // A group is as far from adding up as the worst of its steps.
         deltas: attribution.deltas.as_deref().map(|deltas| merge_column(Function::AbsMax, deltas)),
         changes: attribution.changes.as_deref().map(|changes| merge_column(Function::Sum, changes)),
-        contrast: match attribution.contrast.is_empty() {
-            true => Vec::new(),
-            false => columns.iter().map(merge_contrast).collect(),
-        },
+        contrast,
+        alternatives,
         format: attribution.format,
         id: attribution.id.clone(),
         fields: attribution.fields.clone(),
         source_text: attribution.source_text.clone(),
         target_text: attribution.target_text.clone(),
         joins: attribution.joins.clone(),
-        // A merged step has no alternatives: they are of single tokens.
-        alternatives: match attribution.alternatives.is_empty() {
-            true => Vec::new(),
-            false => columns.iter().map(|steps| alternatives_of(attribution, steps)).collect(),
-        },
         messages: attribution.messages.clone(),
         about: attribution.about.clone(),
     }
+}
+
+/// What belongs to each column, besides the scores of its input.
+struct PerColumn {
+    step_scores: BTreeMap<String, Vec<f32>>,
+    contrast: Vec<Option<Token>>,
+    alternatives: Vec<Vec<Alternative>>,
+}
+
+impl PerColumn {
+    fn of(attribution: &Attribution, columns: &Groups) -> Self {
+        let merge_contrast = |steps: &Range<usize>| {
+            let partners: Vec<Token> = attribution.contrast[steps.clone()].iter().flatten().cloned().collect();
+            (!partners.is_empty()).then(|| merge_token(&partners))
+        };
+        Self {
+            step_scores: (attribution.step_scores.iter())
+                .map(|(name, values)| (name.clone(), joined(attribution.join(name), values, columns)))
+                .collect(),
+            contrast: match attribution.contrast.is_empty() {
+                true => Vec::new(),
+                false => columns.iter().map(merge_contrast).collect(),
+            },
+            // A merged step has no alternatives: they are of single tokens.
+            alternatives: match attribution.alternatives.is_empty() {
+                true => Vec::new(),
+                false => columns.iter().map(|steps| alternatives_of(attribution, steps)).collect(),
+            },
+        }
+    }
+}
+
+/// An attribution whose scores have columns for spans, and all else still one for each step: with one for each span.
+pub(crate) fn per_span(attribution: Attribution, spans: Vec<Range<usize>>) -> Attribution {
+    let first = attribution.steps.start;
+    let columns: Groups = spans.iter().map(|span| span.start - first..span.end - first).collect();
+    let PerColumn { step_scores, contrast, alternatives } = PerColumn::of(&attribution, &columns);
+    Attribution { step_scores, contrast, alternatives, spans, ..attribution }
+}
+
+/// A column of joined values.
+fn joined(rule: Function, values: &[f32], columns: &Groups) -> Vec<f32> {
+    columns.iter().map(|steps| rule.over(values[steps.clone()].iter().copied())).collect()
 }
 
 fn alternatives_of(attribution: &Attribution, steps: &Range<usize>) -> Vec<Alternative> {

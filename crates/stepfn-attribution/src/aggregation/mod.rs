@@ -39,8 +39,9 @@ use serde::{Deserialize, Serialize};
 use stepfn_models::tokenizer::Token;
 
 pub use boundaries::{Separator, SplitMode};
-pub(crate) use boundaries::{messages, words};
+pub(crate) use boundaries::{lines, messages, sentences, words};
 pub use function::Function;
+pub(crate) use merge::per_span;
 pub use slice::Slice;
 
 use crate::{Attribution, AttributionError, Axis, ParameterError, Scores, Side};
@@ -100,6 +101,18 @@ pub enum Stage {
         #[serde(default = "absmax")]
         function: Function,
     },
+    /// Merges the tokens of a sentence, by the Unicode standard's annex 29. Short form: `sentences`, `sentences(sum)`.
+    Sentences {
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
+    /// Merges the tokens of a line, its line break included. Short form: `lines`, `lines(sum)`.
+    Lines {
+        /// How scores are joined.
+        #[serde(default = "absmax")]
+        function: Function,
+    },
     /// Merges what is between separators. Short form: `split(", ")`, `split(pattern="[.!?]",end)`.
     Split {
         /// Where to split.
@@ -142,7 +155,7 @@ impl Stage {
     }
 
     /// The names of all short forms, and what they do.
-    pub const ABOUT: [(&'static str, &'static str); 18] = [
+    pub const ABOUT: [(&'static str, &'static str); 20] = [
         ("mean", "mean over the last axis: hidden units, heads or layers; mean(layer) over that one"),
         ("max", "greatest value over an axis"),
         ("min", "least value over an axis"),
@@ -157,6 +170,8 @@ impl Stage {
         ("spans", "merges tokens by position: spans(source=0:2,target=1:3,mean)"),
         ("characters", "merges the bytes of a character: characters, characters(sum)"),
         ("subwords", "merges the tokens of a word: subwords, subwords(target,sum)"),
+        ("sentences", "merges the tokens of a sentence: sentences, sentences(sum)"),
+        ("lines", "merges the tokens of a line: lines, lines(sum)"),
         ("split", "merges what stands between separators: split(\", \"), split(pattern=\"[.!?]\",end)"),
         ("messages", "merges the tokens of each message of a chat that is read: messages, messages(sum)"),
         ("slices", "keeps some tokens: slices(source=0:5,target=-3:)"),
@@ -194,6 +209,8 @@ impl Stage {
                 };
                 merge::merge(attribution, &source, &target, *function)
             }
+            Self::Sentences { function } => by_text(attribution, "sentences", &boundaries::sentences, *function)?,
+            Self::Lines { function } => by_text(attribution, "lines", &boundaries::lines, *function)?,
             Self::Split { separator, mode, function } => {
                 let expression = boundaries::expression(separator)?;
                 let source = boundaries::split(source, &expression, *mode);
@@ -222,6 +239,27 @@ impl Stage {
         result.about.aggregation.push(self.to_string());
         Ok(result)
     }
+}
+
+/// Merges tokens by where units of the text end.
+fn by_text(
+    attribution: &Attribution,
+    stage: &'static str,
+    units: &dyn Fn(&str, &[Token]) -> merge::Groups,
+    function: Function,
+) -> Result<Attribution, AttributionError> {
+    let groups = |text: &Option<String>, tokens: &[Token]| match text {
+        Some(text) => Ok(units(text, tokens)),
+        None if tokens.is_empty() => Ok(merge::Groups::new()),
+        None => {
+            let expected = "tokens with the text that they are from";
+            Err(ParameterError::new("aggregation", stage, expected, "tokens alone: an older version wrote the file"))
+        }
+    };
+    let source =
+        groups(&attribution.source_text.clone().filter(|_| !attribution.source.is_empty()), &attribution.source)?;
+    let target = groups(&attribution.target_text, &attribution.target)?;
+    Ok(merge::merge(attribution, &source, &target, function))
 }
 
 /// Changes the scores of both sides that have the axis; at least one must have it.
@@ -325,6 +363,12 @@ impl Attribution {
             *scores = scores.per_token_default();
         }
         result
+    }
+
+    /// With the tokens of each span merged, so that what is a column is also a token: what views show. Without spans, nothing changes.
+    #[must_use]
+    pub fn spans_as_tokens(&self) -> Self {
+        if self.spans.is_empty() { self.clone() } else { merge::spans_as_tokens(self, absmax()) }
     }
 
     /// With the bytes of a character merged, so that every token can be read: [`Stage::Characters`]. Without any, nothing changes.

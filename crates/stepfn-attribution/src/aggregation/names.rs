@@ -7,7 +7,7 @@ use super::{Function, Stage};
 use crate::AttributionError;
 
 /// What people call stages and functions elsewhere.
-const ALSO_CALLED: [(&str, &str); 11] = [
+const ALSO_CALLED: [(&str, &str); 13] = [
     ("avg", "mean"),
     ("average", "mean"),
     ("product", "prod"),
@@ -17,6 +17,8 @@ const ALSO_CALLED: [(&str, &str); 11] = [
     ("words", "subwords"),
     ("normalise", "normalize"),
     ("turns", "messages"),
+    ("sentence", "sentences"),
+    ("line", "lines"),
     ("merge", "spans"),
     ("diff", "pair"),
 ];

@@ -113,19 +113,17 @@ fn stage(name: &str, arguments: Vec<Argument>) -> Result<Stage, AttributionError
                 _ => Ok(Stage::Slices { source, target }),
             }
         }
-        "characters" => {
+        "characters" | "messages" | "sentences" | "lines" => {
             let function = arguments.iter().try_fold(Function::AbsMax, |_, argument| match &argument.key {
                 None => argument.value.parse(),
                 Some(_) => Err(unknown(argument, "a function")),
             })?;
-            Ok(Stage::Characters { function })
-        }
-        "messages" => {
-            let function = arguments.iter().try_fold(Function::AbsMax, |_, argument| match &argument.key {
-                None => argument.value.parse(),
-                Some(_) => Err(unknown(argument, "a function")),
-            })?;
-            Ok(Stage::Messages { function })
+            Ok(match name {
+                "characters" => Stage::Characters { function },
+                "messages" => Stage::Messages { function },
+                "sentences" => Stage::Sentences { function },
+                _ => Stage::Lines { function },
+            })
         }
         "subwords" => {
             let (mut side, mut function) = (None, Function::AbsMax);
@@ -240,6 +238,8 @@ impl fmt::Display for Stage {
             Self::Slices { source, target } => ("slices", positions(source, target)),
             Self::Characters { function: by } => ("characters", function(by).into_iter().collect()),
             Self::Messages { function: by } => ("messages", function(by).into_iter().collect()),
+            Self::Sentences { function: by } => ("sentences", function(by).into_iter().collect()),
+            Self::Lines { function: by } => ("lines", function(by).into_iter().collect()),
             Self::Subwords { side, function: by } => {
                 ("subwords", side.iter().map(|side| side.name().to_owned()).chain(function(by)).collect())
             }
@@ -339,6 +339,8 @@ mod tests {
             (slices(), slices()).prop_map(|(source, target)| Stage::Slices { source, target }),
             function().prop_map(|function| Stage::Characters { function }),
             function().prop_map(|function| Stage::Messages { function }),
+            function().prop_map(|function| Stage::Sentences { function }),
+            function().prop_map(|function| Stage::Lines { function }),
             (side, function()).prop_map(|(side, function)| Stage::Subwords { side, function }),
             (separator, mode, function()).prop_map(|(separator, mode, function)| Stage::Split {
                 separator,

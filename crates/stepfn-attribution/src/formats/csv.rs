@@ -94,10 +94,10 @@ fn place(scores: &Scores, position: usize, extra: &[Axis]) -> String {
 }
 
 fn line(table: &mut String, what: &str, attribution: &Attribution, step: usize, place: &str, value: f32, own: &str) {
-    let at = attribution.steps.start + step;
-    let predicted = attribution.target.get(at).map_or("", |token| token.surface.as_str());
+    let at = attribution.column(step).start;
+    let predicted = attribution.column_text(step);
     let score = if value.is_nan() { String::new() } else { value.to_string() };
-    writeln!(table, "{what},{at},{},{place}{score}{own}", cell(predicted))
+    writeln!(table, "{what},{at},{},{place}{score}{own}", cell(&predicted))
         .expect("a string takes all that is written to it");
 }
 

@@ -28,7 +28,7 @@ impl<B: Backend> AttributionMethod<B> for AttnLrp {
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         by_chunks(passes, |steps| {
             let input = passes.input(steps);
-            Ok(times(gradients(passes, &input, Rule::AttnLrp, steps)?, &input, steps.len()))
+            Ok(times(gradients(passes, &input, Rule::AttnLrp, steps)?, &input, passes.question().columns(steps)))
         })
     }
 }

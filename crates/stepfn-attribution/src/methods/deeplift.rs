@@ -40,8 +40,8 @@ pub(super) fn between<B: Backend>(
     steps: Steps,
 ) -> Result<StepRows<B>, AttributionError> {
     let multipliers = gradients(passes, here, Rule::DeepLift { baseline }, steps)?;
-    let scores = times(multipliers, &difference(here, baseline), steps.len());
+    let scores = times(multipliers, &difference(here, baseline), passes.question().columns(steps));
     let change = change(passes, here, baseline, steps)?;
-    let totals = totals(&scores, steps.len());
+    let totals = totals(&scores, passes.question().columns(steps));
     Ok(StepRows { completeness: Some(Completeness::new(&totals, &change)), ..scores })
 }

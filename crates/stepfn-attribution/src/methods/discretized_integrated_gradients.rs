@@ -93,7 +93,8 @@ impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
             let target = target.clone().slice([0..self.n_steps, 0..steps.width(), 0..size]);
             let mut sum = StepRows::none();
             // The last point has no way to go: a left sum.
-            let at_once = passes.budget().derivatives(passes.question().lengths(steps), steps);
+            let columns = passes.question().columns(steps);
+            let at_once = passes.budget().derivatives(passes.question().lengths(steps), columns);
             for start in (0..self.n_steps - 1).step_by(at_once) {
                 let count = at_once.min(self.n_steps - 1 - start);
                 let points = |path: &Tensor<B, 3>, from: usize| {
@@ -109,8 +110,8 @@ impl<B: Backend> AttributionMethod<B> for DiscretizedIntegratedGradients {
                 let walked = |grad: Tensor<B, 2>, path: &Tensor<B, 3>| {
                     let [_, tokens, size] = path.dims();
                     let way = widened(points(path, start + 1)) - widened(points(path, start));
-                    let grad = grad.reshape([count, steps.len(), tokens, size]) * way.unsqueeze_dim::<4>(1);
-                    grad.sum_dim(0).reshape([steps.len() * tokens, size])
+                    let grad = grad.reshape([count, columns, tokens, size]) * way.unsqueeze_dim::<4>(1);
+                    grad.sum_dim(0).reshape([columns * tokens, size])
                 };
                 let more = |sum: Option<Tensor<B, 2>>, more: Tensor<B, 2>| match sum {
                     Some(sum) => sum + more,

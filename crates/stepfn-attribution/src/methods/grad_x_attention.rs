@@ -52,6 +52,7 @@ impl<B: Backend> AttributionMethod<B> for GradXAttention {
             false => Vec::new(),
         };
         collected(passes, &passes.chunks_with_own_passes(), |steps| {
+            let columns = passes.question().columns(steps);
             let (mut source, mut target) = (BTreeMap::new(), BTreeMap::new());
             let mut failed = Ok(());
             passes.weight_gradients(steps, &mut |gradients: WeightGradients<'_, B>| {
@@ -62,7 +63,7 @@ impl<B: Backend> AttributionMethod<B> for GradXAttention {
                 if failed.is_err() || !layers.contains(&gradients.layer()) {
                     return;
                 }
-                let scores = match self.scores(&gradients, &heads, steps.len()) {
+                let scores = match self.scores(&gradients, &heads, columns) {
                     Ok(scores) => scores,
                     Err(error) => {
                         failed = Err(error);

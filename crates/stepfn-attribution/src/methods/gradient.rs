@@ -7,10 +7,10 @@ use stepfn_models::transformer::Rule;
 
 use crate::{AttributionError, Axis, InputScores, Passes, PullBack, ScoreTable, StepRows, Steps, Variants};
 
-/// Scores per hidden unit of all steps, made chunk by chunk by `each`; reduced to their L2 norm unless raw scores are asked for.
+/// Scores per hidden unit of all steps, made chunk by chunk by `each`, a column for each of their spans; reduced to their L2 norm unless raw scores are asked for.
 ///
 /// # Shapes
-/// - the rows that `each` returns: `[steps · tokens, hidden]`
+/// - the rows that `each` returns: `[columns · tokens, hidden]`, with [`Question::columns`](crate::Question::columns)
 ///
 /// # Errors
 /// Those of `each`, and if the call was cancelled.
@@ -19,8 +19,7 @@ pub fn by_chunks<B: Backend>(
     mut each: impl FnMut(Steps) -> Result<StepRows<B>, AttributionError>,
 ) -> Result<InputScores, AttributionError> {
     let (question, raw) = (passes.question(), passes.question().options().raw);
-    let steps = question.steps();
-    let chunks = steps.chunks(passes.budget().steps_per_pass(question.lengths(steps)));
+    let chunks = question.chunks(passes.budget().steps_per_pass(question.lengths(question.steps())));
     collected(passes, &chunks, |steps| {
         let rows = each(steps)?;
         let size = rows.source.as_ref().or(rows.target.as_ref()).map_or(1, |scores| scores.dims()[1]);
@@ -49,7 +48,7 @@ pub(super) fn collected<B: Backend>(
 /// Derivatives at these steps with respect to variants of the input; those of the target only if it is attributed.
 ///
 /// # Shapes
-/// - result: `[variants · steps · tokens, hidden]`
+/// - result: `[variants · columns · tokens, hidden]`
 ///
 /// # Errors
 /// As [`Passes::differentiate`].
@@ -64,14 +63,14 @@ pub fn gradients<B: Backend>(
     Ok(StepRows { source: inputs.source, target, completeness: None })
 }
 
-/// Each step's scores, times something of each token.
+/// Each column's scores, times something of each token.
 ///
 /// # Shapes
-/// - `piece`: `[steps · tokens, size]`, `factor`: `[tokens, size]` of either side
-pub fn times<B: Backend>(piece: StepRows<B>, factor: &Variants<B>, steps: usize) -> StepRows<B> {
+/// - `piece`: `[columns · tokens, size]`, `factor`: `[tokens, size]` of either side
+pub fn times<B: Backend>(piece: StepRows<B>, factor: &Variants<B>, columns: usize) -> StepRows<B> {
     let product = |scores: Tensor<B, 2>, factor: &Tensor<B, 2>| {
         let [rows, size] = scores.dims();
-        let scores = scores.reshape([steps, rows / steps, size]) * widened(factor.clone()).unsqueeze_dim(0);
+        let scores = scores.reshape([columns, rows / columns, size]) * widened(factor.clone()).unsqueeze_dim(0);
         scores.reshape([rows, size])
     };
     StepRows {
@@ -81,12 +80,12 @@ pub fn times<B: Backend>(piece: StepRows<B>, factor: &Variants<B>, steps: usize)
     }
 }
 
-/// What each step's scores add up to, on both sides.
-pub(super) fn totals<B: Backend>(piece: &StepRows<B>, steps: usize) -> Vec<f64> {
-    let mut totals = vec![0.0; steps];
+/// What each column's scores add up to, on both sides.
+pub(super) fn totals<B: Backend>(piece: &StepRows<B>, columns: usize) -> Vec<f64> {
+    let mut totals = vec![0.0; columns];
     for scores in piece.source.iter().chain(&piece.target) {
         let [rows, size] = scores.dims();
-        let sums = scores.clone().reshape([steps, rows / steps * size]).sum_dim(1);
+        let sums = scores.clone().reshape([columns, rows / columns * size]).sum_dim(1);
         for (total, sum) in totals.iter_mut().zip(sums.into_data().iter::<f64>()) {
             *total += sum;
         }
@@ -99,7 +98,7 @@ pub(super) fn difference<B: Backend>(here: &Variants<B>, baseline: &Variants<B>)
     here.combined(baseline, here.count, |here, baseline| widened(here) - widened(baseline))
 }
 
-/// `f(here) − f(baseline)` at each step.
+/// `f(here) − f(baseline)` of each column.
 pub(super) fn change<B: Backend>(
     passes: &Passes<'_, B>,
     here: &Variants<B>,
@@ -110,14 +109,14 @@ pub(super) fn change<B: Backend>(
     Ok((here - baseline).into_data().iter::<f64>().collect())
 }
 
-/// `Σ wₖ ∂f/∂x` at points `x̄ + αₖ (x − x̄)`, `[steps · tokens, hidden]`: as many points at once as fit.
+/// `Σ wₖ ∂f/∂x` at points `x̄ + αₖ (x − x̄)`, `[columns · tokens, hidden]`: as many points at once as fit.
 pub(super) fn along_the_line<B: Backend>(
     passes: &Passes<'_, B>,
     (baseline, here): (&Variants<B>, &Variants<B>),
     (points, weights): (&[f64], &[f64]),
     steps: Steps,
 ) -> Result<StepRows<B>, AttributionError> {
-    let at_once = passes.budget().derivatives(passes.question().lengths(steps), steps);
+    let at_once = passes.budget().derivatives(passes.question().lengths(steps), passes.question().columns(steps));
     StepRows::sum(points.chunks(at_once).zip(weights.chunks(at_once)).map(|(points, weights)| {
         let count = points.len();
         let between = baseline.combined(here, count, |baseline, here| {
@@ -130,7 +129,7 @@ pub(super) fn along_the_line<B: Backend>(
     }))
 }
 
-/// The weighted sum over variants of `[variants · steps · tokens, size]`.
+/// The weighted sum over variants of `[variants · columns · tokens, size]`.
 pub(super) fn weighted<B: Backend>(piece: StepRows<B>, weights: &[f64]) -> StepRows<B> {
     let sum = |x: Tensor<B, 2>| {
         let [all, size] = x.dims();

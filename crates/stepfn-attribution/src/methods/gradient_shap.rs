@@ -79,8 +79,8 @@ impl<B: Backend> AttributionMethod<B> for GradientShap {
                     along_the_line(passes, (&baseline, &noisy), (&[point], &[weight]), steps)
                 }))?
             };
-            let scores = times(sum, &moved, steps.len());
-            let totals = totals(&scores, steps.len());
+            let scores = times(sum, &moved, passes.question().columns(steps));
+            let totals = totals(&scores, passes.question().columns(steps));
             Ok(StepRows { completeness: Some(Completeness::new(&totals, &change)), ..scores })
         })
     }

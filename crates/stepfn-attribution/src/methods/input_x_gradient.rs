@@ -27,7 +27,7 @@ impl<B: Backend> AttributionMethod<B> for InputXGradient {
     fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
         by_chunks(passes, |steps| {
             let input = passes.input(steps);
-            Ok(times(gradients(passes, &input, Rule::Gradient, steps)?, &input, steps.len()))
+            Ok(times(gradients(passes, &input, Rule::Gradient, steps)?, &input, passes.question().columns(steps)))
         })
     }
 }

@@ -112,8 +112,8 @@ impl IntegratedGradients {
                 target: averaged.target.clone(),
                 completeness: None,
             });
-            let scores = times(averaged, &moved, steps.len());
-            let totals = totals(&scores, steps.len());
+            let scores = times(averaged, &moved, passes.question().columns(steps));
+            let totals = totals(&scores, passes.question().columns(steps));
             let completeness = Completeness::new(&totals, &change);
             let off = |(delta, change): (&f32, &f64)| f64::from(delta.abs()) > self.tolerance * change.abs().max(1e-6);
             let again = matches!(self.n_steps, PathSteps::Auto(_)) && n_steps < MOST;

@@ -76,8 +76,8 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
             .collect();
         let (clean, values) = passes.perturb()?.values(&variants)?;
         let (mut scores, mut totals, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, step) in passes.question().steps().positions().enumerate() {
-            let (seen, empty) = (players.seen_by(step), values[0][index]);
+        for (index, span) in passes.question().spans(passes.question().steps()).into_iter().enumerate() {
+            let (seen, empty) = (players.seen_by(span), values[0][index]);
             let total = clean[index] - empty;
             let samples = coalitions.iter().zip(&values[1..]);
             let samples = samples.map(|(present, values)| (&present[..seen], values[index] - empty));

@@ -46,7 +46,7 @@ impl<B: Backend> AttributionMethod<B> for LayerGradientXActivation {
             let here = layer.here(passes, steps)?;
             let inputs = passes.differentiate(&here, Rule::Gradient, steps)?;
             let piece = StepRows { source: inputs.source, target: Some(inputs.target), completeness: None };
-            Ok(layer.of_stack(times(piece, &here, steps.len())))
+            Ok(layer.of_stack(times(piece, &here, passes.question().columns(steps))))
         })
     }
 }

@@ -96,11 +96,11 @@ impl<B: Backend> AttributionMethod<B> for Lime {
         let (clean, values) = passes.perturb()?.values(&variants)?;
         let scores: Vec<Vec<f64>> = passes
             .question()
-            .steps()
-            .positions()
+            .spans(passes.question().steps())
+            .into_iter()
             .enumerate()
-            .map(|(index, step)| {
-                let seen = players.seen_by(step);
+            .map(|(index, span)| {
+                let seen = players.seen_by(span);
                 let whole = (vec![1.0; seen], clean[index]);
                 let samples = samples.iter().zip(&values).map(|(present, values)| {
                     (present[..seen].iter().map(|&present| f64::from(u8::from(present))).collect(), values[index])

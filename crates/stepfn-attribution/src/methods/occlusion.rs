@@ -92,22 +92,23 @@ impl<B: Backend> AttributionMethod<B> for Occlusion {
         let (clean, values) = perturbation.values(&variants)?;
 
         let mut table = ScoreTable::zeros(question);
-        for (index, step) in question.steps().positions().enumerate() {
+        for (column, span) in question.spans(question.steps()).into_iter().enumerate() {
+            let last = span.last();
             for (side, units) in &sides {
-                let seen = units.iter().filter(|unit| *side == Side::Source || unit.start < step).count();
+                let seen = units.iter().filter(|unit| *side == Side::Source || unit.start < last).count();
                 let mut sums = vec![(0.0, 0_u32); units.last().map_or(0, |unit| unit.end)];
                 let of_step =
                     |window: &&(&Window, &Vec<f64>)| window.0.side == *side && window.0.number < self.windows(seen);
                 for (window, values) in windows.iter().zip(&values).collect::<Vec<_>>().iter().filter(of_step) {
                     for &token in &window.tokens {
-                        sums[token].0 += clean[index] - values[index];
+                        sums[token].0 += clean[column] - values[column];
                         sums[token].1 += 1;
                     }
                 }
                 for (token, (sum, count)) in sums.into_iter().enumerate() {
-                    if count > 0 && (*side == Side::Source || token < step) {
+                    if count > 0 && (*side == Side::Source || token < last) {
                         let mean = sum / f64::from(count);
-                        table.set(*side, token, step, if self.abs { mean.abs() } else { mean });
+                        table.set(*side, token, column, if self.abs { mean.abs() } else { mean });
                     }
                 }
             }

@@ -7,7 +7,9 @@ mod tests;
 
 use core::ops::Range;
 
-use crate::{AttributionError, Completeness, InputScores, ParameterError, Perturbed, Question, ScoreTable, Side};
+use crate::{
+    AttributionError, Completeness, InputScores, ParameterError, Perturbed, Question, ScoreTable, Side, Steps,
+};
 
 /// Tokens of one side that are hidden and shown together.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,9 +38,9 @@ impl Players {
         self.all.len()
     }
 
-    /// The number of players that a step sees. They are the first ones.
-    pub(super) fn seen_by(&self, step: usize) -> usize {
-        self.all.partition_point(|player| player.side == Side::Source || player.tokens[0] < step)
+    /// The number of players that a step, or any step of a span, sees. They are the first ones.
+    pub(super) fn seen_by(&self, span: Steps) -> usize {
+        self.all.partition_point(|player| player.side == Side::Source || player.tokens[0] < span.last())
     }
 
     /// The text with only some players present.
@@ -65,7 +67,7 @@ impl Players {
         text
     }
 
-    /// Scores of tokens, from the scores of the players that each step sees. A player's tokens share its score equally.
+    /// Scores of tokens, from the scores of the players that each column's steps see. A player's tokens share its score equally.
     pub(super) fn scores(
         &self,
         question: &Question<'_>,
@@ -73,11 +75,11 @@ impl Players {
         completeness: Option<Completeness>,
     ) -> InputScores {
         let mut table = ScoreTable::zeros(question);
-        for (step, scores) in question.steps().positions().zip(scores) {
+        for (column, (span, scores)) in question.spans(question.steps()).into_iter().zip(scores).enumerate() {
             for (player, score) in self.all.iter().zip(scores) {
-                let seen = |token: &&usize| player.side == Side::Source || **token < step;
+                let seen = |token: &&usize| player.side == Side::Source || **token < span.last();
                 let share = score / player.tokens.iter().filter(seen).count().max(1) as f64;
-                player.tokens.iter().filter(seen).for_each(|&token| table.set(player.side, token, step, share));
+                player.tokens.iter().filter(seen).for_each(|&token| table.set(player.side, token, column, share));
             }
         }
         completeness.into_iter().for_each(|completeness| table.set_completeness(completeness));
@@ -93,7 +95,8 @@ pub(super) fn units(question: &Question<'_>, side: Side) -> Result<Vec<Range<usi
             ("features.source", tokens, tokens, groups)
         }
         Side::Target => {
-            let read = if question.attributes_target() { question.steps().width() } else { 0 };
+            let read =
+                if question.attributes_target() { question.steps().width().min(question.scored_until()) } else { 0 };
             let groups = question.features().map(|features| &features.target);
             ("features.target", question.target_len(), read, groups)
         }

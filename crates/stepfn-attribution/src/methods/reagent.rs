@@ -117,7 +117,8 @@ impl<B: Backend> AttributionMethod<B> for Reagent {
         let perturbation = passes.perturb()?;
         let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
         let sampler = Sampler::new(self.replacement, passes, &perturbation, seed)?;
-        let seen: Vec<usize> = passes.question().steps().positions().map(|step| players.seen_by(step)).collect();
+        let seen: Vec<usize> =
+            passes.question().steps().chunks(1).into_iter().map(|step| players.seen_by(step)).collect();
         let clean = perturbation.values_of_text(&Probability::default(), passes.question().steps())?;
         let probe = |number: usize| Probe::new(SplitMix64::stream(seed, number as u64).bits(), &seen);
         let mut probes: Vec<Probe> = (0..self.num_probes).map(probe).collect();

@@ -58,18 +58,19 @@ impl<B: Backend> AttributionMethod<B> for SequentialIntegratedGradients {
             };
             let of_target =
                 |token| Variants { target: with_token(&here.target, &baseline.target, token), ..here.clone() };
+            let columns = passes.question().columns(steps);
             let mut rows = [Vec::new(), Vec::new()];
             for token in 0..passes.question().source_len() {
                 let scores = self.of_token(passes, &here, &of_source(token), steps)?.source;
-                rows[0].extend(scores.map(|scores| token_rows(scores, token, steps.len())));
+                rows[0].extend(scores.map(|scores| token_rows(scores, token, columns)));
             }
             if passes.question().attributes_target() {
                 for token in 0..steps.width() {
                     let scores = self.of_token(passes, &here, &of_target(token), steps)?.target;
-                    rows[1].extend(scores.map(|scores| token_rows(scores, token, steps.len())));
+                    rows[1].extend(scores.map(|scores| token_rows(scores, token, columns)));
                 }
             }
-            let [source, target] = rows.map(|rows| joined(rows, steps.len()));
+            let [source, target] = rows.map(|rows| joined(rows, columns));
             Ok(StepRows { source, target, completeness: None })
         })
     }
@@ -85,7 +86,7 @@ impl SequentialIntegratedGradients {
     ) -> Result<StepRows<B>, AttributionError> {
         let (points, weights) = self.quadrature.points(self.n_steps);
         let averaged = along_the_line(passes, (without, here), (&points, &weights), steps)?;
-        Ok(times(averaged, &difference(here, without), steps.len()))
+        Ok(times(averaged, &difference(here, without), passes.question().columns(steps)))
     }
 }
 

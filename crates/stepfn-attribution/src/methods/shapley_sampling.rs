@@ -70,8 +70,8 @@ impl<B: Backend> AttributionMethod<B> for ShapleySampling {
         let (clean, values) = passes.perturb()?.values(&variants)?;
         let (empty, between) = (&values[0], &values[1..]);
         let (mut scores, mut totals, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, step) in passes.question().steps().positions().enumerate() {
-            let seen = players.seen_by(step);
+        for (index, span) in passes.question().spans(passes.question().steps()).into_iter().enumerate() {
+            let seen = players.seen_by(span);
             let mut sums = vec![0.0; seen];
             for (number, order) in orders.iter().enumerate() {
                 let mut before = empty[index];

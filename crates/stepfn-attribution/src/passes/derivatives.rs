@@ -1,11 +1,11 @@
 //! Derivatives of the attributed function with respect to the model's input and to intermediate results.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use stepfn_core::StepScore;
 use stepfn_models::tape::{InputGradients, Tape};
 use stepfn_models::transformer::{Dropout, Keep, Rule, Starts, WeightGradients};
 
-use super::{Passes, PullBack, Variants, at_steps, of_each_sample};
+use super::{Passes, PullBack, Variants, at_steps, of_each_sample, select};
 use crate::AttributionError;
 use crate::budget::Budget;
 use crate::steps::Steps;
@@ -31,10 +31,11 @@ struct Noisy<B: Backend> {
 }
 
 impl<B: Backend> Passes<'_, B> {
-    /// The attributed function's derivatives at these steps with respect to each variant's input. The cotangents are steps.
+    /// The attributed function's derivatives at these steps with respect to each variant's input. The cotangents are steps, or
+    /// [spans](crate::Question::spans) of them.
     ///
     /// # Shapes
-    /// - gradients: `[variants · steps · tokens, size]`
+    /// - gradients: `[variants · columns · tokens, size]`, with [`Question::columns`](crate::Question::columns)
     ///
     /// # Errors
     /// If the function has no gradient, or the rule can't be applied to the model or the function.
@@ -48,7 +49,9 @@ impl<B: Backend> Passes<'_, B> {
         let chunks = |passes: usize| {
             let variants = passes * variants.count;
             let overhead = Budget::chunk_overhead(keep, variants, steps.width());
-            steps.chunks(self.budget.steps_together(self.question.lengths(steps), variants, overhead))
+            let together = self.budget.steps_together(self.question.lengths(steps), variants, overhead);
+            let spans = self.question.spans(steps);
+            spans.chunks(together).map(<[Steps]>::to_vec).collect::<Vec<_>>()
         };
         let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, &chunks(1), steps)?;
         if let Some(Noisy { samples, tape, grad }) = noisy {
@@ -62,22 +65,21 @@ impl<B: Backend> Passes<'_, B> {
         Ok(inputs)
     }
 
-    /// Pulls derivatives with respect to the hidden states that predict these steps back through a tape, a chunk of steps at a time. A chunk sees
+    /// Pulls derivatives with respect to the hidden states that predict these steps back through a tape, a chunk of spans at a time. A chunk sees
     /// no place after the one that predicts its last step, so it goes through the tape of the places up to there.
     fn pull_back(
         &self,
         tape: &Tape<B>,
         rule: Rule<&Tape<B>>,
         grad: Tensor<B, 2>,
-        chunks: &[Steps],
+        chunks: &[Vec<Steps>],
         steps: Steps,
     ) -> Result<InputGradients<B>, AttributionError> {
         let (width, variants) = (steps.width(), grad.dims()[0] / steps.len());
         let (mut source, mut target) = (Vec::new(), Vec::new());
-        for &chunk in chunks {
-            let seen = chunk.width();
-            let starts = Starts::one_each(&chunk.places().collect::<Vec<_>>());
-            let grad = of_each_sample(&grad, steps.len(), &chunk.within(steps));
+        for chunk in chunks {
+            let seen = chunk.iter().map(|span| span.width()).max().unwrap_or(width);
+            let (starts, grad) = self.starts(chunk, &grad, steps);
             let inputs = match seen == width {
                 true => self.model.pull_back(tape, rule.map(|baseline| *baseline), grad, &starts)?,
                 false => {
@@ -100,10 +102,35 @@ impl<B: Backend> Passes<'_, B> {
         }
         let joined = |parts: Vec<Tensor<B, 4>>| {
             let all = Tensor::cat(parts, 1);
-            let [variants, steps, width, size] = all.dims();
-            all.reshape([variants * steps * width, size])
+            let [variants, columns, width, size] = all.dims();
+            all.reshape([variants * columns * width, size])
         };
         Ok(InputGradients { source: (!source.is_empty()).then(|| joined(source)), target: joined(target) })
+    }
+
+    /// Where the cotangents of spans start, and the rows of `grad` there.
+    ///
+    /// # Shapes
+    /// - `grad`: `[variants · steps, hidden]`; result: `[variants · places, hidden]`
+    fn starts(&self, spans: &[Steps], grad: &Tensor<B, 2>, steps: Steps) -> (Starts, Tensor<B, 2>) {
+        if self.question.span_target().is_none() {
+            let places: Vec<usize> = spans.iter().flat_map(|step| step.places()).collect();
+            let chunk = places[0] - steps.places().start..places[places.len() - 1] + 1 - steps.places().start;
+            return (Starts::one_each(&places), of_each_sample(grad, steps.len(), &chunk));
+        }
+        let counted: Vec<Vec<usize>> = spans.iter().map(|&span| self.counted(span)).collect();
+        let rows: Vec<usize> = counted.iter().flatten().map(|position| position - steps.start()).collect();
+        let weights: Vec<f64> =
+            counted.iter().flat_map(|span| core::iter::repeat_n(self.weight(span.len()), span.len())).collect();
+        let [all, size] = grad.dims();
+        let (samples, count) = (all / steps.len(), rows.len());
+        let chosen: Vec<usize> =
+            (0..samples).flat_map(|sample| rows.iter().map(move |row| sample * steps.len() + row)).collect();
+        let weights = TensorData::new(weights, [1, count, 1]).convert_dtype(grad.dtype());
+        let weights = Tensor::<B, 3>::from_data(weights, (&grad.device(), grad.dtype()));
+        let grad = select(grad, &chosen).reshape([samples, count, size]) * weights;
+        let places = counted.into_iter().map(|span| span.into_iter().map(|position| position - 1).collect());
+        (Starts::new(places.collect()), grad.reshape([samples * count, size]))
     }
 
     /// Shows the attributed function's derivatives at these steps at each of the decoder's attentions: those of the text as it is, then those of
@@ -114,9 +141,11 @@ impl<B: Backend> Passes<'_, B> {
         each: &mut dyn FnMut(WeightGradients<'_, B>),
     ) -> Result<(), AttributionError> {
         let Recorded { tape, grad, noisy, .. } = self.record(&self.input(steps), Rule::Gradient, steps)?;
-        let starts = Starts::one_each(&steps.places().collect::<Vec<_>>());
+        let spans = self.question.spans(steps);
+        let (starts, grad) = self.starts(&spans, &grad, steps);
         self.model.weight_gradients(&tape, grad, &starts, each)?;
         if let Some(Noisy { tape, grad, .. }) = noisy {
+            let (starts, grad) = self.starts(&spans, &grad, steps);
             self.model.weight_gradients(&tape, grad, &starts, each)?;
         }
         Ok(())
@@ -124,9 +153,8 @@ impl<B: Backend> Passes<'_, B> {
 
     /// Chunks of steps that have forward passes of their own.
     pub(crate) fn chunks_with_own_passes(&self) -> Vec<Steps> {
-        let steps = self.question.steps();
-        let lengths = self.question.lengths(steps);
-        steps.chunks(self.budget.steps_together(lengths, self.budget.passes(), lengths.target as f64))
+        let lengths = self.question.lengths(self.question.steps());
+        self.question.chunks(self.budget.steps_together(lengths, self.budget.passes(), lengths.target as f64))
     }
 
     /// Runs the variants, and finds the derivatives with respect to their hidden states.

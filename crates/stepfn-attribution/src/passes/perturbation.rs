@@ -80,7 +80,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         &self.hidden
     }
 
-    /// The attributed function's values for the text itself, then for each variant, at all steps. Reports progress.
+    /// The attributed function's values for the text itself, then for each variant, one for each [span](crate::Question::spans) of the steps. Reports
+    /// progress.
     ///
     /// # Errors
     /// If the model or the function fails, or the call was cancelled.
@@ -88,7 +89,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let (function, steps) = (self.passes.function.plain(), self.passes.question.steps());
         let clean = self.values_of_text(function, steps)?;
         let values = self.values_of(function, variants, steps, |done, all| self.passes.question.progress(done, all))?;
-        Ok((clean, values))
+        let over_spans = |values| self.passes.over_spans(values);
+        Ok((over_spans(clean), values.into_iter().map(over_spans).collect()))
     }
 
     /// A function's values for the text itself.
@@ -99,7 +101,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
     ) -> Result<Vec<f64>, AttributionError> {
         let values = match function.needs().noisy_samples {
             0 => self.passes.scores(function, self.hidden.clone().slice(steps.places()), None, steps)?,
-            _ => self.passes.values(&self.passes.input(steps), steps)?,
+            _ => self.passes.step_values(&self.passes.input(steps), steps)?,
         };
         Ok(values.into_data().iter::<f64>().collect())
     }
@@ -177,7 +179,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         };
         let variants = Variants::new(count, source, model.decoder().embed(&target));
         if function.needs().noisy_samples > 0 {
-            return passes.values(&variants, steps);
+            return passes.step_values(&variants, steps);
         }
         let batches = passes.batches(&variants, steps)?;
         let hidden = model.hidden(variants.model_input(&batches, &Dropout::Off))?;

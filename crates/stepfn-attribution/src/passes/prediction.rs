@@ -99,7 +99,7 @@ pub(crate) fn located(
 /// What the steps are compared with.
 pub(super) struct Comparison<B: Backend> {
     /// For each step, its partner among the contrast's.
-    partners: Vec<Option<usize>>,
+    pub(super) partners: Vec<Option<usize>>,
     target_ids: Vec<u32>,
     /// The contrast's own hidden states, `[its steps, hidden]`, if its context is read.
     hidden: Option<Tensor<B, 2>>,

@@ -46,7 +46,7 @@ pub(crate) struct ChatArgs {
 /// Texts from a file.
 #[derive(Debug, Args)]
 pub(crate) struct LinesArgs {
-    /// Read texts from JSON lines with the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans; `-` is standard input
+    /// Read texts from JSON lines with the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
     /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all

@@ -6,12 +6,12 @@ use std::time::Instant;
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::{Need, StepScore};
-use stepfn::{AttributeTask, Input, Registry, Unit, Value};
+use stepfn::{AttributeTask, Input, Registry, TargetUnit, Unit, Value};
 
 use super::loading::{dispatch, load, note_loaded, run_options};
 use super::parameters::{Owner, assigned, function, method};
 use super::{unused, view};
-use crate::args::{AttributeArgs, UnitName};
+use crate::args::{AttributeArgs, TargetUnitName, UnitName};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
 use crate::output::{self, Results};
@@ -32,7 +32,7 @@ impl OnBackend for Attribute<'_> {
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
         let needs = unused::needs(task.step_scores.iter().map(AsRef::as_ref));
-        let needs = if task.method.is_of_function() { needs.union(task.function.needs()) } else { needs };
+        let needs = task.function.as_ref().map_or(needs, |function| needs.union(function.needs()));
         unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
@@ -95,27 +95,58 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
     let mut next = || assigned.next().unwrap_or_default();
     let chosen = method(&registry, &args.method, next())?;
     let parameters = if is_of_function { next() } else { Value::Null };
-    let attributed = function(&registry, attributed_fn, parameters)?;
+    let is_chosen = args.attributed_fn.is_some() || parameters.as_object().is_some_and(|given| !given.is_empty());
+    let attributed = match is_of_function && is_chosen {
+        true => Some(function(&registry, attributed_fn, parameters)?),
+        false => None,
+    };
     let step_scores = args.step_scores.iter().map(|name| Ok(Box::new(function(&registry, name, next())?) as _));
     let task = AttributeTask {
         step_scores: step_scores.collect::<Result<_, Failure>>()?,
         alternatives: args.top.unwrap_or(0),
         target_side: args.target_side,
-        unit: match args.features {
+        unit: match args.unit {
+            TargetUnitName::Token => TargetUnit::Token,
+            TargetUnitName::Word => TargetUnit::Word,
+            TargetUnitName::Sentence => TargetUnit::Sentence,
+            TargetUnitName::Answer => TargetUnit::Answer,
+        },
+        unit_mean: args.unit_mean,
+        prompt_only: args.prompt_only,
+        features: match args.features {
             UnitName::Tokens => Unit::Tokens,
             UnitName::Words => Unit::Words,
+            UnitName::Sentences => Unit::Sentences,
+            UnitName::Lines => Unit::Lines,
             UnitName::Messages => Unit::Messages,
         },
         contrast_force_inputs: args.contrast_force_inputs,
         raw: args.view.raw,
         aggregate: view::pipeline(&args.view)?,
         options: run_options(&args.model, &args.parameters),
-        ..AttributeTask::new(chosen).function(attributed)
+        function: attributed,
+        ..AttributeTask::new(chosen)
     };
+    if task.unit != TargetUnit::Token && !task.method.takes_spans() {
+        return Err(Failure::usage(
+            format!(
+                "--unit {}: {} attributes no step function whose values could be added up",
+                task.unit.name(),
+                args.method
+            ),
+            "use a method that does, such as saliency, or merge steps with --aggregate subwords or --aggregate sentences",
+        ));
+    }
+    if task.unit_mean && task.unit == TargetUnit::Token && args.texts.lines.input.is_none() {
+        return Err(Failure::usage(
+            "--unit-mean: every token is a unit by itself, so there is no mean to take",
+            "leave it out, or say what is a unit with --unit",
+        ));
+    }
     if task.check().is_err() {
         let hiding = registry.methods_that_hide_tokens().join(", ");
         return Err(Failure::usage(
-            format!("--features {}: {} does not hide tokens", task.unit.name(), args.method),
+            format!("--features {}: {} does not hide tokens", task.features.name(), args.method),
             format!(
                 "use a method that does ({hiding}), or merge scores with --aggregate subwords or --aggregate messages"
             ),

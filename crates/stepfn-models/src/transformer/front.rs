@@ -73,6 +73,8 @@ pub(crate) struct Rows<B: Backend> {
     cotangents: Cotangents,
     width: usize,
     one_each: bool,
+    /// For each row, the number of its cotangent, in all texts.
+    cotangent_of: Tensor<B, 1, Int>,
 }
 
 impl<B: Backend> Front<B> {
@@ -82,7 +84,10 @@ impl<B: Backend> Front<B> {
         let lists = (0..texts).flat_map(|_| starts.places()).enumerate();
         let among_all =
             lists.flat_map(|(cotangent, places)| places.iter().map(move |place| (cotangent * width + place) as i32));
+        let lists = (0..texts).flat_map(|_| starts.places()).enumerate();
+        let cotangent_of = lists.flat_map(|(cotangent, places)| places.iter().map(move |_| cotangent as i32));
         Self::Rows(Arc::new(Rows {
+            cotangent_of: indices(cotangent_of.collect(), device),
             places: Places::new(&starts.places().concat(), texts, width, device),
             among_all: indices(among_all.collect(), device),
             cotangents,
@@ -134,6 +139,19 @@ impl<B: Backend> Front<B> {
 }
 
 impl<B: Backend> Rows<B> {
+    /// The sum over the rows of each cotangent.
+    ///
+    /// # Shapes
+    /// - `x`: `[texts · rows, size]`; result: `[texts · cotangents, size]`
+    pub(crate) fn by_cotangent(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        if self.one_each {
+            return x;
+        }
+        let [_, size] = x.dims();
+        let zeros = Tensor::zeros([self.cotangents.rows(self.cotangents.texts), size], (&x.device(), x.dtype()));
+        zeros.select_assign(0, self.cotangent_of.clone(), x, IndexingUpdateOp::Add)
+    }
+
     /// Adds the gradients at these rows to those at all places.
     ///
     /// # Shapes

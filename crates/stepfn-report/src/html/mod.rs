@@ -120,7 +120,7 @@ fn data(texts: &[PageText<'_>], most: usize) -> (String, usize) {
     let detail = detail(texts, most);
     let mut data = "{\"texts\":[".to_owned();
     for (at, text) in texts.iter().enumerate() {
-        let characters = text.attribution.characters();
+        let characters = text.attribution.spans_as_tokens().characters();
         let room = most.saturating_sub(data.len());
         let fits = detail.bits.characters(views::cells(&characters)) <= room;
         let json = json(&TextData::new(text, &characters, fits.then_some(detail)));

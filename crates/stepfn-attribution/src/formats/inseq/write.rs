@@ -17,10 +17,12 @@ pub fn write(attributions: &[Attribution]) -> Result<String, AttributionError> {
         expected: "at least one text".to_owned(),
         found: "none".to_owned(),
     })?;
-    let sequences: Vec<Value> = attributions.iter().map(sequence).collect::<Result<_, _>>()?;
+    // The format has one column for each token of the target.
+    let by_token: Vec<Attribution> = attributions.iter().map(Attribution::spans_as_tokens).collect();
+    let sequences: Vec<Value> = by_token.iter().map(sequence).collect::<Result<_, _>>()?;
     let file = instance(
         "FeatureAttributionOutput",
-        json!({ "info": info(first, attributions), "sequence_attributions": sequences, "step_attributions": null }),
+        json!({ "info": info(first, &by_token), "sequence_attributions": sequences, "step_attributions": null }),
     );
     Ok(file.to_string())
 }

@@ -95,8 +95,11 @@ impl<B: Backend> WeightGradients<'_, B> {
             (gradients * weights.clone()).reshape([texts, n_heads, queries, keys])
         };
         let per_text = match &self.front {
-            Front::Rows(_) => {
-                return product(self.grad.clone()).swap_dims(1, 2).reshape([texts * queries, n_heads, keys]);
+            Front::Rows(rows) => {
+                let by_row = product(self.grad.clone()).swap_dims(1, 2).reshape([texts * queries, n_heads * keys]);
+                let by_cotangent = rows.by_cotangent(by_row);
+                let [cotangents, _] = by_cotangent.dims();
+                return by_cotangent.reshape([cotangents, n_heads, keys]);
             }
             Front::All(cotangents) => cotangents.per_text,
         };
