@@ -15,6 +15,7 @@ mod attributed_fn;
 mod batching;
 mod budget;
 mod completeness;
+pub mod contexts;
 mod error;
 mod features;
 mod flow;

@@ -8,6 +8,7 @@
 mod derivatives;
 mod perturbation;
 pub(crate) mod prediction;
+mod shortened;
 mod variants;
 
 use core::ops::Range;

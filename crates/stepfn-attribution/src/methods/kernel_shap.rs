@@ -61,14 +61,8 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
         let players = Players::of(passes.question())?;
         check_samples::<Self>(passes.question(), self.n_samples, 1)?;
         let n = players.len();
-        let (coalitions, chance): (_, fn(usize, usize) -> f64) = match all_coalitions(n, self.n_samples) {
-            Some(all) => (all, chance_of_any),
-            None => {
-                let seed =
-                    SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
-                (drawn(n, self.n_samples, seed), chance_of_size)
-            }
-        };
+        let seed = SplitMix64::stream(passes.question().options().seed, u64::from(passes.question().number())).bits();
+        let (coalitions, chance) = coalitions(n, self.n_samples, seed);
         let none = vec![false; n];
         let variants: Vec<Perturbed> = core::iter::once(&none)
             .chain(&coalitions)
@@ -93,7 +87,7 @@ impl<B: Backend> AttributionMethod<B> for KernelShap {
 
 /// Shapley values of `n` players, from the values of some coalitions and of all players, minus the value of none; `chance` is that of a
 /// coalition's size.
-fn regress<'c>(
+pub(crate) fn regress<'c>(
     coalitions: impl Iterator<Item = (&'c [bool], f64)>,
     n: usize,
     total: f64,
@@ -108,6 +102,14 @@ fn regress<'c>(
         }
     }
     if n == 0 { Vec::new() } else { equations.adding_up_to(total) }
+}
+
+/// Coalitions besides the full and the empty one, and the chance of one of each size: all of them, or some that are drawn.
+pub(crate) fn coalitions(n: usize, most: usize, seed: u64) -> (Vec<Vec<bool>>, fn(usize, usize) -> f64) {
+    match all_coalitions(n, most) {
+        Some(all) => (all, chance_of_any),
+        None => (drawn(n, most, seed), chance_of_size),
+    }
 }
 
 /// All coalitions except the full and the empty one, if there are not too many.

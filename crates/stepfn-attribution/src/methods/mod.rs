@@ -16,7 +16,7 @@ mod gradient_shap;
 mod input_x_gradient;
 mod inside;
 mod integrated_gradients;
-mod kernel_shap;
+pub(crate) mod kernel_shap;
 mod layer;
 mod layer_deeplift;
 mod layer_gradient_x_activation;

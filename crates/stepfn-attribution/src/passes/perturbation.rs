@@ -35,20 +35,20 @@ impl Perturbed {
 
 /// A text that was run, with the results that its variants share.
 pub struct Perturbation<'p, 'a, B: Backend> {
-    passes: &'p Passes<'a, B>,
+    pub(super) passes: &'p Passes<'a, B>,
     /// The decoder's last hidden state at every token that it reads, `[width, hidden]`.
     hidden: Tensor<B, 2>,
-    context: Context<B>,
-    cache: Cache<B>,
+    pub(super) context: Context<B>,
+    pub(super) cache: Cache<B>,
 }
 
 /// Variants that run together.
 #[derive(Debug, PartialEq, Eq)]
-struct Group {
+pub(super) struct Group {
     /// The first place that may differ; `None` where the source does.
-    first: Option<usize>,
+    pub(super) first: Option<usize>,
     /// The index of each variant, with the first place at which it differs.
-    members: Vec<(usize, usize)>,
+    pub(super) members: Vec<(usize, usize)>,
 }
 
 impl<'a, B: Backend> Passes<'a, B> {
@@ -216,7 +216,7 @@ impl<B: Backend> core::fmt::Debug for Perturbation<'_, '_, B> {
 
 /// Groups of variants that differ from a place on, sorted by it: they run from the first of these places. `fits` says whether so many may run from
 /// a place on; one always does.
-fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
+pub(super) fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
     /// From so many rows on, products cost what their rows do: rows that need not run should not.
     const ROWS: usize = 256;
     /// Beyond that, one row in so many may be one that the variant shares with the text.
