@@ -78,6 +78,9 @@ pub struct Attribution {
     /// For each step, what the model expected, most likely first; empty where it was not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub alternatives: Vec<Vec<Alternative>>,
+    /// What was measured of the scores, by name; empty where nothing was.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measured: BTreeMap<String, f64>,
     /// Of a chat: where each of its messages stands, in bytes of `target_text`; empty otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub messages: Vec<MessageSpan>,
@@ -117,6 +120,7 @@ impl Attribution {
             changes: None,
             contrast: Vec::new(),
             alternatives: Vec::new(),
+            measured: BTreeMap::new(),
             messages: Vec::new(),
             about: Provenance::default(),
         }

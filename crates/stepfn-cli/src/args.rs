@@ -1,6 +1,7 @@
 //! The command line: commands, options and their help.
 
 mod choices;
+mod context;
 mod shared;
 mod values;
 
@@ -8,8 +9,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use stepfn::TargetUnit;
 
 pub(crate) use choices::MaskingName;
+pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
 pub(crate) use shared::{
     BatchArgs, ChatArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs,
     ParameterArgs, TextArgs, ViewArgs,
@@ -25,7 +28,8 @@ stepfn runs a language model and shows what it predicted, and why.
 
 A language model writes a text token by token. A step function turns its prediction at one step into a number: how likely was this \
 token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
-`stepfn attribute` shows which input tokens a value came from, and `stepfn generate` lets a model write.
+`stepfn attribute` shows which input tokens a value came from, `stepfn context` which of its sources an answer came from, and `stepfn generate` \
+lets a model write.
 
 Models are folders in Hugging Face format (config.json, weights, a tokenizer), GGUF files, or names on a hub. A causal model \
 (GPT-2, Llama, …) reads a prompt and continues it; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
@@ -49,14 +53,36 @@ Examples:
   stepfn attribute --model gpt2 --target 'The nurse said that she' --contrast-target 'The nurse said that he' --from 4 \
 --attributed-fn contrast_prob_diff
   stepfn attribute --model gpt2 --target 'The phenomenal cat sat' --method occlusion --features words
+  stepfn attribute --model gpt2 --source 'Once upon a time' --unit answer --prompt-only --method input_x_gradient
   stepfn attribute --model opus-mt-en-de --input pairs.jsonl --method attention --target-side --format jsonl -o attributions.jsonl
 
 If a text has no target, the model writes one first. Scores of hidden units, layers and heads are reduced to one number per token, unless --raw \
 keeps them or --aggregate says how to reduce them: a pipeline such as layers=0:4,mean,subwords,normalize (see `stepfn list aggregators`).
 
+--unit attributes words, sentences or the whole answer as one, by their log-probability unless --attributed-fn says otherwise. Lines of --input may have \
+units of their own: a list of [start, end] in bytes of the target.
+
 Lines of --input may have source_spans and target_spans: lists of [start, end] in bytes of the text. A method that hides tokens hides the tokens \
 of a span together, as it does for words with --features words.")]
     Attribute(Box<AttributeArgs>),
+    /// Show which of its sources an answer came from
+    #[command(after_long_help = "\
+Examples:
+  stepfn context report.txt --split sentences --question 'When did the river rise?' --model smollm2-instruct
+  stepfn context a.txt b.txt c.txt --question 'Who paid?' --answer 'The city did.' --model gpt2 --method leave_one_out
+  stepfn context --source 'Let there be light.' --source 'And it was so.' --answer 'And God saw the light.' --model verse
+  stepfn context book.txt --split paragraphs --question 'Why?' --method gradient --prefilter 8 --check 32 --model smollm2-instruct --html page.html
+  stepfn context --input questions.jsonl --model smollm2-instruct --format jsonl -o contexts.jsonl
+
+A score says how much a source adds to the log-probability of a statement of the answer (context_cite: to its log-odds), in nats. Without --answer the \
+model writes one. Lines of --input are objects with the fields sources (a list of texts), question and target, the answer.
+
+Sources and question are put into a template, and what is left out is left out of it: \
+--template 'Context: {sources} Question: {question}'. If the model has a chat template, this is what its user says.
+
+With --check the results have, as `measured`, the correlation lds of predicted and true log-odds on random subsets, and what the answer's log-probability \
+loses without the k sources of the highest scores (drop_k), without k random ones (random_drop_k), and without the first k (first_drop_k).")]
+    Context(Box<ContextArgs>),
     /// Show attributions that were saved in a file
     #[command(after_long_help = "\
 Examples:
@@ -241,6 +267,17 @@ pub(crate) enum TargetUnitName {
     Sentence,
     /// All attributed tokens together
     Answer,
+}
+
+impl TargetUnitName {
+    pub(crate) fn unit(self) -> TargetUnit {
+        match self {
+            Self::Token => TargetUnit::Token,
+            Self::Word => TargetUnit::Word,
+            Self::Sentence => TargetUnit::Sentence,
+            Self::Answer => TargetUnit::Answer,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

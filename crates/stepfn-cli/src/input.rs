@@ -109,6 +109,18 @@ impl Inputs {
         if sources.is_empty() { Err(nothing_asked()) } else { Ok(Self::given(sources)) }
     }
 
+    /// Questions about sources: those of a file, or one.
+    pub(crate) fn contexts(lines: &LinesArgs, one: Input) -> Result<Self, Failure> {
+        match &lines.input {
+            Some(path) => Lines::open(path, one, &lines.keep).map(|lines| Self::Lines(Box::new(lines))),
+            None if one.sources.is_empty() => Err(Failure::usage(
+                "there are no sources",
+                "give files, --source, or --input FILE (`-` for standard input)",
+            )),
+            None => Ok(Self::given(vec![one])),
+        }
+    }
+
     /// If there are several texts, errors say which one.
     fn given(mut inputs: Vec<Input>) -> Self {
         let several = inputs.len() > 1;

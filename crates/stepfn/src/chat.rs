@@ -22,6 +22,7 @@ impl<B: Backend> LanguageModel<B> {
 
     /// What an input asks.
     pub(crate) fn asked(&self, input: &Input) -> Result<Asked> {
+        input.without_sources()?;
         let Some(chat) = self.chat_of(input)? else {
             return Ok(Asked { request: input.request(self.is_encoder_decoder())?, messages: Vec::new() });
         };
@@ -48,6 +49,7 @@ impl<B: Backend> LanguageModel<B> {
 
     /// The prompt that the model writes after, and whether its special tokens are written out.
     pub(crate) fn prompt_of(&self, input: &Input) -> Result<(String, bool, Vec<MessageSpan>)> {
+        input.without_sources()?;
         match self.chat_of(input)? {
             None => Ok((input.prompt()?.to_owned(), false, Vec::new())),
             Some(Chat { answer: Some(_), .. }) => {

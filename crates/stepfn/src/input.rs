@@ -48,6 +48,10 @@ pub struct Input {
     /// assistant's, it is the target; otherwise the target and the target to compare with are what the assistant should say, without the
     /// prompt, and the model writes one if there is none.
     pub messages: Vec<Message>,
+    /// Of a question about sources, see [`LanguageModel::context`](crate::LanguageModel::context): the texts that an answer may come from.
+    pub sources: Vec<String>,
+    /// What is asked about them.
+    pub question: Option<String>,
     /// Which of the model's chat templates, where it has several.
     pub chat_template: Option<String>,
     /// Variables that the chat template reads, such as `enable_thinking`.
@@ -70,6 +74,12 @@ impl Input {
         Self { messages: messages.into_iter().collect(), ..Self::default() }
     }
 
+    /// A question about sources.
+    pub fn context<S: Into<String>>(sources: impl IntoIterator<Item = S>, question: impl Into<String>) -> Self {
+        let sources = sources.into_iter().map(Into::into).collect();
+        Self { sources, question: Some(question.into()), ..Self::default() }
+    }
+
     /// The same with an id of yours.
     #[must_use]
     pub fn with_id(self, id: impl Into<Value>) -> Self {
@@ -87,6 +97,18 @@ impl Input {
             (Some(text), false) => (source, Some(text)),
         };
         Ok(Request { source, target, contrast_source, contrast_target, alignment, is_complete: false })
+    }
+
+    /// Checks that there are no sources of a context, for work that reads none.
+    pub(crate) fn without_sources(&self) -> Result<()> {
+        match self.sources.is_empty() && self.question.is_none() {
+            true => Ok(()),
+            false => {
+                let what =
+                    "`sources` and `question` are for finding which source an answer came from, and this is other work";
+                Err(Error::new(ErrorKind::Text, what, "leave them out, or use `context`"))
+            }
+        }
     }
 
     /// Checks that there are no spans, for work that hides nothing.

@@ -46,6 +46,7 @@ mod answer;
 mod ask;
 mod attribute;
 mod chat;
+mod context;
 mod error;
 mod files;
 mod generate;
@@ -61,6 +62,7 @@ mod warnings;
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
 pub use attribute::{AttributeTask, TargetUnit, Unit};
+pub use context::{ContextTask, Split};
 pub use error::{Error, ErrorKind, Result};
 pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
@@ -73,6 +75,7 @@ pub use texts::{Outcome, Outcomes, RunOptions};
 
 pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
+pub use stepfn_attribution::contexts::{ContextMethod, Operator};
 pub use stepfn_attribution::methods::*;
 pub use stepfn_attribution::{
     Alternative, AttributedFn, Attribution, Axis, Baseline, MOST_ALTERNATIVES, Masking, Progress, Provenance, Scores,

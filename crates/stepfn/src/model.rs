@@ -13,10 +13,10 @@ use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
 
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
 use crate::files::{Download, Files};
-use crate::texts::Outcomes;
+use crate::texts::{Outcomes, one};
 use crate::{
-    Answer, Ask, AttributeTask, Error, ErrorKind, GenerateTask, Input, IntoInput, Registry, Result, RunOptions,
-    ScoreTask, ScoredText, Written,
+    Answer, Ask, AttributeTask, ContextTask, Error, ErrorKind, GenerateTask, Input, IntoInput, Registry, Result,
+    RunOptions, ScoreTask, ScoredText, Written,
 };
 
 /// A language model that is ready to be asked. It runs on the CPU unless another backend is named.
@@ -273,6 +273,23 @@ impl<B: Backend> LanguageModel<B> {
         I: IntoIterator<Item: IntoInput>,
     {
         Outcomes::new(self, task, inputs)
+    }
+
+    /// Which of their sources the answers to many questions came from: inputs with `sources`.
+    pub fn context_all<'m, I>(&'m self, inputs: I, task: &'m ContextTask) -> Outcomes<'m, B, I::IntoIter, Answer>
+    where
+        I: IntoIterator<Item: IntoInput>,
+    {
+        Outcomes::new(self, task, inputs)
+    }
+
+    /// Which of its sources an answer came from: `Input::context(["One.", "Two."], "Which?")`. Without a target, the model answers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] for an input without sources or whose sources can't be found in the prompt, [`ErrorKind::Option`] for options that make no
+    /// sense.
+    pub fn context(&self, input: Input, task: &ContextTask) -> Result<Answer> {
+        one(self, task, input)
     }
 
     /// What the model writes for many sources or after many prompts; best first if it writes several.

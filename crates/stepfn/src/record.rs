@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{Error, ErrorKind, Input, Json, Message, nearest};
 
 /// The fields of a [`record`] that mean something.
-pub const RECORD_FIELDS: [&str; 10] = [
+pub const RECORD_FIELDS: [&str; 12] = [
     "id",
     "text",
     "source",
@@ -21,6 +21,8 @@ pub const RECORD_FIELDS: [&str; 10] = [
     "source_spans",
     "target_spans",
     "units",
+    "sources",
+    "question",
 ];
 
 /// A text from a JSON object: its `id`, `null` if it has none, and the text, or why it can't be read. Fields that mean nothing ([`RECORD_FIELDS`] do)
@@ -86,6 +88,8 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]
         source_spans: spans(&mut fields, "source_spans")?,
         target_spans: spans(&mut fields, "target_spans")?,
         units: spans(&mut fields, "units")?,
+        sources: texts(&mut fields, "sources")?,
+        question: text(&mut fields, "question")?,
         ..Input::default()
     };
     let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");
@@ -97,11 +101,23 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]
         return Err(Error::new(ErrorKind::Text, format!("unknown field `{unknown}`{meant}"), hint));
     }
     let texts = [&input.text, &input.source, &input.target];
-    if texts.iter().all(|text| text.is_none()) && input.messages.is_empty() {
+    if texts.iter().all(|text| text.is_none()) && input.messages.is_empty() && input.sources.is_empty() {
         return Err(wrong("neither `text`, `source` nor `target`, nor `messages`".to_owned()));
     }
     input.fields = fields;
     Ok(input)
+}
+
+fn texts(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<String>> {
+    let wrong_list = |found: &Value| wrong(format!("`{name}` must be a list of strings, not {}", shortened(found)));
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::Array(texts)) => {
+            let text = |text: &Value| text.as_str().map(str::to_owned).ok_or_else(|| wrong_list(text));
+            texts.iter().map(text).collect()
+        }
+        Some(other) => Err(wrong_list(&other)),
+    }
 }
 
 fn text(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Option<String>> {

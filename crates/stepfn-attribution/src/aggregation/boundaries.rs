@@ -45,6 +45,11 @@ pub(super) fn characters(tokens: &[Token]) -> Groups {
     groups_by_start(&starts)
 }
 
+/// The sentences of a text, by the Unicode standard's annex 29, in bytes.
+pub fn sentences_of(text: &str) -> Vec<Range<usize>> {
+    text.split_sentence_bound_indices().map(|(start, sentence)| start..start + sentence.len()).collect()
+}
+
 /// Sentences, by the Unicode standard's annex 29: a token belongs to the sentence that its first visible character is in. Special tokens are separate.
 pub(crate) fn sentences(text: &str, tokens: &[Token]) -> Groups {
     in_parts(text, tokens, text.split_sentence_bound_indices().map(|(start, _)| start))

@@ -130,8 +130,9 @@ pub(super) fn difference(attribution: &Attribution, other: &Attribution) -> Resu
         step_scores: (attribution.step_scores.iter().zip(other.step_scores.values()))
             .map(|((name, ours), theirs)| (name.clone(), columns(ours, theirs)))
             .collect(),
-        // Of two outputs, neither's alternatives are those of their difference.
+        // Of two outputs, neither's alternatives and measurements are those of their difference.
         alternatives: Vec::new(),
+        measured: Default::default(),
         deltas: attribution.deltas.as_ref().zip(other.deltas.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
         changes: attribution.changes.as_ref().zip(other.changes.as_ref()).map(|(ours, theirs)| columns(ours, theirs)),
         about: of_both(&attribution.about, &other.about),

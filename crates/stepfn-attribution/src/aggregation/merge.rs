@@ -162,6 +162,7 @@ fn merge_with(
         source_text: attribution.source_text.clone(),
         target_text: attribution.target_text.clone(),
         joins: attribution.joins.clone(),
+        measured: attribution.measured.clone(),
         messages: attribution.messages.clone(),
         about: attribution.about.clone(),
     }

@@ -38,6 +38,7 @@ mod text;
 use serde::{Deserialize, Serialize};
 use stepfn_models::tokenizer::Token;
 
+pub use boundaries::sentences_of;
 pub use boundaries::{Separator, SplitMode};
 pub(crate) use boundaries::{lines, messages, sentences, words};
 pub use function::Function;

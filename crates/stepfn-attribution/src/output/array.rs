@@ -76,7 +76,7 @@ impl Scores {
     }
 
     /// Scores whose axes after token and step are `inner`, filled by `value(token, step, position in the inner axes)`.
-    pub(crate) fn filled(
+    pub fn filled(
         tokens: usize,
         steps: usize,
         inner: &[(Axis, usize)],

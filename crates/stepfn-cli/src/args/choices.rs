@@ -2,9 +2,9 @@
 
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
-use stepfn::Masking;
 use stepfn::backend::{DType, KNOWN};
 use stepfn::writers::{ANSWERS, RECORDS};
+use stepfn::{Masking, Operator};
 
 /// Names of all backends. Those that the program was not built with are accepted here and get an error of their own later.
 pub(super) fn backends() -> PossibleValuesParser {
@@ -23,6 +23,24 @@ pub(super) fn answer_formats() -> PossibleValuesParser {
 
 fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {
     PossibleValue::new(name).help(summary)
+}
+
+/// What becomes of a source that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OperatorName {
+    /// Its tokens are removed, and what follows moves up
+    Remove,
+    /// Its tokens are replaced by the baseline's
+    Baseline,
+}
+
+impl OperatorName {
+    pub(crate) fn operator(self) -> Operator {
+        match self {
+            Self::Remove => Operator::Remove,
+            Self::Baseline => Operator::Baseline,
+        }
+    }
 }
 
 /// What is masked.

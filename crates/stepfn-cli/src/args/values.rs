@@ -62,6 +62,11 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
 }
 
+pub(super) fn number(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
+    number.ok_or_else(|| "expected a number from 0 on".to_owned())
+}
+
 /// Limit of `stepfn bench`: more texts would not fit into memory.
 const MOST_TEXTS: usize = 1 << 16;
 /// Limit of `stepfn bench` for one text.

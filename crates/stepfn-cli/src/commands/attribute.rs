@@ -11,7 +11,7 @@ use stepfn::{AttributeTask, Input, Registry, TargetUnit, Unit, Value};
 use super::loading::{dispatch, load, note_loaded, run_options};
 use super::parameters::{Owner, assigned, function, method};
 use super::{unused, view};
-use crate::args::{AttributeArgs, TargetUnitName, UnitName};
+use crate::args::{AttributeArgs, UnitName};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
 use crate::output::{self, Results};
@@ -105,12 +105,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
         step_scores: step_scores.collect::<Result<_, Failure>>()?,
         alternatives: args.top.unwrap_or(0),
         target_side: args.target_side,
-        unit: match args.unit {
-            TargetUnitName::Token => TargetUnit::Token,
-            TargetUnitName::Word => TargetUnit::Word,
-            TargetUnitName::Sentence => TargetUnit::Sentence,
-            TargetUnitName::Answer => TargetUnit::Answer,
-        },
+        unit: args.unit.unit(),
         unit_mean: args.unit_mean,
         prompt_only: args.prompt_only,
         features: match args.features {

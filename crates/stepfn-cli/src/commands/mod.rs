@@ -3,6 +3,7 @@
 mod attribute;
 mod bench;
 mod completions;
+mod context;
 mod generate;
 mod list;
 mod loading;
@@ -20,6 +21,7 @@ use crate::failure::Failure;
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Attribute(args) => attribute::run(&args),
+        Command::Context(args) => context::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),
