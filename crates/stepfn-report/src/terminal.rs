@@ -79,6 +79,10 @@ pub fn render(attribution: &Attribution, options: &TerminalOptions) -> String {
         text.push('\n');
         table.block(&mut text, block);
     }
+    if !attribution.measured.is_empty() {
+        let measured = attribution.measured.iter().map(|(name, value)| format!("{name} {value:.2}"));
+        text.push_str(&format!("measured: {}\n", measured.collect::<Vec<_>>().join(", ")));
+    }
     if !grid.sections.is_empty() && pen.0 != Colors::None {
         text.push_str(&legend(&grid, pen));
     }

@@ -3,7 +3,9 @@
 #![cfg(all(feature = "cpu", feature = "zoo"))]
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
+mod contexts;
 mod own;
+mod units;
 
 use std::cell::{Cell, RefCell};
 use std::iter;
