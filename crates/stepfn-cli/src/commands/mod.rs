@@ -8,6 +8,8 @@ mod generate;
 mod list;
 mod loading;
 mod parameters;
+#[cfg(test)]
+mod recipe;
 mod score;
 mod show;
 mod unused;
