@@ -11,7 +11,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use self::fixture::{Done, Scratch, model, program, stepfn};
+use self::fixture::{COMMANDS, Done, OTHERS, Scratch, commands, model, program, stepfn};
 
 #[test]
 fn lists_tell_what_there_is() {
@@ -49,6 +49,32 @@ fn help_is_a_manual_and_completions_complete() {
     assert!(stepfn(["--version"]).out.starts_with("stepfn 0."));
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         assert!(stepfn(["completions", shell]).out.contains("step-fn"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_that_writes_results_is_tested() {
+    let tested: Vec<&str> = COMMANDS.iter().map(|command| command[0]).chain(OTHERS).collect();
+    for command in commands() {
+        let writes = stepfn(["help", &command]).out.contains("--output <FILE>");
+        assert!(
+            !writes || tested.contains(&command.as_str()),
+            "{command} is neither in COMMANDS nor in OTHERS of fixture/mod.rs"
+        );
+    }
+}
+
+#[test]
+fn the_book_has_every_command_and_format() {
+    let (cli, output) = (include_str!("../../../docs/src/cli.md"), include_str!("../../../docs/src/output.md"));
+    for command in commands() {
+        assert!(cli.contains(&format!("stepfn {command}")), "docs/src/cli.md says nothing of `stepfn {command}`");
+    }
+    for (format, _) in stepfn::writers::ANSWERS {
+        assert!(cli.contains(&format!("`{format}`")), "docs/src/cli.md says nothing of the format `{format}`");
+        // By its name, or as the ending of a file; what people read needs no explanation.
+        let named = output.to_lowercase().contains(format) || format == "table";
+        assert!(named, "docs/src/output.md says nothing of the format `{format}`");
     }
 }
 

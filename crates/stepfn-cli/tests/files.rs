@@ -10,12 +10,10 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use stepfn::writers::{ANSWERS, RECORDS};
 
-use self::fixture::{Done, Scratch, stepfn, stepfn_reading};
+use self::fixture::{COMMANDS, Done, Scratch, stepfn, stepfn_reading};
 
-/// The commands that read lines, each with options that make it quick.
-const COMMANDS: [&[&str]; 3] =
-    [&["score", "--step-fn", "rank"], &["attribute"], &["generate", "--max-new-tokens", "2"]];
 /// Words to pronounce.
 const LINES: &str = "{\"source\": \"cat\"}\n{\"source\": \"dog\"}\n";
 
@@ -90,7 +88,7 @@ fn results_have_a_place_each() {
         let call = call.map(|part| if ["x", "./x", "y"].contains(&part) { file(part) } else { part.to_owned() });
         stepfn(["attribute", "cat"].map(str::to_owned).iter().chain(&call)).fails(2, what, "a file of its own");
     }
-    for format in ["table", "json", "jsonl", "csv", "inseq"] {
+    for (format, _) in ANSWERS {
         let both = ["-o", &file("x"), "--html", &file("./x"), "--format", format].map(str::to_owned);
         stepfn(["attribute", "cat"].map(str::to_owned).iter().chain(&both)).fails(2, "are the same file", "of its own");
     }
@@ -111,7 +109,7 @@ fn results_have_a_place_each() {
 fn old_results_stay_until_there_are_new_ones() {
     let folder = Scratch::new();
     for command in COMMANDS {
-        for format in ["table", "json", "jsonl", "csv"] {
+        for (format, _) in if command[0] == "attribute" { &ANSWERS[..] } else { &RECORDS } {
             let old = folder.write("old", "old");
             let failed = stepfn(command.iter().chain(&["", "--format", format, "-o", &old]));
             assert_eq!(failed.code, 1, "{failed:?}");
@@ -133,7 +131,9 @@ fn where_all_fails_old_files_stay() {
     let [old, page, map] = ["old", "page", "map"].map(|name| folder.write(name, "old"));
     let new = folder.0.join("new").display().to_string();
     for command in COMMANDS {
-        for format in ["table", "csv"] {
+        // JSON says of each text why it failed.
+        let formats = if command[0] == "attribute" { &ANSWERS[..] } else { &RECORDS };
+        for (format, _) in formats.iter().filter(|(format, _)| !["json", "jsonl"].contains(format)) {
             for output in [&old, &new] {
                 let done = stepfn(command.iter().chain(&["--input", &failing, "--format", format, "-o", output]));
                 assert!(done.code == 1 && done.err.contains("2 of 2 texts failed"), "{command:?} {format}: {done:?}");
@@ -217,7 +217,8 @@ fn what_has_no_end_is_not_read_to_it() {
 fn a_full_disk_leaves_old_results_or_complete_records() {
     let folder = Scratch::new();
     let input = folder.write("in.jsonl", "{\"source\": \"phonetics\"}\n".repeat(8));
-    for (option, format) in [("-o", "json"), ("-o", "jsonl"), ("-o", "csv"), ("--html", "table"), ("-o", "inseq")] {
+    let written = ANSWERS.iter().map(|(format, _)| ("-o", *format)).filter(|(_, format)| *format != "table");
+    for (option, format) in written.chain([("--html", "table")]) {
         let old = folder.write("old", "old");
         // Files end at 8 blocks of 512 bytes, or of 1024.
         let script = "ulimit -f 8; exec \"$@\"";
