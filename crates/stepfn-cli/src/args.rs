@@ -415,4 +415,30 @@ mod tests {
     fn the_definition_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    /// The words of a line of a shell: quotes keep words together.
+    fn words(line: &str) -> Vec<String> {
+        let parts = line.split('\'').enumerate();
+        let marked: String =
+            parts.map(|(n, part)| if n % 2 == 0 { part.replace(' ', "\0") } else { part.to_owned() }).collect();
+        marked.split('\0').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_examples_of_every_command_are_commands() {
+        for command in Cli::command().get_subcommands() {
+            let (name, help) =
+                (command.get_name(), command.get_after_long_help().map(ToString::to_string).unwrap_or_default());
+            let examples = help.lines().filter(|line| line.starts_with("  stepfn "));
+            let called: Vec<Vec<String>> = examples
+                .flat_map(|line| line.split(" | "))
+                .map(|call| words(call.split(" > ").next().unwrap_or(call)))
+                .collect();
+            for call in &called {
+                assert!(Cli::try_parse_from(call).is_ok(), "{call:?}: {}", Cli::try_parse_from(call).unwrap_err());
+            }
+            let has_examples = called.iter().any(|call| call[1] == name);
+            assert!(has_examples || ["list", "help"].contains(&name), "the help of {name} has no example of it");
+        }
+    }
 }
