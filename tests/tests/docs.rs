@@ -91,6 +91,44 @@ fn the_book_matches_the_doc_comments() {
 }
 
 #[test]
+fn the_book_has_every_method() {
+    let page = fs::read_to_string(workspace().join("docs/src/attribution.md")).unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.starts_with("| ")).collect();
+    let options = fs::read_to_string(workspace().join("docs/src/cli.md")).unwrap();
+    let hiding = options.lines().find(|line| line.starts_with("**Words and spans.**")).unwrap();
+    let methods = Methods::<stepfn_cpu::Backend>::default();
+    for Description { name, .. } in methods.iter() {
+        let method = format!("`{name}`");
+        assert!(
+            rows.iter().any(|row| row.contains(&method)),
+            "docs/src/attribution.md: no row of a table has {method}"
+        );
+        let hides = methods.make(name, &Default::default()).unwrap().hides_tokens();
+        assert_eq!(hiding.contains(&method), hides, "docs/src/cli.md, words and spans: {method}");
+    }
+}
+
+#[test]
+fn the_book_has_every_family() {
+    let page = fs::read_to_string(workspace().join("docs/src/models.md")).unwrap();
+    for family in stepfn_models::families::all() {
+        assert!(page.contains(&format!("`{}`", family.name)), "docs/src/models.md says nothing of `{}`", family.name);
+    }
+}
+
+/// `cargo test` builds benchmarks, but doesn't run them.
+#[test]
+fn every_step_function_is_measured() {
+    let [ours, theirs] = ["benches/benches/step_functions.rs", "benches/peers/step_functions.py"]
+        .map(|file| fs::read_to_string(workspace().join(file)).unwrap());
+    for Description { name, .. } in Registry::<stepfn_cpu::Backend>::default().iter() {
+        assert!(ours.contains(&format!("\"{name}\" ")), "benches/benches/step_functions.rs has no arm for {name}");
+        let has_peer = theirs.contains(&format!("def {name}(b)")) && theirs.contains(&format!("        {name},\n"));
+        assert!(has_peer, "benches/peers/step_functions.py has no {name}, or not in FUNCTIONS");
+    }
+}
+
+#[test]
 fn readmes_give_the_numbers_of_step_functions_and_methods() {
     let functions = Registry::<stepfn_cpu::Backend>::default().iter().count();
     let methods = Methods::<stepfn_cpu::Backend>::default().iter().count();
