@@ -11,9 +11,10 @@ use crate::case::{Case, uniform};
 use crate::{golden, gradients, identities, models, values};
 
 /// Golden models that have every kind of every part: one for each kind of positions, of norms, activations and feed-forwards, and both kinds of
-/// encoder–decoder.
-const FAMILIES: [&str; 20] = [
+/// encoder–decoder. A test below compares them with all others.
+const FAMILIES: [&str; 28] = [
     "apertus",
+    "blenderbot_small",
     "bloom",
     "cohere_norm",
     "falcon_new",
@@ -21,15 +22,22 @@ const FAMILIES: [&str; 20] = [
     "gemma2",
     "gemma3_text",
     "gpt2",
+    "gpt_oss",
     "gptj",
     "granite",
+    "hunyuan_v1_dense",
     "led",
     "llama3_rope",
+    "llama_dynamic",
     "marian",
     "ministral3",
     "mixtral",
     "nemotron",
+    "olmo",
     "olmo2",
+    "opt_post",
+    "phi3_longrope",
+    "qwen2_moe",
     "smollm3",
     "t5_gated",
     "umt5",
@@ -75,4 +83,52 @@ pub fn skip(backend: &str, error: &DeviceError) {
         "{backend} must be tested here, but is not available: {error}"
     );
     let _ = writeln!(std::io::stderr(), "SKIPPED: {backend} was not tested: {error}");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use stepfn_models::Model;
+
+    use super::*;
+    use crate::models::folders;
+
+    /// What a model's configuration chooses: every field with a variant, `true` or something optional. They are read from its debug form, so
+    /// that a new field is among them.
+    fn choices(folder: &Path) -> BTreeSet<String> {
+        let model = Model::<stepfn_cpu::flex::Backend>::load(folder, DType::F32, &Default::default()).unwrap();
+        let (mut choices, mut field) = (BTreeSet::new(), "");
+        let text = format!("{:?}", model.config());
+        for word in text.split([' ', ',', '(', '[', ']', ')', '{', '}']).filter(|word| !word.is_empty()) {
+            match word.strip_suffix(':') {
+                Some(name) => field = name,
+                None if word == "true" || (word != "None" && word.starts_with(char::is_uppercase)) => {
+                    choices.insert(format!("{field}: {word}"));
+                }
+                None => {}
+            }
+        }
+        choices
+    }
+
+    /// Those that predict masked tokens write nothing, so that not all of the suite applies to them.
+    #[test]
+    fn the_suite_has_every_part_of_causal_models_and_pairs() {
+        let tested: BTreeSet<String> =
+            FAMILIES.iter().flat_map(|family| choices(&golden::folder().join("models").join(family))).collect();
+        assert!(tested.contains("positions: Alibi") && tested.contains("soft_cap: Some"), "{tested:?}");
+        let is_written = |folder: &Path| {
+            let expected = std::fs::read_to_string(folder.join("expected.json")).unwrap();
+            serde_json::from_str::<serde_json::Value>(&expected).unwrap()["kind"] != "masked"
+        };
+        let missing = |folder: std::path::PathBuf| {
+            let missing: Vec<String> = choices(&folder).difference(&tested).cloned().collect();
+            (!missing.is_empty()).then(|| format!("{}: {missing:?}", folder.display()))
+        };
+        let missing: Vec<String> =
+            folders().into_iter().filter(|folder| is_written(folder)).filter_map(missing).collect();
+        assert!(missing.is_empty(), "add one of these to FAMILIES for what it has:\n{}", missing.join("\n"));
+    }
 }
