@@ -140,15 +140,18 @@ fn sizes() -> impl Strategy<Value = [usize; 4]> {
     (1..=2usize, 2..=4usize, 1..=5usize, 1..=5usize).prop_map(|(texts, width, a, b)| [texts, width, a, b])
 }
 
+/// Any of an enum's variants. One that is not named here doesn't compile.
+macro_rules! any_variant {
+    ($of:ident: $($variant:ident $(($value:expr))?),* $(,)?) => {{
+        let _all: fn(&$of) = |of| match of {
+            $($of::$variant { .. } => {})*
+        };
+        prop_oneof![$(Just($of::$variant $(($value))?)),*]
+    }};
+}
+
 fn norm_kind() -> impl Strategy<Value = NormKind> {
-    prop_oneof![
-        Just(NormKind::LayerNorm),
-        Just(NormKind::RmsNorm),
-        Just(NormKind::RmsNormPlusOne),
-        Just(NormKind::LayerNormWithoutBias),
-        Just(NormKind::LayerNormPlusOne),
-        Just(NormKind::LayerNormWithoutWeight),
-    ]
+    any_variant!(NormKind: LayerNorm, RmsNorm, RmsNormPlusOne, LayerNormWithoutBias, LayerNormPlusOne, LayerNormWithoutWeight)
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
@@ -178,7 +181,7 @@ const SOURCE: [usize; 2] = [3, 2];
 
 fn setups() -> impl Strategy<Value = Setup> {
     let (flat, peaked) = (0.5, 500.0);
-    let over = prop_oneof![Just(NormOver::Head), Just(NormOver::EachHead), Just(NormOver::Token)];
+    let over = any_variant!(NormOver: Head, EachHead, Token);
     let query_key_norm = (norm_kind(), over, any::<bool>()).prop_map(|(kind, over, after_rotation)| QueryKeyNorm {
         norm: NormConfig { kind, epsilon: 1e-5 },
         over,
@@ -234,13 +237,8 @@ fn setups() -> impl Strategy<Value = Setup> {
         gate_limit: None,
         bias,
     });
-    let placement = prop_oneof![
-        Just(NormPlacement::Pre),
-        Just(NormPlacement::Post),
-        Just(NormPlacement::Sandwich),
-        Just(NormPlacement::Output)
-    ];
-    let residual = prop_oneof![Just(Residual::Sequential), Just(Residual::Parallel), Just(Residual::Scaled(0.3))];
+    let placement = any_variant!(NormPlacement: Pre, Post, Sandwich, Output);
+    let residual = any_variant!(Residual: Sequential, Parallel, Scaled(0.3));
     let around = (norm_kind(), placement, residual, any::<[bool; 4]>(), prop::collection::vec(2..=4usize, 1..=2));
     (attention, positions, feed_forward, around).prop_map(|(attention, positions, feed_forward, around)| {
         let (kind, norm_placement, residual, [cross, left, dropout, first_norm], lens) = around;
@@ -399,7 +397,7 @@ proptest! {
     fn mixtures_of_experts(
         [texts, width, hidden, size] in sizes(), (count, per_token) in (2..=5usize).prop_flat_map(|count| (Just(count), 1..=count)),
         activation in activations().prop_filter("numbers of its own", |phi| !matches!(phi, Activation::Xielu(_))),
-        weighing in prop_oneof![Just(Weighing::OfAll), Just(Weighing::OfChosen)],
+        weighing in any_variant!(Weighing: OfAll, OfChosen),
         shared in proptest::option::of((1..=4usize, any::<bool>())), [gated, bias, router_bias] in any::<[bool; 3]>(),
         gate_limit in proptest::option::of(0.1..0.6f64),
     ) {
