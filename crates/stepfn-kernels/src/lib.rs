@@ -31,10 +31,13 @@
 mod cotangents;
 mod half;
 mod host;
+mod interrupt;
 mod lanes;
 #[cfg(feature = "flex")]
 mod product;
 mod threefry;
+#[cfg(feature = "flex")]
+mod watched;
 
 pub mod activation;
 pub mod attention;
@@ -53,6 +56,7 @@ pub mod weight;
 pub use cotangents::Cotangents;
 pub use half::{is_half, narrowed, widened};
 pub use host::is_host;
+pub use interrupt::{interruptible, is_interrupted};
 
 #[cfg(test)]
 mod testing;

@@ -16,6 +16,7 @@ use super::{AttentionGradients, AttentionInputs, AttentionShape, Visible};
 use crate::host::flex::{self, Strided};
 use crate::lanes::LANES;
 use crate::product::{Before, Blocks, Matrix, MatrixMut, product};
+use crate::watched::{Ends, watched};
 
 /// Queries per block: the scores of 128 queries and 1,024 keys fill half of a typical L2 cache.
 const BLOCK: usize = 128;
@@ -47,8 +48,8 @@ pub(super) fn probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Option<T
     let mut all = vec![0.0; host.shape.texts * n_heads * queries * keys];
     if !all.is_empty() {
         let heads = all.par_chunks_mut(queries * keys).enumerate();
-        heads.for_each_init(Scratch::default, |scratch, (index, rows)| {
-            for block in host.blocks(index / n_heads) {
+        let of_head = |ends: &Ends, scratch: &mut Scratch, (index, rows): (usize, &mut [f32])| {
+            for block in host.blocks(index / n_heads).take_while(|_| !ends.now()) {
                 let block = &Block { head: index % n_heads, ..block };
                 host.probabilities(block, scratch);
                 let rows = rows.chunks_exact_mut(keys).skip(block.queries.start);
@@ -56,6 +57,9 @@ pub(super) fn probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Option<T
                     row[block.keys.clone()].copy_from_slice(&made[..block.keys.len()]);
                 }
             }
+        };
+        watched(host.work(), |ends| {
+            heads.for_each_init(Scratch::default, |scratch, rows| of_head(ends, scratch, rows));
         });
     }
     Some(flex::made(all, [host.shape.texts, n_heads, queries, keys]))
@@ -92,13 +96,18 @@ pub(super) fn backward<B: Backend>(
             cotangents,
         })
         .collect();
-    let run = |scratch: &mut Scratch, task: &Task| host.backward(task, grad.matrix(), per_text, &targets, scratch);
-    if host.work() * per_text >= PARALLEL_MIN {
-        tasks.par_iter().with_max_len(1).for_each_init(Scratch::default, run);
-    } else {
-        let scratch = &mut Scratch::default();
-        tasks.iter().for_each(|task| run(scratch, task));
-    }
+    // Scores, their gradients, and those of queries, keys and values.
+    let work = host.work() * (1 + 4 * per_text);
+    watched(work, |ends| {
+        let run =
+            |scratch: &mut Scratch, task: &Task| host.backward(task, grad.matrix(), per_text, &targets, scratch, ends);
+        if host.work() * per_text >= PARALLEL_MIN {
+            tasks.par_iter().with_max_len(1).for_each_init(Scratch::default, run);
+        } else {
+            let scratch = &mut Scratch::default();
+            tasks.iter().for_each(|task| run(scratch, task));
+        }
+    });
     Some(AttentionGradients {
         query: flex::made(query, [per_text * query_rows, query_columns]),
         key: flex::made(key, [per_text * key_rows, key_columns]),
@@ -266,12 +275,18 @@ impl<'a, B: Backend> Host<'a, B> {
         let texts = (0..self.shape.texts).flat_map(|text| self.blocks(text));
         let heads = |block: Block| (0..self.shape.n_heads).map(move |head| Block { head, ..block.clone() });
         let blocks: Vec<Block> = texts.flat_map(heads).collect();
-        if self.work() >= PARALLEL_MIN {
-            blocks.par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, block| task(block, scratch));
-        } else {
+        if self.work() < PARALLEL_MIN {
             let scratch = &mut Scratch::default();
-            blocks.iter().for_each(|block| task(block, scratch));
+            return blocks.iter().for_each(|block| task(block, scratch));
         }
+        // Scores, and the mixture of values.
+        watched(2 * self.work(), |ends| {
+            blocks.par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, block| {
+                if !ends.now() {
+                    task(block, scratch);
+                }
+            });
+        });
     }
 
     fn query_rows(&self, block: &Block) -> Range<usize> {
@@ -314,10 +329,18 @@ impl<'a, B: Backend> Host<'a, B> {
     }
 
     /// Adds a task's contribution to the gradients.
-    fn backward(&self, task: &Task, grad: Matrix, per_text: usize, targets: &Targets, scratch: &mut Scratch) {
+    fn backward(
+        &self,
+        task: &Task,
+        grad: Matrix,
+        per_text: usize,
+        targets: &Targets,
+        scratch: &mut Scratch,
+        ends: &Ends,
+    ) {
         let group = self.shape.group();
         for head in task.kv_head * group..(task.kv_head + 1) * group {
-            for block in self.blocks(task.text) {
+            for block in self.blocks(task.text).take_while(|_| !ends.now()) {
                 let block = &Block { head, ..block };
                 self.probabilities(block, scratch);
                 scratch.kept.resize(scratch.probabilities.size);
@@ -333,7 +356,7 @@ impl<'a, B: Backend> Host<'a, B> {
                     true => (GRADIENT_ROWS / self.width[0]).max(1),
                     false => 1,
                 };
-                for first in task.cotangents.clone().step_by(together) {
+                for first in task.cotangents.clone().step_by(together).take_while(|_| !ends.now()) {
                     let cotangents = first..(first + together).min(task.cotangents.end);
                     self.backward_block(block, cotangents, grad, per_text, targets, scratch);
                 }

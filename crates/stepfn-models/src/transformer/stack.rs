@@ -19,8 +19,8 @@ use super::positions;
 use super::tables::{Sees, Tables};
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
+use crate::check_interrupted;
 use crate::config::{Positions, StackConfig};
-use crate::interrupt;
 use crate::parameters::Parameters;
 use tape::{LayerTape, Recorded};
 
@@ -263,7 +263,7 @@ impl<B: Backend> Stack<B> {
             self.enter(&mut run, batch, &masks);
         }
         for layer in entry.layer()..self.blocks.len() {
-            interrupt::check()?;
+            check_interrupted()?;
             let around = self.around(layer, &run.tables, source, &masks, &device);
             let streams = Streams { x: run.last, memory: memory.map(|(hidden, _)| hidden.clone()) };
             let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);

@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use super::tape::{LayerTape, Recorded};
 use super::{Entry, Stack, StackTape};
 use crate::ModelError;
-use crate::interrupt;
+use crate::check_interrupted;
 use crate::transformer::attention::{Show, Watch};
 use crate::transformer::front::{Front, Gradients};
 use crate::transformer::part::{Part, Streams};
@@ -68,7 +68,7 @@ impl<B: Backend> Stack<B> {
     ) -> Result<(Gradients<B>, Option<Gradients<B>>), ModelError> {
         let mut to_memory: Option<Gradients<B>> = None;
         for (layer, block) in self.blocks.iter().enumerate().skip(tape.here.entry.layer()).rev() {
-            interrupt::check()?;
+            check_interrupted()?;
             let here = self.recorded(tape.here, layer);
             let baseline = tape.rule.map(|baseline| self.recorded(baseline, layer));
             let mut saved = Saved::new(&here.tape, baseline.map(|baseline| &baseline.tape));
