@@ -2,7 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use stepfn_core::{Need, StepFunction, StepScore};
-use stepfn_models::Model;
+use stepfn_models::{Model, check_interrupted};
 
 use crate::masked::Reading;
 use crate::passes::prediction::check_can_differ;
@@ -72,6 +72,7 @@ pub fn attribute<B: Backend>(
     let mut step_scores = step_scores.into_iter();
     let mut all = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
+        check_interrupted()?;
         let step_scores = match step_scores.next().transpose() {
             Ok(step_scores) => step_scores,
             Err(error) => {

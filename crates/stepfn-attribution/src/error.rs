@@ -35,6 +35,14 @@ pub enum AttributionError {
         /// The method.
         method: String,
     },
+    /// A step function whose value is not a number, so that there is nothing to attribute.
+    #[error("step {step}: the value of `{function}` is not finite")]
+    NoValue {
+        /// The step, from 0 at the first that is scored.
+        step: usize,
+        /// The step function.
+        function: String,
+    },
     /// There is no method or step function of that name, or a parameter can't be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),

@@ -195,6 +195,7 @@ impl AttributionError {
                 Self::Step { step: Some(reading), error }
             }
             Self::NotFinite { method, .. } => Self::NotFinite { step: reading, method },
+            Self::NoValue { function, .. } => Self::NoValue { step: reading, function },
             other => other,
         }
     }

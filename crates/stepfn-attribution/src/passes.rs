@@ -16,9 +16,9 @@ use core::ops::Range;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use stepfn_core::{Need, Needs, StepFunction, StepScore};
 use stepfn_kernels::is_host;
-use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, Entry, Inside, Keep, NoisyPass, PaddingSide, Stack, TokenBatch};
+use stepfn_models::{Model, check_interrupted};
 
 use crate::budget::Budget;
 use crate::question::Question;
@@ -217,11 +217,14 @@ impl<'a, B: Backend> Passes<'a, B> {
         let [rows, _] = hidden.dims();
         let mut values = Vec::new();
         for chunk in self.logit_chunks(rows) {
+            check_interrupted()?;
             let logits = self.model.logits(hidden.clone().slice(chunk.clone()));
             let noisy = noisy.as_ref().map(|noisy| self.model.logits(of_each_sample(noisy, rows, &chunk)));
             let contrast = self.contrast_logits(&chunk, steps);
             let batch = self.predictions(logits, noisy, contrast, &chunk, steps)?;
-            values.push(function.score(&batch).map_err(|error| self.located(error, &chunk, steps))?);
+            let scores = function.score(&batch).map_err(|error| self.located(error, &chunk, steps))?;
+            self.check_finite(function.name(), &scores, &chunk, steps)?;
+            values.push(scores);
         }
         Ok(Tensor::cat(values, 0).reshape([rows / steps.len(), steps.len()]))
     }

@@ -245,22 +245,33 @@ impl<'a, B: Backend> Scorer<'a, B> {
         let mut scored: Vec<Scored> = vec![Scored::default(); members.len()];
         let rows: Vec<usize> = (0..states.len()).collect();
         for chunk in rows.chunks(self.budget.scored_rows()) {
-            let mut chunk = chunk.to_vec();
-            chunk.retain(|&row| scored[states.member(row)].failure.is_none());
-            // If a text fails, its rows are removed from the chunk and the others run again.
-            while !chunk.is_empty() {
-                match states.score(self, &chunk)? {
-                    Ok(scores) => {
+            let mut waiting = vec![chunk.to_vec()];
+            while let Some(mut chunk) = waiting.pop() {
+                chunk.retain(|&row| scored[states.member(row)].failure.is_none());
+                let Some(first) = chunk.first().map(|&row| states.member(row)) else { continue };
+                match states.score(self, &chunk) {
+                    Ok(Ok(scores)) => {
                         for (column, &row) in chunk.iter().enumerate() {
                             scored[states.member(row)].push(&scores, column);
                         }
-                        break;
                     }
-                    Err((row, error)) => {
-                        let member = states.member(row);
-                        scored[member].failure = Some(AttributionError::Step { step: Some(states.step(row)), error });
-                        chunk.retain(|&row| states.member(row) != member);
+                    // If a text fails, its rows are removed from the chunk and the others run again.
+                    Ok(Err((row, error))) => {
+                        let failure = AttributionError::Step { step: Some(states.step(row)), error };
+                        scored[states.member(row)].failure = Some(failure);
+                        waiting.push(chunk);
                     }
+                    // Which texts a function fails for is seen when each is scored by itself.
+                    Err(error @ AttributionError::Step { error: StepError::Function { .. }, .. }) => {
+                        let is_first = |&row: &usize| states.member(row) == first;
+                        let (own, others): (Vec<usize>, Vec<usize>) = chunk.into_iter().partition(is_first);
+                        if others.is_empty() {
+                            scored[first].failure = Some(error);
+                        } else {
+                            waiting.extend([others, own]);
+                        }
+                    }
+                    Err(error) => return Err(error),
                 }
             }
         }

@@ -97,7 +97,7 @@ fn absurd_parameters_are_refused_and_nothing_but_zeros_is_told() {
         ("lime", "kernel_width=1e-300", "from 0.01 to 1000"),
         ("lime", "mask_prob=1e-12", "from 0.001 to 0.999"),
         ("lime", "alpha=1e300", "from 0 to 1000000"),
-        ("lime", "n_samples=0", "from 1 to"),
+        ("lime", "n_samples=1", "from 2 to"),
         ("integrated_gradients", "n_steps=1000000000", "from 1 to"),
         ("integrated_gradients", "tolerance=1000", "at most 1"),
         ("gradient_shap", "stdevs=-1", "from 0 to"),

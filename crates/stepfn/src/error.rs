@@ -257,6 +257,11 @@ impl From<AttributionError> for Error {
                 what,
                 "try single precision (f32); if that doesn't help, try another method",
             ),
+            AttributionError::NoValue { .. } => Self::new(
+                ErrorKind::Numbers,
+                what,
+                "attribute a function that has a finite value at every step, here and with tokens hidden",
+            ),
             AttributionError::Unsuited(_) => {
                 Self::new(ErrorKind::Parameter, what, "choose another method or step function")
             }

@@ -48,7 +48,7 @@ impl Default for Lime {
 impl Named for Lime {
     const NAME: &'static str = "lime";
     const SUMMARY: &'static str = "a linear model of the function's values when random tokens are hidden";
-    const COUNTS: &'static [Count] = &[Count::new("n_samples", 1, MOST_SAMPLES)];
+    const COUNTS: &'static [Count] = &[Count::new("n_samples", 2, MOST_SAMPLES)];
 
     fn validate(&self) -> Result<(), ParameterError> {
         self.check_counts()?;

@@ -131,6 +131,9 @@ impl<B: Backend> Passes<'_, B> {
             let contrast = self.contrast_logits(chunk, steps).map(Tensor::from_inner);
             let batch = self.predictions(leaf.clone(), noisy.clone(), contrast, chunk, steps)?;
             let scores = self.function.tracked().score(&batch).map_err(|error| self.located(error, chunk, steps))?;
+            if rule.baseline().is_none() {
+                self.check_finite(self.function.name(), &scores.clone().inner(), chunk, steps)?;
+            }
             let grads = scores.sum().backward();
             let zeros = |leaf: &Tensor<Autodiff<B>, 2>| Tensor::zeros_like(&leaf.clone().inner());
             let grad = |leaf: &Tensor<Autodiff<B>, 2>| leaf.grad(&grads).unwrap_or_else(|| zeros(leaf));
@@ -162,7 +165,9 @@ impl<B: Backend> Passes<'_, B> {
         const TOLERANCE: f64 = 1e-4;
         let values = |logits: &Tensor<B, 2>| -> Result<Tensor<B, 1>, AttributionError> {
             let batch = self.predictions(logits.clone(), None, self.contrast_logits(chunk, steps), chunk, steps)?;
-            self.function.plain().score(&batch).map_err(|error| self.located(error, chunk, steps))
+            let scores = self.function.plain().score(&batch).map_err(|error| self.located(error, chunk, steps))?;
+            self.check_finite(self.function.name(), &scores, chunk, steps)?;
+            Ok(scores)
         };
         let change = values(here)? - values(there)?;
         let way = here.clone() - there.clone();
@@ -207,6 +212,25 @@ impl<B: Backend> Passes<'_, B> {
             batch = batch.with_noisy(noisy.reshape([all / rows, rows, vocab])).map_err(located)?;
         }
         Ok(batch)
+    }
+
+    /// Checks that a function has a finite value at each of some rows; at those without a partner in the contrast it may have none.
+    pub(super) fn check_finite<C: Backend>(
+        &self,
+        function: &str,
+        scores: &Tensor<C, 1>,
+        chunk: &Range<usize>,
+        steps: Steps,
+    ) -> Result<(), AttributionError> {
+        let first = self.question.steps().start();
+        let step = |row: usize| steps.of_row(chunk.start + row) - first;
+        let has_value = |step: usize| self.comparison.as_ref().is_none_or(|found| found.partners[step].is_some());
+        let scores = scores.to_data();
+        let mut rows = scores.iter::<f64>().enumerate();
+        match rows.find(|&(row, score)| !score.is_finite() && has_value(step(row))) {
+            Some((row, _)) => Err(AttributionError::NoValue { step: step(row), function: function.to_owned() }),
+            None => Ok(()),
+        }
     }
 
     /// What some rows are compared with.

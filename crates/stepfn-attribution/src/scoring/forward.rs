@@ -4,9 +4,9 @@ use core::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::{StepBatch, StepError};
-use stepfn_models::Model;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, NoisyPass};
+use stepfn_models::{Model, check_interrupted};
 
 use super::Scorer;
 use super::likely::likely;
@@ -96,6 +96,7 @@ impl<B: Backend> Batch<B> {
 
     /// The scores of some rows.
     pub(super) fn score(&self, scorer: &Scorer<'_, B>, rows: &[usize]) -> Result<Columns, AttributionError> {
+        check_interrupted()?;
         match self.columns(scorer, rows) {
             Ok(columns) => Ok(Ok(columns)),
             Err(error) => {
