@@ -50,6 +50,7 @@ where
             "name": self.name(),
             "family": self.family(),
             "is_encoder_decoder": self.is_encoder_decoder(),
+            "is_masked": self.config().is_masked(),
             "backend": self.backend(),
             "device": self.device().to_string(),
             "vocab_size": self.config().vocab_size,
@@ -62,9 +63,9 @@ where
     }
 
     fn run(&self, job: &Job, inputs: Vec<Named>, options: &Options, watch: &Arc<Watch>) -> stepfn::Result<Results> {
-        let asked = watch.clone();
+        let (asked, raised) = (watch.clone(), job.raised());
         interruptible(
-            move || asked.ends(),
+            move || asked.ends() || raised.iter().any(|raised| raised.ends()),
             || match job {
                 Job::Score(functions) => {
                     let task = score_task(functions, options, self.registry())?;

@@ -1,7 +1,7 @@
 //! Step functions that are written in Python.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use numpy::{PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2};
@@ -10,6 +10,7 @@ use stepfn::extend::{Join, Needs, StepBatch, StepError, StepFunction, StepScore}
 use stepfn::{Map, Value};
 
 use crate::convert::from_json;
+use crate::raised::Raised;
 
 /// A step function that is written in Python.
 #[pyclass(frozen, module = "stepfn._stepfn")]
@@ -26,8 +27,7 @@ struct Own {
     join: Join,
     /// Whether it was seen to score each row by itself.
     checked: AtomicBool,
-    /// What Python raised last.
-    raised: Mutex<Option<PyErr>>,
+    raised: Arc<Raised>,
 }
 
 #[pymethods]
@@ -42,7 +42,7 @@ impl Function {
         join: &str,
     ) -> PyResult<Self> {
         let join = from_json(&format!("\"{join}\""))?;
-        let (checked, raised) = (AtomicBool::new(false), Mutex::new(None));
+        let (checked, raised) = (AtomicBool::new(false), Arc::default());
         let parameters = from_json(parameters)?;
         Ok(Self(Arc::new(Own { name, parameters, call, differentiable, contrast, join, checked, raised })))
     }
@@ -54,9 +54,9 @@ impl Function {
         PythonFunction(self.0.clone())
     }
 
-    /// What Python raised last, if anything.
-    pub(crate) fn take_raised(&self) -> Option<PyErr> {
-        self.0.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What Python raised in it.
+    pub(crate) fn raised(&self) -> Arc<Raised> {
+        self.0.raised.clone()
     }
 }
 
@@ -119,7 +119,7 @@ impl Own {
             let name = error.get_type(py).name().map_or_else(|_| "error".to_owned(), |name| name.to_string());
             format!("{name}: {}", error.value(py))
         });
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.raised.set(error);
         self.wrong(message)
     }
 

@@ -6,6 +6,7 @@ mod function;
 mod method;
 mod model;
 mod passes;
+mod raised;
 mod results;
 mod task;
 mod weights;
@@ -24,7 +25,7 @@ mod _stepfn {
     #[pymodule_export]
     use crate::method::Method;
     #[pymodule_export]
-    use crate::model::{Model, backends, families, known, load, load_tensors, models, stages};
+    use crate::model::{Model, backends, check, families, known, load, load_tensors, models, stages};
     #[pymodule_export]
     use crate::passes::Passes;
     #[pymodule_export]

@@ -1,8 +1,8 @@
 //! Attribution methods that are written in Python.
 
 use core::cell::RefCell;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -14,6 +14,7 @@ use stepfn::{Map, Value};
 
 use crate::convert::from_json;
 use crate::passes::{About, Passes, Request, Rows};
+use crate::raised::Raised;
 
 /// An attribution method that is written in Python.
 #[pyclass(frozen, module = "stepfn._stepfn")]
@@ -24,15 +25,14 @@ struct Own {
     parameters: Map<String, Value>,
     /// `call(passes)`: scores of source tokens and of target tokens, `[tokens, steps]` or `None`.
     call: Py<PyAny>,
-    /// What Python raised last.
-    raised: Mutex<Option<PyErr>>,
+    raised: Arc<Raised>,
 }
 
 #[pymethods]
 impl Method {
     #[new]
     fn new(name: String, parameters: &str, call: Py<PyAny>) -> PyResult<Self> {
-        Ok(Self(Arc::new(Own { name, parameters: from_json(parameters)?, call, raised: Mutex::new(None) })))
+        Ok(Self(Arc::new(Own { name, parameters: from_json(parameters)?, call, raised: Arc::default() })))
     }
 }
 
@@ -42,9 +42,9 @@ impl Method {
         PythonMethod(self.0.clone())
     }
 
-    /// What Python raised last, if anything.
-    pub(crate) fn take_raised(&self) -> Option<PyErr> {
-        self.0.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What Python raised in it.
+    pub(crate) fn raised(&self) -> Arc<Raised> {
+        self.0.raised.clone()
     }
 }
 
@@ -73,7 +73,7 @@ impl Own {
             let name = error.get_type(py).name().map_or_else(|_| "error".to_owned(), |name| name.to_string());
             format!("method `{}`: {name}: {}", self.name, error.value(py))
         });
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.raised.set(error);
         AttributionError::Unsuited(message)
     }
 }

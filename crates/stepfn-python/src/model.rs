@@ -1,5 +1,7 @@
 //! Models, and what there is to choose from.
 
+use std::sync::Arc;
+
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use serde::Deserialize;
@@ -9,6 +11,7 @@ use stepfn::{Description, Download, Error, ErrorKind, LanguageModel, LoadOptions
 
 use crate::convert::{exception, from_json, raised, to_json};
 use crate::engine::{Engine, Results};
+use crate::raised::Raised;
 use crate::results::{Answer, Scored, Written};
 use crate::task::{FunctionSpec, Given, Job, MethodSpec, Named, Options, Watch};
 use crate::weights::{self, element_type, tensor};
@@ -194,7 +197,12 @@ impl Model {
         if let Some(raised) = watch.take_raised() {
             return Err(raised);
         }
-        let cause = job.raised();
+        // What ends a program passes through.
+        let ends = |raised: &Arc<Raised>| if raised.ends() { raised.take() } else { None };
+        if let Some(raised) = job.raised().iter().find_map(ends) {
+            return Err(raised);
+        }
+        let cause = job.raised().iter().find_map(|raised| raised.take());
         let failed = |id: &Value, error: &Error| -> PyResult<Py<PyAny>> {
             let exception = exception(py, error);
             if let Some(cause) = &cause {
@@ -240,6 +248,18 @@ pub(crate) fn known(methods: bool) -> PyResult<String> {
         false => registry.functions().map(described).collect(),
     };
     to_json(&all)
+}
+
+/// Checks a method or a step function that is built in, with its parameters as JSON.
+#[pyfunction]
+pub(crate) fn check(py: Python<'_>, methods: bool, name: &str, parameters: &str) -> PyResult<()> {
+    let registry = stepfn::Registry::<stepfn::backend::DefaultBackend>::default();
+    let parameters: Value = from_json(parameters)?;
+    let made = match methods {
+        true => registry.method(name, &parameters).map(drop),
+        false => registry.function(name, &parameters).map(drop),
+    };
+    raised(py, made)
 }
 
 /// The models that are compiled in: name, family and summary of each.

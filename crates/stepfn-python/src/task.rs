@@ -17,6 +17,7 @@ use stepfn::{
 use crate::convert::from_json;
 use crate::function::Function;
 use crate::method::Method;
+use crate::raised::Raised;
 
 /// A step function: Python's, or one by its name and its parameters as JSON.
 #[derive(FromPyObject)]
@@ -34,9 +35,9 @@ impl FunctionSpec {
     }
 
     /// What Python raised in it.
-    pub(crate) fn raised(&self) -> Option<PyErr> {
+    fn raised(&self) -> Option<Arc<Raised>> {
         match self {
-            Self::Own(function) => function.get().take_raised(),
+            Self::Own(function) => Some(function.get().raised()),
             Self::Named(_) => None,
         }
     }
@@ -58,9 +59,9 @@ impl MethodSpec {
     }
 
     /// What Python raised in it.
-    pub(crate) fn raised(&self) -> Option<PyErr> {
+    fn raised(&self) -> Option<Arc<Raised>> {
         match self {
-            Self::Own(method) => method.get().take_raised(),
+            Self::Own(method) => Some(method.get().raised()),
             Self::Named(_) => None,
         }
     }
@@ -120,15 +121,15 @@ pub(crate) enum Job {
 }
 
 impl Job {
-    /// What Python raised in its functions, if anything.
-    pub(crate) fn raised(&self) -> Option<PyErr> {
+    /// What Python raised in its functions.
+    pub(crate) fn raised(&self) -> Vec<Arc<Raised>> {
         match self {
-            Self::Score(functions) => functions.iter().find_map(FunctionSpec::raised),
-            Self::Attribute { method, function, step_scores } => method
-                .raised()
-                .or_else(|| function.raised())
-                .or_else(|| step_scores.iter().find_map(FunctionSpec::raised)),
-            Self::Generate => None,
+            Self::Score(functions) => functions.iter().filter_map(FunctionSpec::raised).collect(),
+            Self::Attribute { method, function, step_scores } => {
+                let functions = core::iter::once(function).chain(step_scores);
+                method.raised().into_iter().chain(functions.filter_map(FunctionSpec::raised)).collect()
+            }
+            Self::Generate => Vec::new(),
         }
     }
 }
@@ -200,11 +201,14 @@ pub(crate) struct Given {
     /// Variables of the chat template, as JSON.
     chat_variables: Option<String>,
     keep: Vec<String>,
+    /// Why it can't be read, and what to do.
+    wrong: Option<(String, String)>,
 }
 
 #[pymethods]
 impl Given {
     #[new]
+    #[pyo3(signature = (text, record, from_, to, align, chat_template, chat_variables, keep, wrong=None))]
     #[expect(clippy::too_many_arguments, reason = "they come from Python")]
     fn new(
         text: Option<String>,
@@ -215,8 +219,9 @@ impl Given {
         chat_template: Option<String>,
         chat_variables: Option<String>,
         keep: Vec<String>,
+        wrong: Option<(String, String)>,
     ) -> Self {
-        Self { text, record, from: from_, to, align, chat_template, chat_variables, keep }
+        Self { text, record, from: from_, to, align, chat_template, chat_variables, keep, wrong }
     }
 }
 
@@ -238,10 +243,14 @@ impl stepfn::IntoInput for Named {
 
 impl Given {
     pub(crate) fn named(self) -> PyResult<Named> {
-        let Self { text, record, from, to, align, chat_template, chat_variables, keep } = self;
+        let Self { text, record, from, to, align, chat_template, chat_variables, keep, wrong } = self;
         let (id, input) = match (&text, &record) {
             (_, Some(record)) => stepfn::record(record.as_bytes(), &keep),
             (text, None) => (Value::Null, Ok(Input::text(text.clone().unwrap_or_default()))),
+        };
+        let input = match wrong {
+            Some((what, hint)) => Err(Error::new(ErrorKind::Text, what, hint)),
+            None => input,
         };
         let variables = chat_variables.as_deref().map_or_else(|| Ok(Default::default()), from_json)?;
         let input = input.map(|input| Input {

@@ -11,7 +11,8 @@ class Error(Exception):
     Attributes:
         what: What is wrong.
         hint: What to do.
-        id: Of one of many texts: what you call it, or its number, as JSON.
+        id: Of one of many texts: what you call it, or its number.
+        number: Of one of many texts: its number, from 0.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
@@ -19,6 +20,7 @@ class Error(Exception):
         self.what = what
         self.hint = hint
         self.id: Any = None
+        self.number: int | None = None
 
     def __str__(self) -> str:
         return f"{self.what} (help: {self.hint})" if self.hint else self.what

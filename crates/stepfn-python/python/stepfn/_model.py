@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import operator
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar, overload
 
 from . import _stepfn
 from ._errors import Error, NumbersWarning, UsageError
-from ._registry import Chosen, _dumps, assign
+from ._options import in_window, options_of, whole
+from ._progress import Bar, Downloads, Progress
+from ._registry import Chosen, _dumps, assign, check_arguments, no_argument
 from ._results import Answer, Answers, ScoredText, ScoredTexts, Token, Written, characters
+from ._texts import Common, Given, Text, check_ids, ids_of, in_characters, records_of
 
-Text = str | Mapping[str, Any]
-"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans."""
-
-Progress = bool | Callable[[int, int, int, int], object] | None
 R = TypeVar("R")
 
 # Windows of texts that are streamed: small at first, so that the first results come soon.
@@ -54,6 +51,11 @@ class LanguageModel:
         return bool(self._about["is_encoder_decoder"])
 
     @property
+    def is_masked(self) -> bool:
+        """Whether it predicts tokens that are masked, from what stands on both sides."""
+        return bool(self._about["is_masked"])
+
+    @property
     def backend(self) -> str:
         """Name of the backend and type of the numbers: ``cpu f32``."""
         return str(self._about["backend"])
@@ -83,11 +85,16 @@ class LanguageModel:
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True, target: bool = True) -> str:
         """The text of tokens."""
-        return self._checked().decode(_ids(ids), skip_special_tokens, target)
+        found = ids_of(ids)
+        pieces = self._checked().pieces(found, target)
+        unknown = [id for id, piece in zip(found, pieces, strict=True) if piece is None and id >= self.vocab_size]
+        if unknown:
+            raise UsageError(f"there is no token {unknown[0]}", f"give ids of the vocabulary, which has {self.vocab_size} tokens")
+        return self._checked().decode(found, skip_special_tokens, target)
 
     def pieces(self, ids: Iterable[int], *, target: bool = True) -> list[str | None]:
         """Tokens as the vocabulary has them, such as ``Ġlight`` or ``▁light``; ``None`` for ids that it doesn't have."""
-        return self._checked().pieces(_ids(ids), target)
+        return self._checked().pieces(ids_of(ids), target)
 
     @overload
     def attribute(self, texts: str | Mapping[str, Any] | None = None, method: Any = ..., **rest: Any) -> Answer: ...
@@ -169,11 +176,11 @@ class LanguageModel:
         >>> answer.target_scores.shape
         (5, 4)
         """
-        one, records = _records(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans)
         by, of = Chosen(method, True), Chosen(function, False)
-        more = [Chosen(function, False) for function in ([step_scores] if isinstance(step_scores, str) else step_scores)]
+        more = _functions(step_scores)
         assign([by, of, *more], parameters)
-        options = {
+        one, records = records_of(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans)
+        given_options = {
             "alternatives": alternatives,
             "target_side": target_side,
             "features": features,
@@ -185,13 +192,14 @@ class LanguageModel:
             "masking": masking,
             "memory": memory,
         }
-        common = _Common(from_, to, align, chat_template, chat_variables, keep)
+        options = options_of(given_options)
+        common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
         chosen = by.native(), of.native(), [function.native() for function in more]
 
-        def run(window: list[_Given], first: int, told: Any) -> list[Any]:
-            return self._checked().attribute(window, *chosen, _options(options, first), told)
+        def run(window: list[Given], first: int, told: Any) -> list[Any]:
+            return self._checked().attribute(window, *chosen, in_window(options, first), told)
 
-        found = _run(run, common.given(records), Answer, progress, errors)
+        found = _run(run, records, common, Answer, progress, errors)
         return found[0] if one else Answers(found)
 
     @overload
@@ -237,10 +245,10 @@ class LanguageModel:
         >>> [round(float(text["surprisal"].sum())) for text in scores]
         [23, 19]
         """
-        one, records = _records(texts, source, target, messages, contrast, contrast_source, None, None)
         run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
-        common = _Common(from_, to, align, chat_template, chat_variables, keep)
-        found = _run(run, common.given(records), ScoredText, progress, errors)
+        one, records = records_of(texts, source, target, messages, contrast, contrast_source, None, None)
+        common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
+        found = _run(run, records, common, ScoredText, progress, errors)
         return found[0] if one else ScoredTexts(found)
 
     def score_all(
@@ -258,16 +266,13 @@ class LanguageModel:
         **parameters: Any,
     ) -> Iterator[ScoredText | Error]:
         """:meth:`score` of any number of texts, which are read as results are asked for; the exception of a text that fails is in its place."""
+        if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
+            what = f"texts are a list or another iterable, not {type(texts).__name__}"
+            raise UsageError(what, "for one text write score(…), or [text]")
         run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
-        common = _Common(None, None, None, None, None, keep)
-        window, first, size = [], 0, _FIRST_WINDOW
-        for text in texts:
-            window += common.given(_records(text, *[None] * 7)[1])
-            if len(window) == size:
-                yield from _wrapped(run(window, first, None), ScoredText)
-                window, first, size = [], first + size, min(2 * size, _LAST_WINDOW)
-        if window:
-            yield from _wrapped(run(window, first, None), ScoredText)
+        common = Common(self.is_encoder_decoder, None, None, None, None, None, keep)
+        self._checked()
+        return _streamed(run, iter(texts), common)
 
     def _scoring(
         self,
@@ -279,14 +284,13 @@ class LanguageModel:
         memory: int | None,
         batch_tokens: int | None,
         parameters: Mapping[str, Any],
-    ) -> Callable[[list[_Given], int, Any], list[Any]]:
-        several = isinstance(functions, Iterable) and not isinstance(functions, str)
-        chosen = [Chosen(function, False) for function in (functions if several else [functions])]
+    ) -> Callable[[list[Given], int, Any], list[Any]]:
+        chosen = _functions(functions)
         if not chosen:
             raise UsageError("there are no step functions to compute", "name one: see stepfn.list_step_functions()")
         assign(chosen, parameters)
         natives = [function.native() for function in chosen]
-        options = {
+        given_options = {
             "alternatives": alternatives,
             "seed": seed,
             "dropout": dropout,
@@ -294,9 +298,10 @@ class LanguageModel:
             "memory": memory,
             "batch_tokens": batch_tokens,
         }
+        options = options_of(given_options)
 
-        def run(window: list[_Given], first: int, told: Any) -> list[Any]:
-            return self._checked().score(window, natives, _options(options, first), told)
+        def run(window: list[Given], first: int, told: Any) -> list[Any]:
+            return self._checked().score(window, natives, in_window(options, first), told)
 
         return run
 
@@ -334,6 +339,7 @@ class LanguageModel:
         keep: Sequence[str] = (),
         progress: Progress = None,
         errors: Literal["raise", "return"] = "raise",
+        **unknown: Any,
     ) -> list[Written] | list[list[Written]]:
         """What the model writes for a source or after a prompt, best first; a list of such lists for several texts.
 
@@ -343,13 +349,15 @@ class LanguageModel:
         >>> stepfn.load("g2p").generate("hello")[0].text
         'HH EH1 L OW0'
         """
-        one, records = _records(texts, None, None, messages, None, None, None, None)
-        common = _Common(None, None, None, chat_template, chat_variables, keep)
+        for name in unknown:
+            raise no_argument(name, [], f"settings of generation are said on loading: stepfn.load({self.name!r}, generation={{{name!r}: …}})")
+        one, records = records_of(texts, None, None, messages, None, None, None, None)
+        common = Common(self.is_encoder_decoder, None, None, None, chat_template, chat_variables, keep)
 
-        def run(window: list[_Given], _first: int, told: Any) -> list[Any]:
+        def run(window: list[Given], _first: int, told: Any) -> list[Any]:
             return self._checked().generate(window, told)
 
-        found = _run(run, common.given(records), lambda written: [Written(one) for one in written], progress, errors)
+        found = _run(run, records, common, lambda written: [Written(one) for one in written], progress, errors)
         return found[0] if one else found
 
     def _checked(self) -> _stepfn.Model:
@@ -366,7 +374,7 @@ class LanguageModel:
         return self._reload
 
     def __repr__(self) -> str:
-        kind = "encoder–decoder" if self.is_encoder_decoder else "causal"
+        kind = "masked" if self.is_masked else "encoder–decoder" if self.is_encoder_decoder else "causal"
         return f"LanguageModel({self.name!r}: {self.family}, {kind}, {self.backend})"
 
 
@@ -402,9 +410,11 @@ def load(
     >>> stepfn.load("g2p")
     LanguageModel('g2p': marian, encoder–decoder, cpu f32)
     """
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"a model is named by a string or a path, not {type(name).__name__}", "see stepfn.list_models(), or give a folder")
     name = os.fspath(name)
     options = _loading(backend, device, dtype, generation, base, source_lang, target_lang, seed)
-    with _Downloads(progress) as told:
+    with Downloads(progress) as told:
         native = _stepfn.load(name, options, told)
     return LanguageModel(native, (_load_again, (name, options)))
 
@@ -419,6 +429,9 @@ def _loading(
     target_lang: str | None,
     seed: int,
 ) -> str:
+    if generation is not None and not isinstance(generation, Mapping):
+        raise UsageError(f"`generation` must be a dict, not {generation!r}", 'write {"max_new_tokens": 5}')
+    check_arguments(backend, device, dtype)
     options = {
         "backend": backend,
         "device": None if device is None else str(device),
@@ -427,7 +440,7 @@ def _loading(
         "base": base,
         "source_lang": source_lang,
         "target_lang": target_lang,
-        "seed": seed,
+        "seed": whole("seed", seed),
     }
     return _dumps(options, "load")
 
@@ -436,166 +449,60 @@ def _load_again(name: str, options: str) -> LanguageModel:
     return LanguageModel(_stepfn.load(name, options, None), (_load_again, (name, options)))
 
 
-_Given = _stepfn.Given
+def _functions(given: Any) -> list[Chosen]:
+    """Step functions: one, or several."""
+    several = isinstance(given, Iterable) and not isinstance(given, str)
+    return [Chosen(function, False) for function in (given if several else [given])]
 
 
-class _Common:
-    """What is the same for all texts of a call."""
-
-    def __init__(
-        self,
-        from_: int | None,
-        to: int | None,
-        align: Sequence[tuple[int, int]] | None,
-        chat_template: str | None,
-        chat_variables: Mapping[str, Any] | None,
-        keep: Sequence[str],
-    ) -> None:
-        try:
-            pairs = None if align is None else [(_whole("align", left), _whole("align", right)) for left, right in align]
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"`align` must be pairs of positions, not {align!r}", "write [(0, 0), (1, 2)]") from error
-        from_ = None if from_ is None else _whole("from_", from_)
-        to = None if to is None else _whole("to", to)
-        variables = None if chat_variables is None else _dumps(chat_variables, "chat_variables")
-        self._rest = (from_, to, pairs, chat_template, variables, [keep] if isinstance(keep, str) else list(keep))
-
-    def given(self, records: Iterable[Text]) -> list[_Given]:
-        def one(text: Text) -> _Given:
-            if not isinstance(text, str):
-                return _Given(None, _dumps(_in_bytes(text), "the text"), *self._rest)
-            try:
-                return _Given(text, None, *self._rest)
-            except UnicodeEncodeError as error:
-                what = f"the text has half of a character: {text[error.start]!r}, at {error.start}"
-                raise UsageError(what, "decode it again from what it came from") from error
-
-        return [one(text) for text in records]
+_Run = Callable[[list[Given], int, Any], list[Any]]
 
 
-def _in_bytes(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A record with its spans in bytes instead of characters."""
-    changed = dict(record)
-    for side in ("source", "target"):
-        spans, text = changed.get(f"{side}_spans"), changed.get(side)
-        if spans is None or not isinstance(text, str):
-            continue
-        try:
-            places = [[_whole(f"{side}_spans", place) for place in span] for span in spans]
-        except TypeError as error:
-            raise UsageError(f"`{side}_spans` must be pairs of positions, not {spans!r}", "write [(0, 5)]: the first five characters") from error
-        changed[f"{side}_spans"] = [[len(text[:place].encode()) if place <= len(text) else 1 << 62 for place in span] for span in places]
-    return changed
+def _streamed(run: _Run, texts: Iterator[Any], common: Common) -> Iterator[ScoredText | Error]:
+    window: list[Any] = []
+    first, size = 0, _FIRST_WINDOW
+    for text in texts:
+        window.append(text)
+        if len(window) == size:
+            check_ids(window, first)
+            yield from _wrapped(run(common.given(window), first, None), ScoredText, window, first, common, True)
+            window, first, size = [], first + size, min(2 * size, _LAST_WINDOW)
+    if window:
+        check_ids(window, first)
+        yield from _wrapped(run(common.given(window), first, None), ScoredText, window, first, common, True)
 
 
-def _records(
-    texts: Any,
-    source: str | None,
-    target: str | None,
-    messages: Sequence[Mapping[str, Any]] | None,
-    contrast: str | None,
-    contrast_source: str | None,
-    source_spans: Sequence[tuple[int, int]] | None,
-    target_spans: Sequence[tuple[int, int]] | None,
-) -> tuple[bool, list[Text]]:
-    """Whether one text is asked about, and the texts."""
-    parts = {
-        "source": source,
-        "target": target,
-        "messages": messages,
-        "contrast_target": contrast,
-        "contrast_source": contrast_source,
-        "source_spans": source_spans,
-        "target_spans": target_spans,
-    }
-    given = {name: part for name, part in parts.items() if part is not None}
-    if texts is None:
-        if not given:
-            raise UsageError("there is no text", "give one, or a source, a target or messages")
-        return True, [given]
-    if isinstance(texts, Mapping):
-        twice = [name for name in given if name in texts]
-        if twice:
-            raise UsageError(f"the {twice[0]} is given twice: in the text and by itself", "leave out one of them")
-        return True, [{**texts, **given}]
-    if isinstance(texts, str):
-        return True, [texts if not given else {"text": texts, **given}]
-    if hasattr(texts, "columns") and hasattr(texts, "iloc"):
-        raise UsageError("a data frame has many columns, and one of them is the text", 'give a column, or frame.to_dict("records")')
-    if isinstance(texts, bytes) or not isinstance(texts, Iterable):
-        raise UsageError(f"a text is a string or a dict, not {type(texts).__name__}", "give a string, a dict, or a list of these")
-    if given:
-        raise UsageError(f"the {next(iter(given))} is given for several texts", "give dicts, each with parts of its own")
-    records = list(texts)
-    for record in records:
-        if not isinstance(record, str | Mapping):
-            raise UsageError(f"a text is a string or a dict, not {type(record).__name__}", "give a list of strings or dicts")
-    return False, records
-
-
-def _ids(ids: Iterable[Any]) -> list[int]:
-    """Token ids."""
-    found = [_whole("ids", id) for id in ids]
-    if any(id >= 1 << 32 for id in found):
-        raise UsageError(f"there is no token {max(found)}", "give ids of the vocabulary")
-    return found
-
-
-_WHOLE = ("alternatives", "batch_tokens", "memory", "seed")
-
-
-def _whole(name: str, value: Any) -> int:
-    """A count or a position."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if not 0 <= number < 1 << 63:
-        raise UsageError(f"`{name}` must be a whole number from 0 on, not {value!r}", "change this argument")
-    return number
-
-
-def _options(options: Mapping[str, Any], first: int) -> str:
-    given = {name: value for name, value in options.items() if value is not None}
-    given |= {name: _whole(name, given[name]) for name in _WHOLE if name in given}
-    if isinstance(given.get("dropout", 0.0), str | bool):
-        raise UsageError(f"`dropout` must be a rate in [0, 1), not {given['dropout']!r}", "change this argument")
-    aggregate = given.get("aggregate", "")
-    if not isinstance(aggregate, str):
-        if not (isinstance(aggregate, Sequence) and all(isinstance(stage, str) for stage in aggregate)):
-            raise UsageError(f"`aggregate` must be the stages of a pipeline, not {aggregate!r}", 'write "subwords,normalize"')
-        given["aggregate"] = ",".join(aggregate)
-    return _dumps({**given, "first_number": first}, "options")
-
-
-def _wrapped(found: Iterable[Any], wrap: Callable[[Any], R]) -> Iterator[R | Error]:
-    for one in found:
-        if isinstance(one, Error):
-            one.id = json.loads(one.id) if isinstance(one.id, str) else one.id
-            yield one
-        else:
+def _wrapped(
+    found: Sequence[Any], wrap: Callable[[Any], R], texts: Sequence[Any], first: int, common: Common, several: bool
+) -> Iterator[R | Error]:
+    for number, one in enumerate(found):
+        if not isinstance(one, Error):
             yield wrap(one)
+        elif len(found) < len(texts):
+            # What is wrong with all of them.
+            one.id = None
+            raise one
+        else:
+            one.id = json.loads(one.id) if isinstance(one.id, str) else one.id
+            one.number = first + number
+            in_characters(one, texts[number], common.is_encoder_decoder)
+            if several:
+                name = "" if one.id == one.number else f" ({one.id!r})"
+                one.what = f"text {one.number}{name}: {one.what}"
+            yield one
 
 
 def _run(
-    run: Callable[[list[_Given], int, Any], list[Any]],
-    given: list[_Given],
-    wrap: Callable[[Any], R],
-    progress: Progress,
-    errors: str,
+    run: _Run, texts: list[Any], common: Common, wrap: Callable[[Any], R], progress: Progress, errors: str
 ) -> list[R]:
     if errors not in ("raise", "return"):
         raise UsageError(f"there is no way {errors!r} to treat errors", 'choose "raise" or "return"')
-    if not given:
-        return []
-    with _Bar(progress, len(given)) as told:
-        found = list(_wrapped(run(given, 0, told), wrap))
+    with Bar(progress, len(texts)) as told:
+        found = list(_wrapped(run(common.given(texts), 0, told) if texts else [], wrap, texts, 0, common, len(texts) > 1))
     _warn(found)
     if errors == "raise":
         for one in found:
             if isinstance(one, Error):
-                if len(found) > 1:
-                    one.what = f"text {one.id}: {one.what}"
                 raise one
     return found  # type: ignore[return-value]
 
@@ -612,64 +519,3 @@ def _warn(found: Sequence[Any]) -> None:
             break
         of_texts = f" ({texts} of {len(found)} texts)" if len(found) > 1 else ""
         warnings.warn(f"{warning}{of_texts}", NumbersWarning, stacklevel=4)
-
-
-def _is_watched() -> bool:
-    """Whether someone sees progress: on a terminal, or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
-
-
-class _Bar:
-    """Progress by tqdm, where it is installed."""
-
-    def __init__(self, progress: Progress, texts: int) -> None:
-        if not (progress is None or isinstance(progress, bool) or callable(progress)):
-            raise UsageError(f"`progress` must be True, False or a function, not {progress!r}", "change this argument")
-        self._told = progress if callable(progress) else None
-        wanted = progress is True or (progress is None and texts > 1 and _is_watched())
-        self._bar: Any = _tqdm(progress is True, total=texts, unit="text") if wanted else None
-
-    def __enter__(self) -> Any:
-        return self._told if self._bar is None else self._tell
-
-    def _tell(self, texts_done: int, texts: int, pieces_done: int, pieces: int) -> None:
-        share = pieces_done / pieces if pieces else 0.0
-        self._bar.n = min(round(texts_done + share, 2), self._bar.total)
-        self._bar.refresh()
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-class _Downloads:
-    """Progress of downloads."""
-
-    def __init__(self, progress: bool | None) -> None:
-        self._wanted = _is_watched() if progress is None else progress
-        self._asked = progress is True
-        self._bar: Any = None
-
-    def __enter__(self) -> Any:
-        return self._tell if self._wanted else None
-
-    def _tell(self, file: str, done: int, total: int | None) -> None:
-        if self._bar is None:
-            self._bar = _tqdm(self._asked, unit="B", unit_scale=True)
-        if self._bar is not None:
-            self._bar.total, self._bar.n = total, done
-            self._bar.set_description(file, refresh=True)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _tqdm(asked: bool, **options: Any) -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        if asked:
-            raise UsageError("tqdm is not installed, which shows progress", "install it: pip install stepfn[progress]") from error
-        return None
-    return tqdm(**options)

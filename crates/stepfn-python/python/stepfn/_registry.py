@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from . import _stepfn
@@ -25,6 +28,7 @@ class _Named:
     def __init__(self, name: str, /, **parameters: Any) -> None:
         self.name = name
         self.parameters = parameters
+        _check(isinstance(self, Method), name, parameters)
 
     def __repr__(self) -> str:
         parts = [repr(self.name), *(f"{name}={value!r}" for name, value in self.parameters.items())]
@@ -53,7 +57,7 @@ class _Own:
         self.name = name
         import inspect
 
-        if not name.isidentifier() and not name.startswith("<"):
+        if not isinstance(name, str) or not (name.isidentifier() or name.startswith("<")):
             raise UsageError(f"{name!r} can't be a name", "use letters, digits and underscores")
         first, _, _ = (inspect.getdoc(function) or "").partition("\n")
         self.summary = first if summary is None else summary
@@ -91,8 +95,10 @@ class _OwnFunction(_Own):
         unit: str,
     ) -> None:
         super().__init__(function, name, summary, ("contrast_logits", "contrast_ids"))
-        if isinstance(gradient, str) and gradient != "torch":
+        if not (gradient is None or callable(gradient) or gradient == "torch"):
             raise UsageError(f"there is no gradient {gradient!r}", 'give a function, "torch" or None')
+        if gradient == "torch":
+            check_torch(f"the gradient of `{name}`")
         if join not in ("sum", "product", "mean"):
             raise UsageError(f"there is no join {join!r}", 'choose one of "sum", "product" and "mean"')
         self.gradient = gradient
@@ -280,7 +286,7 @@ def register_step_function(
     >>> bool((scores["chosen_logit"] == scores["logit"]).all())
     True
     """
-    name = name or _name_of(function)
+    name = _name_of(function) if name is None else name
     own = _OwnFunction(function, name, summary, gradient, join, unit)
     _add(_functions, own, "step function", [entry["name"] for entry in _built_in(False)], overwrite)
 
@@ -293,7 +299,7 @@ def register_method(
     ``function(passes, **parameters)`` gets :class:`Passes` and returns scores ``[tokens, steps]``: of the source of an encoder–decoder, of the target of a
     causal model; or two arrays, of the source and of the target. Scores of tokens that a step doesn't see are left out.
     """
-    name = name or _name_of(function)
+    name = _name_of(function) if name is None else name
     own = _OwnMethod(function, name, summary, ())
     _add(_methods, own, "method", [entry["name"] for entry in _built_in(True)], overwrite)
 
@@ -335,9 +341,21 @@ def method(function: F | None = None, /, **options: Any) -> F | Callable[[F], F]
 
 
 def _name_of(function: Any) -> str:
+    _check_callable(function)
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _check_callable(function: Any) -> None:
     if not callable(function):
         raise UsageError(f"{function!r} is no function", "give one, and a name")
-    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def check_torch(what: str) -> None:
+    """Checks that torch is there."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise UsageError(f"{what} needs torch, which is not installed", "install it: pip install stepfn[torch]")
 
 
 def _add(own: dict[str, Any], entry: _Own, kind: str, built_in: Sequence[str], overwrite: bool) -> None:
@@ -346,6 +364,7 @@ def _add(own: dict[str, Any], entry: _Own, kind: str, built_in: Sequence[str], o
     own[entry.name] = entry
 
 
+@lru_cache(maxsize=2)
 def _built_in(methods: bool) -> list[dict[str, Any]]:
     described: list[dict[str, Any]] = json.loads(_stepfn.known(methods))
     return described
@@ -368,11 +387,14 @@ def describe(name: str) -> dict[str, Any]:
     >>> stepfn.describe("probability")["parameters"]
     {'logprob': False}
     """
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r} is no name", "give that of a step function or a method")
     own = [entry.described() for entries in (_functions, _methods) for entry in entries.values()]
     everything = {entry["name"]: entry for entry in [*_built_in(False), *_built_in(True), *own]}
     if name not in everything:
         raise UsageError(f"there is no step function or method `{name}`{_nearest(name, everything)}", "check the spelling")
-    return everything[name]
+    # What is changed in it changes nothing here.
+    return deepcopy(everything[name])
 
 
 def _nearest(name: str, known: Mapping[str, Any] | Sequence[str]) -> str:
@@ -401,6 +423,7 @@ class Chosen:
 
     def __init__(self, given: Any, methods: bool) -> None:
         kind, known = ("method", _methods) if methods else ("step function", _functions)
+        self.methods = methods
         if isinstance(given, str):
             given = Method(given) if methods else StepFunction(given)
         elif callable(given) and not isinstance(given, _Named):
@@ -413,26 +436,111 @@ class Chosen:
             raise UsageError(f"{given!r} is no {kind}", f"give the name of one: see stepfn.list_{kind.replace(' ', '_')}s()")
         self.name, self.parameters = given.name, dict(given.parameters)
         self.own = known.get(self.name)
-        if self.own is None:
-            described = [entry for entry in _built_in(methods) if entry["name"] == self.name]
-            self.known = [name for entry in described for name in entry["parameters"]]
-            # An unknown name is reported by the native part, with the names that there are; it does not know yours.
-            if not described and known:
-                everything = list_methods() if methods else list_step_functions()
-                what = f"there is no {kind} `{self.name}`{_nearest(self.name, everything)}"
-                raise UsageError(what, f"choose one of {', '.join(everything)}")
-        else:
-            self.known = list(self.own.parameters)
+        self.known = list(_defaults(methods, self.name))
 
     def native(self) -> Any:
         """For the native part."""
-        unknown = [name for name in self.parameters if name not in self.known]
         if self.own is None:
+            _check_values(self.name, self.parameters, _defaults(self.methods, self.name))
             return self.name, _dumps(self.parameters, self.name)
-        if unknown:
-            what = f"{self.name} has no parameter `{unknown[0]}`{_nearest(unknown[0], self.known)}"
-            raise UsageError(what, f"it has {', '.join(self.known)}" if self.known else "it has none")
         return self.own.native(self.parameters)
+
+
+def _defaults(methods: bool, name: str) -> dict[str, Any]:
+    """The parameters of a method or a step function, with their defaults; none where there is no such one any more."""
+    own: Any = (_methods if methods else _functions).get(name)
+    if own is not None:
+        return dict(own.parameters)
+    return next((dict(entry["parameters"]) for entry in _built_in(methods) if entry["name"] == name), {})
+
+
+def _check(methods: bool, name: Any, parameters: Mapping[str, Any]) -> None:
+    """Checks a name and its parameters."""
+    kind, own = ("method", _methods) if methods else ("step function", _functions)
+    if not isinstance(name, str):
+        raise UsageError(f"{name!r} is no name of a {kind}", f"see stepfn.list_{kind.replace(' ', '_')}s()")
+    if name not in own:
+        known = _defaults(methods, name)
+        _check_values(name, {key: value for key, value in parameters.items() if key in known}, known)
+        try:
+            _stepfn.check(methods, name, _dumps(parameters, name))
+        except UsageError as error:
+            # The native part does not know yours.
+            near = "" if known or not own else _nearest(name, own)
+            if near:
+                raise UsageError(f"there is no {kind} `{name}`{near}", error.hint) from None
+            raise
+        return
+    known = _defaults(methods, name)
+    unknown = [parameter for parameter in parameters if parameter not in known]
+    if unknown:
+        what = f"{name} has no parameter `{unknown[0]}`{_nearest(unknown[0], known)}"
+        raise UsageError(what, f"it has {', '.join(known)}" if known else "it has none")
+
+
+def _check_values(owner: str, parameters: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuses what JSON has no word for."""
+    for name, value in parameters.items():
+        default = defaults.get(name)
+        if value is None and default is not None:
+            raise UsageError(f"`{name}` of {owner} can't be None", f"leave it out for the default, {default!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"`{name}` of {owner} must be a finite number, not {value}", "change this parameter")
+
+
+# What arguments are called elsewhere, and here.
+_MEANT = {
+    "attr_pos_end": "to",
+    "attr_pos_start": "from_",
+    "attributed_fn": "function",
+    "attribution_method": "method",
+    "batch": "texts",
+    "batch_size": "batch_tokens",
+    "contrast_sources": "contrast_source",
+    "contrast_target": "contrast",
+    "contrast_targets": "contrast",
+    "generated_text": "target",
+    "generated_texts": "target",
+    "input": "texts",
+    "input_text": "texts",
+    "input_texts": "texts",
+    "inputs": "texts",
+    "prompt": "source",
+    "prompts": "texts",
+    "sentence": "texts",
+    "sentences": "texts",
+    "show_progress": "progress",
+    "step_function": "function",
+    "text": "texts",
+}
+
+
+def no_argument(name: str, known: Sequence[str], otherwise: str) -> UsageError:
+    """An argument that there is not."""
+    meant = _MEANT.get(name)
+    if meant == "texts":
+        return UsageError(f"there is no argument `{name}`", "texts come first: give them without a name, or as texts=…")
+    if meant is not None:
+        return UsageError(f"there is no argument `{name}`", f"it is called `{meant}` here: write {meant}=…")
+    return UsageError(f"no parameter `{name}`{_nearest(name, known)}", otherwise)
+
+
+def check_arguments(backend: Any, device: Any, dtype: Any) -> None:
+    """Checks where a model is to run, and in which numbers."""
+    types = {"float64": "f64", "double": "f64", "float32": "f32", "float": "f32", "float16": "f16", "half": "f16", "bfloat16": "bf16"}
+    other = types.get(str(dtype).removeprefix("torch.").removeprefix("numpy."))
+    if other is not None:
+        raise UsageError(f"there is no element type `{dtype}` to compute with", f"write dtype={other!r}: choose one of f64, f32, f16 and bf16")
+    backends = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "wgpu", "metal": "wgpu", "wgpu": "wgpu", "vulkan": "wgpu"}
+    name, _, number = str(device).partition(":")
+    if name in backends:
+        at = f", device={number}" if number else ""
+        what = f"`device` is the number of a device, from 0, not {device!r}"
+        raise UsageError(what, f"write backend={backends[name]!r}{at}: see stepfn.list_backends()")
+    if device is not None and not str(device).isdigit():
+        raise UsageError(f"`device` is the number of a device, from 0, not {device!r}", "see stepfn.list_backends()")
+    if not isinstance(backend, str):
+        raise UsageError(f"a backend is named by a string, not {backend!r}", "see stepfn.list_backends()")
 
 
 def assign(chosen: Sequence[Chosen], parameters: Mapping[str, Any]) -> None:
@@ -441,8 +549,9 @@ def assign(chosen: Sequence[Chosen], parameters: Mapping[str, Any]) -> None:
         owners = [one for one in chosen if name in one.known]
         if not owners:
             known = [parameter for one in chosen for parameter in one.known]
-            what = f"no parameter `{name}`{_nearest(name, known)} of {', '.join(one.name for one in chosen)}"
-            hint = f"they have {', '.join(known)}" if known else "they have none"
-            raise UsageError(what, hint)
+            error = no_argument(name, known, f"they have {', '.join(known)}" if known else "they have none")
+            if name not in _MEANT:
+                error.what += f" of {', '.join(one.name for one in chosen)}"
+            raise error
         for one in owners:
             one.parameters.setdefault(name, value)

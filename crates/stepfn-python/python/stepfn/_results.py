@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeVar, overload
 
 from . import _stepfn
 from ._errors import Error, FileError, UsageError
+from ._options import pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +57,16 @@ def characters(text: str) -> Callable[[int], int]:
         return lambda position: position
     encoded = text.encode()
     return lambda position: len(encoded[:position].decode(errors="ignore"))
+
+
+A = TypeVar("A", bound="npt.NDArray[Any] | None")
+
+
+def _fixed(values: A) -> A:
+    """An array that can't be written to, so that a result stays what it is."""
+    if values is not None:
+        values.setflags(write=False)
+    return values
 
 
 def _tokens(rows: Iterable[dict[str, Any]], text: str | None) -> list[Token]:
@@ -128,9 +140,14 @@ class _Result:
 
     @property
     def messages(self) -> list[dict[str, Any]]:
-        """Of a chat: where each of its messages stands, in bytes of the text."""
-        messages: list[dict[str, Any]] = self._header.get("messages", [])
-        return messages
+        """Of a chat: where each of its messages stands, in characters of the target's text."""
+        at = characters(self.target_text or "")
+
+        def span(found: dict[str, int] | None) -> dict[str, int] | None:
+            return None if found is None else {"start": at(found["start"]), "end": at(found["end"])}
+
+        rows: list[dict[str, Any]] = self._header.get("messages", [])
+        return [{**row, **{name: span(row[name]) for name in ("content", "whole") if name in row}} for row in rows]
 
     @property
     def about(self) -> dict[str, Any]:
@@ -182,6 +199,8 @@ class _Result:
 class Answer(_Result):
     """A score for each (input token, predicted token) of a text, with its tokens and how it was made.
 
+    Its arrays can't be written to: copy what you want to change.
+
     >>> import stepfn
     >>> answer = stepfn.load("g2p").attribute("hi")
     >>> [token.text for token in answer.source], answer.source_scores.shape
@@ -198,7 +217,8 @@ class Answer(_Result):
 
     @cached_property
     def _scores(self) -> list[tuple[Floats, list[str]] | None]:
-        return [self._native.scores(True), self._native.scores(False)]
+        found = [self._native.scores(True), self._native.scores(False)]
+        return [None if side is None else (_fixed(side[0]), side[1]) for side in found]
 
     @property
     def source_scores(self) -> Floats | None:
@@ -218,17 +238,17 @@ class Answer(_Result):
     @cached_property
     def step_scores(self) -> dict[str, Floats]:
         """Values of step functions by name, one for each step."""
-        return dict(self._native.step_scores())
+        return {name: _fixed(values) for name, values in self._native.step_scores()}
 
     @property
     def deltas(self) -> Floats | None:
         """For methods that promise completeness: how far the scores of each step are from adding up."""
-        return self._native.deltas()
+        return _fixed(self._native.deltas())
 
     @property
     def changes(self) -> Floats | None:
         """For the same methods: what the scores of each step should add up to."""
-        return self._native.changes()
+        return _fixed(self._native.changes())
 
     @cached_property
     def contrast(self) -> list[Token | None]:
@@ -243,13 +263,13 @@ class Answer(_Result):
 
     def aggregate(self, *stages: str) -> Answer:
         """After the stages of a pipeline: ``aggregate("subwords", "normalize")`` or ``aggregate("subwords,normalize")``."""
-        return Answer(self._native.aggregate(",".join(stages)))
+        return Answer(self._native.aggregate(_pipeline(stages)))
 
     def minus(self, other: Answer, *stages: str) -> Answer:
         """The difference to another answer, after the stages of a pipeline."""
         if not isinstance(other, Answer):
             raise UsageError(f"there is no difference to {type(other).__name__}", "give another answer")
-        return Answer(self._native.minus(other._native, ",".join(stages)))
+        return Answer(self._native.minus(other._native, _pipeline(stages)))
 
     def __sub__(self, other: Answer) -> Answer:
         return self.minus(other)
@@ -287,7 +307,7 @@ def _unpickled(text: str) -> Answer:
 
 
 class ScoredText(_Result):
-    """Step scores of a text.
+    """Step scores of a text. Its arrays can't be written to: copy what you want to change.
 
     >>> import stepfn
     >>> scores = stepfn.load("verse").score("Let there be light", ["surprisal", "rank"])
@@ -303,7 +323,7 @@ class ScoredText(_Result):
     @cached_property
     def values(self) -> dict[str, Floats]:
         """Values of step functions by name, one for each scored token; NaN where there is none."""
-        return dict(self._native.values())
+        return {name: _fixed(values) for name, values in self._native.values()}
 
     def __getitem__(self, name: str) -> Floats:
         if name not in self.values:
@@ -312,7 +332,7 @@ class ScoredText(_Result):
 
     def numpy(self) -> dict[str, Floats]:
         """All numbers, by the names of the step functions."""
-        return self.values
+        return dict(self.values)
 
     @property
     def sequence(self) -> dict[str, float]:
@@ -557,6 +577,14 @@ def write(results: Sequence[Any], format: str, *, single: bool | None = None, fi
         single: Whether JSON is an object instead of a list; by default if there is one result.
         fields: Fields of your own that get columns in CSV.
     """
+    results = [results] if isinstance(results, Answer | ScoredText) else results
+    if not isinstance(results, Sequence) or not all(isinstance(one, Answer | ScoredText) for one in results):
+        odd = next((one for one in results if not isinstance(one, Answer | ScoredText)), results) if isinstance(results, Sequence) else results
+        raise UsageError(f"{type(odd).__name__} is no result that can be written", "give answers of attribute, or of score")
+    if not isinstance(format, str):
+        raise UsageError(f"a format is named by a string, not {format!r}", "choose table, json, jsonl, csv, inseq, html or svg")
+    if isinstance(fields, str):
+        fields = [fields]
     single = len(results) == 1 if single is None else single
     if len({type(result) for result in results}) > 1:
         raise UsageError("the results are of several kinds", "write those of each kind by themselves")
@@ -565,10 +593,21 @@ def write(results: Sequence[Any], format: str, *, single: bool | None = None, fi
     return text
 
 
+def _path(path: Any) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a file is named by a string or a path, not {type(path).__name__}", 'write "answer.json"')
+    return os.fspath(path)
+
+
+def _pipeline(stages: Sequence[Any]) -> str:
+    # A list of stages is as good as stages one by one.
+    return pipeline(stages[0] if len(stages) == 1 and isinstance(stages[0], list | tuple) else stages)
+
+
 def save(results: Sequence[Any], path: str | Path, format: str | None, *, single: bool) -> None:
     from pathlib import Path
 
-    path = Path(path)
+    path = Path(_path(path))
     ending = path.suffix.removeprefix(".")
     text = write(results, format or ("table" if ending == "txt" else ending), single=single)
     try:
@@ -581,6 +620,7 @@ def read(path: str | Path) -> Answers:
     """The attributions in a file that stepfn wrote as JSON or JSON Lines, or that inseq saved. Texts that had failed are exceptions among them."""
     from pathlib import Path
 
+    path = _path(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

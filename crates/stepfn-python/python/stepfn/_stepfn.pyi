@@ -18,6 +18,7 @@ __all__ = [
     "Written",
     "__version__",
     "backends",
+    "check",
     "families",
     "known",
     "load",
@@ -71,6 +72,7 @@ class Given:
         chat_template: str | None,
         chat_variables: str | None,
         keep: list[str],
+        wrong: tuple[str, str] | None = None,
     ) -> Given: ...
 
 @final
@@ -112,6 +114,7 @@ class Written:
 
 def load(name: str, options: str, on_download: Any = None) -> Model: ...
 def load_tensors(name: str, folder: str, tensors: list[tuple[str, str, list[int], npt.NDArray[np.uint8]]], options: str) -> Model: ...
+def check(methods: bool, name: str, parameters: str) -> None: ...
 def known(methods: bool) -> str: ...
 def models() -> list[list[str]]: ...
 def families() -> list[str]: ...

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import _stepfn
 from ._errors import ModelError, UsageError
 from ._model import LanguageModel, _loading
+from ._registry import check_torch
 
 if TYPE_CHECKING:
     import torch
@@ -47,6 +48,7 @@ def from_torch(
 
     if not hasattr(model, "config") or not hasattr(model, "state_dict"):
         raise UsageError(f"{type(model).__name__} is no model of transformers", "give a model, or load a folder by stepfn.load")
+    check_torch("a model of transformers")
     import torch
 
     _refuse(model)
