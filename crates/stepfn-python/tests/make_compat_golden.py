@@ -53,6 +53,9 @@ def of_minicons() -> dict[str, Any]:
         "sequence_sum": lm.sequence_score(TEXTS, reduction=total, base_two=True),
         "sequence_corrected": lm.sequence_score(TEXTS, reduction=total, bow_correction=True),
         "conditional": lm.conditional_score(PREFIX, STIMULI),
+        "stats": lm.compute_stats(lm.prepare_text(TEXTS)),
+        "conditional_sum": lm.conditional_score(PREFIX, STIMULI, reduction=total, base_two=True),
+        "conditional_separated": lm.conditional_score(PREFIX, STIMULI, separator=""),
         "conditional_corrected": lm.conditional_score(PREFIX, STIMULI, bow_correction=True),
     }
 
@@ -80,10 +83,19 @@ def of_inseq() -> dict[str, Any]:
     attention = attribution_model.attribute(**given, method="attention")
     keep("attention", attention, aggregator=["mean", "mean"], normalize=False)
     keep("attention_head", attention, aggregator=["mean", "mean"], normalize=False, select_idx=[1])
+    keep("attention_heads", attention, aggregator=["mean", "mean"], normalize=False, select_idx=[0, 2, 3])
     keep("entropy", attribution_model.attribute(**given, attributed_fn="entropy"), normalize=False)
     contrast = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "Let there be light, and there was water"}
     keep("contrast", attribution_model.attribute(**given, **contrast), normalize=False)
     keep("positions", attribution_model.attribute(**given, attr_pos_start=6, attr_pos_end=9), normalize=False)
+    keep("positions_clamped", attribution_model.attribute(**given, attr_pos_start=2, attr_pos_end=99), normalize=False)
+    keep("positions_to", attribution_model.attribute(**given, attr_pos_end=-2), normalize=False)
+    other = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "And the king of Egypt, and there was water"}
+    keep("contrast_prompt", attribution_model.attribute(**given, **other), normalize=False)
+    for name, target in (("contrast_shorter", "Let there be water"), ("contrast_longer", "Let there be light in the heaven, and there was water")):
+        keep(name, attribution_model.attribute(**given, attributed_fn="contrast_prob_diff", contrast_targets=target), normalize=False)
+    unprompted = {"input_texts": "", "generated_texts": "Let there be light", "show_progress": False}
+    keep("no_prompt", attribution_model.attribute(**unprompted), normalize=False)
     return found
 
 
@@ -98,7 +110,8 @@ def of_words() -> dict[str, Any]:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="w3", bos_token=end, eos_token=end, pad_token=end)
     attribution_model = inseq.load_model(model, "saliency", tokenizer=fast)
     given = {"input_texts": "w5 w9 w7", "generated_texts": "w5 w9 w7 w11 w13", "show_progress": False}
-    found = {}
+    lm = scorer.IncrementalLMScorer(model, "cpu", tokenizer=fast)
+    found: dict[str, Any] = {"one_token": lm.token_score(["w5", "w5 w9 w7"]), "one_token_surprisal": lm.token_score(["w5"], surprisal=True, rank=True)}
     for method, options in (("occlusion", {}), ("integrated_gradients", {"n_steps": 64}), ("sequential_integrated_gradients", {"n_steps": 20})):
         out = attribution_model.attribute(**given, method=method, **options)
         found[method] = {"target": out.aggregate(normalize=False).sequence_attributions[0].target_attributions}

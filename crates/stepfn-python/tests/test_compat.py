@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import stepfn
 from stepfn import _registry
-from stepfn.compat import inseq
+from stepfn.compat import inseq, minicons
 from stepfn.compat.minicons import scorer
 
 GOLDEN = json.loads((Path(__file__).resolve().parent / "golden" / "compat.json").read_text())
@@ -70,6 +70,10 @@ def test_minicons_scores_of_texts(lm: Any) -> None:
     }
     for name, scores in found.items():
         np.testing.assert_allclose(scores, golden[name], rtol=1e-4, err_msg=name)
+    np.testing.assert_allclose(lm.conditional_score(PREFIX, STIMULI, reduction=total, base_two=True), golden["conditional_sum"], rtol=1e-4)
+    np.testing.assert_allclose(lm.conditional_score(PREFIX, STIMULI, separator=""), golden["conditional_separated"], rtol=1e-4)
+    for own, other in zip(lm.compute_stats(lm.prepare_text(TEXTS)), golden["stats"], strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)
     stats, ranks = lm.compute_stats(lm.prepare_text(TEXTS), rank=True)
     assert [len(one) for one in stats] == [len(one) for one in ranks]
 
@@ -106,6 +110,30 @@ def test_minicons_scores_of_an_encoder_decoder() -> None:
         (lambda _: inseq.load_model("verse").attribute("a b")[0].weight_attributions("entropy"), "`weight_attributions` of"),
         (lambda lm: lm.prime_text("a", "b"), "`prime_text` of IncrementalLMScorer is not mirrored"),
         (lambda _: inseq.load_model("verse").attribute("a", return_convergence_delta=True), "promises no sum"),
+        (lambda _: inseq.load_model("verse").attribute(None), "`input_texts` must be a string or a list of strings, not None"),
+        (lambda _: inseq.load_model("verse").attribute(["a b", 3]), "`input_texts` must be a string or a list of strings"),
+        (lambda _: inseq.load_model("verse").attribute("a", 3), "`generated_texts` must be a string or a list of strings, not 3"),
+        (lambda _: inseq.load_model("verse").attribute("a b", "a b c", step_scores=3), "`step_scores` must be a string or a list"),
+        (lambda _: inseq.load_model("verse").attribute("a b", "a b c", step_scores="entropi"), "did you mean `entropy`"),
+        (lambda _: inseq.load_model("verse").generate(None), "`inputs` must be a string"),
+        (lambda _: inseq.load_model("verse").attribute("a b", "a b c", attr_pos_start=9, attr_pos_end=4), "no token is attributed"),
+        (lambda _: inseq.load_model("verse").attribute("a b", "a b c", attr_pos_end=2), "no token is attributed"),
+        (lambda _: inseq.load_model("verse").attribute("a b", "a b c", attr_pos_start=-99), "attr_pos_start=-99 is no position"),
+        (lambda _: inseq.load_model("verse").attribute("a b", "a b c", contrast_targets_alignments=[(1, 1)]), "without contrast_targets"),
+        (lambda _: inseq.load_model("verse").attribute("a b").aggregate(["mean", "mean"], select_idx="x"), "select_idx must be the number of a unit"),
+        (lambda _: inseq.merge_attributions([]), "only attributions can be merged"),
+        (lambda _: inseq.merge_attributions(["a"]), "only attributions can be merged"),
+        (lambda _: inseq.show_attributions, "`show_attributions` of inseq is not mirrored"),
+        (lambda lm: lm.sequence_score("a b", reduction="mean"), "a reduction is a function, not 'mean'"),
+        (lambda lm: lm.conditional_score("a", "b", reduction=None), "a reduction is a function, not None"),
+        (lambda lm: lm.token_score(None), "`texts` must be a string or a list of strings, not None"),
+        (lambda lm: lm.token_score(["a", ""]), "a text is empty"),
+        (lambda lm: lm.conditional_score("a", ""), "stimulus 0 is empty"),
+        (lambda lm: lm.conditional_score(["a", "b"], ["c", ""]), "stimulus 1 is empty"),
+        (lambda lm: lm.conditional_score(None, "a"), "`prefix` must be a string"),
+        (lambda _: scorer.MaskedLMScorer("verse"), "verse is no model for MaskedLMScorer.*use IncrementalLMScorer"),
+        (lambda _: scorer.MaskedLMScorer("g2p"), "use Seq2SeqScorer"),
+        (lambda _: minicons.openai, "`openai` of minicons is not mirrored"),
     ],
 )
 def test_nothing_is_swallowed(lm: Any, call: Any, says: str) -> None:
@@ -133,10 +161,32 @@ def test_inseq_attributions(model: inseq.AttributionModel) -> None:
     attention = model.attribute(**GIVEN, method="attention")
     same(attention, "attention", aggregator=["mean", "mean"], normalize=False)
     same(attention, "attention_head", aggregator=["mean", "mean"], normalize=False, select_idx=[1])
+    same(attention, "attention_heads", aggregator=["mean", "mean"], normalize=False, select_idx=[0, 2, 3])
     same(model.attribute(**GIVEN, attributed_fn="entropy"), "entropy", normalize=False)
     contrast = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "Let there be light, and there was water"}
     same(model.attribute(**GIVEN, **contrast), "contrast", normalize=False)
     same(model.attribute(**GIVEN, attr_pos_start=6, attr_pos_end=9), "positions", normalize=False)
+    same(model.attribute(**GIVEN, attr_pos_start=2, attr_pos_end=99), "positions_clamped", normalize=False)
+    same(model.attribute(**GIVEN, attr_pos_end=-2), "positions_to", normalize=False)
+    other = {"attributed_fn": "contrast_prob_diff", "contrast_targets": "And the king of Egypt, and there was water"}
+    same(model.attribute(**GIVEN, **other), "contrast_prompt", normalize=False)
+    for name, target in (("contrast_shorter", "Let there be water"), ("contrast_longer", "Let there be light in the heaven, and there was water")):
+        same(model.attribute(**GIVEN, attributed_fn="contrast_prob_diff", contrast_targets=target), name, normalize=False)
+    forced = model.attribute(**GIVEN, **other, contrast_force_inputs=True, method="occlusion")
+    assert forced[0].attr_pos_start == 4 and forced[0].answer.contrast[0].text == " Egypt"
+    same(model.attribute("", "Let there be light", show_progress=False), "no_prompt", normalize=False)
+
+
+def words(folder: Path) -> str:
+    """The random GPT-2, whose tokenizer knows words by their number and adds none."""
+    golden = Path(__file__).resolve().parents[3] / "tests" / "goldens" / "models" / "gpt2"
+    shutil.copytree(golden, folder / "gpt2")
+    size = json.loads((golden / "config.json").read_text())["vocab_size"]
+    vocab = {"type": "WordLevel", "vocab": {f"w{number}": number for number in range(size)}, "unk_token": "w3"}
+    tokenizer = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": vocab}
+    (folder / "gpt2" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "gpt2" / "tokenizer_config.json").write_text(json.dumps({"unk_token": "w3"}))
+    return str(folder / "gpt2")
 
 
 @pytest.mark.parametrize(
@@ -144,14 +194,7 @@ def test_inseq_attributions(model: inseq.AttributionModel) -> None:
     [("occlusion", {}), ("integrated_gradients", {"n_steps": 64}), ("sequential_integrated_gradients", {"n_steps": 20})],
 )
 def test_inseq_attributions_with_a_baseline(method: str, options: dict[str, Any], tmp_path: Path) -> None:
-    golden = Path(__file__).resolve().parents[3] / "tests" / "goldens" / "models" / "gpt2"
-    shutil.copytree(golden, tmp_path / "gpt2")
-    size = json.loads((golden / "config.json").read_text())["vocab_size"]
-    words = {"type": "WordLevel", "vocab": {f"w{number}": number for number in range(size)}, "unk_token": "w3"}
-    tokenizer = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
-    (tmp_path / "gpt2" / "tokenizer.json").write_text(json.dumps(tokenizer))
-    (tmp_path / "gpt2" / "tokenizer_config.json").write_text(json.dumps({"unk_token": "w3"}))
-    out = inseq.load_model(str(tmp_path / "gpt2"), method).attribute("w5 w9 w7", "w5 w9 w7 w11 w13", **options)
+    out = inseq.load_model(words(tmp_path), method).attribute("w5 w9 w7", "w5 w9 w7 w11 w13", **options)
     theirs = np.array(GOLDEN["words"][method]["target"], dtype=float)
     np.testing.assert_allclose(out.aggregate(normalize=False)[0].target_attributions, theirs, rtol=2e-3, atol=1e-7)
 
@@ -223,3 +266,23 @@ def test_step_functions_of_both_kinds(model: inseq.AttributionModel) -> None:
     ours = model.attribute(**GIVEN, attributed_fn="own_probability")
     theirs = model.attribute(**GIVEN)
     np.testing.assert_allclose(ours[0].target_attributions, theirs[0].target_attributions, rtol=1e-3, atol=1e-7)
+
+
+def test_minicons_texts_of_one_token(tmp_path: Path) -> None:
+    lm = scorer.IncrementalLMScorer(words(tmp_path), "cpu")
+    same_rows(lm.token_score(["w5", "w5 w9 w7"]), GOLDEN["words"]["one_token"])
+    same_rows(lm.token_score(["w5"], surprisal=True, rank=True), GOLDEN["words"]["one_token_surprisal"])
+    alone, score = lm.sequence_score(["w5", "w5 w9 w7"])
+    assert np.isnan(alone) and np.isfinite(score)
+
+
+def test_inseq_step_scores_by_one_name_and_merging(model: inseq.AttributionModel) -> None:
+    one = model.attribute(**GIVEN, step_scores="probability")
+    several = model.attribute(**GIVEN, step_scores=["probability"])
+    np.testing.assert_array_equal(one[0].step_scores["probability"], several[0].step_scores["probability"])
+    merged = inseq.merge_attributions([one, several, one])
+    assert len(merged) == 3 and len(merged.info["input_texts"]) == 3
+    with pytest.raises(stepfn.UsageError, match="another attribution_method"):
+        inseq.merge_attributions([one, model.attribute(**GIVEN, method="dummy")])
+    with pytest.raises(ImportError):
+        from stepfn.compat.inseq import show_attributions  # type: ignore[attr-defined]  # noqa: F401

@@ -11,6 +11,23 @@ class NotMirrored(UsageError, AttributeError):
     """What the other library has, and stepfn does not mirror."""
 
 
+def absent(module: str, name: str) -> AttributeError:
+    """Why a module of another library has no such name here."""
+    if name.startswith("_"):
+        return AttributeError(name)
+    return NotMirrored(f"`{name}` of {module} is not mirrored", f"see what is: help(stepfn.compat.{module})")
+
+
+def several(texts: Any, name: str = "texts") -> list[str]:
+    """A text, or texts."""
+    found = [texts] if isinstance(texts, str) else texts
+    if not isinstance(found, list | tuple) and hasattr(found, "tolist"):
+        found = found.tolist()
+    if not isinstance(found, list | tuple) or not all(isinstance(text, str) for text in found):
+        raise UsageError(f"`{name}` must be a string or a list of strings, not {texts!r}", "give a string, or a list of strings")
+    return list(found)
+
+
 class Mirror:
     """An object of another library, of which not everything is mirrored."""
 

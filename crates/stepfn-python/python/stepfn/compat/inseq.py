@@ -10,6 +10,7 @@ Checked against inseq 0.7.1. What differs, because there it is not what it says:
 - ``deeplift`` has its rule at every activation; there, functions that are no modules fall back to the gradient. ``lime`` and ``reagent`` are those of their papers.
 - A step that an alignment leaves out has no partner, and no score; inseq gives it one.
 - ``out1 - out2`` is the first minus the second.
+- A negative ``attr_pos_start`` of a causal model counts from the end; inseq takes the end of the prompt. Positions that leave nothing to attribute raise, as there.
 
 What is written in another way:
 
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import stepfn
 from stepfn import Answer, LanguageModel, UsageError
 
-from . import Mirror
+from . import Mirror, absent, several
 from .minicons import _model as _loaded
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class TokenWithId(NamedTuple):
 
     token: str
     id: int
+
+
+def __getattr__(name: str) -> Any:
+    raise absent("inseq", name)
 
 
 def _not_mirrored(what: str, instead: str) -> UsageError:
@@ -76,13 +81,14 @@ def _stages(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) ->
             return
         axis = inner.pop()
         if select is not None:
-            kept = select[0] if isinstance(select, list) and len(select) == 1 else select
-            if isinstance(kept, int):
-                stages.append(f"{axis}s={kept}" if axis != "hidden" else f"hidden={kept}")
-            elif isinstance(kept, tuple):
-                stages.append(f"{axis}s={kept[0]}:{kept[1]}" if axis != "hidden" else f"hidden={kept[0]}:{kept[1]}")
+            kept = [select] if isinstance(select, int) else select
+            if not isinstance(kept, list | tuple) or not kept or not all(isinstance(one, int) for one in kept):
+                raise UsageError(f"select_idx must be the number of a unit, a list of such, or a pair (from, to), not {select!r}", "write select_idx=[1, 3]")
+            units = "hidden" if axis == "hidden" else f"{axis}s"
+            if isinstance(kept, tuple) and len(kept) == 2:
+                stages.append(f"{units}={kept[0]}:{kept[1]}")
             else:
-                raise _not_mirrored("select_idx of several units", "select them from answer.source_scores")
+                stages.append(f"{units}({','.join(str(one) for one in kept)})")
         stages.append(f"{name or default[axis]}({axis})")
 
     for one in given:
@@ -352,7 +358,7 @@ class AttributionModel(Mirror):
 
     def generate(self, inputs: str | Sequence[str], **generation_args: Any) -> list[str]:
         """What the model writes for each text; a causal model's prompt is part of it."""
-        texts = [inputs] if isinstance(inputs, str) else list(inputs)
+        texts = several(inputs, "inputs")
         written = self._with(generation_args).generate(texts)
         return [one[0].text if self.is_encoder_decoder else one[0].source + one[0].text for one in written]
 
@@ -368,7 +374,7 @@ class AttributionModel(Mirror):
         pretty_progress: bool = True,
         output_step_attributions: bool = False,
         attribute_target: bool = False,
-        step_scores: Sequence[str] = (),
+        step_scores: str | Sequence[str] = (),
         include_eos_baseline: bool = False,
         attributed_fn: Any = None,
         device: str | None = None,
@@ -403,16 +409,19 @@ class AttributionModel(Mirror):
         name = method or self.attribution_method or _DEFAULT_METHOD
         if override_default_attribution:
             self.attribution_method = name
-        texts = [input_texts] if isinstance(input_texts, str) else list(input_texts)
+        texts = several(input_texts, "input_texts")
         model = self._with(generation_args or {}) if generated_texts is None else self.model
         if generated_texts is not None and generation_args:
             raise UsageError("the generated texts are given, so nothing is written that generation_args could change", "leave out one of them")
+        step_scores = several(step_scores, "step_scores")
         columns = {
             "target": _column(generated_texts, len(texts), "generated_texts"),
             "contrast_source": _column(contrast_sources, len(texts), "contrast_sources"),
             "contrast_target": _column(contrast_targets, len(texts), "contrast_targets"),
         }
         records = [{"source": text, **{field: values[number] for field, values in columns.items() if values}} for number, text in enumerate(texts)]
+        if not model.is_encoder_decoder:
+            records = [_prompted(model, record) for record in records]
         step_args = dict(step_scores_args or {})
         known = {function: stepfn.describe(function)["parameters"] for function in step_scores}
         functions = [stepfn.StepFunction(function, **{key: value for key, value in step_args.items() if key in known[function]}) for function in step_scores]
@@ -431,14 +440,12 @@ class AttributionModel(Mirror):
             "progress": None if show_progress else False,
             **parameters,
         }
-        pairs = _alignment(contrast_targets_alignments)
+        alignments = _alignments(contrast_targets_alignments, len(records))
         answers: list[Answer] = []
-        size = batch_size or len(records) or 1
-        for first in range(0, len(records), size):
-            window = records[first : first + size]
-            for record, from_, to in _positions(model, window, attr_pos_start, attr_pos_end):
-                for one in record:
-                    answers.append(model.attribute(one, from_=from_, to=to, align=_counted(model, one, from_, pairs), **options))
+        for record, pairs in zip(records, alignments, strict=True):
+            at = _placed(model, record, attr_pos_start, attr_pos_end)
+            record, align = _paired(model, at, pairs, contrast_force_inputs)
+            answers.append(model.attribute(record, from_=at.from_, to=at.to, align=align, **options))
         if return_convergence_delta and any(answer.deltas is None for answer in answers):
             raise UsageError(f"{name} promises no sum, so it has no convergence delta", "leave out return_convergence_delta")
         is_causal = not model.is_encoder_decoder
@@ -467,51 +474,113 @@ _NAMES = {"similarity_metric": "metric", "strides": "stride", "sliding_window_sh
 def _column(values: str | Sequence[str] | None, texts: int, name: str) -> list[str]:
     if values is None:
         return []
-    column = [values] if isinstance(values, str) else list(values)
+    column = several(values, name)
     if len(column) != texts:
         raise UsageError(f"there are {texts} input texts and {len(column)} {name}", "give one for each")
     return column
 
 
-def _alignment(pairs: Any) -> list[tuple[int, int]] | None:
+def _prompted(model: LanguageModel, record: dict[str, Any]) -> dict[str, Any]:
+    """A text of a causal model. If its prompt is empty, the token that starts a text is the prompt, as in inseq."""
+    if record["source"]:
+        return record
+    start = model.special_token("bos")
+    if start is None:
+        raise UsageError("the prompt is empty, and the model has no token that starts a text", "give a prompt")
+    fields = [field for field in ("target", "contrast_target") if field in record]
+    spaced: dict[str, Any] = {field: f" {record[field]}" if not record[field].startswith(start.text) else record[field].removeprefix(start.text) for field in fields}
+    if "target" in record and model.tokenize("a", target=True)[0].id == start.id:
+        # The tokenizer starts all texts with it.
+        whole: dict[str, Any] = {**record, **spaced}
+        return {field: whole[field] for field in whole if field != "source"}
+    return {**record, "source": start.text, **{field: start.text + text for field, text in spaced.items()}}
+
+
+def _alignments(pairs: Any, texts: int) -> list[list[tuple[int, int]] | None]:
+    """The alignment of each text, where there is one."""
     if pairs is None:
-        return None
+        return [None] * texts
     if isinstance(pairs, str):
         raise _not_mirrored(f"the alignment {pairs!r}", "give pairs of positions")
-    return list(pairs[0] if pairs and isinstance(pairs[0], list) else pairs)
+    each: list[Any] = list(pairs) if pairs and isinstance(pairs[0], list) else [list(pairs)]
+    if len(each) != texts:
+        raise UsageError(f"there are {texts} input texts and {len(each)} contrast_targets_alignments", "give a list of pairs for each")
+    return each
 
 
-def _counted(
-    model: LanguageModel, record: dict[str, Any], from_: int | None, pairs: list[tuple[int, int]] | None
-) -> list[tuple[int, int]] | None:
-    """Pairs that are counted from the first scored token, where inseq counts from the start of the target."""
-    if pairs is None:
-        return None
+class _At(NamedTuple):
+    """A text, with the positions of its target that are asked about; `tokens` of the target where they had to be known."""
+
+    record: dict[str, Any]
+    from_: int | None
+    to: int | None
+    tokens: list[stepfn.Token]
+    first: int
+
+
+def _placed(model: LanguageModel, record: dict[str, Any], start: int | None, end: int | None) -> _At:
+    """Positions as inseq clamps them."""
+    if start is None and end is None and "contrast_target" not in record:
+        return _At(record, None, None, [], 0)
     plain = {field: record[field] for field in ("source", "target") if field in record}
-    found: Any = model.attribute(plain, "dummy", from_=from_)
-    first = found.steps.start
-    if any(min(pair) < first for pair in pairs):
+    found: Any = model.attribute(plain, "dummy")
+    length, first = len(found.target), found.steps.start
+    record = {**record, "target": found.target_text if "target" not in record else record["target"]}
+    for name, place in (("attr_pos_start", start), ("attr_pos_end", end)):
+        if place is not None and (isinstance(place, bool) or not isinstance(place, int) or place < -length):
+            raise UsageError(f"{name}={place!r} is no position of a text of {length} tokens", "count from 0, or from the end: -1")
+    at = [None if place is None else place + length if place < 0 else place for place in (start, end)]
+    # A causal model's prompt can't be attributed, and an end beyond the text is the text's.
+    from_ = first if at[0] is None else max(first, at[0])
+    to = length if at[1] is None else min(at[1], length)
+    if from_ >= to:
+        what = f"no token is attributed: the first would be {from_}, and the end is {to}"
+        raise UsageError(what, f"of the {length} tokens, those from {first} on can be")
+    return _At(record, None if start is None else from_, None if end is None else to, found.target, from_)
+
+
+def _paired(
+    model: LanguageModel, at: _At, pairs: list[tuple[int, int]] | None, force_inputs: bool
+) -> tuple[dict[str, Any], list[tuple[int, int]] | None]:
+    """A text with its contrast, and pairs that are counted from the first scored token, where inseq counts from the start of the target.
+
+    Without pairs, inseq compares the last tokens, those before them, and so on.
+    """
+    record, first = at.record, at.first
+    contrast = record.get("contrast_target")
+    if contrast is None:
+        if pairs is not None:
+            raise UsageError("contrast_targets_alignments are given without contrast_targets", "give these, too")
+        return record, None
+    plain = {"source": record["source"]} if model.is_encoder_decoder else {}
+    found: Any = model.attribute({**plain, "target": contrast}, "dummy")
+    others: list[stepfn.Token] = found.target
+    if pairs is None:
+        end = len(at.tokens) if at.to is None else at.to
+        right = [len(others) - (end - place) for place in range(first, end)]
+        pairs = [(first + number, place if place > 0 else len(others) - 1) for number, place in enumerate(right)]
+    elif any(left < first for left, _ in pairs):
         raise UsageError(f"the alignment {pairs} has positions before the first that is attributed, {first}", "leave these out")
-    return [(left - first, right - first) for left, right in pairs]
-
-
-def _positions(
-    model: LanguageModel, records: list[dict[str, Any]], start: int | None, end: int | None
-) -> Iterator[tuple[list[dict[str, Any]], int | None, int | None]]:
-    """Texts that are asked about at the same positions of their targets."""
-    if start is None and end is None:
-        yield records, None, None
-        return
-    for record in records:
-        plain = {field: record[field] for field in ("source", "target") if field in record}
-        found: Any = model.attribute(plain, "dummy")
-        length, first = len(found.target), found.steps.start
-        at = [None if place is None else place + length if place < 0 else place for place in (start, end)]
-        # A causal model's prompt can't be attributed, and an end beyond the text is the text's.
-        from_ = first if at[0] is None else max(first, at[0])
-        to = None if at[1] is None else min(at[1], length)
-        target = found.target_text if "target" not in record else record["target"]
-        yield [{**record, "target": target}], from_, to
+    same = [token.id for token in others[:first]] == [token.id for token in at.tokens[:first]]
+    lowest = min(other for _, other in pairs)
+    if not 0 <= lowest <= max(other for _, other in pairs) < len(others):
+        raise UsageError(f"the alignment {pairs} has positions that the contrast does not have: it has {len(others)} tokens", "leave these out")
+    if "contrast_source" in record or (same and lowest >= first):
+        if lowest < first:
+            raise UsageError(f"the alignment {pairs} has positions before the first that is attributed, {first}", "leave these out")
+        return record, [(left - first, other - first) for left, other in pairs]
+    counted = [(left - first, other - lowest) for left, other in pairs]
+    own, rest = contrast[: others[lowest].start], contrast[others[lowest].start :]
+    if force_inputs:
+        if at.from_ is not None:
+            raise _not_mirrored("attr_pos_start with another prompt in contrast_targets", "give the prompt as the input text, or leave out attr_pos_start")
+        return {**record, "contrast_source": own}, counted
+    # Its prompt is not read, so that the text's own does as well.
+    joined = record["target"][: at.tokens[first].start] + rest
+    found = model.attribute({**plain, "target": joined}, "dummy")
+    if [token.id for token in found.target[first:]] != [token.id for token in others[lowest:]]:
+        raise UsageError(f"the contrast {contrast!r} has another prompt, and other tokens behind the text's own", "give one that starts with the input text")
+    return {**record, "contrast_target": joined}, counted
 
 
 def load_model(
@@ -540,6 +609,16 @@ def load_model(
         return stepfn.load(model, **changes) if isinstance(model, str) else stepfn.from_torch(model, tokenizer, **changes)
 
     return AttributionModel(load, attribution_method)
+
+
+def merge_attributions(attributions: Sequence[FeatureAttributionOutput]) -> FeatureAttributionOutput:
+    """Attributions that were made in one way, as one."""
+    if not attributions or not all(isinstance(one, FeatureAttributionOutput) for one in attributions):
+        raise UsageError("only attributions can be merged", "give a list of what attribute returned")
+    merged, *rest = attributions
+    for other in rest:
+        merged = merged + other
+    return merged
 
 
 def list_feature_attribution_methods() -> list[str]:

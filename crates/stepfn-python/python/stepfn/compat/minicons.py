@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import stepfn
 from stepfn import LanguageModel, ScoredText, UsageError
 
-from . import Mirror
+from . import Mirror, absent, several
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +34,13 @@ Reduction = Callable[[Any], Any]
 
 
 def _mean(scores: Any) -> Any:
-    return scores.mean(0).item()
+    return scores.mean(0).item() if len(scores) else math.nan
 
 
 def _reduced(reduction: Reduction, scores: Any) -> Any:
     """What a reduction makes of scores: of a tensor where the script uses torch."""
+    if not callable(reduction):
+        raise UsageError(f"a reduction is a function, not {reduction!r}", "write reduction=lambda scores: scores.sum(0).item()")
     torch = sys.modules.get("torch")
     return reduction(scores if torch is None else torch.from_numpy(scores))
 
@@ -66,11 +68,22 @@ def _model(model: Any, device: str, tokenizer: Any, options: dict[str, Any]) -> 
     return stepfn.load(f"{model}@{options['revision']}" if "revision" in options else model, **places)
 
 
-def _several(texts: str | Sequence[str]) -> list[str]:
-    several = [texts] if isinstance(texts, str) else list(texts or [])
-    if not all(isinstance(text, str) for text in several):
-        raise UsageError("a text is a string", "give a string, or a list of strings")
-    return several
+def __getattr__(name: str) -> Any:
+    raise absent("minicons", name)
+
+
+class _OneToken:
+    """A text of one token, which nothing predicts: there is nothing to run."""
+
+    def __init__(self, token: stepfn.Token) -> None:
+        self.target = [token]
+        self.tokens: list[stepfn.Token] = []
+        self.steps = range(1, 1)
+
+    def __getitem__(self, name: str) -> Any:
+        import numpy as np
+
+        return np.zeros(0, dtype=np.float32)
 
 
 def _check(surprisal: bool, prob: bool, base_two: bool) -> None:
@@ -81,24 +94,23 @@ def _check(surprisal: bool, prob: bool, base_two: bool) -> None:
 class _Scorer(Mirror):
     """What all scorers have."""
 
-    is_encoder_decoder = False
-
     def __init__(self, model: Any, device: str = "cpu", tokenizer: Any = None, **options: Any) -> None:
         self.model = _model(model, device, tokenizer, options)
         self.device = device
-        if self.model.is_encoder_decoder != self.is_encoder_decoder:
-            other = "IncrementalLMScorer" if self.is_encoder_decoder else "Seq2SeqScorer"
-            raise UsageError(f"{self.model.name} is no model for {type(self).__name__}", f"use {other}")
+        kinds = [(self.model.is_masked, "MaskedLMScorer"), (self.model.is_encoder_decoder, "Seq2SeqScorer"), (True, "IncrementalLMScorer")]
+        fitting = next(name for fits, name in kinds if fits)
+        if fitting not in [kind.__name__ for kind in type(self).__mro__]:
+            raise UsageError(f"{self.model.name} is no model for {type(self).__name__}", f"use {fitting}")
 
-    def _scores(self, text: ScoredText, prob: bool, base_two: bool) -> Floats:
+    def _scores(self, text: Any, prob: bool, base_two: bool) -> Floats:
         """Log-probabilities, or probabilities, of the scored tokens."""
         import numpy as np
 
-        logs = text["probability"].astype(np.float64)
+        logs: Floats = text["probability"].astype(np.float64)
         return np.exp(logs) if prob else logs / math.log(2) if base_two else logs
 
     def _token_rows(
-        self, texts: list[ScoredText], scores: list[Any], first: int, surprisal: bool, rank: bool, decode: bool
+        self, texts: list[Any], scores: list[Any], first: int, surprisal: bool, rank: bool, decode: bool
     ) -> list[list[tuple[Any, ...]]]:
         rows = []
         for text, values in zip(texts, scores, strict=True):
@@ -129,11 +141,19 @@ class IncrementalLMScorer(_Scorer):
         **options: ``dtype`` or ``torch_dtype``, ``revision``.
     """
 
-    def _score(self, records: list[Any], bow_correction: bool) -> list[ScoredText]:
+    def _score(self, records: list[Any], bow_correction: bool) -> list[Any]:
         functions: list[Any] = ["probability", "rank"]
         if bow_correction:
             functions.append(self._starts_a_word)
-        return list(self.model.score(records, functions, logprob=True))
+        alone = {number: tokens[0] for number, record in enumerate(records) if "source" not in record and len(tokens := self._tokens(record["target"])) == 1}
+        rest = [record for number, record in enumerate(records) if number not in alone]
+        found = iter(self.model.score(rest, functions, logprob=True))
+        return [_OneToken(alone[number]) if number in alone else next(found) for number in range(len(records))]
+
+    def _tokens(self, text: str) -> list[stepfn.Token]:
+        if not text:
+            raise UsageError("a text is empty", "leave it out, or give bos_token=True")
+        return self.model.tokenize(text, target=True)
 
     def _starts_a_word(self, logits: Any, target_ids: Any) -> Any:
         """The log-probability that the next token starts a word."""
@@ -159,7 +179,7 @@ class IncrementalLMScorer(_Scorer):
             raise UsageError("the model has no token that ends a text, which the correction of the last word needs", "leave out bow_correction")
         return text + end.text
 
-    def _compute(self, texts: list[str], prompts: list[str] | None, prob: bool, base_two: bool, bow_correction: bool) -> tuple[list[ScoredText], list[Any]]:
+    def _compute(self, texts: list[str], prompts: list[str] | None, prob: bool, base_two: bool, bow_correction: bool) -> tuple[list[Any], list[Any]]:
         import numpy as np
 
         # A tokenizer without marks of words is not corrected, as there.
@@ -188,7 +208,7 @@ class IncrementalLMScorer(_Scorer):
         end = self.model.special_token("eos") if eos_token else None
         if (bos_token and start is None) or (eos_token and end is None):
             raise UsageError("the model has no such token to start or end a text with", "leave out bos_token and eos_token")
-        texts = _several(batch)
+        texts = several(batch)
         if start is not None and not self._adds(start.id):
             texts = [start.text + text for text in texts]
         return [text + end.text for text in texts] if end is not None else texts
@@ -265,7 +285,7 @@ class IncrementalLMScorer(_Scorer):
     ) -> Any:
         """Scores of each text, and with ``rank`` also ranks. ``batch`` is what :meth:`prepare_text` gives: the texts."""
         _check(False, prob, base_two)
-        texts, scores = self._compute(_several(batch), None, prob, base_two, bow_correction)
+        texts, scores = self._compute(several(batch), None, prob, base_two, bow_correction)
         given = scores if return_tensors else [one.tolist() for one in scores]
         return (given, [[int(place) for place in text["rank"][: len(one)]] for text, one in zip(texts, scores, strict=True)]) if rank else given
 
@@ -277,10 +297,8 @@ class IncrementalLMScorer(_Scorer):
 class Seq2SeqScorer(_Scorer):
     """Scores of an encoder–decoder. Arguments as those of :class:`IncrementalLMScorer`."""
 
-    is_encoder_decoder = True
-
     def _compute(self, prefix: str | Sequence[str], stimuli: str | Sequence[str], prob: bool, base_two: bool) -> tuple[list[ScoredText], list[Any]]:
-        sources, targets = _several(prefix), _several(stimuli)
+        sources, targets = several(prefix, "prefix"), several(stimuli, "stimuli")
         if len(sources) != len(targets):
             raise UsageError(f"there are {len(sources)} prefixes and {len(targets)} stimuli", "give as many of both")
         records = [{"source": source, "target": target} for source, target in zip(sources, targets, strict=True)]
@@ -342,7 +360,7 @@ class MaskedLMScorer(_Scorer):
         maskings: dict[str, Any] = {"original": "token", "within_word_l2r": "word"}
         if metric not in maskings:
             raise UsageError(f"there is no PLL_metric {metric!r}", f"choose one of {', '.join(maskings)}")
-        texts = list(self.model.score(_several(batch), ["probability", "rank"], logprob=True, masking=maskings[metric]))
+        texts = list(self.model.score(several(batch), ["probability", "rank"], logprob=True, masking=maskings[metric]))
         return texts, [self._scores(text, prob, base_two) for text in texts]
 
     def token_score(
@@ -372,7 +390,10 @@ class MaskedLMScorer(_Scorer):
 
 
 def _joined(prefix: str | Sequence[str], stimuli: str | Sequence[str], separator: str | Sequence[str]) -> tuple[list[str], list[str]]:
-    prompts, rest = _several(prefix), _several(stimuli)
+    prompts, rest = several(prefix, "prefix"), several(stimuli, "stimuli")
+    for number, stimulus in enumerate(rest):
+        if not stimulus:
+            raise UsageError(f"stimulus {number} is empty, so there is nothing to score", "leave it out, or score the prefix: sequence_score")
     between = [separator] * len(prompts) if isinstance(separator, str) else list(separator)
     if not len(prompts) == len(rest) == len(between):
         raise UsageError(f"there are {len(prompts)} prefixes, {len(rest)} stimuli and {len(between)} separators", "give as many of each")
