@@ -62,6 +62,13 @@ window.addEventListener('load', () => setTimeout(() => {
     assert found and int(found[1]) >= 1 and int(found[2]) > 200, shown[-300:]
 
 
+def test_pyright_finds_nothing() -> None:
+    pytest.importorskip("basedpyright")
+    command = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable, "--level", "error"]
+    checked = subprocess.run(command, capture_output=True, text=True, cwd=ROOT / "crates/stepfn-python")
+    assert checked.returncode == 0, checked.stdout
+
+
 def test_the_package_is_typed() -> None:
     pytest.importorskip("mypy")
     checked = subprocess.run([sys.executable, "-m", "mypy", "--strict", "-p", "stepfn"], capture_output=True, text=True, cwd=ROOT / "crates/stepfn-python")
