@@ -3,8 +3,8 @@
 //! The functions' [needs](stepfn_core::StepScore::needs) decide which passes run: the text itself, its contrast, and passes with dropout. A model of
 //! masked tokens reads a copy of the text for each step.
 //! Texts of similar length share a batch. Only the hidden states of scored steps are kept, and the output layer and the step functions run on a
-//! few rows at a time, so memory does not grow with steps × vocabulary. This does not affect scores: a text has the same scores
-//! alone or in a batch, in any order, with any budget. Dropout masks depend on the text's number.
+//! few rows at a time, so memory does not grow with steps × vocabulary. This affects scores by rounding alone: products of
+//! few rows run another way than those of many. Otherwise a text has the same scores alone or in a batch, in any order, with any budget. Dropout masks depend on the text's number.
 
 mod forward;
 mod likely;

@@ -133,6 +133,9 @@ def test_minicons_scores_of_an_encoder_decoder() -> None:
         (lambda lm: lm.conditional_score(None, "a"), "`prefix` must be a string"),
         (lambda _: scorer.MaskedLMScorer("verse"), "verse is no model for MaskedLMScorer.*use IncrementalLMScorer"),
         (lambda _: scorer.MaskedLMScorer("g2p"), "use Seq2SeqScorer"),
+        (lambda _: minicons.cwe, "`cwe` of minicons is not mirrored"),
+        (lambda lm: lm.word_score_tokenized("a b", None), "`word_score_tokenized` of IncrementalLMScorer is not mirrored"),
+        (lambda lm: lm.next_word_distribution(["a"]), "`next_word_distribution` of"),
         (lambda _: minicons.openai, "`openai` of minicons is not mirrored"),
     ],
 )

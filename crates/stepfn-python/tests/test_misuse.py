@@ -330,3 +330,18 @@ def test_without_torch_it_is_said_how_to_install_it() -> None:
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines() == ["install it: pip install stepfn[torch]"] * 2
+
+
+def test_company_and_prompts_change_the_last_digits_at_most(verse: stepfn.LanguageModel) -> None:
+    texts = ["In the beginning God created the heaven", "Let there be light", "And the king of the waters said", "light"]
+    prompted = [{"source": "In the", "target": f"In the {rest}"} for rest in ("beginning", "heaven and the earth", "land", "midst of the waters")]
+    for asked in (texts, prompted):
+        records: list[Any] = list(asked)
+        for record, among in zip(records, verse.score(records, ["logit", "surprisal"]), strict=True):
+            alone = verse.score(record, ["logit", "surprisal"])
+            for name, values in alone.values.items():
+                np.testing.assert_allclose(values, among[name], rtol=1e-5, atol=1e-5)
+    # With a prompt and without one.
+    for record in prompted:
+        with_prompt, without = verse.score(record, "logit")["logit"], verse.score(record["target"], "logit")["logit"]
+        np.testing.assert_allclose(with_prompt, without[-len(with_prompt) :], rtol=1e-5, atol=1e-5)

@@ -259,7 +259,7 @@ impl<B: Backend> LanguageModel<B> {
         Ask::new(self, input)
     }
 
-    /// Step scores of many texts, in batches of texts of like length. A text has the same scores alone or in a batch.
+    /// Step scores of many texts, in batches of texts of like length. A text has the same scores alone or in a batch, but for rounding.
     pub fn score_all<'m, I>(&'m self, inputs: I, task: &'m ScoreTask<B>) -> Outcomes<'m, B, I::IntoIter, ScoredText>
     where
         I: IntoIterator<Item: IntoInput>,

@@ -232,7 +232,7 @@ class LanguageModel:
         errors: Literal["raise", "return"] = "raise",
         **parameters: Any,
     ) -> ScoredText | ScoredTexts:
-        """The values of step functions at each token. A text has the same scores alone or among others.
+        """The values of step functions at each token. A text has the same scores alone or among others, but for the last digits: products of few rows run another way than those of many.
 
         Args:
             functions: One or several step functions, by name, as :class:`stepfn.StepFunction`, or of your own.
