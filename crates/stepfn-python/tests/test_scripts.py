@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import stepfn
 
 GOLDEN = json.loads((Path(__file__).resolve().parent / "golden" / "compat.json").read_text())
 
 
 def run(script: str, folder: Path) -> Any:
     """What a script prints last, as JSON."""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, timeout=120, env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    where = {"PYTHONPATH": str(Path(stepfn.__file__).resolve().parents[1]), "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, timeout=120, env={**os.environ, **where})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])
 
