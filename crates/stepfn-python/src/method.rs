@@ -172,7 +172,9 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
             }
             for token in 0..tokens {
                 for column in 0..*columns {
-                    table.set(side, token, column, f64::from(values[token * columns + column]));
+                    // What was computed and is no number has failed: NaN is for what a step can't see.
+                    let score = f64::from(values[token * columns + column]);
+                    table.set(side, token, column, if score.is_nan() { f64::INFINITY } else { score });
                 }
             }
         }

@@ -138,6 +138,17 @@ def test_a_function_that_is_not_finite_once_tokens_are_hidden_is_not_attributed(
         verse.attribute(TEXT, "occlusion", narrow)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_method_whose_scores_are_not_finite_is_an_error(verse: stepfn.LanguageModel, value: float) -> None:
+    def holed(passes: stepfn.Passes) -> Any:
+        scores = np.zeros((len(passes.target_ids), len(passes.steps)))
+        scores[1, 2:] = value
+        return scores
+
+    with pytest.raises(stepfn.NumbersError, match="step 2: the scores by `holed` are not finite"):
+        verse.attribute(TEXT, holed)
+
+
 def test_a_gradient_that_is_not_finite_is_an_error(verse: stepfn.LanguageModel) -> None:
     def endless(logits: Any, target_ids: Any) -> Any:
         return np.full(len(target_ids), np.inf)
@@ -284,6 +295,21 @@ CALLS: list[tuple[Callable[[stepfn.LanguageModel], Any], str]] = [
     (lambda _: stepfn.load("verse", dtype="float32"), "no element type `float32`.*write dtype='f32'"),
     (lambda _: stepfn.load("verse", generation="x"), "`generation` must be a dict"),
     (lambda _: stepfn.load("verse", seed=-1), "`seed` must be a whole number"),
+    (lambda model: model.attribute("a b", features=3), "`features` must be a string, not 3"),
+    (lambda model: model.attribute("a b", raw="x"), "`raw` must be True or False, not 'x'"),
+    (lambda model: model.attribute("a b", target_side=1), "`target_side` must be True or False"),
+    (lambda model: model.attribute("a b", chat_template=3), "`chat_template` must be a string"),
+    (lambda model: model.special_token("x"), "no special token has the role 'x'"),
+    (lambda model: model.tokenize("\ud800"), "half of a character"),
+    (lambda model: stepfn.write([model.score("a b")], "csv", fields=3), "`fields` must be names of fields"),
+    (lambda model: stepfn.write([model.score("a b")], "json", single="x"), "`single` must be True, False or None"),
+    (lambda _: stepfn.load("verse", source_lang=3), "`source_lang` must be a string"),
+    (lambda _: stepfn.load("verse", base=3), "`base` must be a string"),
+    (lambda _: stepfn.load("verse", dtype=3), "no element type `3`"),
+    (lambda model: model.score("light", lambda logits, target_ids: None), "returned nothing"),
+    (lambda model: model.score("light", lambda logits, target_ids: 1.0), "returned an array of shape \\(\\)"),
+    (lambda model: model.score("a b", lambda logits, target_ids: logits[:, 0] * 1j), "returned complex numbers"),
+    (lambda model: model.attribute("a b", lambda passes: passes.values(target=np.full((1, 3), 1.5))[1]), "whole numbers, not of type float64"),
     (lambda _: stepfn.describe(None), "None is no name"),
     (lambda _: stepfn.StepFunction("xx"), "no step function `xx`"),
     (lambda _: stepfn.StepFunction("entropi"), "did you mean `entropy`"),

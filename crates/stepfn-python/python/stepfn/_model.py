@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeVar, overload
 
 from . import _stepfn
 from ._errors import Error, NumbersWarning, UsageError
-from ._options import in_window, options_of, whole
+from ._options import in_window, options_of, string, whole
 from ._progress import Bar, Downloads, Progress
 from ._registry import Chosen, _dumps, assign, check_arguments, no_argument
 from ._results import Answer, Answers, ScoredText, ScoredTexts, Token, Written, characters
-from ._texts import Common, Given, Text, check_ids, ids_of, in_characters, records_of
+from ._texts import Common, Given, Text, check_ids, half_of_a_character, ids_of, in_characters, records_of
 
 R = TypeVar("R")
 
@@ -72,6 +72,8 @@ class LanguageModel:
 
     def special_token(self, role: Literal["bos", "eos", "pad", "unk"]) -> Token | None:
         """The token that starts or ends a text, fills a batch, or stands for what is unknown; ``None`` if there is none."""
+        if role not in ("bos", "eos", "pad", "unk"):
+            raise UsageError(f"no special token has the role {role!r}", "choose one of bos, eos, pad and unk")
         token = self._about[role]
         return None if token is None else Token(token["token"], token["id"], 0, 0, True)
 
@@ -79,8 +81,11 @@ class LanguageModel:
         """The tokens of a text, as the model reads them: as a source, or as a target."""
         if not isinstance(text, str):
             raise UsageError(f"a text is a string, not {type(text).__name__}", "give a string")
+        try:
+            rows = self._checked().encode(text, special_tokens, target)
+        except UnicodeEncodeError as error:
+            raise half_of_a_character(error) from error
         at = characters(text)
-        rows = self._checked().encode(text, special_tokens, target)
         return [Token(surface, id, at(start), at(end), special) for surface, id, start, end, special in rows]
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True, target: bool = True) -> str:
@@ -437,9 +442,9 @@ def _loading(
         "device": None if device is None else str(device),
         "dtype": dtype,
         "generation": dict(generation or {}),
-        "base": base,
-        "source_lang": source_lang,
-        "target_lang": target_lang,
+        "base": None if base is None else os.fspath(base) if isinstance(base, os.PathLike) else string("base", base),
+        "source_lang": string("source_lang", source_lang),
+        "target_lang": string("target_lang", target_lang),
         "seed": whole("seed", seed),
     }
     return _dumps(options, "load")

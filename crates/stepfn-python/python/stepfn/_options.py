@@ -27,10 +27,21 @@ def whole(name: str, value: Any) -> int:
     return number
 
 
+def string(name: str, value: Any) -> str | None:
+    """A name, or nothing."""
+    if value is not None and not isinstance(value, str):
+        raise UsageError(f"`{name}` must be a string, not {value!r}", "change this argument")
+    return value
+
+
 def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that are given, without mistakes that can be seen here."""
     given = {name: value for name, value in options.items() if value is not None}
     given |= {name: whole(name, given[name]) for name in _WHOLE if name in given}
+    string("features", given.get("features"))
+    for name in ("target_side", "contrast_force_inputs", "raw"):
+        if not isinstance(given.get(name, False), bool):
+            raise UsageError(f"`{name}` must be True or False, not {given[name]!r}", "change this argument")
     memory, tokens = given.get("memory", _LEAST_MEMORY), given.get("batch_tokens", 1)
     if memory < _LEAST_MEMORY:
         raise UsageError(f"`memory` must be 1 MiB (1048576 bytes) or more, not {memory}: nothing runs in less", "change this argument")

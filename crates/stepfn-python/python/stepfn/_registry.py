@@ -142,9 +142,12 @@ def _floats(values: Any) -> Floats:
 
 
 def _row(values: Any, name: str) -> Floats:
+    import numpy as np
+
+    if np.ndim(values) != 1 or np.iscomplexobj(values):
+        what = "nothing" if values is None else "complex numbers" if np.iscomplexobj(values) else f"an array of shape {np.shape(values)}"
+        raise UsageError(f"`{name}` returned {what}", "return one number for each row of the logits")
     row = _floats(values)
-    if row.ndim != 1:
-        raise UsageError(f"`{name}` returned an array of shape {row.shape}", "return one number for each row of the logits")
     return row
 
 
@@ -216,7 +219,11 @@ class Passes:
         """
         import numpy as np
 
-        ids = [None if side is None else np.ascontiguousarray(side, dtype=np.int64) for side in (source, target)]
+        given = [None if side is None else np.asarray(side) for side in (source, target)]
+        for side in given:
+            if side is not None and side.dtype.kind not in "iu":
+                raise UsageError(f"variants are token ids, whole numbers, not of type {side.dtype}", "give ids of shape [variants, tokens]")
+        ids = [None if side is None else np.ascontiguousarray(side, dtype=np.int64) for side in given]
         for side in ids:
             if side is not None and side.ndim != 2:
                 raise UsageError(f"variants have shape {side.shape}", "give ids of shape [variants, tokens]")
@@ -539,6 +546,8 @@ def check_arguments(backend: Any, device: Any, dtype: Any) -> None:
         raise UsageError(what, f"write backend={backends[name]!r}{at}: see stepfn.list_backends()")
     if device is not None and not str(device).isdigit():
         raise UsageError(f"`device` is the number of a device, from 0, not {device!r}", "see stepfn.list_backends()")
+    if dtype is not None and not isinstance(dtype, str):
+        raise UsageError(f"there is no element type `{dtype}` to compute with", "choose one of f64, f32, f16 and bf16")
     if not isinstance(backend, str):
         raise UsageError(f"a backend is named by a string, not {backend!r}", "see stepfn.list_backends()")
 

@@ -583,8 +583,11 @@ def write(results: Sequence[Any], format: str, *, single: bool | None = None, fi
         raise UsageError(f"{type(odd).__name__} is no result that can be written", "give answers of attribute, or of score")
     if not isinstance(format, str):
         raise UsageError(f"a format is named by a string, not {format!r}", "choose table, json, jsonl, csv, inseq, html or svg")
-    if isinstance(fields, str):
-        fields = [fields]
+    fields = [fields] if isinstance(fields, str) else fields
+    if not isinstance(fields, Sequence) or not all(isinstance(field, str) for field in fields):
+        raise UsageError(f"`fields` must be names of fields, not {fields!r}", 'write fields=["item"]')
+    if not isinstance(single, bool | None):
+        raise UsageError(f"`single` must be True, False or None, not {single!r}", "change this argument")
     single = len(results) == 1 if single is None else single
     if len({type(result) for result in results}) > 1:
         raise UsageError("the results are of several kinds", "write those of each kind by themselves")

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import _stepfn
 from ._errors import Error, UsageError
-from ._options import whole
+from ._options import string, whole
 from ._registry import _dumps, _nearest
 from ._results import characters
 
@@ -19,6 +19,12 @@ Text = str | Mapping[str, Any]
 Given = _stepfn.Given
 
 _FIELDS = ("id", "text", "source", "target", "messages", "contrast_source", "contrast_target", "source_spans", "target_spans")
+
+
+def half_of_a_character(error: UnicodeEncodeError) -> UsageError:
+    """What is wrong with a text that is no text."""
+    what = f"the text has half of a character: {str(error.object)[error.start]!r}, at {error.start}"
+    return UsageError(what, "decode it again from what it came from")
 
 
 class Common:
@@ -48,7 +54,7 @@ class Common:
         self.keep: list[str] = list(fields) if isinstance(fields, Iterable) else [fields]
         if not all(isinstance(field, str) for field in self.keep):
             raise UsageError(f"`keep` must be names of fields, not {keep!r}", 'write keep=["item"], or keep="*" for all')
-        self._rest = (from_, to, pairs, chat_template, variables, self.keep)
+        self._rest = (from_, to, pairs, string("chat_template", chat_template), variables, self.keep)
 
     def given(self, texts: Iterable[Any]) -> list[Given]:
         """Texts for the native part; what is wrong with one of them is told in its place."""
@@ -65,7 +71,8 @@ class Common:
             self._check(text)
             return Given(None, _dumps(in_bytes(text, self.is_encoder_decoder), "the text"), *self._rest)
         except UnicodeEncodeError as error:
-            wrong: tuple[str, str] = f"the text has half of a character: {str(error.object)[error.start]!r}, at {error.start}", "decode it again from what it came from"
+            half = half_of_a_character(error)
+            wrong = half.what, half.hint
         except UsageError as error:
             wrong = error.what, error.hint
         return Given(None, json.dumps({"id": name, "text": ""}, default=repr), *self._rest, wrong=wrong)
