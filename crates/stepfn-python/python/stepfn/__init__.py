@@ -32,9 +32,9 @@ from ._errors import (
     UsageError,
 )
 from ._model import LanguageModel, load
+from ._own import Passes
 from ._registry import (
     Method,
-    Passes,
     StepFunction,
     describe,
     list_methods,
@@ -44,7 +44,8 @@ from ._registry import (
     register_step_function,
     step_function,
 )
-from ._results import Alternative, Answer, Answers, ScoredText, ScoredTexts, Token, Written, read, write
+from ._results import Answer, Answers, ScoredText, ScoredTexts, Written, read, write
+from ._tokens import Alternative, Token
 from ._torch import from_torch
 
 __version__: str = _stepfn.__version__

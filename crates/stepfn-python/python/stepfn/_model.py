@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 from . import _stepfn
-from ._errors import Error, NumbersWarning, UsageError
+from ._arguments import check_arguments, dumps, no_argument
+from ._errors import Error, UsageError
 from ._options import in_window, options_of, string, whole
-from ._progress import Bar, Downloads, Progress
-from ._registry import Chosen, _dumps, assign, check_arguments, no_argument
-from ._results import Answer, Answers, ScoredText, ScoredTexts, Token, Written, characters
-from ._texts import Common, Given, Text, check_ids, half_of_a_character, ids_of, in_characters, records_of
-
-R = TypeVar("R")
-
-# Windows of texts that are streamed: small at first, so that the first results come soon.
-_FIRST_WINDOW, _LAST_WINDOW = 8, 512
-_MOST_WARNINGS = 5
+from ._progress import Downloads, Progress
+from ._registry import Chosen, assign
+from ._results import Answer, Answers, ScoredText, ScoredTexts, Written
+from ._texts import Common, Given, Text, half_of_a_character, ids_of, records_of
+from ._tokens import Token, characters
+from ._work import functions_of, run_texts, streamed
 
 
 class LanguageModel:
@@ -182,7 +178,7 @@ class LanguageModel:
         (5, 4)
         """
         by, of = Chosen(method, True), Chosen(function, False)
-        more = _functions(step_scores)
+        more = functions_of(step_scores)
         assign([by, of, *more], parameters)
         one, records = records_of(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans)
         given_options = {
@@ -204,7 +200,7 @@ class LanguageModel:
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
             return self._checked().attribute(window, *chosen, in_window(options, first), told)
 
-        found = _run(run, records, common, Answer, progress, errors)
+        found = run_texts(run, records, common, Answer, progress, errors)
         return found[0] if one else Answers(found)
 
     @overload
@@ -253,7 +249,7 @@ class LanguageModel:
         run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         one, records = records_of(texts, source, target, messages, contrast, contrast_source, None, None)
         common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
-        found = _run(run, records, common, ScoredText, progress, errors)
+        found = run_texts(run, records, common, ScoredText, progress, errors)
         return found[0] if one else ScoredTexts(found)
 
     def score_all(
@@ -277,7 +273,7 @@ class LanguageModel:
         run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         common = Common(self.is_encoder_decoder, None, None, None, None, None, keep)
         self._checked()
-        return _streamed(run, iter(texts), common)
+        return streamed(run, iter(texts), common)
 
     def _scoring(
         self,
@@ -290,7 +286,7 @@ class LanguageModel:
         batch_tokens: int | None,
         parameters: Mapping[str, Any],
     ) -> Callable[[list[Given], int, Any], list[Any]]:
-        chosen = _functions(functions)
+        chosen = functions_of(functions)
         if not chosen:
             raise UsageError("there are no step functions to compute", "name one: see stepfn.list_step_functions()")
         assign(chosen, parameters)
@@ -362,7 +358,7 @@ class LanguageModel:
         def run(window: list[Given], _first: int, told: Any) -> list[Any]:
             return self._checked().generate(window, told)
 
-        found = _run(run, records, common, lambda written: [Written(one) for one in written], progress, errors)
+        found = run_texts(run, records, common, lambda written: [Written(one) for one in written], progress, errors)
         return found[0] if one else found
 
     def _checked(self) -> _stepfn.Model:
@@ -447,80 +443,8 @@ def _loading(
         "target_lang": string("target_lang", target_lang),
         "seed": whole("seed", seed),
     }
-    return _dumps(options, "load")
+    return dumps(options, "load")
 
 
 def _load_again(name: str, options: str) -> LanguageModel:
     return LanguageModel(_stepfn.load(name, options, None), (_load_again, (name, options)))
-
-
-def _functions(given: Any) -> list[Chosen]:
-    """Step functions: one, or several."""
-    several = isinstance(given, Iterable) and not isinstance(given, str)
-    return [Chosen(function, False) for function in (given if several else [given])]
-
-
-_Run = Callable[[list[Given], int, Any], list[Any]]
-
-
-def _streamed(run: _Run, texts: Iterator[Any], common: Common) -> Iterator[ScoredText | Error]:
-    window: list[Any] = []
-    first, size = 0, _FIRST_WINDOW
-    for text in texts:
-        window.append(text)
-        if len(window) == size:
-            check_ids(window, first)
-            yield from _wrapped(run(common.given(window), first, None), ScoredText, window, first, common, True)
-            window, first, size = [], first + size, min(2 * size, _LAST_WINDOW)
-    if window:
-        check_ids(window, first)
-        yield from _wrapped(run(common.given(window), first, None), ScoredText, window, first, common, True)
-
-
-def _wrapped(
-    found: Sequence[Any], wrap: Callable[[Any], R], texts: Sequence[Any], first: int, common: Common, several: bool
-) -> Iterator[R | Error]:
-    for number, one in enumerate(found):
-        if not isinstance(one, Error):
-            yield wrap(one)
-        elif len(found) < len(texts):
-            # What is wrong with all of them.
-            one.id = None
-            raise one
-        else:
-            one.id = json.loads(one.id) if isinstance(one.id, str) else one.id
-            one.number = first + number
-            in_characters(one, texts[number], common.is_encoder_decoder)
-            if several:
-                name = "" if one.id == one.number else f" ({one.id!r})"
-                one.what = f"text {one.number}{name}: {one.what}"
-            yield one
-
-
-def _run(
-    run: _Run, texts: list[Any], common: Common, wrap: Callable[[Any], R], progress: Progress, errors: str
-) -> list[R]:
-    if errors not in ("raise", "return"):
-        raise UsageError(f"there is no way {errors!r} to treat errors", 'choose "raise" or "return"')
-    with Bar(progress, len(texts)) as told:
-        found = list(_wrapped(run(common.given(texts), 0, told) if texts else [], wrap, texts, 0, common, len(texts) > 1))
-    _warn(found)
-    if errors == "raise":
-        for one in found:
-            if isinstance(one, Error):
-                raise one
-    return found  # type: ignore[return-value]
-
-
-def _warn(found: Sequence[Any]) -> None:
-    """Tells once what to know before trusting the numbers."""
-    told: dict[str, int] = {}
-    for one in found:
-        for warning in getattr(one, "warnings", []):
-            told[warning] = told.get(warning, 0) + 1
-    for number, (warning, texts) in enumerate(told.items()):
-        if number == _MOST_WARNINGS:
-            warnings.warn(f"and {len(told) - number} more: see the results' `warnings`", NumbersWarning, stacklevel=4)
-            break
-        of_texts = f" ({texts} of {len(found)} texts)" if len(found) > 1 else ""
-        warnings.warn(f"{warning}{of_texts}", NumbersWarning, stacklevel=4)

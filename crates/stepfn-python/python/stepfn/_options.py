@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._errors import UsageError
-from ._registry import _dumps
+from ._arguments import dumps
 
 _WHOLE = ("alternatives", "batch_tokens", "memory", "seed")
 # What no pass runs in, and no machine has; and what no batch has.
@@ -72,4 +72,4 @@ def pipeline(stages: Any) -> str:
 
 def in_window(options: Mapping[str, Any], first: int) -> str:
     """The options of some of the texts, of which the first has this number."""
-    return _dumps({**options, "first_number": first}, "options")
+    return dumps({**options, "first_number": first}, "options")

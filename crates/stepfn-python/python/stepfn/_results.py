@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
 from . import _stepfn
 from ._errors import Error, FileError, UsageError
 from ._options import pipeline
+from ._show import notebook, show
+from ._tables import answer_columns, arrow, frame, scored_columns
+from ._tokens import Alternative, Token, characters, tokens_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,40 +28,6 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class Token(NamedTuple):
-    """A token of a text.
-
-    Attributes:
-        text: The token in readable form.
-        id: Its number in the vocabulary; ``None`` where aggregation merged several.
-        start: Where it starts, in characters of the text.
-        end: Where it ends, in characters of the text; the start if it is not in the text.
-        special: Whether it is a special token.
-    """
-
-    text: str
-    id: int | None
-    start: int
-    end: int
-    special: bool
-
-
-class Alternative(NamedTuple):
-    """A token that the model could have written: its text, its number in the vocabulary, its probability."""
-
-    text: str
-    id: int
-    probability: float
-
-
-def characters(text: str) -> Callable[[int], int]:
-    """From positions in bytes of UTF-8 to positions in characters."""
-    if text.isascii():
-        return lambda position: position
-    encoded = text.encode()
-    return lambda position: len(encoded[:position].decode(errors="ignore"))
-
-
 A = TypeVar("A", bound="npt.NDArray[Any] | None")
 
 
@@ -67,15 +36,6 @@ def _fixed(values: A) -> A:
     if values is not None:
         values.setflags(write=False)
     return values
-
-
-def _tokens(rows: Iterable[dict[str, Any]], text: str | None) -> list[Token]:
-    at = characters(text or "")
-
-    def token(row: dict[str, Any]) -> Token:
-        return Token(row["surface"], row["id"], at(row["span"]["start"]), at(row["span"]["end"]), row["special"])
-
-    return [token(row) for row in rows]
 
 
 class _Result:
@@ -114,12 +74,12 @@ class _Result:
     @cached_property
     def source(self) -> list[Token]:
         """What the encoder read; empty for a causal model."""
-        return _tokens(self._header["source"], self.source_text)
+        return tokens_of(self._header["source"], self.source_text)
 
     @cached_property
     def target(self) -> list[Token]:
         """What the decoder read and predicted; a causal model's prompt is part of it."""
-        return _tokens(self._header["target"], self.target_text)
+        return tokens_of(self._header["target"], self.target_text)
 
     @property
     def steps(self) -> range:
@@ -254,7 +214,7 @@ class Answer(_Result):
     def contrast(self) -> list[Token | None]:
         """The token that each step was compared with; empty where nothing was compared."""
         rows = self._header.get("contrast", [])
-        return [None if row is None else _tokens([row], None)[0] for row in rows]
+        return [None if row is None else tokens_of([row], None)[0] for row in rows]
 
     def numpy(self) -> dict[str, Floats]:
         """All numbers: ``source_scores``, ``target_scores``, step scores by name, ``deltas``."""
@@ -492,84 +452,6 @@ class ScoredTexts(_Many[ScoredText]):
         return write(self.ok, "table")
 
 
-def _ids(results: Sequence[_Result]) -> list[str]:
-    """What users call their texts, as CSV has it: strings as they are, anything else as JSON; numbers where they have no name."""
-    names = [number if result.id is None else result.id for number, result in enumerate(results)]
-    return [name if isinstance(name, str) else json.dumps(name, ensure_ascii=False, separators=(",", ":")) for name in names]
-
-
-def answer_columns(answers: Sequence[Answer]) -> dict[str, Any]:
-    import numpy as np
-
-    extra = [axis for axis in ("layer", "head", "hidden") if any(axis in answer.axes for answer in answers)]
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", "kind", "index", "token", "step", "predicted", *extra, "score")}
-
-    def add(count: int, score: Any, **values: Any) -> None:
-        for name, column in columns.items():
-            value = score if name == "score" else values.get(name)
-            column.extend([value] * count if value is None or isinstance(value, str | int) else value)
-
-    for name, answer in zip(_ids(answers), answers, strict=True):
-        steps, predicted = list(answer.steps), [token.text for token in answer.tokens]
-        for kind, tokens, found in zip(("source", "target"), (answer.source, answer.target), answer._scores, strict=True):
-            if found is None:
-                continue
-            scores, axes = found
-            places = np.indices(scores.shape).reshape(scores.ndim, -1)
-            inner = {axis: places[2 + number].tolist() for number, axis in enumerate(axes[2:])}
-            texts = [token.text for token in tokens]
-            add(
-                scores.size,
-                scores.ravel(),
-                id=name,
-                kind=kind,
-                index=places[0].tolist(),
-                token=[texts[index] for index in places[0]],
-                step=[steps[step] for step in places[1]],
-                predicted=[predicted[step] for step in places[1]],
-                **inner,
-            )
-        rows = [("step_score", function, values) for function, values in sorted(answer.step_scores.items())]
-        if answer.deltas is not None:
-            rows.append(("delta", "", answer.deltas))
-        for kind, function, values in rows:
-            add(len(steps), values, id=name, kind=kind, token=function, step=steps, predicted=predicted)
-    return {**columns, "score": np.asarray(columns["score"], dtype=np.float32)}
-
-
-def scored_columns(texts: Sequence[ScoredText]) -> dict[str, Any]:
-    import numpy as np
-
-    functions = list(dict.fromkeys(name for text in texts for name in text.values))
-    columns: dict[str, list[Any]] = {name: [] for name in ("id", "position", "token", "token_id", "start", "end", *functions)}
-    for name, text in zip(_ids(texts), texts, strict=True):
-        count = len(text.tokens)
-        columns["id"] += [name] * count
-        columns["position"] += list(text.steps)
-        for column, field in (("token", "text"), ("token_id", "id"), ("start", "start"), ("end", "end")):
-            columns[column] += [getattr(token, field) for token in text.tokens]
-        for function in functions:
-            columns[function].extend(text.values.get(function, np.full(count, np.nan, dtype=np.float32)))
-    return {name: np.asarray(values, dtype=np.float32) if name in functions else values for name, values in columns.items()}
-
-
-def frame(columns: dict[str, Any]) -> pandas.DataFrame:
-    try:
-        import pandas
-    except ImportError as error:
-        raise UsageError("pandas is not installed", "install it: pip install stepfn[pandas]") from error
-    whole = {name for name in ("index", "layer", "head", "hidden") if name in columns}
-    return pandas.DataFrame({name: pandas.array(values, dtype="Int64") if name in whole else values for name, values in columns.items()})
-
-
-def arrow(columns: dict[str, Any]) -> pyarrow.Table:
-    try:
-        import pyarrow
-    except ImportError as error:
-        raise UsageError("pyarrow is not installed", "install it: pip install stepfn[arrow]") from error
-    return pyarrow.table(columns)
-
-
 def write(results: Sequence[Any], format: str, *, single: bool | None = None, fields: Sequence[str] = ()) -> str:
     """Attributions or step scores in one of the formats: table, json, jsonl, csv; attributions also as inseq, html or svg.
 
@@ -630,30 +512,3 @@ def read(path: str | Path) -> Answers:
         raise FileError(f"{path} can't be read: {error}", "give a file that stepfn or inseq wrote") from error
     found: list[Any] = [one if isinstance(one, Error) else Answer(one) for one in _stepfn.read(text)]
     return Answers(found)
-
-
-def notebook(page: str, rows: int) -> str:
-    """A page within a notebook, isolated from its styles. It takes the height that it needs, where the notebook lets it."""
-    from html import escape
-
-    grow = "this.style.height=(this.contentDocument.documentElement.scrollHeight+8)+'px'"
-    height = min(240 + 24 * rows, 900)
-    return (
-        f'<iframe srcdoc="{escape(page)}" style="width:100%;height:{height}px;border:0" '
-        f'onload="try{{{grow}}}catch(e){{}}" title="stepfn"></iframe>'
-    )
-
-
-def show(result: Any) -> None:
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
-        print(result)
-        return
-    # On a terminal, IPython shows no pages.
-    shell = get_ipython()
-    if shell is not None and hasattr(shell, "kernel"):
-        display(result)  # type: ignore[no-untyped-call]
-    else:
-        print(result)

@@ -10,8 +10,8 @@ from typing import Any
 from . import _stepfn
 from ._errors import Error, UsageError
 from ._options import string, whole
-from ._registry import _dumps, _nearest
-from ._results import characters
+from ._arguments import dumps, nearest
+from ._tokens import characters
 
 Text = str | Mapping[str, Any]
 """A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans."""
@@ -48,7 +48,7 @@ class Common:
         to = None if to is None else whole("to", to)
         if chat_variables is not None and not isinstance(chat_variables, Mapping):
             raise UsageError(f"`chat_variables` must be a dict, not {type(chat_variables).__name__}", 'write {"enable_thinking": False}')
-        variables = None if chat_variables is None else _dumps(chat_variables, "chat_variables")
+        variables = None if chat_variables is None else dumps(chat_variables, "chat_variables")
         self.is_encoder_decoder = is_encoder_decoder
         fields = [keep] if isinstance(keep, str) else keep
         self.keep: list[str] = list(fields) if isinstance(fields, Iterable) else [fields]
@@ -69,7 +69,7 @@ class Common:
                 raise UsageError(f"a text is a string or a dict, not {type(text).__name__}", "give a string, a dict, or a list of these")
             name = text.get("id")
             self._check(text)
-            return Given(None, _dumps(in_bytes(text, self.is_encoder_decoder), "the text"), *self._rest)
+            return Given(None, dumps(in_bytes(text, self.is_encoder_decoder), "the text"), *self._rest)
         except UnicodeEncodeError as error:
             half = half_of_a_character(error)
             wrong = half.what, half.hint
@@ -81,7 +81,7 @@ class Common:
         unknown = [name for name in text if name not in _FIELDS and name not in self.keep and "*" not in self.keep]
         if unknown:
             hint = f"correct its name, or let it come back with the result: keep=[{unknown[0]!r}]"
-            raise UsageError(f"unknown field `{unknown[0]}`{_nearest(str(unknown[0]), _FIELDS)}", hint)
+            raise UsageError(f"unknown field `{unknown[0]}`{nearest(str(unknown[0]), _FIELDS)}", hint)
 
 
 def _text_of(record: Mapping[str, Any], side: str, is_encoder_decoder: bool) -> str | None:
@@ -108,7 +108,7 @@ def in_bytes(record: Mapping[str, Any], is_encoder_decoder: bool) -> Mapping[str
             raise UsageError(f"`{name}` must be pairs of positions, not {spans!r}", "write [(0, 5)]: the first five characters") from error
         if record.get("messages") is not None:
             # The chat template's text is not known here.
-            if "\\u" in _dumps({"": record["messages"]}, "messages"):
+            if "\\u" in dumps({"": record["messages"]}, "messages"):
                 what = f"`{name}` of a chat that is not ASCII can't be counted in characters of its prompt"
                 raise UsageError(what, 'hide messages by features="messages", or give the whole prompt as a text')
             changed[name] = places

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import _stepfn
 from ._errors import ModelError, UsageError
 from ._model import LanguageModel, _loading
-from ._registry import check_torch
+from ._arguments import check_torch
 
 if TYPE_CHECKING:
     import torch

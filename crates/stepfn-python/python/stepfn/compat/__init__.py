@@ -11,6 +11,11 @@ class NotMirrored(UsageError, AttributeError):
     """What the other library has, and stepfn does not mirror."""
 
 
+def not_mirrored(what: str, instead: str) -> UsageError:
+    """Something that is not mirrored."""
+    return UsageError(f"{what} is not mirrored", instead)
+
+
 def absent(module: str, name: str) -> AttributeError:
     """Why a module of another library has no such name here."""
     if name.startswith("_"):

@@ -36,7 +36,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 import stepfn
 from stepfn import Answer, LanguageModel, UsageError
 
-from . import Mirror, absent, several
+from . import Mirror, absent, not_mirrored, several
+from ._places import alignments_of, column, paired, placed, prompted
+from ._stages import stages_of
 from .minicons import _model as _loaded
 
 if TYPE_CHECKING:
@@ -57,82 +59,6 @@ class TokenWithId(NamedTuple):
 
 def __getattr__(name: str) -> Any:
     raise absent("inseq", name)
-
-
-def _not_mirrored(what: str, instead: str) -> UsageError:
-    return UsageError(f"{what} is not mirrored", instead)
-
-
-def _stages(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) -> list[str]:
-    """The stages of a pipeline for inseq's aggregators."""
-    options = dict(options)
-    functions = {"mean", "max", "min", "sum", "prod", "absmax", "vnorm"}
-    default = {"hidden": "vnorm", "head": "mean", "layer": "mean"}
-    given = [aggregator] if isinstance(aggregator, str) or _is_pair(aggregator) else list(aggregator or [])
-    function = options.pop("aggregate_fn", None)
-    select, normalize, rescale = options.pop("select_idx", None), options.pop("normalize", True), options.pop("rescale", False)
-    if rescale:
-        raise _not_mirrored("rescale", "normalize, or divide the scores by their greatest")
-    inner = list(axes[2:])
-    stages: list[str] = []
-
-    def reduce(name: str | None) -> None:
-        if not inner:
-            return
-        axis = inner.pop()
-        if select is not None:
-            kept = [select] if isinstance(select, int) else select
-            if not isinstance(kept, list | tuple) or not kept or not all(isinstance(one, int) for one in kept):
-                raise UsageError(f"select_idx must be the number of a unit, a list of such, or a pair (from, to), not {select!r}", "write select_idx=[1, 3]")
-            units = "hidden" if axis == "hidden" else f"{axis}s"
-            if isinstance(kept, tuple) and len(kept) == 2:
-                stages.append(f"{units}={kept[0]}:{kept[1]}")
-            else:
-                stages.append(f"{units}({','.join(str(one) for one in kept)})")
-        stages.append(f"{name or default[axis]}({axis})")
-
-    for one in given:
-        name, own = one if _is_pair(one) else (one, None)
-        if name in functions:
-            reduce(name)
-        elif name == "scores":
-            reduce(own or function)
-        elif name == "subwords":
-            options.pop("special_chars", None)
-            sides = [side for side in ("source", "target") if options.pop(f"aggregate_{side}", True)]
-            side = [] if len(sides) == 2 else sides
-            how = [own or function] if (own or function) else []
-            stages.append(f"subwords({','.join([*side, *how])})" if side or how else "subwords")
-        elif name == "spans":
-            spans = {side: options.pop(f"{side}_spans", None) for side in ("source", "target")}
-            parts = [f"{side}={span}" for side, found in spans.items() if found is not None for span in _spans(found)]
-            stages.append(f"spans({','.join([*parts, *([own or function] if own or function else [])])})")
-        elif name == "split":
-            pattern, mode = options.pop("split_pattern", None), options.pop("split_mode", "single")
-            if pattern is None:
-                raise UsageError("split needs a split_pattern", "give one")
-            stages.append(f"split(pattern={json.dumps(pattern)}" + ("" if mode == "single" else f",{mode}") + ")")
-        elif name == "slices":
-            spans = {side: options.pop(f"{side}_spans", None) for side in ("source", "target")}
-            parts = [f"{side}={span}" for side, found in spans.items() if found is not None for span in _spans(found)]
-            stages.append(f"slices({','.join(parts)})")
-        else:
-            known = ["scores", "subwords", "spans", "split", "slices", *sorted(functions)]
-            raise UsageError(f"there is no aggregator {name!r}", f"choose one of {', '.join(known)}; for a difference write out1 - out2")
-    while inner:
-        reduce(function if not given else None)
-    if options:
-        raise _not_mirrored(f"the option {next(iter(options))} of aggregation", "leave it out")
-    return [*stages, "normalize"] if normalize else stages
-
-
-def _is_pair(one: Any) -> bool:
-    return isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one)
-
-
-def _spans(spans: Any) -> list[str]:
-    pairs = [spans] if isinstance(spans[0], int) else list(spans)
-    return [f"{start}:{end}" for start, end in pairs]
 
 
 class FeatureAttributionSequenceOutput(Mirror):
@@ -196,7 +122,7 @@ class FeatureAttributionSequenceOutput(Mirror):
 
     def aggregate(self, aggregator: Any = None, **options: Any) -> FeatureAttributionSequenceOutput:
         """With one number for each token and step, after inseq's aggregators; shares of each step unless ``normalize`` is ``False``."""
-        stages = _stages(aggregator, options, self.answer.axes)
+        stages = stages_of(aggregator, options, self.answer.axes)
         return FeatureAttributionSequenceOutput(self.answer.aggregate(*stages) if stages else self.answer, self._is_causal)
 
     def __sub__(self, other: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
@@ -283,9 +209,9 @@ class FeatureAttributionOutput(Mirror):
         given = {"min_val": min_val, "max_val": max_val, "max_show_size": max_show_size, "show_dim": show_dim, "slice_dims": slice_dims}
         for name, value in given.items():
             if value is not None:
-                raise _not_mirrored(name, "leave it out: the page has a choice of scales, and select_idx chooses units")
+                raise not_mirrored(name, "leave it out: the page has a choice of scales, and select_idx chooses units")
         if return_figure:
-            raise _not_mirrored("return_figure", "use return_html")
+            raise not_mirrored("return_figure", "use return_html")
         shown = self.aggregate(aggregator, **options) if do_aggregation else self
         answers = stepfn.Answers([one.answer for one in shown])
         if display:
@@ -304,7 +230,7 @@ class FeatureAttributionOutput(Mirror):
     ) -> None:
         """Saves it as inseq does, so that inseq loads it, too."""
         if use_primitives or not ndarray_compact or scores_precision != "float32":
-            raise _not_mirrored("another way to write numbers", "save in float32, or as JSON by answer.save")
+            raise not_mirrored("another way to write numbers", "save in float32, or as JSON by answer.save")
         path = Path(path)
         groups = [[one] for one in self] if split_sequences else [self.sequence_attributions]
         names = [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(len(groups))] if split_sequences else [path]
@@ -403,7 +329,7 @@ class AttributionModel(Mirror):
         }
         for name, asked in refused.items():
             if asked:
-                raise _not_mirrored(name, "leave it out")
+                raise not_mirrored(name, "leave it out")
         if device is not None and not device.startswith(self.model.backend.split()[0]):
             raise UsageError(f"the model is on {self.model.backend}, not on {device}", "name the device in load_model")
         name = method or self.attribution_method or _DEFAULT_METHOD
@@ -415,13 +341,13 @@ class AttributionModel(Mirror):
             raise UsageError("the generated texts are given, so nothing is written that generation_args could change", "leave out one of them")
         step_scores = several(step_scores, "step_scores")
         columns = {
-            "target": _column(generated_texts, len(texts), "generated_texts"),
-            "contrast_source": _column(contrast_sources, len(texts), "contrast_sources"),
-            "contrast_target": _column(contrast_targets, len(texts), "contrast_targets"),
+            "target": column(generated_texts, len(texts), "generated_texts"),
+            "contrast_source": column(contrast_sources, len(texts), "contrast_sources"),
+            "contrast_target": column(contrast_targets, len(texts), "contrast_targets"),
         }
         records = [{"source": text, **{field: values[number] for field, values in columns.items() if values}} for number, text in enumerate(texts)]
         if not model.is_encoder_decoder:
-            records = [_prompted(model, record) for record in records]
+            records = [prompted(model, record) for record in records]
         step_args = dict(step_scores_args or {})
         known = {function: stepfn.describe(function)["parameters"] for function in step_scores}
         functions = [stepfn.StepFunction(function, **{key: value for key, value in step_args.items() if key in known[function]}) for function in step_scores]
@@ -440,11 +366,11 @@ class AttributionModel(Mirror):
             "progress": None if show_progress else False,
             **parameters,
         }
-        alignments = _alignments(contrast_targets_alignments, len(records))
+        alignments = alignments_of(contrast_targets_alignments, len(records))
         answers: list[Answer] = []
         for record, pairs in zip(records, alignments, strict=True):
-            at = _placed(model, record, attr_pos_start, attr_pos_end)
-            record, align = _paired(model, at, pairs, contrast_force_inputs)
+            at = placed(model, record, attr_pos_start, attr_pos_end)
+            record, align = paired(model, at, pairs, contrast_force_inputs)
             answers.append(model.attribute(record, from_=at.from_, to=at.to, align=align, **options))
         if return_convergence_delta and any(answer.deltas is None for answer in answers):
             raise UsageError(f"{name} promises no sum, so it has no convergence delta", "leave out return_convergence_delta")
@@ -471,118 +397,6 @@ class AttributionModel(Mirror):
 _NAMES = {"similarity_metric": "metric", "strides": "stride", "sliding_window_shapes": "window"}
 
 
-def _column(values: str | Sequence[str] | None, texts: int, name: str) -> list[str]:
-    if values is None:
-        return []
-    column = several(values, name)
-    if len(column) != texts:
-        raise UsageError(f"there are {texts} input texts and {len(column)} {name}", "give one for each")
-    return column
-
-
-def _prompted(model: LanguageModel, record: dict[str, Any]) -> dict[str, Any]:
-    """A text of a causal model. If its prompt is empty, the token that starts a text is the prompt, as in inseq."""
-    if record["source"]:
-        return record
-    start = model.special_token("bos")
-    if start is None:
-        raise UsageError("the prompt is empty, and the model has no token that starts a text", "give a prompt")
-    fields = [field for field in ("target", "contrast_target") if field in record]
-    spaced: dict[str, Any] = {field: f" {record[field]}" if not record[field].startswith(start.text) else record[field].removeprefix(start.text) for field in fields}
-    if "target" in record and model.tokenize("a", target=True)[0].id == start.id:
-        # The tokenizer starts all texts with it.
-        whole: dict[str, Any] = {**record, **spaced}
-        return {field: whole[field] for field in whole if field != "source"}
-    return {**record, "source": start.text, **{field: start.text + text for field, text in spaced.items()}}
-
-
-def _alignments(pairs: Any, texts: int) -> list[list[tuple[int, int]] | None]:
-    """The alignment of each text, where there is one."""
-    if pairs is None:
-        return [None] * texts
-    if isinstance(pairs, str):
-        raise _not_mirrored(f"the alignment {pairs!r}", "give pairs of positions")
-    each: list[Any] = list(pairs) if pairs and isinstance(pairs[0], list) else [list(pairs)]
-    if len(each) != texts:
-        raise UsageError(f"there are {texts} input texts and {len(each)} contrast_targets_alignments", "give a list of pairs for each")
-    return each
-
-
-class _At(NamedTuple):
-    """A text, with the positions of its target that are asked about; `tokens` of the target where they had to be known."""
-
-    record: dict[str, Any]
-    from_: int | None
-    to: int | None
-    tokens: list[stepfn.Token]
-    first: int
-
-
-def _placed(model: LanguageModel, record: dict[str, Any], start: int | None, end: int | None) -> _At:
-    """Positions as inseq clamps them."""
-    if start is None and end is None and "contrast_target" not in record:
-        return _At(record, None, None, [], 0)
-    plain = {field: record[field] for field in ("source", "target") if field in record}
-    found: Any = model.attribute(plain, "dummy")
-    length, first = len(found.target), found.steps.start
-    record = {**record, "target": found.target_text if "target" not in record else record["target"]}
-    for name, place in (("attr_pos_start", start), ("attr_pos_end", end)):
-        if place is not None and (isinstance(place, bool) or not isinstance(place, int) or place < -length):
-            raise UsageError(f"{name}={place!r} is no position of a text of {length} tokens", "count from 0, or from the end: -1")
-    at = [None if place is None else place + length if place < 0 else place for place in (start, end)]
-    # A causal model's prompt can't be attributed, and an end beyond the text is the text's.
-    from_ = first if at[0] is None else max(first, at[0])
-    to = length if at[1] is None else min(at[1], length)
-    if from_ >= to:
-        what = f"no token is attributed: the first would be {from_}, and the end is {to}"
-        raise UsageError(what, f"of the {length} tokens, those from {first} on can be")
-    return _At(record, None if start is None else from_, None if end is None else to, found.target, from_)
-
-
-def _paired(
-    model: LanguageModel, at: _At, pairs: list[tuple[int, int]] | None, force_inputs: bool
-) -> tuple[dict[str, Any], list[tuple[int, int]] | None]:
-    """A text with its contrast, and pairs that are counted from the first scored token, where inseq counts from the start of the target.
-
-    Without pairs, inseq compares the last tokens, those before them, and so on.
-    """
-    record, first = at.record, at.first
-    contrast = record.get("contrast_target")
-    if contrast is None:
-        if pairs is not None:
-            raise UsageError("contrast_targets_alignments are given without contrast_targets", "give these, too")
-        return record, None
-    plain = {"source": record["source"]} if model.is_encoder_decoder else {}
-    found: Any = model.attribute({**plain, "target": contrast}, "dummy")
-    others: list[stepfn.Token] = found.target
-    if pairs is None:
-        end = len(at.tokens) if at.to is None else at.to
-        right = [len(others) - (end - place) for place in range(first, end)]
-        pairs = [(first + number, place if place > 0 else len(others) - 1) for number, place in enumerate(right)]
-    elif any(left < first for left, _ in pairs):
-        raise UsageError(f"the alignment {pairs} has positions before the first that is attributed, {first}", "leave these out")
-    same = [token.id for token in others[:first]] == [token.id for token in at.tokens[:first]]
-    lowest = min(other for _, other in pairs)
-    if not 0 <= lowest <= max(other for _, other in pairs) < len(others):
-        raise UsageError(f"the alignment {pairs} has positions that the contrast does not have: it has {len(others)} tokens", "leave these out")
-    if "contrast_source" in record or (same and lowest >= first):
-        if lowest < first:
-            raise UsageError(f"the alignment {pairs} has positions before the first that is attributed, {first}", "leave these out")
-        return record, [(left - first, other - first) for left, other in pairs]
-    counted = [(left - first, other - lowest) for left, other in pairs]
-    own, rest = contrast[: others[lowest].start], contrast[others[lowest].start :]
-    if force_inputs:
-        if at.from_ is not None:
-            raise _not_mirrored("attr_pos_start with another prompt in contrast_targets", "give the prompt as the input text, or leave out attr_pos_start")
-        return {**record, "contrast_source": own}, counted
-    # Its prompt is not read, so that the text's own does as well.
-    joined = record["target"][: at.tokens[first].start] + rest
-    found = model.attribute({**plain, "target": joined}, "dummy")
-    if [token.id for token in found.target[first:]] != [token.id for token in others[lowest:]]:
-        raise UsageError(f"the contrast {contrast!r} has another prompt, and other tokens behind the text's own", "give one that starts with the input text")
-    return {**record, "contrast_target": joined}, counted
-
-
 def load_model(
     model: Any,
     attribution_method: str | None = None,
@@ -595,7 +409,7 @@ def load_model(
     languages = {"src_lang": "source_lang", "tgt_lang": "target_lang"}
     unknown = [name for name in tokenizer_kwargs or {} if name not in languages]
     if unknown:
-        raise _not_mirrored(f"`{unknown[0]}` of the tokenizer", "leave it out")
+        raise not_mirrored(f"`{unknown[0]}` of the tokenizer", "leave it out")
     spoken = {languages[name]: value for name, value in (tokenizer_kwargs or {}).items()}
     options = dict(model_kwargs or {})
     options.pop("attn_implementation", None)
@@ -649,7 +463,7 @@ def register_step_function(
     unknown = [name for name in aggregate_map or {} if name not in ("spans", "subwords")]
     join = (aggregate_map or {}).get("spans", (aggregate_map or {}).get("subwords", "mean"))
     if unknown or join not in joins:
-        raise _not_mirrored("this aggregate_map", 'name "prod", "sum" or "mean" for "spans"')
+        raise not_mirrored("this aggregate_map", 'name "prod", "sum" or "mean" for "spans"')
     parameters = list(inspect.signature(fn).parameters.values())
     positional = [one for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
     if len(positional) != 1:
