@@ -133,6 +133,24 @@ def test_minicons_scores_of_an_encoder_decoder() -> None:
         (lambda lm: lm.conditional_score(None, "a"), "`prefix` must be a string"),
         (lambda _: scorer.MaskedLMScorer("verse"), "verse is no model for MaskedLMScorer.*use IncrementalLMScorer"),
         (lambda _: scorer.MaskedLMScorer("g2p"), "use Seq2SeqScorer"),
+        (lambda _: inseq.load_model("verse", model_kwargs="x"), "`model_kwargs` must be a dict"),
+        (lambda _: inseq.load_model("verse").attribute("a", generation_args=3), "`generation_args` must be a dict"),
+        (lambda _: inseq.load_model("verse").attribute("a", attribution_args=3), "`attribution_args` must be a dict"),
+        (lambda _: inseq.load_model("verse").attribute("a", device=3), "the model is on cpu"),
+        (lambda _: inseq.load_model("verse").attribute("a", batch_size=0), "`batch_size` must be a whole number from 1 on"),
+        (lambda _: inseq.load_model("verse").attribute("a", "a b", contrast_targets="a c", contrast_targets_alignments=3), "an alignment is a list of pairs"),
+        (lambda _: inseq.load_model("verse").attribute("a", "a b", contrast_targets="a c", contrast_targets_alignments=[[]]), "an alignment is a list of pairs"),
+        (lambda _: inseq.load_model("verse").attribute(["a", "b"], ["a b", "b c"], contrast_targets=["a c", "b a"], contrast_targets_alignments=[[(2, 2)]]), "2 input texts and 1"),
+        (lambda _: inseq.load_model("verse").attribute("a b").aggregate(3), "an aggregator is a name"),
+        (lambda _: inseq.load_model("verse").attribute("a b").aggregate("spans", target_spans="x"), "spans are pairs of positions"),
+        (lambda _: inseq.load_model("verse").attribute("a b")[0] - 3, "no difference to int"),
+        (lambda _: inseq.load_model("verse").attribute("a b") + 3, "no sum with int"),
+        (lambda _: inseq.load_model("verse").attribute("a b").save(None), "a file is named by"),
+        (lambda _: inseq.load_model("verse").attribute("a b").save("/nowhere/at/all"), "can't be written"),
+        (lambda _: inseq.FeatureAttributionOutput.load("/nowhere/at/all", decompress=True), "can't be read"),
+        (lambda _: inseq.register_step_function(3, "x"), "3 is no function"),
+        (lambda _: scorer.IncrementalLMScorer("verse", 3), "no device 3"),
+        (lambda lm: lm.conditional_score("a", "b", separator=3), "`separator` must be a string"),
         (lambda _: minicons.cwe, "`cwe` of minicons is not mirrored"),
         (lambda lm: lm.word_score_tokenized("a b", None), "`word_score_tokenized` of IncrementalLMScorer is not mirrored"),
         (lambda lm: lm.next_word_distribution(["a"]), "`next_word_distribution` of"),
@@ -140,7 +158,7 @@ def test_minicons_scores_of_an_encoder_decoder() -> None:
     ],
 )
 def test_nothing_is_swallowed(lm: Any, call: Any, says: str) -> None:
-    with pytest.raises(stepfn.UsageError, match=says):
+    with pytest.raises(stepfn.Error, match=says):
         call(lm)
 
 

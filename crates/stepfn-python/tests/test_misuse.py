@@ -43,6 +43,7 @@ def test_spans_count_characters_however_they_are_given(verse: stepfn.LanguageMod
     ]
     answers = [verse.attribute(**given, method="occlusion") for given in how]
     for answer in answers:
+        assert answer.about["parameters"]["target_spans"] == [list(span) for span in spans]
         np.testing.assert_array_equal(answer.target_scores, answers[0].target_scores)
         for start, end in spans:
             rows = [number for number, token in enumerate(answer.target) if token.start < end and start < token.end]

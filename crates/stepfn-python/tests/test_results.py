@@ -80,7 +80,8 @@ def test_positions_are_characters_of_the_text(verse: stepfn.LanguageModel) -> No
     assert "".join(dict.fromkeys(text[token.start : token.end] for token in inside)) and inside[-1].end == len(text)
     assert all(text[token.start : token.end] for token in inside)
     hidden = verse.attribute({"target": text, "target_spans": [(0, 5)]}, "occlusion")
-    assert hidden.about["parameters"]["target_spans"] == [[0, 6]]
+    assert hidden.about["parameters"]["target_spans"] == [[0, 5]]
+    assert json.loads(hidden.json())["about"]["parameters"]["target_spans"] == [[0, 6]], "a file has bytes"
 
 
 def test_frames(g2p: stepfn.LanguageModel) -> None:

@@ -111,9 +111,14 @@ class _Result:
 
     @property
     def about(self) -> dict[str, Any]:
-        """How the result was made: model, method, functions, parameters, seed, version."""
+        """How the result was made: model, method, functions, parameters, seed, version. Spans count characters."""
         about: dict[str, Any] = self._header["about"]
-        return about
+        parameters = dict(about.get("parameters", {}))
+        for name, text in (("source_spans", self.source_text), ("target_spans", self.target_text)):
+            if name in parameters:
+                at = characters(text or "")
+                parameters[name] = [[at(start), at(end)] for start, end in parameters[name]]
+        return {**about, "parameters": parameters} if parameters else about
 
     @property
     def warnings(self) -> list[str]:
@@ -478,7 +483,7 @@ def write(results: Sequence[Any], format: str, *, single: bool | None = None, fi
     return text
 
 
-def _path(path: Any) -> str:
+def path_of(path: Any) -> str:
     if not isinstance(path, str | os.PathLike):
         raise UsageError(f"a file is named by a string or a path, not {type(path).__name__}", 'write "answer.json"')
     return os.fspath(path)
@@ -492,7 +497,7 @@ def _pipeline(stages: Sequence[Any]) -> str:
 def save(results: Sequence[Any], path: str | Path, format: str | None, *, single: bool) -> None:
     from pathlib import Path
 
-    path = Path(_path(path))
+    path = Path(path_of(path))
     ending = path.suffix.removeprefix(".")
     text = write(results, format or ("table" if ending == "txt" else ending), single=single)
     try:
@@ -505,7 +510,7 @@ def read(path: str | Path) -> Answers:
     """The attributions in a file that stepfn wrote as JSON or JSON Lines, or that inseq saved. Texts that had failed are exceptions among them."""
     from pathlib import Path
 
-    path = _path(path)
+    path = path_of(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from stepfn import UsageError
@@ -31,6 +32,13 @@ def several(texts: Any, name: str = "texts") -> list[str]:
     if not isinstance(found, list | tuple) or not all(isinstance(text, str) for text in found):
         raise UsageError(f"`{name}` must be a string or a list of strings, not {texts!r}", "give a string, or a list of strings")
     return list(found)
+
+
+def options_of(name: str, options: Any) -> dict[str, Any]:
+    """Options as a dict; empty where there are none."""
+    if options is not None and not isinstance(options, Mapping):
+        raise UsageError(f"`{name}` must be a dict, not {options!r}", "change this argument")
+    return dict(options or {})
 
 
 class Mirror:

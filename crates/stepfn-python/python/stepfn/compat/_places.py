@@ -42,9 +42,14 @@ def alignments_of(pairs: Any, texts: int) -> list[list[tuple[int, int]] | None]:
         return [None] * texts
     if isinstance(pairs, str):
         raise not_mirrored(f"the alignment {pairs!r}", "give pairs of positions")
+    if not isinstance(pairs, list | tuple):
+        raise UsageError(f"an alignment is a list of pairs of positions, not {pairs!r}", "write [(4, 4), (5, 6)]")
     each: list[Any] = list(pairs) if pairs and isinstance(pairs[0], list) else [list(pairs)]
     if len(each) != texts:
         raise UsageError(f"there are {texts} input texts and {len(each)} contrast_targets_alignments", "give a list of pairs for each")
+    for own in each:
+        if not own or not all(isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(place, int) for place in pair) for pair in own):
+            raise UsageError(f"an alignment is a list of pairs of positions, not {own!r}", "write [(4, 4), (5, 6)]")
     return each
 
 

@@ -16,7 +16,9 @@ def stages_of(aggregator: Any, options: Mapping[str, Any], axes: Sequence[str]) 
     options = dict(options)
     functions = {"mean", "max", "min", "sum", "prod", "absmax", "vnorm"}
     default = {"hidden": "vnorm", "head": "mean", "layer": "mean"}
-    given = [aggregator] if isinstance(aggregator, str) or _is_pair(aggregator) else list(aggregator or [])
+    given = [aggregator] if isinstance(aggregator, str) or _is_pair(aggregator) else aggregator or []
+    if not isinstance(given, list | tuple):
+        raise UsageError(f"an aggregator is a name, or a list of names, not {aggregator!r}", "choose one of scores, subwords, spans, split and slices")
     function = options.pop("aggregate_fn", None)
     select, normalize, rescale = options.pop("select_idx", None), options.pop("normalize", True), options.pop("rescale", False)
     if rescale:
@@ -79,5 +81,7 @@ def _is_pair(one: Any) -> bool:
 
 
 def _spans(spans: Any) -> list[str]:
-    pairs = [spans] if isinstance(spans[0], int) else list(spans)
+    pairs = [spans] if isinstance(spans, tuple) and len(spans) == 2 and isinstance(spans[0], int) else spans
+    if not isinstance(pairs, list | tuple) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise UsageError(f"spans are pairs of positions, not {spans!r}", "write [(1, 3), (4, 6)]")
     return [f"{start}:{end}" for start, end in pairs]

@@ -35,8 +35,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import stepfn
 from stepfn import Answer, LanguageModel, UsageError
+from stepfn._results import path_of
 
-from . import Mirror, absent, not_mirrored, several
+from . import Mirror, absent, not_mirrored, options_of, several
 from ._places import alignments_of, column, paired, placed, prompted
 from ._stages import stages_of
 from .minicons import _model as _loaded
@@ -126,6 +127,8 @@ class FeatureAttributionSequenceOutput(Mirror):
         return FeatureAttributionSequenceOutput(self.answer.aggregate(*stages) if stages else self.answer, self._is_causal)
 
     def __sub__(self, other: FeatureAttributionSequenceOutput) -> FeatureAttributionSequenceOutput:
+        if not isinstance(other, FeatureAttributionSequenceOutput):
+            raise UsageError(f"there is no difference to {type(other).__name__}", "give another attribution of a text: out[0]")
         return FeatureAttributionSequenceOutput(self.answer.minus(other.answer), self._is_causal)
 
     def get_scores_dicts(self, aggregator: Any = None, do_aggregation: bool = True, **options: Any) -> dict[str, dict[tuple[int, str], Any]]:
@@ -176,6 +179,8 @@ class FeatureAttributionOutput(Mirror):
         return self.sequence_attributions[place]
 
     def __add__(self, other: FeatureAttributionOutput) -> FeatureAttributionOutput:
+        if not isinstance(other, FeatureAttributionOutput):
+            raise UsageError(f"there is no sum with {type(other).__name__}", "give another attribution")
         same = ("attribute_target", "attribution_method", "model_name", "constrained_decoding")
         differs = [name for name in same if self.info.get(name) != other.info.get(name)]
         if differs:
@@ -231,14 +236,17 @@ class FeatureAttributionOutput(Mirror):
         """Saves it as inseq does, so that inseq loads it, too."""
         if use_primitives or not ndarray_compact or scores_precision != "float32":
             raise not_mirrored("another way to write numbers", "save in float32, or as JSON by answer.save")
-        path = Path(path)
+        path = Path(path_of(path))
         groups = [[one] for one in self] if split_sequences else [self.sequence_attributions]
         names = [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(len(groups))] if split_sequences else [path]
         for name, group in zip(names, groups, strict=True):
             if name.exists() and not overwrite:
                 raise UsageError(f"{name} exists", "give another place, or overwrite=True")
             text = stepfn.write([one.answer for one in group], "inseq").encode()
-            name.write_bytes(gzip.compress(text, 5, mtime=0) if compress else text)
+            try:
+                name.write_bytes(gzip.compress(text, 5, mtime=0) if compress else text)
+            except OSError as error:
+                raise stepfn.FileError(f"{name} can't be written: {error.strerror}", "give a place that can be written to") from error
 
     @staticmethod
     def load(path: str | Path, decompress: bool = False) -> FeatureAttributionOutput:
@@ -248,7 +256,10 @@ class FeatureAttributionOutput(Mirror):
 
             with tempfile.TemporaryDirectory() as folder:
                 plain = Path(folder) / "attribution.json"
-                plain.write_bytes(gzip.decompress(Path(path).read_bytes()))
+                try:
+                    plain.write_bytes(gzip.decompress(Path(path_of(path)).read_bytes()))
+                except (OSError, EOFError) as error:
+                    raise stepfn.FileError(f"{path} can't be read: {error}", "give a file that was compressed, or leave out decompress") from error
                 return FeatureAttributionOutput.load(plain)
         answers = stepfn.read(path)
         return FeatureAttributionOutput([FeatureAttributionSequenceOutput(one, not one.source) for one in answers.ok], {})
@@ -330,13 +341,17 @@ class AttributionModel(Mirror):
         for name, asked in refused.items():
             if asked:
                 raise not_mirrored(name, "leave it out")
-        if device is not None and not device.startswith(self.model.backend.split()[0]):
+        if device is not None and not str(device).startswith(self.model.backend.split()[0]):
             raise UsageError(f"the model is on {self.model.backend}, not on {device}", "name the device in load_model")
         name = method or self.attribution_method or _DEFAULT_METHOD
         if override_default_attribution:
             self.attribution_method = name
         texts = several(input_texts, "input_texts")
-        model = self._with(generation_args or {}) if generated_texts is None else self.model
+        generation_args, attribution_args = options_of("generation_args", generation_args), options_of("attribution_args", attribution_args)
+        attributed_fn_args, step_scores_args = options_of("attributed_fn_args", attributed_fn_args), options_of("step_scores_args", step_scores_args)
+        if batch_size is not None and (isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1):
+            raise UsageError(f"`batch_size` must be a whole number from 1 on, not {batch_size!r}", "change this argument")
+        model = self._with(generation_args) if generated_texts is None else self.model
         if generated_texts is not None and generation_args:
             raise UsageError("the generated texts are given, so nothing is written that generation_args could change", "leave out one of them")
         step_scores = several(step_scores, "step_scores")
@@ -348,7 +363,7 @@ class AttributionModel(Mirror):
         records = [{"source": text, **{field: values[number] for field, values in columns.items() if values}} for number, text in enumerate(texts)]
         if not model.is_encoder_decoder:
             records = [prompted(model, record) for record in records]
-        step_args = dict(step_scores_args or {})
+        step_args = step_scores_args
         known = {function: stepfn.describe(function)["parameters"] for function in step_scores}
         functions = [stepfn.StepFunction(function, **{key: value for key, value in step_args.items() if key in known[function]}) for function in step_scores]
         unused = [key for key in step_args if not any(key in parameters for parameters in known.values())]
@@ -357,8 +372,8 @@ class AttributionModel(Mirror):
         function = attributed_fn or "probability"
         parameters = {_NAMES.get(key, key): value for key, value in kwargs.items()}
         options: dict[str, Any] = {
-            "method": stepfn.Method(name, **{_NAMES.get(key, key): value for key, value in (attribution_args or {}).items()}),
-            "function": stepfn.StepFunction(function, **(attributed_fn_args or {})) if isinstance(function, str) else function,
+            "method": stepfn.Method(name, **{_NAMES.get(key, key): value for key, value in attribution_args.items()}),
+            "function": stepfn.StepFunction(function, **attributed_fn_args) if isinstance(function, str) else function,
             "step_scores": functions,
             "target_side": attribute_target,
             "contrast_force_inputs": contrast_force_inputs,
@@ -387,7 +402,7 @@ class AttributionModel(Mirror):
             "constrained_decoding": generated_texts is not None,
             "input_texts": texts,
             "generated_texts": [answer.target_text for answer in answers],
-            "generation_args": dict(generation_args or {}),
+            "generation_args": generation_args,
             "attribution_args": answers[0].about["parameters"] if answers else {},
         }
         return FeatureAttributionOutput([FeatureAttributionSequenceOutput(answer, is_causal) for answer in answers], info)
@@ -407,11 +422,12 @@ def load_model(
 ) -> AttributionModel:
     """Loads a model by its name, from a folder, or takes one of transformers that is in memory, with its tokenizer."""
     languages = {"src_lang": "source_lang", "tgt_lang": "target_lang"}
-    unknown = [name for name in tokenizer_kwargs or {} if name not in languages]
+    tokenizer_kwargs = options_of("tokenizer_kwargs", tokenizer_kwargs)
+    unknown = [name for name in tokenizer_kwargs if name not in languages]
     if unknown:
         raise not_mirrored(f"`{unknown[0]}` of the tokenizer", "leave it out")
-    spoken = {languages[name]: value for name, value in (tokenizer_kwargs or {}).items()}
-    options = dict(model_kwargs or {})
+    spoken = {languages[name]: value for name, value in tokenizer_kwargs.items()}
+    options = options_of("model_kwargs", model_kwargs)
     options.pop("attn_implementation", None)
     if attribution_method is not None and attribution_method not in stepfn.list_methods():
         stepfn.describe(attribution_method)
@@ -464,6 +480,8 @@ def register_step_function(
     join = (aggregate_map or {}).get("spans", (aggregate_map or {}).get("subwords", "mean"))
     if unknown or join not in joins:
         raise not_mirrored("this aggregate_map", 'name "prod", "sum" or "mean" for "spans"')
+    if not callable(fn):
+        raise UsageError(f"{fn!r} is no function", "give one, and its identifier")
     parameters = list(inspect.signature(fn).parameters.values())
     positional = [one for one in parameters if one.default is one.empty and one.kind is not one.VAR_KEYWORD]
     if len(positional) != 1:

@@ -54,7 +54,7 @@ def _model(model: Any, device: str, tokenizer: Any, options: dict[str, Any]) -> 
     types: dict[str, Any] = {"float32": "f32", "float64": "f64", "float16": "f16", "bfloat16": "bf16", "auto": "f32"}
     if kind not in types:
         raise UsageError(f"there is no type of numbers {kind}", "choose float32, float64, float16 or bfloat16")
-    name, _, number = device.partition(":")
+    name, _, number = str(device).partition(":")
     backend = {"cpu": "cpu", "cuda": "cuda", "mps": "wgpu"}.get(name)
     if backend is None:
         raise UsageError(f"there is no device {device!r}", 'choose "cpu", "cuda" or "mps"')
@@ -394,7 +394,7 @@ def _joined(prefix: str | Sequence[str], stimuli: str | Sequence[str], separator
     for number, stimulus in enumerate(rest):
         if not stimulus:
             raise UsageError(f"stimulus {number} is empty, so there is nothing to score", "leave it out, or score the prefix: sequence_score")
-    between = [separator] * len(prompts) if isinstance(separator, str) else list(separator)
+    between = [separator] * len(prompts) if isinstance(separator, str) else several(separator, "separator")
     if not len(prompts) == len(rest) == len(between):
         raise UsageError(f"there are {len(prompts)} prefixes, {len(rest)} stimuli and {len(between)} separators", "give as many of each")
     return prompts, [before + middle + after for before, middle, after in zip(prompts, between, rest, strict=True)]
