@@ -311,6 +311,11 @@ CALLS: list[tuple[Callable[[stepfn.LanguageModel], Any], str]] = [
     (lambda model: model.score("light", lambda logits, target_ids: 1.0), "returned an array of shape \\(\\)"),
     (lambda model: model.score("a b", lambda logits, target_ids: logits[:, 0] * 1j), "returned complex numbers"),
     (lambda model: model.attribute("a b", lambda passes: passes.values(target=np.full((1, 3), 1.5))[1]), "whole numbers, not of type float64"),
+    (
+        lambda model: model.attribute({"messages": [{"role": "user", "content": "é"}], "target_spans": [(0, 1)]}, "occlusion"),
+        "`target_spans` of a chat that is not ASCII.*features=",
+    ),
+    (lambda model: model.attribute(messages=[{"role": "user", "content": "a"}], target_spans=[(0, 1)]), "no chat template"),
     (lambda _: stepfn.describe(None), "None is no name"),
     (lambda _: stepfn.StepFunction("xx"), "no step function `xx`"),
     (lambda _: stepfn.StepFunction("entropi"), "did you mean `entropy`"),
