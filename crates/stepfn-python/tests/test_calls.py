@@ -173,7 +173,7 @@ def test_ctrl_c_ends_the_work_soon(verse: stepfn.LanguageModel, method: str | No
         with pytest.raises(KeyboardInterrupt):
             if method is None:
                 # One layer takes seconds.
-                verse.score(["And God said, Let there be light. " * 3_000] * 20, "rank")
+                verse.score(["And God said, Let there be light. " * 2_000] * 20, "rank")
             else:
                 verse.attribute(["And God said, Let there be light. " * 10] * 20, method)
     finally:

@@ -292,7 +292,7 @@ mod tests {
 
         let model: LanguageModel = LanguageModel::load("verse").unwrap();
         let text = |words: usize| "And God said, Let there be light. ".repeat(words / 9);
-        let (long, middle) = (text(30_000), text(1_500));
+        let (long, middle) = (text(15_000), text(1_500));
         type Work<'a> = Box<dyn Fn() -> Option<Error> + 'a>;
         let work: [(&str, Work<'_>); 3] = [
             ("score", Box::new(|| model.ask(long.as_str()).score([Surprisal::default()]).err())),
