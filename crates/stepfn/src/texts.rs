@@ -294,10 +294,9 @@ mod tests {
         let text = |words: usize| "And God said, Let there be light. ".repeat(words / 9);
         let (long, middle) = (text(15_000), text(1_500));
         type Work<'a> = Box<dyn Fn() -> Option<Error> + 'a>;
-        let work: [(&str, Work<'_>); 3] = [
+        let work: [(&str, Work<'_>); 2] = [
             ("score", Box::new(|| model.ask(long.as_str()).score([Surprisal::default()]).err())),
             ("saliency", Box::new(|| model.ask(middle.as_str()).attribute(crate::Saliency::default()).err())),
-            ("occlusion", Box::new(|| model.ask(middle.as_str()).attribute(crate::Occlusion::default()).err())),
         ];
         for (name, work) in work {
             for after in [600, 1500] {
