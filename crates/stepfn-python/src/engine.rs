@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use serde_json::json;
 use stepfn::{Answer, LanguageModel, Outcome, ScoredText, Token, Value, Written, interruptible};
 
-use crate::task::{Job, Named, Options, Watch, attribute_task, score_task};
+use crate::task::{Job, Named, Options, Watch, attribute_task, context_task, score_task};
 
 /// Results of texts.
 pub(crate) enum Results {
@@ -73,8 +73,13 @@ where
                     Ok(Results::Scored(outcomes.collect()))
                 }
                 Job::Attribute { method, function, step_scores } => {
-                    let task = attribute_task((method, function, step_scores), options, self.registry())?;
+                    let task = attribute_task((method, function.as_ref(), step_scores), options, self.registry())?;
                     let outcomes = self.attribute_all(inputs, &task).on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Answers(outcomes.collect()))
+                }
+                Job::Context => {
+                    let task = context_task(options)?;
+                    let outcomes = self.context_all(inputs, &task).on_progress(|progress| watch.progress(progress));
                     Ok(Results::Answers(outcomes.collect()))
                 }
                 Job::Generate => {

@@ -147,12 +147,24 @@ impl Model {
         py: Python<'_>,
         texts: Vec<Given>,
         method: MethodSpec,
-        function: FunctionSpec,
+        function: Option<FunctionSpec>,
         step_scores: Vec<FunctionSpec>,
         options: &str,
         on_progress: Option<Py<PyAny>>,
     ) -> PyResult<Vec<Py<PyAny>>> {
         self.run(py, &Job::Attribute { method, function, step_scores }, texts, options, on_progress)
+    }
+
+    /// The sources of answers.
+    #[pyo3(signature = (texts, options, on_progress=None))]
+    fn context(
+        &self,
+        py: Python<'_>,
+        texts: Vec<Given>,
+        options: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        self.run(py, &Job::Context, texts, options, on_progress)
     }
 
     /// What the model writes after texts: a list for each.

@@ -21,20 +21,37 @@ impl Answer {
     fn header(&self) -> PyResult<String> {
         let mut header = stepfn::Attribution::new(self.0.source.clone(), self.0.target.clone(), self.0.steps.clone());
         let stepfn::Attribution {
-            id, fields, source_text, target_text, contrast, alternatives, messages, about, ..
+            id,
+            fields,
+            source_text,
+            target_text,
+            spans,
+            contrast,
+            alternatives,
+            measured,
+            messages,
+            about,
+            ..
         } = self.0.0.clone();
         header = stepfn::Attribution {
             id,
             fields,
             source_text,
             target_text,
+            spans,
             contrast,
             alternatives,
+            measured,
             messages,
             about,
             ..header
         };
         to_json(&header)
+    }
+
+    /// The first position in the target of each column of scores, and what is predicted there.
+    fn columns(&self) -> Vec<(usize, String)> {
+        (0..self.0.columns()).map(|column| (self.0.column(column).start, self.0.column_text(column))).collect()
     }
 
     /// Scores of source or target tokens, with the names of their axes.

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
-    Alignment, AttributeTask, AttributedFn, Error, ErrorKind, Input, Masking, Progress, Registry, RunOptions,
-    ScoreTask, Unit, Value,
+    Alignment, AttributeTask, AttributedFn, ContextTask, Error, ErrorKind, Input, Map, Masking, Operator, Progress,
+    Registry, RunOptions, ScoreTask, Split, TargetUnit, Unit, Value,
 };
 
 use crate::convert::from_json;
@@ -85,6 +85,10 @@ pub(crate) struct Options {
     alternatives: usize,
     target_side: bool,
     features: Option<String>,
+    unit: Option<String>,
+    unit_mean: bool,
+    prompt_only: bool,
+    context: Option<ContextOptions>,
     contrast_force_inputs: bool,
     raw: bool,
     aggregate: Option<String>,
@@ -116,7 +120,8 @@ impl Options {
 /// What to do with texts.
 pub(crate) enum Job {
     Score(Vec<FunctionSpec>),
-    Attribute { method: MethodSpec, function: FunctionSpec, step_scores: Vec<FunctionSpec> },
+    Attribute { method: MethodSpec, function: Option<FunctionSpec>, step_scores: Vec<FunctionSpec> },
+    Context,
     Generate,
 }
 
@@ -126,10 +131,10 @@ impl Job {
         match self {
             Self::Score(functions) => functions.iter().filter_map(FunctionSpec::raised).collect(),
             Self::Attribute { method, function, step_scores } => {
-                let functions = core::iter::once(function).chain(step_scores);
+                let functions = function.iter().chain(step_scores);
                 method.raised().into_iter().chain(functions.filter_map(FunctionSpec::raised)).collect()
             }
-            Self::Generate => Vec::new(),
+            Self::Context | Self::Generate => Vec::new(),
         }
     }
 }
@@ -157,7 +162,7 @@ pub(crate) fn score_task<B: Backend>(
 
 /// Attribution of texts.
 pub(crate) fn attribute_task<B: Backend>(
-    (method, function, step_scores): (&MethodSpec, &FunctionSpec, &[FunctionSpec]),
+    (method, function, step_scores): (&MethodSpec, Option<&FunctionSpec>, &[FunctionSpec]),
     options: &Options,
     registry: &Registry<B>,
 ) -> stepfn::Result<AttributeTask<B>> {
@@ -169,11 +174,19 @@ pub(crate) fn attribute_task<B: Backend>(
         Some("messages") => Unit::Messages,
         Some(other) => {
             let what = format!("there are no features `{other}`");
-            return Err(Error::new(ErrorKind::Option, what, "choose one of tokens, words and messages"));
+            return Err(Error::new(
+                ErrorKind::Option,
+                what,
+                "choose one of tokens, words, sentences, lines and messages",
+            ));
         }
     };
+    let unit = options.unit.as_deref().map(|name| chosen("unit", name, TargetUnit::ALL, TargetUnit::name));
     let task = AttributeTask {
-        function: function.make(registry)?,
+        function: function.map(|function| function.make(registry)).transpose()?,
+        unit: unit.transpose()?.unwrap_or_default(),
+        unit_mean: options.unit_mean,
+        prompt_only: options.prompt_only,
         step_scores: boxed(step_scores, registry)?,
         alternatives: options.alternatives,
         target_side: options.target_side,
@@ -184,6 +197,57 @@ pub(crate) fn attribute_task<B: Backend>(
         options: options.run()?,
         ..AttributeTask::new(method.make(registry)?)
     };
+    task.check()?;
+    Ok(task)
+}
+
+/// One of several things with names.
+fn chosen<T: Copy, const N: usize>(
+    what: &str,
+    name: &str,
+    all: [T; N],
+    name_of: impl Fn(T) -> &'static str,
+) -> stepfn::Result<T> {
+    let unknown = || {
+        let names: Vec<&str> = all.iter().map(|&one| name_of(one)).collect();
+        let hint = format!("choose one of {}", names.join(", "));
+        Error::new(ErrorKind::Option, format!("there is no {what} `{name}`"), hint)
+    };
+    all.into_iter().find(|&one| name_of(one) == name).ok_or_else(unknown)
+}
+
+/// How sources are scored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContextOptions {
+    method: String,
+    parameters: Map<String, Value>,
+    operator: String,
+    split: String,
+    statement: String,
+    template: Option<String>,
+    separator: Option<String>,
+    plain: bool,
+    check: Option<usize>,
+}
+
+/// The sources of answers.
+pub(crate) fn context_task(options: &Options) -> stepfn::Result<ContextTask> {
+    let missing = || Error::new(ErrorKind::Option, "there is no method", "name one");
+    let given = options.context.as_ref().ok_or_else(missing)?;
+    let task = ContextTask {
+        method: stepfn::context_method(&given.method, &given.parameters)?,
+        operator: chosen("operator", &given.operator, Operator::ALL, Operator::name)?,
+        split: chosen("split", &given.split, Split::ALL, Split::name)?,
+        statement: chosen("statement", &given.statement, TargetUnit::ALL, TargetUnit::name)?,
+        template: given.template.clone(),
+        plain: given.plain,
+        checks: given.check,
+        options: options.run()?,
+        ..ContextTask::default()
+    };
+    let separator = given.separator.clone().unwrap_or(task.separator);
+    let task = ContextTask { separator, ..task };
     task.check()?;
     Ok(task)
 }

@@ -4,10 +4,12 @@ use core::ops::Range;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stepfn_attribution::aggregation::sentences_of;
 use stepfn_attribution::contexts::{Checks, ContextMethod, ContextScores, ContextText, Operator, context};
-use stepfn_attribution::{Attribution, AttributionOptions, MERGED, Prepared, Provenance, Scores, Side, SpanTarget};
+use stepfn_attribution::{
+    Attribution, AttributionError, AttributionOptions, MERGED, Prepared, Provenance, Scores, Side, SpanTarget,
+};
 use stepfn_models::tokenizer::Token;
 
 use crate::chat::Asked;
@@ -37,6 +39,9 @@ pub enum Split {
 }
 
 impl Split {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::None, Self::Paragraphs, Self::Lines, Self::Sentences];
+
     /// Its name: `none`, `paragraphs`, `lines` or `sentences`.
     pub fn name(self) -> &'static str {
         match self {
@@ -119,6 +124,14 @@ impl Default for ContextTask {
     }
 }
 
+/// A method that scores sources, by its name: `context_method("context_cite", …)`.
+///
+/// # Errors
+/// [`ErrorKind::Name`] for a name that doesn't exist, [`ErrorKind::Parameter`] for a parameter that the method doesn't have or that has another type.
+pub fn context_method(name: &str, parameters: &Map<String, Value>) -> Result<ContextMethod> {
+    Ok(ContextMethod::named(name, parameters).map_err(AttributionError::from)?)
+}
+
 /// The sources of a text, and where they stand in what the model is given.
 struct Filled {
     /// Everything.
@@ -142,8 +155,7 @@ impl ContextTask {
             return Err(Error::new(ErrorKind::Option, what, format!("such as '{SOURCES} {QUESTION}'")));
         }
         let counts = match &self.method {
-            ContextMethod::ContextCite { n_ablations, alpha } if !(0.0..=1e6).contains(alpha) => {
-                let _ = n_ablations;
+            ContextMethod::ContextCite { alpha, .. } if !(0.0..=1e6).contains(alpha) => {
                 let what = format!("alpha, the penalty, is {alpha}");
                 return Err(Error::new(ErrorKind::Option, what, "give a number from 0 to 1000000"));
             }

@@ -62,7 +62,7 @@ mod warnings;
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
 pub use attribute::{AttributeTask, TargetUnit, Unit};
-pub use context::{ContextTask, Split};
+pub use context::{ContextTask, Split, context_method};
 pub use error::{Error, ErrorKind, Result};
 pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
@@ -116,6 +116,7 @@ mod documents {
         CrateReadme = "../README.md",
         Introduction = "../../../docs/src/introduction.md",
         Attribution = "../../../docs/src/attribution.md",
+        Contexts = "../../../docs/src/contexts.md",
         Backends = "../../../docs/src/backends.md",
         Cli = "../../../docs/src/cli.md",
         Dropout = "../../../docs/src/dropout.md",

@@ -299,13 +299,14 @@ mod tests {
             ("saliency", Box::new(|| model.ask(middle.as_str()).attribute(crate::Saliency::default()).err())),
         ];
         for (name, work) in work {
-            for after in [600, 1500] {
+            for after in [100, 600] {
                 let start = Instant::now();
                 let after = Duration::from_millis(after);
                 let error = crate::interruptible(move || start.elapsed() > after, &work);
                 let late = start.elapsed().saturating_sub(after);
                 assert_eq!(error.map(|error| error.kind()), Some(ErrorKind::Cancelled), "{name} was done");
-                assert!(late < Duration::from_millis(500), "{name} went on for {late:?}");
+                // It takes 20 s in all; other tests may keep the cores busy.
+                assert!(late < Duration::from_secs(3), "{name} went on for {late:?}");
             }
         }
     }

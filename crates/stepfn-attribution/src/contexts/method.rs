@@ -3,6 +3,8 @@
 use core::ops::Range;
 
 use serde_json::{Map, Value, json};
+use stepfn_core::catalog::nearest;
+use stepfn_core::{CatalogError, ParameterError};
 use stepfn_models::random::SplitMix64;
 
 use super::lasso::lasso;
@@ -60,6 +62,41 @@ impl ContextMethod {
             Self::Gradient { .. } => "gradient",
             Self::KernelShap { .. } => "kernel_shap",
         }
+    }
+
+    /// A method by its name, with these parameters in place of the defaults.
+    ///
+    /// # Errors
+    /// [`CatalogError`] for a name that doesn't exist, a parameter that the method doesn't have, or a value of another type. Ranges are not checked.
+    pub fn named(name: &str, parameters: &Map<String, Value>) -> Result<Self, CatalogError> {
+        let unknown = || {
+            let available: Vec<String> = Self::ALL.iter().map(|method| method.name().to_owned()).collect();
+            let nearest = nearest(name, available.iter().map(String::as_str)).map(str::to_owned);
+            CatalogError::UnknownName { kind: "method", name: name.to_owned(), nearest, available }
+        };
+        let mut method = Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(unknown)?;
+        let known = method.parameters();
+        for (parameter, value) in parameters {
+            let wrong = |expected: &str| ParameterError::new(name, parameter, expected, value);
+            let count = || value.as_u64().map(|count| count as usize).ok_or_else(|| wrong("a whole number from 0 on"));
+            match (&mut method, parameter.as_str()) {
+                (Self::ContextCite { n_ablations, .. }, "n_ablations") => *n_ablations = count()?,
+                (Self::ContextCite { alpha, .. }, "alpha") => {
+                    *alpha = value.as_f64().ok_or_else(|| wrong("a number"))?
+                }
+                (Self::Hierarchical { expand }, "expand") => *expand = count()?,
+                (Self::Gradient { prefilter }, "prefilter") if value.is_null() => *prefilter = None,
+                (Self::Gradient { prefilter }, "prefilter") => *prefilter = Some(count()?),
+                (Self::KernelShap { n_samples }, "n_samples") => *n_samples = count()?,
+                _ => {
+                    let available: Vec<String> = known.keys().cloned().collect();
+                    let nearest = nearest(parameter, available.iter().map(String::as_str)).map(str::to_owned);
+                    let (owner, parameter) = (name.to_owned(), parameter.clone());
+                    return Err(CatalogError::UnknownParameter { owner, parameter, nearest, available });
+                }
+            }
+        }
+        Ok(method)
     }
 
     /// The parameters, by name.
@@ -290,6 +327,24 @@ mod tests {
         let known: Vec<usize> = (0..6).filter(|&source| !found[source][0].is_nan()).collect();
         assert_eq!(known, [1, 4]);
         assert!((found[1][0] - 2.0).abs() < 1e-12 && (found[4][1] - 4.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn methods_are_found_by_name_with_their_parameters() {
+        for method in ContextMethod::ALL {
+            assert_eq!(ContextMethod::named(method.name(), &method.parameters()).unwrap(), method);
+        }
+        let named = |name: &str, parameters: Value| ContextMethod::named(name, parameters.as_object().unwrap());
+        let found = named("context_cite", json!({ "n_ablations": 8 })).unwrap();
+        assert_eq!(found, ContextMethod::ContextCite { n_ablations: 8, alpha: 0.01 });
+        for (name, parameters, says) in [
+            ("contextcite", json!({}), "context_cite"),
+            ("leave_one_out", json!({ "expand": 1 }), "expand"),
+            ("gradient", json!({ "prefilter": 1.5 }), "a whole number"),
+        ] {
+            let error = named(name, parameters).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

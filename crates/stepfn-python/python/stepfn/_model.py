@@ -105,7 +105,7 @@ class LanguageModel:
         self,
         texts: Text | Iterable[Text] | None = None,
         method: Any = "saliency",
-        function: Any = "probability",
+        function: Any = None,
         *,
         source: str | None = None,
         target: str | None = None,
@@ -120,7 +120,11 @@ class LanguageModel:
         step_scores: str | Sequence[Any] = (),
         alternatives: int = 0,
         target_side: bool = False,
-        features: Literal["tokens", "words", "messages"] = "tokens",
+        features: Literal["tokens", "words", "sentences", "lines", "messages"] = "tokens",
+        unit: Literal["token", "word", "sentence", "answer"] = "token",
+        units: Sequence[tuple[int, int]] | None = None,
+        unit_mean: bool = False,
+        prompt_only: bool = False,
         contrast_force_inputs: bool = False,
         raw: bool = False,
         aggregate: str | Sequence[str] | None = None,
@@ -141,7 +145,8 @@ class LanguageModel:
             texts: A text alone is what a causal model should say, or what an encoder–decoder reads. A dict is a text with its parts. A list of these gives
                 a list of answers.
             method: Name of an attribution method (:func:`stepfn.list_methods`), a :class:`stepfn.Method`, or a function of your own.
-            function: Name of the step function to attribute (:func:`stepfn.list_step_functions`), a :class:`stepfn.StepFunction`, or a function of your own.
+            function: Name of the step function to attribute (:func:`stepfn.list_step_functions`), a :class:`stepfn.StepFunction`, or a function of your own; by
+                default the probability of each token, and of units of several tokens the log-probability.
             source: What the encoder reads, or the prompt of a causal model.
             target: What the model should say; for a causal model the full text, prompt included. Without one, the model writes it.
             messages: A chat: dicts with ``role`` and ``content``. The model's chat template makes a prompt of them.
@@ -156,6 +161,10 @@ class LanguageModel:
             alternatives: How many of the most likely tokens of each step to name, 100 at most.
             target_side: Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
             features: What a method that hides tokens hides and shows as one.
+            unit: What is attributed as one: the sum of the function's values over its tokens, a column of scores for each.
+            units: Parts of the target, in characters, that are attributed as one instead.
+            unit_mean: Attribute the mean over the tokens of a unit instead of their sum.
+            prompt_only: Score only what comes before the first token that is asked about: the prompt of a causal model.
             contrast_force_inputs: Let a contrastive function read the contrast's own context, instead of another target in the original context.
             raw: Keep the scores of hidden units, layers and heads. By default there is one number per token and step.
             aggregate: What becomes of the scores: stages of a pipeline, such as ``"subwords,normalize"``.
@@ -177,14 +186,18 @@ class LanguageModel:
         >>> answer.target_scores.shape
         (5, 4)
         """
-        by, of = Chosen(method, True), Chosen(function, False)
-        more = functions_of(step_scores)
+        by, more = Chosen(method, True), functions_of(step_scores)
+        of = Chosen("probability" if function is None else function, False)
         assign([by, of, *more], parameters)
-        one, records = records_of(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans)
+        is_chosen = function is not None or bool(of.parameters)
+        one, records = records_of(texts, source, target, messages, contrast, contrast_source, source_spans, target_spans, units)
         given_options = {
             "alternatives": alternatives,
             "target_side": target_side,
             "features": features,
+            "unit": unit,
+            "unit_mean": unit_mean,
+            "prompt_only": prompt_only,
             "contrast_force_inputs": contrast_force_inputs,
             "raw": raw,
             "aggregate": aggregate,
@@ -195,13 +208,88 @@ class LanguageModel:
         }
         options = options_of(given_options)
         common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
-        chosen = by.native(), of.native(), [function.native() for function in more]
+        chosen = by.native(), of.native() if is_chosen else None, [function.native() for function in more]
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
             return self._checked().attribute(window, *chosen, in_window(options, first), told)
 
         found = run_texts(run, records, common, Answer, progress, errors)
         return found[0] if one else Answers(found)
+
+    def context(
+        self,
+        sources: Sequence[str],
+        question: str | None = None,
+        answer: str | None = None,
+        method: Literal["context_cite", "leave_one_out", "hierarchical", "gradient", "kernel_shap"] = "context_cite",
+        *,
+        operator: Literal["remove", "baseline"] = "remove",
+        split: Literal["none", "paragraphs", "lines", "sentences"] = "none",
+        statement: Literal["token", "word", "sentence", "answer"] = "sentence",
+        template: str | None = None,
+        separator: str | None = None,
+        plain: bool = False,
+        check: int | None = None,
+        chat_template: str | None = None,
+        chat_variables: Mapping[str, Any] | None = None,
+        seed: int = 0,
+        memory: int | None = None,
+        progress: Progress = None,
+        **parameters: Any,
+    ) -> Answer:
+        """Which of its sources each statement of an answer came from: the result's source tokens are the sources, its columns the statements.
+
+        Args:
+            sources: Texts that the answer may come from.
+            question: What is asked about them.
+            answer: The answer. Without one, the model writes it.
+            method: How sources are scored.
+            operator: What becomes of a source that is left out: its tokens are removed, or replaced by the baseline's.
+            split: What each source is divided into; the parts are scored.
+            statement: What a statement of the answer is.
+            template: What the model is given, with ``{sources}`` and ``{question}``.
+            separator: What is between two sources; by default an empty line.
+            plain: Leave out the model's chat template.
+            check: Measure the scores on so many random subsets: see :attr:`Answer.measured`.
+            chat_template: Which of the model's chat templates, where it has several.
+            chat_variables: Variables that the chat template reads.
+            seed: Seed of everything random.
+            memory: Bytes for what is computed, in addition to the model.
+            progress: As in :meth:`attribute`.
+            **parameters: Of the method: ``n_ablations`` and ``alpha`` (context_cite), ``expand`` (hierarchical), ``prefilter`` (gradient), ``n_samples`` (kernel_shap).
+
+        >>> import stepfn
+        >>> model = stepfn.load("verse")
+        >>> found = model.context(["Let there be light.", "And it was so."], answer="And God saw the light.", method="leave_one_out")
+        >>> found.source_scores.shape
+        (2, 1)
+        """
+        if isinstance(sources, str) or not isinstance(sources, Sequence) or not all(isinstance(one, str) for one in sources):
+            raise UsageError(f"`sources` must be a list of texts, not {sources!r}", 'write ["one", "two"]')
+        names = {"method": method, "operator": operator, "split": split, "statement": statement}
+        for name, value in {**names, "question": question, "answer": answer, "template": template, "separator": separator}.items():
+            if value is None and name in names:
+                raise UsageError(f"`{name}` must be a string, not None", "leave it out for the default")
+            string(name, value)
+        if not isinstance(plain, bool):
+            raise UsageError(f"`plain` must be True or False, not {plain!r}", "change this argument")
+        asked = {
+            **names,
+            "parameters": parameters,
+            "template": template,
+            "separator": separator,
+            "plain": plain,
+            "check": None if check is None else whole("check", check),
+        }
+        options = {**options_of({"seed": seed, "memory": memory}), "context": asked}
+        record = {"sources": list(sources), "question": question, "target": answer}
+        common = Common(self.is_encoder_decoder, None, None, None, chat_template, chat_variables, ())
+
+        def run(window: list[Given], first: int, told: Any) -> list[Any]:
+            return self._checked().context(window, in_window(options, first), told)
+
+        found: list[Answer] = run_texts(run, [record], common, Answer, progress, "raise")
+        return found[0]
 
     @overload
     def score(self, texts: str | Mapping[str, Any] | None = None, functions: Any = ..., **rest: Any) -> ScoredText: ...

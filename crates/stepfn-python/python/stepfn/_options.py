@@ -38,8 +38,9 @@ def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that are given, without mistakes that can be seen here."""
     given = {name: value for name, value in options.items() if value is not None}
     given |= {name: whole(name, given[name]) for name in _WHOLE if name in given}
-    string("features", given.get("features"))
-    for name in ("target_side", "contrast_force_inputs", "raw"):
+    for name in ("features", "unit"):
+        string(name, given.get(name))
+    for name in ("target_side", "contrast_force_inputs", "raw", "unit_mean", "prompt_only"):
         if not isinstance(given.get(name, False), bool):
             raise UsageError(f"`{name}` must be True or False, not {given[name]!r}", "change this argument")
     memory, tokens = given.get("memory", _LEAST_MEMORY), given.get("batch_tokens", 1)

@@ -114,7 +114,7 @@ class _Result:
         """How the result was made: model, method, functions, parameters, seed, version. Spans count characters."""
         about: dict[str, Any] = self._header["about"]
         parameters = dict(about.get("parameters", {}))
-        for name, text in (("source_spans", self.source_text), ("target_spans", self.target_text)):
+        for name, text in (("source_spans", self.source_text), ("target_spans", self.target_text), ("units", self.target_text)):
             if name in parameters:
                 at = characters(text or "")
                 parameters[name] = [[at(start), at(end)] for start, end in parameters[name]]
@@ -187,7 +187,7 @@ class Answer(_Result):
 
     @property
     def source_scores(self) -> Floats | None:
-        """Scores of source tokens, ``[source tokens, steps]``, with further axes where they were kept (``raw``); ``None`` for a causal model."""
+        """Scores of source tokens, ``[source tokens, steps]`` or ``[source tokens, spans]``, with further axes where they were kept (``raw``); ``None`` for a causal model."""
         return None if self._scores[0] is None else self._scores[0][0]
 
     @property
@@ -214,6 +214,17 @@ class Answer(_Result):
     def changes(self) -> Floats | None:
         """For the same methods: what the scores of each step should add up to."""
         return _fixed(self._native.changes())
+
+    @property
+    def spans(self) -> list[range]:
+        """What the columns of scores are about, where that isn't each step (``unit``, ``units``): positions among the target's tokens."""
+        return [range(span["start"], span["end"]) for span in self._header.get("spans", [])]
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What was measured of the scores (``check``), by name."""
+        found: dict[str, float] = self._header.get("measured", {})
+        return dict(found)
 
     @cached_property
     def contrast(self) -> list[Token | None]:

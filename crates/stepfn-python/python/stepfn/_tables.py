@@ -33,7 +33,8 @@ def answer_columns(answers: Sequence[Answer]) -> dict[str, Any]:
             column.extend([value] * count if value is None or isinstance(value, str | int) else value)
 
     for name, answer in zip(_ids(answers), answers, strict=True):
-        steps, predicted = list(answer.steps), [token.text for token in answer.tokens]
+        columns_of = answer._native.columns()
+        steps, predicted = [step for step, _ in columns_of], [text for _, text in columns_of]
         for kind, tokens, found in zip(("source", "target"), (answer.source, answer.target), answer._scores, strict=True):
             if found is None:
                 continue

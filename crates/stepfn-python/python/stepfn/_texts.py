@@ -14,11 +14,11 @@ from ._arguments import dumps, nearest
 from ._tokens import characters
 
 Text = str | Mapping[str, Any]
-"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans."""
+"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units."""
 
 Given = _stepfn.Given
 
-_FIELDS = ("id", "text", "source", "target", "messages", "contrast_source", "contrast_target", "source_spans", "target_spans")
+_FIELDS = ("id", "text", "source", "target", "messages", "contrast_source", "contrast_target", "source_spans", "target_spans", "units", "sources", "question")
 
 
 def half_of_a_character(error: UnicodeEncodeError) -> UsageError:
@@ -98,8 +98,8 @@ def _text_of(record: Mapping[str, Any], side: str, is_encoder_decoder: bool) -> 
 def in_bytes(record: Mapping[str, Any], is_encoder_decoder: bool) -> Mapping[str, Any]:
     """A record with its spans in bytes instead of characters."""
     changed = dict(record)
-    for side in ("source", "target"):
-        name, spans = f"{side}_spans", changed.get(f"{side}_spans")
+    for name, side in (("source_spans", "source"), ("target_spans", "target"), ("units", "target")):
+        spans = changed.get(name)
         if spans is None:
             continue
         try:
@@ -135,10 +135,10 @@ def _check_spans(name: str, places: Sequence[tuple[int, int]], text: str) -> Non
 
 def in_characters(error: Error, record: Any, is_encoder_decoder: bool) -> None:
     """An error about spans, with characters instead of bytes."""
-    side = re.search(r"the (source|target) spans? \[", error.what)
+    side = re.search(r"the (source |target |unit |)spans? \[", error.what)
     if side is None or not isinstance(record, Mapping):
         return
-    text = _text_of(record, side[1], is_encoder_decoder)
+    text = _text_of(record, "source" if side[1] == "source " else "target", is_encoder_decoder)
     at = characters(text or "")
 
     def counted(numbers: re.Match[str]) -> str:
@@ -156,6 +156,7 @@ def records_of(
     contrast_source: str | None,
     source_spans: Sequence[tuple[int, int]] | None,
     target_spans: Sequence[tuple[int, int]] | None,
+    units: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[bool, list[Any]]:
     """Whether one text is asked about, and the texts."""
     parts = {
@@ -166,6 +167,7 @@ def records_of(
         "contrast_source": contrast_source,
         "source_spans": source_spans,
         "target_spans": target_spans,
+        "units": units,
     }
     given = {name: part for name, part in parts.items() if part is not None}
     if texts is None:
