@@ -75,7 +75,7 @@ impl ContextMethod {
             CatalogError::UnknownName { kind: "method", name: name.to_owned(), nearest, available }
         };
         let mut method = Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(unknown)?;
-        let known = method.parameters();
+        let (known_as, known) = (method.name(), method.parameters());
         for (parameter, value) in parameters {
             let wrong = |expected: &str| ParameterError::new(name, parameter, expected, value);
             let count = || value.as_u64().map(|count| count as usize).ok_or_else(|| wrong("a whole number from 0 on"));
@@ -91,7 +91,7 @@ impl ContextMethod {
                 _ => {
                     let available: Vec<String> = known.keys().cloned().collect();
                     let nearest = nearest(parameter, available.iter().map(String::as_str)).map(str::to_owned);
-                    let (owner, parameter) = (name.to_owned(), parameter.clone());
+                    let (owner, parameter) = (known_as, parameter.clone());
                     return Err(CatalogError::UnknownParameter { owner, parameter, nearest, available });
                 }
             }
