@@ -105,8 +105,8 @@ fn absurd_parameters_are_refused_and_nothing_but_zeros_is_told() {
     ] {
         stepfn(["attribute", "cat", "--method", method, "--set", set]).fails(2, says, "stepfn list methods");
     }
-    // One sample, which hides nothing.
-    let one = ["--set", "n_samples=1", "--set", "mask_prob=0.001"];
+    // Two samples, which hide nothing.
+    let one = ["--set", "n_samples=2", "--set", "mask_prob=0.001"];
     let zeros = stepfn(["attribute", "cat", "--method", "lime"].iter().chain(&one));
     assert!(zeros.code == 0 && zeros.err.starts_with("warning: all scores are 0: "), "{zeros:?}");
 }

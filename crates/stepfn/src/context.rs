@@ -214,6 +214,9 @@ impl ContextTask {
         if input.sources.is_empty() {
             return nothing("there are no sources", "give `sources`, a list of texts");
         }
+        if input.target.as_ref().is_some_and(String::is_empty) {
+            return nothing("the answer is empty", "give one, or leave it out: then the model writes it");
+        }
         if input.text.is_some() || input.source.is_some() || !input.messages.is_empty() {
             return nothing(
                 "sources and their question make the prompt, and a text, a source or messages were given too",

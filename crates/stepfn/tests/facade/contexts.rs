@@ -63,9 +63,6 @@ fn every_method_operator_and_kind_of_model_is_shown_in_every_format() {
         };
         for operator in Operator::ALL {
             for method in ContextMethod::ALL {
-                if matches!(method, ContextMethod::KernelShap { .. }) && operator == Operator::Remove {
-                    continue; // Nothing would be left of the prompt.
-                }
                 let method = match method {
                     ContextMethod::ContextCite { alpha, .. } => ContextMethod::ContextCite { n_ablations: 8, alpha },
                     other => other,
@@ -123,7 +120,6 @@ fn what_can_not_be_is_said() {
             ContextTask { template: Some("{sources}".to_owned()), ..default() },
             "the template has no {question}",
         ),
-        (input(), task(ContextMethod::KernelShap { n_samples: 8 }), "nothing is left to predict the answer from"),
         (Input { chat_template: Some("tool".to_owned()), ..input() }, default(), "no chat template"),
     ] {
         let found = error(input, task);

@@ -107,10 +107,10 @@ impl<B: Backend> AttributionMethod<B> for Distance {
         let steps = question.steps();
         let of_text = passes.values(&passes.input(steps), steps)?.into_data().iter::<f64>().collect::<Vec<_>>();
         let mut table = ScoreTable::zeros(question);
-        for (value, step) in of_text.into_iter().zip(steps.positions()) {
+        for ((column, step), value) in steps.positions().enumerate().zip(of_text) {
             for token in 0..step {
                 let distance = (step - token) as f64;
-                table.set(Side::Target, token, step, value * if self.squared { distance.powi(2) } else { distance });
+                table.set(Side::Target, token, column, value * if self.squared { distance.powi(2) } else { distance });
             }
         }
         Ok(table.finish())
