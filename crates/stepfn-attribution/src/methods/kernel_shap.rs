@@ -91,7 +91,7 @@ pub(crate) fn regress<'c>(
     coalitions: impl Iterator<Item = (&'c [bool], f64)>,
     n: usize,
     total: f64,
-    chance: fn(usize, usize) -> f64,
+    chance: Chance,
 ) -> Vec<f64> {
     let mut equations = NormalEquations::new(n);
     for (present, worth) in coalitions {
@@ -104,8 +104,11 @@ pub(crate) fn regress<'c>(
     if n == 0 { Vec::new() } else { equations.adding_up_to(total) }
 }
 
+/// The chance of a coalition of some size among so many players, up to a factor: `chance(players, size)`.
+pub(crate) type Chance = fn(usize, usize) -> f64;
+
 /// Coalitions besides the full and the empty one, and the chance of one of each size: all of them, or some that are drawn.
-pub(crate) fn coalitions(n: usize, most: usize, seed: u64) -> (Vec<Vec<bool>>, fn(usize, usize) -> f64) {
+pub(crate) fn coalitions(n: usize, most: usize, seed: u64) -> (Vec<Vec<bool>>, Chance) {
     match all_coalitions(n, most) {
         Some(all) => (all, chance_of_any),
         None => (drawn(n, most, seed), chance_of_size),

@@ -45,10 +45,15 @@ fn units_in_bytes_are_the_tokens_that_they_touch() {
     let model = verse();
     let answer = model.ask(TEXT).units([38..43, 14..17]).attribute(Occlusion::default()).unwrap();
     assert_eq!(column_texts(&answer).iter().map(|text| text.trim()).collect::<Vec<_>>(), ["Let", "there"]);
-    let wrong = model.ask(TEXT).source("And God said,").units([4..7]).attribute(Saliency::default()).unwrap_err();
+    let wrong = model
+        .ask(TEXT)
+        .source("And God said,")
+        .units(std::iter::once(4..7))
+        .attribute(Saliency::default())
+        .unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Text);
     assert!(wrong.what().contains("which is not asked about"), "{wrong}");
-    let scored = model.ask(TEXT).units([4..7]).score((Probability::default(),)).unwrap_err();
+    let scored = model.ask(TEXT).units(std::iter::once(4..7)).score((Probability::default(),)).unwrap_err();
     assert!(scored.what().contains("nothing is attributed"), "{scored}");
 }
 
