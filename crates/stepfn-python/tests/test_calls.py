@@ -57,7 +57,7 @@ def test_parameters_go_to_all_that_have_them(verse: stepfn.LanguageModel) -> Non
         (lambda model: model.attribute("a b", "lime", n_sample=3), ValueError, "no parameter `n_sample` \\(did you mean `n_samples`"),
         (lambda model: model.attribute("a b", "lime", n_samples=-1), ValueError, "`n_samples` must be a whole number from"),
         (lambda model: model.attribute("a b", function="kl_divergence"), ValueError, "needs a contrast"),
-        (lambda model: model.attribute("a b", features="sentences"), ValueError, "no features `sentences`"),
+        (lambda model: model.attribute("a b", features="chapters"), ValueError, "no features `chapters`"),
         (lambda model: model.attribute("a b", from_=99), ValueError, "99"),
         (lambda model: model.attribute(["a b"], target="a b c"), ValueError, "for several texts"),
         (lambda model: model.attribute(3), ValueError, "a text is a string or a dict, not int"),
