@@ -16,6 +16,7 @@
 //!
 //! To hold a new part to them, make a [`Case`] of it and [`check`] that.
 
+mod blocks;
 mod encoders;
 mod parts;
 mod toys;
