@@ -276,7 +276,8 @@ impl ContextTask {
         attribution.step_scores.insert("log_probability".to_owned(), log_probs);
         attribution.joins.insert("log_probability".to_owned(), stepfn_core::Join::Sum);
         if let Some(Checks { lds, drops }) = found.checks {
-            attribution.measured.insert("lds".to_owned(), lds);
+            // Where nothing ever changes there is no correlation.
+            attribution.measured.extend(lds.is_finite().then(|| ("lds".to_owned(), lds)));
             for (k, falls) in drops {
                 for (name, fall) in ["drop", "random_drop", "first_drop"].into_iter().zip(falls) {
                     attribution.measured.insert(format!("{name}_{k}"), fall);

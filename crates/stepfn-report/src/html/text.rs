@@ -146,6 +146,7 @@ fn pieces<'a>(attribution: &'a Attribution, tokens: &'a [Token], first_step: Opt
 fn about(attribution: &Attribution) -> Vec<(&'static str, String)> {
     let about = &attribution.about;
     let parameters = about.parameters.iter().map(|(name, value)| format!("{name} = {value}"));
+    let measured = attribution.measured.iter().map(|(name, value)| format!("{name} = {value:.3}"));
     let seconds = if about.seconds > 0.0 { format!("{:.3} s", about.seconds) } else { String::new() };
     let seed = if about.seed > 0 { about.seed.to_string() } else { String::new() };
     [
@@ -154,6 +155,7 @@ fn about(attribution: &Attribution) -> Vec<(&'static str, String)> {
         ("model", about.model.clone()),
         ("family", about.family.clone()),
         ("parameters", parameters.collect::<Vec<_>>().join(", ")),
+        ("measured", measured.collect::<Vec<_>>().join(", ")),
         ("aggregation", about.aggregation.join(", ")),
         ("backend", about.backend.clone()),
         ("seed", seed),
