@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 use std::time::Instant;
 
 use stepfn::backend::{Devices, OnBackend};
-use stepfn::{ContextMethod, ContextTask, Input, RunOptions, Split};
+use stepfn::{ContextTask, Input, Map, RunOptions, Split, Value};
 
 use super::loading::{dispatch, load, note_loaded};
 use super::{unused, view};
@@ -83,30 +83,28 @@ fn input(args: &ContextArgs) -> Result<Input, Failure> {
 }
 
 fn task(args: &ContextArgs) -> Result<ContextTask, Failure> {
-    use ContextMethodName::{ContextCite, Gradient, Hierarchical, KernelShap, LeaveOneOut};
-    let method = match args.method {
-        ContextCite => {
-            ContextMethod::ContextCite { n_ablations: args.ablations.unwrap_or(64), alpha: args.alpha.unwrap_or(0.01) }
-        }
-        LeaveOneOut => ContextMethod::LeaveOneOut,
-        Hierarchical => ContextMethod::Hierarchical { expand: args.expand.unwrap_or(2) },
-        Gradient => ContextMethod::Gradient { prefilter: args.prefilter },
-        KernelShap => ContextMethod::KernelShap { n_samples: args.ablations.unwrap_or(256) },
+    use ContextMethodName::{ContextCite, Gradient, Hierarchical, KernelShap};
+    let name = |method: &ContextMethodName| {
+        clap::ValueEnum::to_possible_value(method).map_or_else(String::new, |value| value.get_name().to_owned())
     };
+    let samples = if args.method == KernelShap { "n_samples" } else { "n_ablations" };
     let given = [
-        ("--ablations", args.ablations.is_some(), &[ContextCite, KernelShap][..]),
-        ("--alpha", args.alpha.is_some(), &[ContextCite]),
-        ("--expand", args.expand.is_some(), &[Hierarchical]),
-        ("--prefilter", args.prefilter.is_some(), &[Gradient]),
+        ("--ablations", samples, args.ablations.map(Value::from), &[ContextCite, KernelShap][..]),
+        ("--alpha", "alpha", args.alpha.map(Value::from), &[ContextCite]),
+        ("--expand", "expand", args.expand.map(Value::from), &[Hierarchical]),
+        ("--prefilter", "prefilter", args.prefilter.map(Value::from), &[Gradient]),
     ];
-    if let Some((option, _, of)) = given.into_iter().find(|(_, given, of)| *given && !of.contains(&args.method)) {
-        let name = |method: &ContextMethodName| {
-            clap::ValueEnum::to_possible_value(method).map(|value| value.get_name().to_owned())
-        };
-        let of: Vec<String> = of.iter().filter_map(name).collect();
-        let what = format!("{option}: {} does not read it", method.name());
-        return Err(Failure::usage(what, format!("leave it out, or use --method {}", of.join(" or "))));
+    let mut parameters = Map::new();
+    for (option, parameter, value, of) in given {
+        let Some(value) = value else { continue };
+        if !of.contains(&args.method) {
+            let of: Vec<String> = of.iter().map(name).collect();
+            let what = format!("{option}: {} does not read it", name(&args.method));
+            return Err(Failure::usage(what, format!("leave it out, or use --method {}", of.join(" or "))));
+        }
+        parameters.insert(parameter.to_owned(), value);
     }
+    let method = stepfn::context_method(&name(&args.method), &parameters)?;
     let task = ContextTask {
         method,
         operator: args.operator.operator(),
