@@ -1,6 +1,6 @@
 //! Whole answers: saliency of an answer as one, and which of its sources it came from.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench answers [-- --quick] [--only=spans,contexts]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench answers [-- --quick] [--only=spans,contexts] [--peer=inseq]`
 //!
 //! Prints two Markdown tables. Spans: saliency of all tokens of an answer as one, and token by token, by stepfn and, if the peer has it, by inseq
 //! (`--peer=inseq`). Contexts: sources left out, by stepfn and by plain PyTorch. All calls of a row alternate; ratios are medians of pairs with minimum and
@@ -16,6 +16,7 @@ use stepfn_attribution::contexts::{ContextMethod, ContextText, Operator, context
 use stepfn_attribution::methods::Saliency;
 use stepfn_attribution::{AttributedFn, AttributionOptions, Baseline, Side, SpanTarget, Text, attribute};
 use stepfn_bench::Shape;
+use stepfn_bench::machine::peak_memory;
 use stepfn_benches::peer::Peer;
 use stepfn_benches::{Measured as B, median, wait};
 use stepfn_core::functions::Probability;
@@ -29,6 +30,9 @@ const SPANS: [(&str, usize, usize); 3] =
     [("gpt2-small", 13, 128), ("gpt2-small", 512, 128), ("smollm2-135m", 2048, 256)];
 /// Sources, tokens of each, tokens of the answer.
 const CONTEXTS: (usize, usize, usize) = (32, 40, 64);
+/// Budget of the spans: with the weights, less than 2 GiB.
+const MEMORY: usize = 1800 << 20;
+const GIB: f64 = (1_u64 << 30) as f64;
 /// Tokens before the first source.
 const BEFORE: usize = 4;
 
@@ -61,16 +65,16 @@ fn ratio(pairs: &[(f64, f64)]) -> String {
 
 fn spans(quick: bool, mut peer: Option<Peer>) {
     println!(
-        "| shape | prompt + answer | one forward pass, s | as one, s | ÷ forward | token by token, s | ÷ as one | inseq, s | ÷ as one |"
+        "| shape | prompt + answer | one forward pass, s | as one, s | ÷ forward | token by token, s | ÷ as one | inseq, s | ÷ as one | peak memory so far, GiB |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for (shape, prompt, answer) in SPANS {
         let (prompt, answer) = if quick { (prompt.min(16), answer.min(16)) } else { (prompt, answer) };
         let model = model(shape, prompt + answer);
         let text = Text::causal(ids(prompt + answer), prompt);
         let target = [SpanTarget::new(core::iter::once(prompt..prompt + answer).collect())];
         let saliency = |spans: &[SpanTarget]| {
-            let options = AttributionOptions { spans, ..AttributionOptions::new(Baseline::token(0)) };
+            let options = AttributionOptions { spans, memory: MEMORY, ..AttributionOptions::new(Baseline::token(0)) };
             let texts = core::slice::from_ref(&text);
             attribute(&model, texts, &Saliency::default(), &function(), &[], &options).expect("the text fits")
         };
@@ -106,12 +110,13 @@ fn spans(quick: bool, mut peer: Option<Peer>) {
             pairs => [format!("{:.2}", median(&pairs.iter().map(|pair| pair.1).collect::<Vec<_>>())), ratio(pairs)],
         };
         println!(
-            "| {shape} | {prompt} + {answer} | {:.2} | {:.2} | {} | {} | {} |",
+            "| {shape} | {prompt} + {answer} | {:.2} | {:.2} | {} | {} | {} | {:.2} |",
             median(&forwards.iter().map(|pair| pair.0).collect::<Vec<_>>()),
             median(&ones),
             ratio(&forwards),
             second(&tokens).join(" | "),
-            second(&theirs).join(" | ")
+            second(&theirs).join(" | "),
+            peak_memory().map_or(f64::NAN, |bytes| bytes as f64 / GIB)
         );
     }
 }
@@ -151,7 +156,7 @@ fn contexts(quick: bool, mut peer: Option<Peer>) {
     ];
     for (name, method, work) in works {
         let mut pairs = Vec::new();
-        for _ in 0..if quick { 1 } else { 3 } {
+        for _ in 0..if quick { 1 } else { 2 } {
             let ours = seconds(|| run(method.clone()));
             pairs.push((ours, peer.as_mut().map_or(f64::NAN, |peer| peer.time(work, 1)[0])));
         }

@@ -138,7 +138,7 @@ pub fn pulls_back_what_autodiff_does<B: Backend>(folder: &Path, dtype: DType, to
     let tracked = Model::<Autodiff<B>>::load(folder, dtype, &device).unwrap();
     let question = Question::new(&model, dtype, dropout);
     let (ours, _) = question.gradients(&model, Rule::Gradient, Keep::Everything);
-    let (again, _) = question.gradients(&model, Rule::Gradient, Keep::Inputs);
+    let (again, _) = question.gradients(&model, Rule::Gradient, Keep::Blocks(0));
     let what = format!("{} (dropout {dropout})", folder.display());
     let weights = question.weights::<Autodiff<B>>(model.config().vocab_size);
     let (per_text, texts) = (question.places.len(), question.target.len());
@@ -223,7 +223,7 @@ pub fn first_places_are_enough<B: Backend>(folder: &Path, dtype: DType, toleranc
         let question = Question::new(&model, dtype, dropout);
         let (width, seen) = (question.target.width(), question.places.iter().max().unwrap() + 1);
         assert!(seen < width);
-        for keep in [Keep::Everything, Keep::Inputs] {
+        for keep in [Keep::Everything, Keep::Blocks(1), Keep::Blocks(0)] {
             let (all, tapes) = question.gradients(&model, rule, keep);
             let first = question.back(&model, rule, &tapes.map(|tape| tape.first(seen)));
             let what = format!("{}: {name}, {keep:?}, dropout {dropout}", folder.display());
@@ -286,7 +286,7 @@ pub fn multipliers_add_up<B: Backend>(folder: &Path, dtype: DType, tolerance: f6
         return;
     }
     let question = Question::new(&model, dtype, false);
-    let (multipliers, tapes) = question.gradients(&model, Rule::DeepLift { baseline: () }, Keep::Inputs);
+    let (multipliers, tapes) = question.gradients(&model, Rule::DeepLift { baseline: () }, Keep::Blocks(0));
     let weights = question.weights(model.config().vocab_size);
     let outputs = tapes.each_ref().map(|tape| {
         let logits = model.logits(question.at_rows(tape.hidden().clone()));

@@ -64,8 +64,10 @@ pub(crate) struct Budget {
     vocab: usize,
     heads: usize,
     layers: usize,
-    /// Numbers per token that the tape of one block keeps.
+    /// Numbers per token that one block holds at once.
     floats_per_token: usize,
+    /// Numbers per token that the tape of one block keeps.
+    kept_per_token: usize,
     /// Bytes of the decoder's keys and values per token, over all layers.
     keys_and_values: usize,
 }
@@ -83,6 +85,7 @@ impl Budget {
             heads: attention.n_heads,
             layers: config.decoder.n_layers.max(config.encoder.as_ref().map_or(0, |stack| stack.n_layers)),
             floats_per_token: config.floats_per_token(),
+            kept_per_token: config.kept_per_token(),
             keys_and_values: FLOAT * 2 * attention.n_kv_heads * attention.head_dim * config.decoder.n_layers,
         }
     }
@@ -112,6 +115,14 @@ impl Budget {
     pub(crate) fn fits_from(&self, copies: usize, first: usize, width: usize) -> bool {
         let bytes = copies * (width * self.keys_and_values + (width - first) * FLOAT * self.floats_per_token / 2);
         bytes <= self.memory / 4
+    }
+
+    /// Rows of a product from which on twice as many take twice as long: rows that need not run should not.
+    pub(crate) fn enough_rows(&self) -> usize {
+        /// On a device, all kernels of a pass are launched for a few rows as for many (an estimate).
+        const DEVICE: usize = 8192;
+        const HOST: usize = 256;
+        if self.on_host { HOST } else { DEVICE }
     }
 
     /// How many variants may be differentiated at once.
@@ -145,12 +156,12 @@ impl Budget {
     }
 
     /// The extra cost of each chunk of steps, in places, for tapes that keep this much.
-    pub(crate) fn chunk_overhead(keep: Keep, variants: usize, width: usize) -> f64 {
+    pub(crate) fn chunk_overhead(&self, keep: Keep, variants: usize, width: usize) -> f64 {
         /// Places of a tape that can be copied in the time it takes to pull one back.
         const COPIED: f64 = 8.0;
         match keep {
-            // The forward pass of each block runs again.
-            Keep::Inputs => width as f64,
+            // The forward pass of these blocks runs again.
+            Keep::Blocks(kept) => width as f64 * self.layers.saturating_sub(kept) as f64 / self.layers.max(1) as f64,
             // The first places of a single text need no copy.
             Keep::Everything if variants == 1 => 0.0,
             Keep::Everything => width as f64 / COPIED,
@@ -161,8 +172,11 @@ impl Budget {
     /// there may be two copies.
     pub(crate) fn keep(&self, lengths: Lengths, variants: usize) -> Keep {
         let copies = if variants == 1 { 1 } else { 2 };
-        let bytes = copies * variants * lengths.tokens() * self.floats_per_token * self.layers * FLOAT;
-        if bytes > self.memory / 2 { Keep::Inputs } else { Keep::Everything }
+        let of_block = copies * variants * lengths.tokens() * self.kept_per_token * FLOAT;
+        match self.memory / 2 / of_block.max(1) {
+            blocks if blocks < self.layers => Keep::Blocks(blocks),
+            _ => Keep::Everything,
+        }
     }
 
     /// The number of rows whose logits and step-function derivatives fit into a quarter of the memory.
@@ -222,6 +236,7 @@ mod tests {
             heads: 4,
             layers: 3,
             floats_per_token: 2000,
+            kept_per_token: 1500,
             keys_and_values: 100,
         }
     }
@@ -267,11 +282,11 @@ mod tests {
     }
 
     #[test]
-    fn tapes_that_do_not_fit_keep_inputs_alone() {
+    fn tapes_keep_as_many_blocks_as_fit() {
         let lengths = Lengths { source: 0, target: 1000 };
-        let bytes = 1000 * 2000 * 3 * FLOAT;
+        let bytes = 1000 * 1500 * 3 * FLOAT;
         assert_eq!(budget(2 * bytes, 1).keep(lengths, 1), Keep::Everything);
-        assert_eq!(budget(2 * bytes - 2, 1).keep(lengths, 1), Keep::Inputs);
-        assert_eq!(budget(2 * bytes, 1).keep(lengths, 2), Keep::Inputs);
+        assert_eq!(budget(2 * bytes - 2, 1).keep(lengths, 1), Keep::Blocks(2));
+        assert_eq!(budget(2 * bytes, 1).keep(lengths, 2), Keep::Blocks(0));
     }
 }

@@ -17,6 +17,10 @@ pub enum Shape {
     OpusMtBase,
     /// T5 small, 60 million parameters: an encoder–decoder.
     T5Small,
+    /// A Mixtral with eight experts, two for each token, 288 million parameters of which 118 million are at work.
+    Mixture,
+    /// A Llama whose feed-forward is as large as two experts of [`Mixture`](Self::Mixture).
+    MixtureAsDense,
     /// A GPT-2 with two layers, to check that everything runs.
     Tiny,
 }
@@ -25,7 +29,15 @@ impl Shape {
     /// The shapes of models in common use.
     pub const PUBLISHED: [Self; 4] = [Self::Gpt2Small, Self::SmolLm2, Self::OpusMtBase, Self::T5Small];
     /// All shapes.
-    pub const ALL: [Self; 5] = [Self::Gpt2Small, Self::SmolLm2, Self::OpusMtBase, Self::T5Small, Self::Tiny];
+    pub const ALL: [Self; 7] = [
+        Self::Gpt2Small,
+        Self::SmolLm2,
+        Self::OpusMtBase,
+        Self::T5Small,
+        Self::Mixture,
+        Self::MixtureAsDense,
+        Self::Tiny,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -34,6 +46,8 @@ impl Shape {
             Self::SmolLm2 => "smollm2-135m",
             Self::OpusMtBase => "opus-mt-base",
             Self::T5Small => "t5-small",
+            Self::Mixture => "mixture",
+            Self::MixtureAsDense => "mixture-as-dense",
             Self::Tiny => "tiny",
         }
     }
@@ -46,6 +60,14 @@ impl Shape {
     /// `config.json`, with room for texts of `positions` tokens, even if the published model has fewer positions: random weights work just
     /// as well there.
     pub fn config(self, positions: usize) -> Value {
+        let llama_like = |kind: &str, intermediate: usize| {
+            json!({
+                "model_type": kind, "vocab_size": 32000, "hidden_size": 768, "intermediate_size": intermediate,
+                "num_hidden_layers": 12, "num_attention_heads": 12, "num_key_value_heads": 4,
+                "max_position_embeddings": positions.max(4096), "rms_norm_eps": 1e-5, "hidden_act": "silu",
+                "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2
+            })
+        };
         match self {
             Self::Gpt2Small => json!({
                 "model_type": "gpt2", "vocab_size": 50257, "n_positions": positions.max(1024), "n_embd": 768,
@@ -75,6 +97,13 @@ impl Shape {
                 "feed_forward_proj": "relu", "tie_word_embeddings": true, "pad_token_id": 0, "eos_token_id": 1,
                 "decoder_start_token_id": 0
             }),
+            Self::Mixture => {
+                let mut config = llama_like("mixtral", 1024);
+                config["num_local_experts"] = 8.into();
+                config["num_experts_per_tok"] = 2.into();
+                config
+            }
+            Self::MixtureAsDense => llama_like("llama", 2048),
             Self::Tiny => json!({
                 "model_type": "gpt2", "vocab_size": 512, "n_positions": positions.max(128), "n_embd": 64, "n_layer": 2,
                 "n_head": 4, "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "bos_token_id": 0,

@@ -323,6 +323,19 @@ impl TransformerConfig {
         self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)
     }
 
+    /// Floats per token that the tape of the largest block keeps for the way back; used to plan memory.
+    pub fn kept_per_token(&self) -> usize {
+        let of_stack = |stack: &StackConfig| {
+            let AttentionConfig { n_heads, n_kv_heads, head_dim, query_key_norm, .. } = stack.attention;
+            let (attentions, branches) = if self.encoder.is_some() { (2, 3) } else { (1, 2) };
+            let norms = 1 + usize::from(stack.norm_placement != NormPlacement::Pre);
+            let of_attention = (n_heads + 2 * n_kv_heads) * head_dim * (1 + usize::from(query_key_norm.is_some()));
+            let of_feed_forward = stack.widest_size(self.hidden_size) * (1 + usize::from(stack.feed_forward.gated));
+            branches * norms * self.hidden_size + attentions * of_attention + of_feed_forward
+        };
+        self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)
+    }
+
     /// Tokens in the vocabulary that sources are read with.
     pub fn source_vocab_size(&self) -> usize {
         self.encoder_vocab_size.unwrap_or(self.vocab_size)

@@ -76,8 +76,10 @@ fn values(
 #[test]
 fn subsets_together_are_what_each_is_alone_in_every_family() {
     let all: Vec<Vec<bool>> = (0..16_u32).map(|set| (0..4).map(|source| set >> source & 1 == 1).collect()).collect();
-    for family in stepfn_models::families::all() {
-        let model = load(&family.name.replace('-', "_"));
+    let families = stepfn_models::families::all().iter().map(|family| family.name.replace('-', "_"));
+    // Positions of the last two depend on the length of the text.
+    for name in families.chain(["llama_dynamic".to_owned(), "phi3_longrope".to_owned()]) {
+        let model = load(&name);
         if model.config().is_masked() {
             continue;
         }
@@ -88,7 +90,7 @@ fn subsets_together_are_what_each_is_alone_in_every_family() {
                 let expected = slowly(&model, &text, kept, operator);
                 for (found, expected) in found.iter().zip(&expected) {
                     let close = (found - expected).abs() <= 1e-4 * expected.abs();
-                    assert!(close, "{}, {operator:?}, {kept:?}: {found} instead of {expected}", family.name);
+                    assert!(close, "{name}, {operator:?}, {kept:?}: {found} instead of {expected}");
                 }
             }
         }

@@ -7,7 +7,6 @@ use stepfn_models::transformer::{Dropout, Keep, Rule, Starts, WeightGradients};
 
 use super::{Passes, PullBack, Variants, at_steps, of_each_sample, select};
 use crate::AttributionError;
-use crate::budget::Budget;
 use crate::steps::Steps;
 
 /// Recorded passes, and the derivatives that start from their hidden states.
@@ -48,7 +47,7 @@ impl<B: Backend> Passes<'_, B> {
         let Recorded { keep, tape, rule, grad, noisy } = self.record(variants, rule, steps)?;
         let chunks = |passes: usize| {
             let variants = passes * variants.count;
-            let overhead = Budget::chunk_overhead(keep, variants, steps.width());
+            let overhead = self.budget.chunk_overhead(keep, variants, steps.width());
             let together = self.budget.steps_together(self.question.lengths(steps), variants, overhead);
             let spans = self.question.spans(steps);
             spans.chunks(together).map(<[Steps]>::to_vec).collect::<Vec<_>>()
@@ -170,7 +169,9 @@ impl<B: Backend> Passes<'_, B> {
                 self.function.name()
             )));
         }
-        let keep = self.budget.keep(self.question.lengths(steps), variants.count * self.budget.passes());
+        // Other rules than the gradient compare two tapes.
+        let tapes = self.budget.passes() + usize::from(!rule.is_gradient());
+        let keep = self.budget.keep(self.question.lengths(steps), variants.count * tapes);
         let record = |variants: &Variants<B>, dropout: &Dropout| -> Result<Tape<B>, AttributionError> {
             let batches = self.batches(variants, steps)?;
             Ok(self.model.record(variants.model_input(&batches, dropout), keep)?)

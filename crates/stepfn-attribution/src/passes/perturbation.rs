@@ -44,11 +44,11 @@ pub struct Perturbation<'p, 'a, B: Backend> {
 
 /// Variants that run together.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Group {
+struct Group {
     /// The first place that may differ; `None` where the source does.
-    pub(super) first: Option<usize>,
+    first: Option<usize>,
     /// The index of each variant, with the first place at which it differs.
-    pub(super) members: Vec<(usize, usize)>,
+    members: Vec<(usize, usize)>,
 }
 
 impl<'a, B: Backend> Passes<'a, B> {
@@ -158,7 +158,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let at_once = budget.variants(self.passes.question.lengths(steps));
         let whole = |members: &[(usize, usize)]| Group { first: None, members: members.to_vec() };
         let mut groups: Vec<Group> = sourced.chunks(at_once).map(whole).collect();
-        groups.extend(nearby(&later, width, |copies, first| budget.fits_from(copies, first, width)));
+        let fits = |copies, first| budget.fits_from(copies, first, width);
+        groups.extend(nearby(&later, width, budget.enough_rows(), fits));
         groups
     }
 
@@ -214,13 +215,14 @@ impl<B: Backend> core::fmt::Debug for Perturbation<'_, '_, B> {
     }
 }
 
+/// Whether so many rows may run together of which `waste` need not run: one in ten, where there are enough rows.
+pub(super) fn worth(rows: usize, waste: usize, enough: usize) -> bool {
+    rows <= enough || waste * 10 <= rows
+}
+
 /// Groups of variants that differ from a place on, sorted by it: they run from the first of these places. `fits` says whether so many may run from
-/// a place on; one always does.
-pub(super) fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
-    /// From so many rows on, products cost what their rows do: rows that need not run should not.
-    const ROWS: usize = 256;
-    /// Beyond that, one row in so many may be one that the variant shares with the text.
-    const WASTE: usize = 10;
+/// a place on; one always does. Up to `enough` rows are run with as many members as there are.
+fn nearby(sorted: &[(usize, usize)], width: usize, enough: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     let mut wasted = 0;
     for &(number, first) in sorted {
@@ -229,7 +231,7 @@ pub(super) fn nearby(sorted: &[(usize, usize)], width: usize, fits: impl Fn(usiz
             let copies = group.members.len() + 1;
             let rows = copies * (width - start);
             let waste = wasted + first - start;
-            (fits(copies, start) && (rows <= ROWS || waste * WASTE <= rows)).then_some((group, waste))
+            (fits(copies, start) && worth(rows, waste, enough)).then_some((group, waste))
         });
         match open {
             Some((group, waste)) => {
@@ -270,7 +272,7 @@ mod tests {
         ) {
             firsts.sort_unstable();
             let sorted: Vec<(usize, usize)> = firsts.into_iter().enumerate().collect();
-            let groups = nearby(&sorted, 40, |copies, first| copies * (40 - first) <= most);
+            let groups = nearby(&sorted, 40, 256, |copies, first| copies * (40 - first) <= most);
             let members: Vec<(usize, usize)> = groups.iter().flat_map(|group| group.members.clone()).collect();
             prop_assert_eq!(members, sorted);
             for group in &groups {
@@ -319,7 +321,7 @@ mod tests {
     #[test]
     fn hiding_each_token_of_a_long_text_runs_about_half_the_places() {
         let sorted: Vec<(usize, usize)> = (0..400).map(|place| (place, place)).collect();
-        let rows: usize = nearby(&sorted, 400, |_, _| true)
+        let rows: usize = nearby(&sorted, 400, 256, |_, _| true)
             .iter()
             .map(|group| group.members.len() * (400 - group.first.unwrap_or(0)))
             .sum();

@@ -1,14 +1,17 @@
 //! Values of a text with some of its input left out, so that the rest moves up.
 //!
-//! The steps of all variants are the same tokens, at other places. Where nothing is left out of a causal model's text, keys and values come from the
-//! cache of the text itself; variants that begin alike run together, shorter ones padded behind their last token.
+//! The steps of all variants are the same tokens, at other places. Variants of a causal model's text are sorted as in a dictionary: each takes keys
+//! and values of all places that it shares with the one before it from there, so what several begin with runs once. Variants run together as long as
+//! that wastes little, shorter ones padded behind their last token.
 
-use burn::tensor::{Tensor, backend::Backend};
+use core::cmp::Reverse;
+
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 use stepfn_core::StepFunction;
 use stepfn_models::tape::{ModelInput, StackInput};
-use stepfn_models::transformer::Dropout;
+use stepfn_models::transformer::{Cache, Dropout};
 
-use super::perturbation::nearby;
+use super::perturbation::worth;
 use super::{Perturbation, Perturbed, at_steps, batch_of, read, select};
 use crate::AttributionError;
 use crate::steps::Steps;
@@ -38,20 +41,25 @@ impl<B: Backend> Perturbation<'_, '_, B> {
             }
             if variant.source != text.source {
                 sourced.push(number);
-                continue;
-            }
-            let alike = variant.target.iter().zip(&text.target).take_while(|(own, other)| own == other).count();
-            match variant.target == text.target {
-                true => values[number] = self.values_of_text(function, steps)?,
-                // The place that predicts the first step runs in any case.
-                false => later.push((number, alike.min(before.unwrap_or(0).saturating_sub(1)))),
+            } else if variant.target == text.target {
+                values[number] = self.values_of_text(function, steps)?;
+            } else {
+                later.push(number);
             }
         }
-        later.sort_by_key(|&(number, first)| (first, number));
-        let (budget, width) = (passes.budget(), steps.width());
-        let groups = nearby(&later, width, |copies, first| budget.fits_from(copies, first, width));
+        // The text itself would be the first of them.
+        later.sort_by_key(|&number| {
+            let ids = &variants[number].target;
+            (Reverse(alike(ids, &text.target)), ids)
+        });
+        let targets: Vec<&[u32]> = later.iter().map(|&number| variants[number].target.as_slice()).collect();
+        let beyond = text.target.len() - steps.start();
+        let shared = |one: &[u32], other: &[u32]| self.shared(one, other, beyond);
+        let budget = &passes.budget;
+        let fits = |copies, first, width| budget.fits_from(copies, first, width);
+        let runs = runs(&targets, &text.target, shared, budget.enough_rows(), fits);
         let at_once = budget.variants(passes.question.lengths(steps));
-        let all = groups.len() + sourced.len().div_ceil(at_once);
+        let all = runs.len() + sourced.len().div_ceil(at_once);
         let mut done = 0;
         for chunk in sourced.chunks(at_once) {
             let members: Vec<&Perturbed> = chunk.iter().map(|&number| &variants[number]).collect();
@@ -60,32 +68,44 @@ impl<B: Backend> Perturbation<'_, '_, B> {
             done += 1;
             progress(done, all)?;
         }
-        for group in groups {
-            let members: Vec<&Perturbed> = group.members.iter().map(|&(number, _)| &variants[number]).collect();
-            let found = self.after(function, &members, group.first.unwrap_or(0), steps)?;
-            let of_group = group.members.iter().zip(found.chunks(steps.len()));
-            of_group.for_each(|(&(number, _), found)| values[number] = found.to_vec());
+        let mut before: Option<Cache<B>> = None;
+        for Run { members, first } in runs {
+            let cache = before.as_ref().unwrap_or(&self.cache).prefix(first, members.len());
+            let (found, cache) = self.after(function, &targets[members.clone()], cache, steps)?;
+            for (&number, found) in later[members].iter().zip(found.chunks(steps.len())) {
+                values[number] = found.to_vec();
+            }
+            before = Some(cache);
             done += 1;
             progress(done, all)?;
         }
         Ok(values)
     }
 
-    /// Variants that are the text itself before `first`: the values of all steps, one variant after the other.
+    /// How many places two targets share whose keys and values are the same. What predicts the first step runs in any case: it has `beyond` tokens
+    /// behind it.
+    fn shared(&self, one: &[u32], other: &[u32], beyond: usize) -> usize {
+        let positions = &self.passes.model.config().decoder.positions;
+        match positions.same_in(read(one), read(other)) {
+            true => alike(one, other).min(one.len().saturating_sub(beyond + 1)),
+            false => 0,
+        }
+    }
+
+    /// Variants behind the places of `cache`: the values of all steps, one variant after the other, and keys and values of the last variant.
     fn after(
         &self,
         function: &dyn StepFunction<B>,
-        members: &[&Perturbed],
-        first: usize,
+        members: &[&[u32]],
+        mut cache: Cache<B>,
         steps: Steps,
-    ) -> Result<Vec<f64>, AttributionError> {
-        let (model, count) = (self.passes.model, members.len());
-        let widths: Vec<usize> = members.iter().map(|variant| read(&variant.target)).collect();
+    ) -> Result<(Vec<f64>, Cache<B>), AttributionError> {
+        let (model, count, first) = (self.passes.model, members.len(), cache.width());
+        let widths: Vec<usize> = members.iter().map(|target| read(target)).collect();
         // The last step may be before the end of the text.
         let beyond = read(&self.passes.question.text().target) - steps.width();
-        let texts = members.iter().zip(&widths).map(|(variant, width)| variant.target[..width - beyond].to_vec());
+        let texts = members.iter().zip(&widths).map(|(target, width)| target[..width - beyond].to_vec());
         let batch = batch_of(model.decoder(), texts.collect())?.beginning(widths.iter().copied());
-        let mut cache = self.cache.prefix(first, count);
         let places = batch.width() - first;
         let target = StackInput::embedded(&batch, model.decoder().embed_last(&batch, places));
         let hidden = model.decode(&self.context.repeated(count), target, &Dropout::Off, Some(&mut cache))?;
@@ -94,7 +114,10 @@ impl<B: Backend> Perturbation<'_, '_, B> {
             (end - steps.len()..end).map(move |place| number * places + place)
         };
         let rows: Vec<usize> = widths.iter().enumerate().flat_map(of_variant).collect();
-        self.values_at(function, select(&hidden, &rows), steps)
+        let values = self.values_at(function, select(&hidden, &rows), steps)?;
+        let last = TensorData::from([count as i32 - 1]);
+        cache.select(&Tensor::<B, 1, Int>::from_data(last, &hidden.device()));
+        Ok((values, cache))
     }
 
     /// Variants that differ in what the encoder reads.
@@ -128,5 +151,117 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         steps: Steps,
     ) -> Result<Vec<f64>, AttributionError> {
         Ok(self.passes.scores(function, rows, None, steps)?.into_data().iter::<f64>().collect())
+    }
+}
+
+/// How many tokens two texts begin with alike.
+fn alike(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+/// Neighbours among sorted variants that run together.
+#[derive(Debug, PartialEq, Eq)]
+struct Run {
+    members: core::ops::Range<usize>,
+    /// The places that all of them share with the last variant before them, or the text.
+    first: usize,
+}
+
+/// Which of these sorted targets run together; the first may share places with `text`. `fits` says whether so many targets may run from a place on, the
+/// longest of which has so many places.
+fn runs(
+    targets: &[&[u32]],
+    text: &[u32],
+    shared: impl Fn(&[u32], &[u32]) -> usize,
+    enough: usize,
+    fits: impl Fn(usize, usize, usize) -> bool,
+) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let (mut longest, mut needed) = (0, 0);
+    for (number, target) in targets.iter().enumerate() {
+        let before = if number == 0 { text } else { targets[number - 1] };
+        let (own, width) = (shared(target, before), read(target));
+        let open = runs.last_mut().and_then(|run| {
+            let last = run.members.start.checked_sub(1).map_or(text, |last| targets[last]);
+            let (first, longest) = (run.first.min(shared(target, last)), longest.max(width));
+            let copies = run.members.len() + 1;
+            let rows = copies * (longest - first);
+            let waste = rows.saturating_sub(needed + width - own);
+            (fits(copies, first, longest) && worth(rows, waste, enough)).then_some((run, first, longest))
+        });
+        match open {
+            Some((run, first, wider)) => {
+                (run.members.end, run.first) = (number + 1, first);
+                (longest, needed) = (wider, needed + width - own);
+            }
+            None => {
+                runs.push(Run { members: number..number + 1, first: own });
+                (longest, needed) = (width, width - own);
+            }
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Two tokens, sources of `each` tokens, and an answer of six.
+    fn target(kept: &[bool], each: u32) -> Vec<u32> {
+        let source = |source: usize| (0..each).map(move |token| 100 * source as u32 + token);
+        let sources = (0..kept.len()).filter(|&source| kept[source]).flat_map(source);
+        [7, 7].into_iter().chain(sources).chain([9; 6]).collect()
+    }
+
+    /// The place that predicts the answer runs in any case.
+    fn shared(one: &[u32], other: &[u32]) -> usize {
+        alike(one, other).min(one.len() - 7)
+    }
+
+    fn sorted(subsets: &[Vec<bool>], each: u32) -> (Vec<u32>, Vec<Vec<u32>>) {
+        let text = target(&vec![true; subsets[0].len()], each);
+        let mut targets: Vec<Vec<u32>> = subsets.iter().map(|kept| target(kept, each)).collect();
+        targets.sort_by_key(|ids| (Reverse(alike(ids, &text)), ids.clone()));
+        (text, targets)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn runs_cover_all_in_order_and_begin_where_all_are_alike(
+            subsets in prop::collection::vec(prop::collection::vec(any::<bool>(), 5), 1..20), enough in 0usize..100, most in 1usize..5,
+        ) {
+            let (text, targets) = sorted(&subsets, 3);
+            let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
+            let runs = runs(&targets, &text, shared, enough, |copies, _, _| copies <= most);
+            let members: Vec<usize> = runs.iter().flat_map(|run| run.members.clone()).collect();
+            prop_assert_eq!(members, (0..targets.len()).collect::<Vec<_>>());
+            for run in &runs {
+                let before = if run.members.start == 0 { &text } else { targets[run.members.start - 1] };
+                prop_assert!(targets[run.members.clone()].iter().all(|target| alike(target, before) >= run.first));
+                prop_assert!(run.members.len() <= most);
+            }
+        }
+    }
+
+    #[test]
+    fn what_many_begin_with_runs_once() {
+        // All subsets of five sources of 40 tokens: 31 branches of a tree, five of them in the text itself, and five places of each answer.
+        let subsets: Vec<Vec<bool>> =
+            (0..32_u32).map(|set| (0..5).map(|source| set >> source & 1 == 1).collect()).collect();
+        let (text, targets) = sorted(&subsets, 40);
+        let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
+        let runs = runs(&targets, &text, shared, 0, |_, _, _| true);
+        let rows = |run: &Run| {
+            let longest = targets[run.members.clone()].iter().map(|target| read(target)).max().unwrap_or(0);
+            run.members.len() * (longest - run.first)
+        };
+        let rows: usize = runs.iter().map(rows).sum();
+        let needed = 26 * 40 + 32 * 5;
+        assert!((needed..needed * 10 / 9).contains(&rows), "{rows}, needed {needed}");
     }
 }

@@ -96,6 +96,11 @@ impl Positions {
 }
 
 impl Positions {
+    /// Whether the first places of texts of these lengths, in tokens, have the same positions. Some scalings of rotations depend on the length.
+    pub fn same_in(&self, length: usize, other: usize) -> bool {
+        self.rotations().iter().all(|rotary| rotary.frequencies(length) == rotary.frequencies(other))
+    }
+
     /// The rotations of queries and keys.
     pub(crate) fn rotations(&self) -> &[RotaryConfig] {
         match self {

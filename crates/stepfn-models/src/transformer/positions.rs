@@ -35,7 +35,7 @@ impl RotaryConfig {
     }
 
     /// `θ^(−2i/dim)`, stretched, in a text of `tokens`.
-    fn frequencies(&self, tokens: usize) -> Vec<f32> {
+    pub(crate) fn frequencies(&self, tokens: usize) -> Vec<f32> {
         let dim = self.dim as f64;
         let theta = match self.scaling {
             RotaryScaling::Dynamic { factor, original_positions } => {

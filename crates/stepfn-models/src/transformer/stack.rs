@@ -196,10 +196,14 @@ impl<B: Backend> Stack<B> {
         let memory = pass.memory.map(|(hidden, source)| (hidden.clone(), source.clone()));
         let (dropout, entry) = (pass.dropout.clone(), pass.entry);
         let mut layers = Vec::with_capacity(self.blocks.len());
-        let run = self.run(embedded, pass, |_, recorded, _| {
-            layers.push(match keep {
-                Keep::Inputs => LayerTape::Input(recorded.tape.input().clone()),
-                Keep::Everything => LayerTape::Whole(Box::new(recorded)),
+        let first = match keep {
+            Keep::Everything => 0,
+            Keep::Blocks(blocks) => self.blocks.len().saturating_sub(blocks),
+        };
+        let run = self.run(embedded, pass, |layer, recorded, _| {
+            layers.push(match layer < first {
+                true => LayerTape::Input(recorded.tape.input().clone()),
+                false => LayerTape::Whole(Box::new(recorded)),
             });
         })?;
         let Run { last, tables, before_norm, embedding_mask, unnormalized, last_mask } = run;

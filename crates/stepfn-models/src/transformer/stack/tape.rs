@@ -38,8 +38,8 @@ pub enum Keep {
     /// All that the way back through every block reads.
     #[default]
     Everything,
-    /// What enters each block; the rest is computed again on the way back.
-    Inputs,
+    /// The same of the last so many blocks of each stack. Of the others, what enters them: they run again on the way back.
+    Blocks(usize),
 }
 
 /// The tape of one stack.
