@@ -349,5 +349,5 @@ fn texts_of_the_other_kind_are_refused() {
     assert!(error.contains("predicts what comes next, and the text has tokens to mask"), "{error}");
     let long = Text::masked(vec![5; 65], Masked::alone(4, 65), 1);
     let error = score(&case.model, &[long], &[log_prob()], &ScoringOptions::default()).unwrap().remove(0);
-    assert!(error.unwrap_err().to_string().contains("65 tokens, and the model has positions for 64"));
+    assert!(error.unwrap_err().to_string().contains("65 tokens, and the model can read 64"));
 }

@@ -385,8 +385,8 @@ pub(crate) fn check_fits(
     }
     let encoder = config.encoder.as_ref().map(|stack| ("source", stack, source.map_or(0, <[u32]>::len)));
     for (part, stack, len) in encoder.into_iter().chain([("target", &config.decoder, read)]) {
-        if let Some(most) = stack.positions.most().filter(|&most| len > most) {
-            return wrong(format!("the {which}{part} has {len} tokens, and the model has positions for {most}"));
+        if let Some(most) = stack.most_tokens().filter(|&most| len > most) {
+            return wrong(format!("the {which}{part} has {len} tokens, and the model can read {most}"));
         }
     }
     Ok(())

@@ -125,8 +125,8 @@ impl Lengths {
             Some(_) => (self.target, self.prompt),
             None => ((self.prompt + self.target).saturating_sub(1), 0),
         };
-        let of_encoder = config.encoder.as_ref().and_then(|stack| stack.positions.most());
-        let of_decoder = config.decoder.positions.most();
+        let of_encoder = config.encoder.as_ref().and_then(|stack| stack.most_tokens());
+        let of_decoder = config.decoder.most_tokens();
         of_decoder.filter(|&most| read > most).or(of_encoder.filter(|&most| source > most))
     }
 

@@ -344,13 +344,13 @@ fn texts_that_can_not_be_scored_say_why() {
     let score = |more: &[&str]| stepfn(["score", "-m", gpt2.path()].iter().chain(more));
     score(&[""]).fails(1, "the target is empty", "change the text");
     score(&["t1"]).fails(1, "the target has 1 token; it needs two or more", "change the text");
-    score(&[&words(&[1; 66])]).fails(1, "the target has 65 tokens, and the model has positions for 64", "text");
+    score(&[&words(&[1; 66])]).fails(1, "the target has 65 tokens, and the model can read 64", "text");
     score(&["--source", "t1 t2", "--target", "t1 t3"]).fails(
         1,
         "after \"t1 t\" the prompt goes on with",
         "change the text",
     );
-    score(&["--source", &words(&[1; 65])]).fails(1, "the model has positions for 64", "change the text");
+    score(&["--source", &words(&[1; 65])]).fails(1, "the model can read 64", "change the text");
     score(&["t1 unknown"]).fails(1, "tokenizer.json", "");
     let marian = model("marian", &[0, 97]);
     let pair = |more: &[&str]| stepfn(["score", "-m", marian.path()].iter().chain(more));

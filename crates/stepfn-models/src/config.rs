@@ -86,6 +86,12 @@ impl StackConfig {
         self.experts.as_ref().is_some_and(|experts| experts.layers.get(layer) == Some(&true))
     }
 
+    /// The most tokens that a text may have; `None` if there is no limit. Beyond what it was trained for a model gets worse, but stays defined.
+    pub fn most_tokens(&self) -> Option<usize> {
+        let capacity = self.experts.as_ref().and_then(|experts| experts.capacity);
+        self.positions.most().into_iter().chain(capacity).min()
+    }
+
     /// Width of the hidden activations that a token has in a layer, together with those of all experts that it goes to.
     pub fn active_size(&self, layer: usize) -> usize {
         match self.experts.as_ref().filter(|_| self.has_experts(layer)) {

@@ -79,11 +79,11 @@ impl<B: Backend> Model<B> {
             return Err(ModelError::input("a model that writes", "one that predicts masked tokens in a text"));
         }
         let mut decoding = Decoding::start(self, source, prompt)?;
-        let Some(most) = self.config().decoder.positions.most() else {
+        let Some(most) = self.config().decoder.most_tokens() else {
             return generate(&mut decoding, prompt, settings);
         };
         if prompt.len() > most {
-            let expected = format!("a prompt of at most {most} tokens, for which the model has positions");
+            let expected = format!("a prompt of at most {most} tokens, as the model can read");
             return Err(ModelError::input(expected, prompt.len()));
         }
         // The last token is written and never read.

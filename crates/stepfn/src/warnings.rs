@@ -21,7 +21,7 @@ pub(crate) fn of_lengths(config: &TransformerConfig, source: usize, target: usiz
     let mut stacks = stacks.chain([(&config.decoder, "target", target)]);
     stacks.find_map(|(stack, side, tokens)| {
         // Where the model has no more positions, a longer text is an error.
-        let most = stack.positions.made_for().filter(|_| stack.positions.most().is_none())?;
+        let most = stack.positions.made_for().filter(|_| stack.most_tokens().is_none())?;
         (tokens > most).then(|| {
             format!("{tokens} tokens of the {side} are read, and the model was made for {most}: what it predicts there may mean nothing")
         })

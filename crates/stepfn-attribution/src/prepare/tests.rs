@@ -170,7 +170,7 @@ fn texts_without_anything_to_score_are_refused() {
         (request(None, Some("")), "the target is empty"),
         (request(None, Some("ab")), "the target has 1 token; it needs two or more, because nothing predicts the first"),
         (request(Some("ab"), Some("ab")), "the target (1 token) ends where its prompt ends"),
-        (request(Some(&"z".repeat(65)), None), "the model has positions for 64"),
+        (request(Some(&"z".repeat(65)), None), "the model can read 64"),
     ] {
         let error = gpt2.error(&request);
         assert!(error.contains(says), "{error}");

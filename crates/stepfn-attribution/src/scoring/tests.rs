@@ -228,7 +228,7 @@ fn a_text_that_does_not_fit_leaves_the_others_alone() {
     let good = Text::causal(vec![1, 2, 3], 1);
     let wrong = [
         (Text::causal(vec![1, 101, 3], 1), "token 1 of the target has id 101, and the model knows only ids below 101"),
-        (Text::causal(vec![1; 66], 1), "the target has 65 tokens, and the model has positions for 64"),
+        (Text::causal(vec![1; 66], 1), "the target has 65 tokens, and the model can read 64"),
         (Text::causal(vec![1, 2], 2), "steps 2..2 are not in the text: steps go from position 1 to 2"),
         (Text { source: Some(vec![1]), ..good.clone() }, "this model has no encoder to read a source"),
     ];

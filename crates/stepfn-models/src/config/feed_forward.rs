@@ -33,6 +33,8 @@ pub struct ExpertsConfig {
     pub router_bias: bool,
     /// An expert that every token goes to.
     pub shared: Option<SharedExpert>,
+    /// How many tokens of a text an expert takes, if that is limited: transformers passes over those that come after them. No text may be longer.
+    pub capacity: Option<usize>,
     /// Which layers have experts; the others have the feed-forward.
     pub layers: Vec<bool>,
 }

@@ -39,6 +39,7 @@ pub(super) fn experts(
         weighing,
         router_bias: false,
         shared: None,
+        capacity: None,
         layers: vec![true; n_layers],
     })
 }

@@ -68,6 +68,7 @@ mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod switch_transformers;
 mod t5;
 mod t5gemma;
 #[cfg(test)]
@@ -93,7 +94,7 @@ pub struct Family {
     ignored: &'static [&'static str],
 }
 
-static FAMILIES: [Family; 77] = [
+static FAMILIES: [Family; 78] = [
     gpt2::GPT2,
     gpt_neox::GPT_NEOX,
     opt::OPT,
@@ -161,6 +162,7 @@ static FAMILIES: [Family; 77] = [
     mvp::MVP,
     fsmt::FSMT,
     longt5::LONGT5,
+    switch_transformers::SWITCH_TRANSFORMERS,
     led::LED,
     t5gemma::T5GEMMA,
     bert::BERT,

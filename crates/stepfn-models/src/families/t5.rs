@@ -120,8 +120,12 @@ fn stack(f: &Fields, layers: &'static str) -> Result<StackConfig, ModelError> {
 /// `relu`, or `gated-` and a nonlinearity; there `gelu` means its tanh approximation. transformers 5 repeats both in other fields, which
 /// must agree.
 fn feed_forward(f: &Fields) -> Result<FeedForwardConfig, ModelError> {
-    let is_gated = ["mt5", "umt5"].contains(&f.str_or("model_type", "t5")?);
-    let usual = if is_gated { "gated-gelu" } else { "relu" };
+    let usual = match f.str_or("model_type", "t5")? {
+        "mt5" | "umt5" => "gated-gelu",
+        // It has this field alone, and none that are gated.
+        "switch_transformers" => f.str_or("dense_act_fn", "relu")?,
+        _ => "relu",
+    };
     let (gated, name) = match f.str_or("feed_forward_proj", usual)? {
         "gated-gelu" => (true, "gelu_new"),
         other => other.strip_prefix("gated-").map_or((false, other), |name| (true, name)),

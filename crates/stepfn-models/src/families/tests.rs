@@ -147,6 +147,9 @@ fn unimplemented_options_are_refused() {
         ("longt5", json!({"encoder_attention_type": "transient-global"}), "encoder_attention_type"),
         ("longt5", json!({"local_radius": 0}), "local_radius"),
         ("led", json!({"attention_window": [2, 3]}), "attention_window"),
+        ("switch_transformers", json!({"router_dtype": "bfloat16"}), "router_dtype"),
+        ("switch_transformers", json!({"expert_capacity": 0}), "expert_capacity"),
+        ("switch_transformers", json!({"dense_act_fn": "gated-gelu"}), "dense_act_fn"),
         ("led", json!({"attention_window": [2]}), "attention_window"),
         ("t5gemma", json!({"encoder": null}), "encoder"),
         ("umt5", json!({"dense_act_fn": "gelu"}), "dense_act_fn"),
@@ -291,6 +294,8 @@ fn family_specific_fields_are_read() {
     assert_eq!((stack("opt_post").norm_placement, stack("opt_post").final_norm), (NormPlacement::Post, false));
     let encoder = |folder| configure(&golden(folder)).unwrap().encoder.unwrap();
     assert_eq!(encoder("longt5").attention.windows, [Some(3); 2]);
+    assert_eq!(encoder("switch_transformers").experts.unwrap().layers, [false, true]);
+    assert_eq!(encoder("switch_transformers").most_tokens(), Some(64));
     assert_eq!(encoder("led").attention.windows, [Some(3), Some(5)]);
     assert_eq!(encoder("t5gemma").attention.windows, [Some(3), None]);
     assert_eq!(stack("t5gemma").attention.windows, [Some(2), None, Some(2)]);

@@ -137,7 +137,8 @@ fn class_of(class: Option<&str>, family: &str, settings: &Settings) -> Option<Cl
             Some(Class::Llama { legacy, add_prefix_space, add_bos, add_eos })
         }
         (Some("GemmaTokenizer"), _) | (None, "gemma2" | "t5gemma") => Some(Class::Gemma { add_bos, add_eos }),
-        (Some("T5Tokenizer" | "MT5Tokenizer"), _) | (None, "t5" | "mt5" | "umt5" | "longt5") => Some(t5()),
+        (Some("T5Tokenizer" | "MT5Tokenizer"), _)
+        | (None, "t5" | "mt5" | "umt5" | "longt5" | "switch_transformers") => Some(t5()),
         (Some("PegasusTokenizer"), _) | (None, "pegasus") => Some(pegasus()),
         (Some("PLBartTokenizer"), _) | (None, "plbart") => Some(plbart()),
         (Some("MBart50Tokenizer"), _) => Some(Class::MBart50),

@@ -140,6 +140,12 @@ fn taken<B: Backend>(x: &Tensor<B, 2>, rows: impl Iterator<Item = usize>) -> Ten
     x.clone().select(0, indices(rows.map(|row| row as i32).collect(), &x.device()))
 }
 
+/// A row for each slot of what has the slots of a row one after the other.
+fn slots_of<B: Backend>(x: &Tensor<B, 2>, per_token: usize) -> Tensor<B, 2> {
+    let [rows, width] = x.dims();
+    x.clone().reshape([rows * per_token, width / per_token])
+}
+
 impl<B: Backend> Experts<B> {
     pub(crate) fn load(
         parameters: &Parameters<B>,
@@ -203,7 +209,13 @@ impl<B: Backend> Experts<B> {
     }
 
     /// Gradients of the input, from those of the output at rows of which `tape` has the places.
-    fn pull(&self, tape: &ExpertsTape<B>, grad: Tensor<B, 2>, cotangents: Cotangents) -> Tensor<B, 2> {
+    fn pull(
+        &self,
+        tape: &ExpertsTape<B>,
+        mask: &Option<Tensor<B, 2>>,
+        grad: Tensor<B, 2>,
+        cotangents: Cotangents,
+    ) -> Tensor<B, 2> {
         let [rows, hidden] = grad.dims();
         let [saved, _] = tape.router.dims();
         let Cotangents { texts, per_text } = cotangents;
@@ -220,17 +232,15 @@ impl<B: Backend> Experts<B> {
         let to_x = self.router.pull(narrowed(self.to_router(router, chosen, to_weights), grad.dtype()));
 
         let weights = narrowed(weights, grad.dtype()).reshape([rows * k, 1]);
-        let by_slot = |x: &Tensor<B, 2>| {
-            let [saved, width] = x.dims();
-            x.clone().reshape([saved * k, width / k])
-        };
+        let by_slot = |x: &Tensor<B, 2>| slots_of(x, k);
         let (gate, up) = (tape.gate.as_ref().map(by_slot), by_slot(&tape.up));
         let parts = route.busy().map(|(expert, slots)| {
             let slots = || slots.iter().copied();
             let of_tape = |x: &Tensor<B, 2>| taken(x, slots().map(|slot| origin(slot / k) * k + slot % k));
             let grad = taken(&grad, slots().map(|slot| slot / k)) * taken(&weights, slots());
+            let mask = mask.as_ref().map(|mask| of_tape(&by_slot(mask)));
             let tape = FeedForwardTape { gate: gate.as_ref().map(of_tape), up: of_tape(&up) };
-            self.experts[expert].pull(Saved::new(&tape, Rule::Gradient), grad, Cotangents::one_each(1))
+            self.experts[expert].pull(Saved::new(&tape, Rule::Gradient), mask, grad, Cotangents::one_each(1))
         });
         let by_slot = route.joined(parts.collect());
         let to_x = to_x + by_slot.reshape([rows, k, hidden]).sum_dim(1).reshape([rows, hidden]);
@@ -255,19 +265,19 @@ impl<B: Backend> Shared<B> {
     fn pull(&self, tape: &SharedTape<B>, grad: Tensor<B, 2>, cotangents: Cotangents) -> Tensor<B, 2> {
         let body = Saved::new(&tape.body, Rule::Gradient);
         let Some((linear, gate)) = self.gate.as_ref().zip(tape.gate.as_ref()) else {
-            return self.expert.pull(body, grad, cotangents);
+            return self.expert.pull(body, None, grad, cotangents);
         };
         let share = sigmoid(gate.clone());
         let slope = share.clone() * (share.ones_like() - share.clone());
         let to_gate = scaled(grad.clone(), tape.said.clone(), cotangents).sum_dim(1);
         let to_gate = linear.pull(scaled(to_gate, slope, cotangents));
-        to_gate + self.expert.pull(body, scaled(grad, share, cotangents), cotangents)
+        to_gate + self.expert.pull(body, None, scaled(grad, share, cotangents), cotangents)
     }
 }
 
 impl<B: Backend> Forward<B> for Experts<B> {
     type Inputs = One;
-    /// Unused: no published mixture has dropout within its experts.
+    /// What dropout multiplies the hidden activations of each slot by, `[texts · places, per_token · size]`; no shared expert is published with dropout.
     type Around = Option<Tensor<B, 2>>;
     type Lifted = Experts<Autodiff<B>>;
 
@@ -298,16 +308,18 @@ impl<B: Backend> Part<B> for Experts<B> {
 
     type Tape = ExpertsTape<B>;
 
-    fn record(&self, x: Tensor<B, 2>, _mask: &Option<Tensor<B, 2>>) -> (Tensor<B, 2>, ExpertsTape<B>) {
+    fn record(&self, x: Tensor<B, 2>, mask: &Option<Tensor<B, 2>>) -> (Tensor<B, 2>, ExpertsTape<B>) {
         let [rows, hidden] = x.dims();
         let (k, device) = (self.per_token, x.device());
         // Half precision would move ties.
         let router = widened(self.router.apply(x.clone()));
         let route = Route::new(&router, k, 0..rows);
         let (mut said, mut gates, mut ups) = (Vec::new(), Vec::new(), Vec::new());
+        let by_slot = mask.as_ref().map(|mask| slots_of(mask, k));
         for (expert, slots) in route.busy() {
             let rows = taken(&x, slots.iter().map(|slot| slot / k));
-            let (output, FeedForwardTape { gate, up }) = self.experts[expert].record(rows, &None);
+            let mask = by_slot.as_ref().map(|mask| taken(mask, slots.iter().copied()));
+            let (output, FeedForwardTape { gate, up }) = self.experts[expert].record(rows, &mask);
             said.push(output);
             gates.extend(gate);
             ups.push(up);
@@ -336,13 +348,16 @@ impl<B: Backend> Part<B> for Experts<B> {
     fn backward(
         &self,
         tape: Saved<'_, B, ExpertsTape<B>>,
-        _mask: &Option<Tensor<B, 2>>,
+        mask: &Option<Tensor<B, 2>>,
         grad: Gradients<B>,
     ) -> Result<Gradients<B>, ModelError> {
         if !tape.rule.is_gradient() {
             return Err(ModelError::NoRule { part: <Self as Part<B>>::NAME, rule: tape.rule.name() });
         }
-        Ok(grad.map(|grad, front| tape.at(front, ExpertsTape::rows, |tape| self.pull(tape.here, grad, front.over()))))
+        Ok(grad.map(|grad, front| {
+            let mask = mask.as_ref().map(|mask| front.saved(mask));
+            tape.at(front, ExpertsTape::rows, |tape| self.pull(tape.here, &mask, grad, front.over()))
+        }))
     }
 
     fn first(tape: &ExpertsTape<B>, places: &Places<B>) -> ExpertsTape<B> {

@@ -103,14 +103,20 @@ impl<B: Backend> FeedForward<B> {
         (to_gate, scaled(to_up, slope(up.clone().abs()), cotangents))
     }
 
-    /// From gradients of the output to gradients of the input; `tape` has the rows that they need.
+    /// From gradients of the output to gradients of the input; `tape` has the rows that they need, and `mask` a row for each of `grad`.
     pub(super) fn pull(
         &self,
         tape: Saved<'_, B, FeedForwardTape<B>>,
+        mask: Option<Tensor<B, 2>>,
         grad: Tensor<B, 2>,
         cotangents: Cotangents,
     ) -> Tensor<B, 2> {
-        self.through_activations(tape, self.down.pull(grad), cotangents)
+        let to_hidden = self.down.pull(grad);
+        let to_hidden = match mask {
+            Some(mask) => to_hidden * mask,
+            None => to_hidden,
+        };
+        self.through_activations(tape, to_hidden, cotangents)
     }
 
     /// From gradients of the hidden activations to gradients of the input; `tape` has the rows that they need.

@@ -354,7 +354,11 @@ impl<B: Backend> Stack<B> {
         let (rates, heads) = (masks.rates(), self.config.attention.n_heads);
         let residual = |site, rate| masks.multipliers(layer, site, rate, self.hidden, device);
         let attention = |site, keys: &TokenBatch| masks.attention(layer, site, heads, keys, device);
-        let size = self.config.feed_forward.size;
+        // Of experts, one after the other; none that is shared has dropout.
+        let size = match self.config.experts.as_ref().filter(|_| self.config.has_experts(layer)) {
+            Some(experts) => experts.per_token * experts.size,
+            None => self.config.feed_forward.size,
+        };
         let window = self.config.attention.windows[layer];
         let sees = Sees { window, layer, rotation: self.config.positions.rotation_of(layer) };
         let cross_attention = source.and_then(|source| {

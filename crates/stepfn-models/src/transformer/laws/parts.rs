@@ -176,7 +176,7 @@ proptest! {
     ) {
         parameters(|parameters| {
             let shared = shared.map(|(size, gated)| SharedExpert { size, gated });
-            let experts = ExpertsConfig { count, per_token, size, weighing, router_bias, shared, layers: vec![true] };
+            let experts = ExpertsConfig { count, per_token, size, weighing, router_bias, shared, capacity: None, layers: vec![true] };
             let config = FeedForwardConfig { size, activation, gated, gate_limit: gate_limit.filter(|_| gated), bias };
             let part = Experts::load(parameters, "decoder.layers.0.feed_forward", hidden, &config, &experts).unwrap();
             let case = Case::rowwise(format!("{experts:?}"), part, None, random(6, [texts * width, hidden]), texts);

@@ -24,10 +24,10 @@ impl<B: Backend> Stack<B> {
         if entry.layer() > self.blocks.len() {
             return Err(ModelError::input(format!("a layer from 0 to {}", self.blocks.len()), entry.layer()));
         }
-        let Some(most) = self.config.positions.most() else { return Ok(()) };
+        let Some(most) = self.config.most_tokens() else { return Ok(()) };
         match batch.texts().iter().position(|text| text.len() > most) {
             Some(text) => {
-                let expected = format!("at most {most} tokens, for which the model has positions");
+                let expected = format!("at most {most} tokens, as the model can read");
                 Err(ModelError::input(expected, batch.in_text(text, batch.texts()[text].len())))
             }
             None => Ok(()),
