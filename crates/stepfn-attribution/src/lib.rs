@@ -33,6 +33,7 @@ mod prepare;
 mod provenance;
 pub mod quadrature;
 mod question;
+pub mod reliance;
 mod score_table;
 mod scores;
 mod scoring;
