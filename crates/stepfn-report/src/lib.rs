@@ -5,6 +5,7 @@
 //! | [`terminal::render`] | a heat map for a terminal, in 24-bit colour, 256 colours or plain numbers |
 //! | [`html::render`] | one self-contained page for any number of texts |
 //! | [`svg::render`] | a heat map for a paper |
+//! | [`reliance::render`], [`html::render_reliance`] | which tokens depend on context, and on what in it |
 //!
 //! All are pure functions of [`Attribution`](stepfn_attribution::Attribution)s. Scores with layers, heads or hidden units are first reduced
 //! to one number per token and step, as [`Attribution::per_token`](stepfn_attribution::Attribution::per_token) does.
@@ -16,6 +17,7 @@ mod color;
 mod grid;
 pub mod html;
 mod label;
+pub mod reliance;
 pub mod svg;
 pub mod terminal;
 

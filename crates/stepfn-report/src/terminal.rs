@@ -203,10 +203,10 @@ fn legend(grid: &Grid, pen: Pen) -> String {
 
 /// Writes escape sequences if colours are on.
 #[derive(Clone, Copy)]
-struct Pen(Colors);
+pub(crate) struct Pen(pub(crate) Colors);
 
 impl Pen {
-    fn style(self, codes: &str, text: &str) -> String {
+    pub(crate) fn style(self, codes: &str, text: &str) -> String {
         match self.0 {
             Colors::None => text.to_owned(),
             _ => format!("\x1b[{codes}m{text}\x1b[0m"),

@@ -13,6 +13,7 @@
 mod failures;
 mod opening;
 mod packed;
+mod reliance;
 mod text;
 mod views;
 
@@ -23,6 +24,7 @@ use stepfn_attribution::Attribution;
 
 pub use self::failures::Failures;
 use self::packed::Bits;
+pub use self::reliance::render as render_reliance;
 use self::text::{Detail, TextData};
 use crate::grid::title;
 use crate::svg::escaped;
@@ -91,26 +93,26 @@ pub fn render(texts: &[PageText<'_>], options: &HtmlOptions) -> String {
             texts.len()
         ),
     };
-    document(&escaped(&title), &format!("{none}{failed}{missing}"), &data)
+    document(&escaped(&title), &format!("{none}{failed}{missing}"), &data, [STYLE, SCRIPT])
 }
 
-/// The whole file. All three arguments are markup.
-fn document(title: &str, missing: &str, data: &str) -> String {
+/// The whole file. The first three arguments are markup; then the page's style and script.
+fn document(title: &str, missing: &str, data: &str, [style, script]: [&str; 2]) -> String {
     let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
+        hash(style),
+        hash(script)
     );
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{policy}\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<meta name=\"generator\" content=\"stepfn {}\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
+         <title>{title}</title>\n<style>{style}</style>\n</head>\n<body>\n<header>\n<h1>{title}</h1>\n\
          <div id=\"settings\"></div>\n</header>\n{missing}<main id=\"texts\"></main>\n\
          <noscript><p>This page needs JavaScript, which is disabled here.</p></noscript>\n\
-         <script type=\"application/json\" id=\"data\">{data}</script>\n<script>{SCRIPT}</script>\n</body>\n</html>\n",
+         <script type=\"application/json\" id=\"data\">{data}</script>\n<script>{script}</script>\n</body>\n</html>\n",
         env!("CARGO_PKG_VERSION")
     )
 }
