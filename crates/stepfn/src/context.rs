@@ -14,6 +14,7 @@ use stepfn_attribution::{
 use stepfn_models::tokenizer::Token;
 
 use self::sources::{Filled, QUESTION, SOURCES, tokens_of};
+pub(crate) use self::sources::{begins_in, first_visible};
 use crate::chat::Asked;
 use crate::room;
 use crate::texts::{Numbered, Task, Told};
@@ -104,6 +105,7 @@ impl ContextTask {
     /// Everything that a model reads and says.
     fn prepare<B: Backend>(&self, model: &LanguageModel<B>, input: &Input) -> Result<(Prepared, ContextText, Filled)> {
         let nothing = |what: &str, hint: &str| Err(Error::new(ErrorKind::Text, what, hint));
+        input.without_contexts()?;
         if input.sources.is_empty() {
             return nothing("there are no sources", "give `sources`, a list of texts");
         }

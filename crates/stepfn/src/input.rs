@@ -52,6 +52,14 @@ pub struct Input {
     pub sources: Vec<String>,
     /// What is asked about them.
     pub question: Option<String>,
+    /// Of a question about reliance on context, see [`LanguageModel::attribute_context`](crate::LanguageModel::attribute_context): the context of the
+    /// source, which is then the current text that the model reads.
+    pub input_context: Option<String>,
+    /// The context of the target, which is then the current text that the model writes.
+    pub output_context: Option<String>,
+    /// The tokens that the run without context is to prefer, one for each token that depends on context, the most dependent first. Where one is
+    /// empty or missing, it is the token that the model prefers.
+    pub contextless_output_next_tokens: Vec<String>,
     /// Which of the model's chat templates, where it has several.
     pub chat_template: Option<String>,
     /// Variables that the chat template reads, such as `enable_thinking`.
@@ -102,11 +110,23 @@ impl Input {
     /// Checks that there are no sources of a context, for work that reads none.
     pub(crate) fn without_sources(&self) -> Result<()> {
         match self.sources.is_empty() && self.question.is_none() {
-            true => Ok(()),
+            true => self.without_contexts(),
             false => {
                 let what =
                     "`sources` and `question` are for finding which source an answer came from, and this is other work";
                 Err(Error::new(ErrorKind::Text, what, "leave them out, or use `context`"))
+            }
+        }
+    }
+
+    /// Checks that no part of the text is given as context, for work that makes no difference between the parts.
+    pub(crate) fn without_contexts(&self) -> Result<()> {
+        let Self { input_context, output_context, contextless_output_next_tokens, .. } = self;
+        match input_context.is_none() && output_context.is_none() && contextless_output_next_tokens.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = "`input_context` and `output_context` are for finding which tokens depend on context, and this is other work";
+                Err(Error::new(ErrorKind::Text, what, "leave them out, or use `attribute_context`"))
             }
         }
     }

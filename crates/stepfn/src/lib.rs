@@ -34,6 +34,7 @@
 //! | many texts | [`LanguageModel::score_all`], [`attribute_all`](LanguageModel::attribute_all), [`generate_all`](LanguageModel::generate_all): iterators in, iterators out |
 //! | names and JSON | [`LanguageModel::method`] and [`LanguageModel::function`] make methods and functions that are used like the types |
 //! | a function or method of your own | [`extend`] has the traits; register it in [`LanguageModel::registry_mut`] to find it by name |
+//! | a text and its context | [`LanguageModel::attribute_context`]: which tokens depend on it, and on what in it |
 //! | a file of attributions | [`read`] |
 //!
 //! Models run on the CPU unless [`LanguageModel::load_on`] names another backend of [`backend`].
@@ -45,6 +46,7 @@ pub mod writers;
 mod answer;
 mod ask;
 mod attribute;
+mod attribute_context;
 mod chat;
 mod context;
 mod error;
@@ -62,6 +64,7 @@ mod warnings;
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
 pub use attribute::{AttributeTask, TargetUnit, Unit};
+pub use attribute_context::{AttributeContextTask, OutputContext, RelianceAnswer};
 pub use context::{ContextTask, Split, context_method};
 pub use error::{Error, ErrorKind, Result};
 pub use files::{Download, is_there, model_files, model_folder};
@@ -77,6 +80,7 @@ pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
 pub use stepfn_attribution::contexts::{ContextMethod, Operator};
 pub use stepfn_attribution::methods::*;
+pub use stepfn_attribution::reliance::{ContextReliance, Cues, RelianceInfo, Selection};
 pub use stepfn_attribution::{
     Alternative, AttributedFn, Attribution, Axis, Baseline, MOST_ALTERNATIVES, Masking, Progress, Provenance, Scores,
 };
@@ -116,6 +120,7 @@ mod documents {
         CrateReadme = "../README.md",
         Introduction = "../../../docs/src/introduction.md",
         Attribution = "../../../docs/src/attribution.md",
+        Reliance = "../../../docs/src/reliance.md",
         Contexts = "../../../docs/src/contexts.md",
         Backends = "../../../docs/src/backends.md",
         Cli = "../../../docs/src/cli.md",

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::{Error, ErrorKind, Input, Json, Message, nearest};
 
 /// The fields of a [`record`] that mean something.
-pub const RECORD_FIELDS: [&str; 12] = [
+pub const RECORD_FIELDS: [&str; 15] = [
     "id",
     "text",
     "source",
@@ -23,6 +23,9 @@ pub const RECORD_FIELDS: [&str; 12] = [
     "units",
     "sources",
     "question",
+    "input_context",
+    "output_context",
+    "contextless_output_next_tokens",
 ];
 
 /// A text from a JSON object: its `id`, `null` if it has none, and the text, or why it can't be read. Fields that mean nothing ([`RECORD_FIELDS`] do)
@@ -90,6 +93,9 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]
         units: spans(&mut fields, "units")?,
         sources: texts(&mut fields, "sources")?,
         question: text(&mut fields, "question")?,
+        input_context: text(&mut fields, "input_context")?,
+        output_context: text(&mut fields, "output_context")?,
+        contextless_output_next_tokens: texts(&mut fields, "contextless_output_next_tokens")?,
         ..Input::default()
     };
     let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");

@@ -14,7 +14,7 @@ use stepfn_report::is_invisible;
 
 use crate::chat::Asked;
 use crate::texts::{Numbered, Task, Told};
-use crate::writers::{Record, aligned, csv_lines, number, plain, values};
+use crate::writers::{Record, aligned, csv_lines, number, number_or_nothing, plain, values};
 use crate::{LanguageModel, Outcome, Result, RunOptions, warnings};
 
 /// Some step functions: an array, a vector or a tuple of them.
@@ -277,7 +277,7 @@ impl Record for ScoredText {
                 token.span.start.to_string(),
                 token.span.end.to_string(),
             ];
-            let scores = self.cells(position, |value| if value.is_nan() { String::new() } else { value.to_string() });
+            let scores = self.cells(position, number_or_nothing);
             let expected = asked.as_ref().map(|_| self.expected(position));
             fixed.into_iter().chain(scores).chain(expected).chain(values(&self.fields, fields)).collect()
         };

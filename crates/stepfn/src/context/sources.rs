@@ -123,12 +123,19 @@ impl ContextTask {
 
 /// The tokens whose first visible character is in a part of a text.
 pub(super) fn tokens_of(text: &str, tokens: &[Token], part: Range<usize>) -> Option<Range<usize>> {
-    let is_inside = |token: &Token| {
-        let own = text.get(token.span.clone()).unwrap_or_default();
-        let visible = own.find(|c: char| !c.is_whitespace()).unwrap_or(0);
-        !token.span.is_empty() && part.contains(&(token.span.start + visible))
-    };
+    let is_inside = |token: &Token| begins_in(text, token, &part);
     Some(tokens.iter().position(is_inside)?..tokens.iter().rposition(is_inside)? + 1)
+}
+
+/// Whether the first visible character of a token is in a part of its text.
+pub(crate) fn begins_in(text: &str, token: &Token, part: &Range<usize>) -> bool {
+    !token.span.is_empty() && part.contains(&first_visible(text, token))
+}
+
+/// Where the first visible character of a token is; its start if there is none.
+pub(crate) fn first_visible(text: &str, token: &Token) -> usize {
+    let own = text.get(token.span.clone()).unwrap_or_default();
+    token.span.start + own.find(|c: char| !c.is_whitespace()).unwrap_or(0)
 }
 
 #[cfg(test)]

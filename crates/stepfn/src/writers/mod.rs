@@ -3,6 +3,7 @@
 //! A [`Writer`] turns the results of texts into the text of a file, one by one where the form allows it, or all at the end. [`answers`] and
 //! [`records`] find a writer by name.
 
+mod reliance;
 mod tables;
 
 use stepfn_attribution::{Attribution, formats};
@@ -12,8 +13,10 @@ use stepfn_report::{html, svg};
 use crate::destination::Way;
 use crate::{Answer, Error, ErrorKind, Outcome, Result};
 
+pub use reliance::{RELIANCES, reliances};
 pub use stepfn_attribution::formats::csv::plain;
 pub use stepfn_report::terminal::{Colors, TerminalOptions};
+pub(crate) use tables::number_or_nothing;
 pub use tables::{aligned, csv_lines, number, printable, printable_lines, values};
 
 /// A result that can be written text by text.

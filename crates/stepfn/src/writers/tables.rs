@@ -62,6 +62,11 @@ pub fn aligned(header: &[String], rows: &[Vec<String>]) -> String {
     table
 }
 
+/// A number in a file of values; nothing for NaN.
+pub(crate) fn number_or_nothing(value: f32) -> String {
+    if value.is_nan() { String::new() } else { value.to_string() }
+}
+
 /// What a cell without a number shows.
 const NOTHING: &str = "-";
 
