@@ -1,5 +1,6 @@
 //! The command line: commands, options and their help.
 
+mod attribute_context;
 mod choices;
 mod context;
 mod shared;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use stepfn::TargetUnit;
 
+pub(crate) use attribute_context::{AttributeContextArgs, Threshold};
 pub(crate) use choices::MaskingName;
 pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
 pub(crate) use shared::{
@@ -28,7 +30,8 @@ stepfn runs a language model and shows what it predicted, and why.
 
 A language model writes a text token by token. A step function turns its prediction at one step into a number: how likely was this \
 token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
-`stepfn attribute` shows which input tokens a value came from, `stepfn context` which of its sources an answer came from, and `stepfn generate` \
+`stepfn attribute` shows which input tokens a value came from, `stepfn context` which of its sources an answer came from, \
+`stepfn attribute-context` which words depend on context, and `stepfn generate` \
 lets a model write.
 
 Models are folders in Hugging Face format (config.json, weights, a tokenizer), GGUF files, or names on a hub. A causal model \
@@ -83,6 +86,23 @@ Sources and question are put into a template, and what is left out is left out o
 With --check the results have, as `measured`, the correlation lds of predicted and true log-odds on random subsets, and what the answer's log-probability \
 loses without the k sources of the highest scores (drop_k), without k random ones (random_drop_k), and without the first k (first_drop_k).")]
     Context(Box<ContextArgs>),
+    /// Show which tokens of an output depend on context, and on what in it (PECoRe)
+    #[command(after_long_help = "\
+Examples:
+  stepfn attribute-context --model gpt2 --input-context-text 'George was sick yesterday.' --input-current-text 'His colleagues asked him to come' \
+--output-current-text 'to the hospital. He said he was fine'
+  stepfn attribute-context --model opus-mt-en-fr --input-context-text 'The girls were away.' --input-current-text 'Where are they?' --html page.html
+  stepfn attribute-context --model gpt2 --input-current-text 'A dog has' --output-context-text 'four legs, so' --output-current-text 'two dogs have eight.'
+  stepfn attribute-context --model context-mt --input-template '{context} <brk> {current}' --special-tokens-to-keep '<brk>' --input texts.jsonl \
+--format jsonl -o reliance.jsonl
+
+First each token of the output is compared with and without context, by --context-sensitivity-metric: those of values of at least the mean and \
+--context-sensitivity-std-threshold standard deviations depend on context. Then each of them is attributed to the tokens of the contexts: by default the \
+difference of its probability to that of the token which the model prefers without context.
+
+Lines of --input are objects with the fields source and target, which are the current texts, input_context, output_context and contextless_output_next_tokens. \
+JSON has the fields of inseq's command. Options may be written as there, with underscores.")]
+    AttributeContext(Box<AttributeContextArgs>),
     /// Show attributions that were saved in a file
     #[command(after_long_help = "\
 Examples:

@@ -121,6 +121,18 @@ impl Inputs {
         }
     }
 
+    /// Texts with contexts: those of a file, or one.
+    pub(crate) fn reliances(lines: &LinesArgs, one: Input) -> Result<Self, Failure> {
+        match &lines.input {
+            Some(path) => Lines::open(path, one, &lines.keep).map(|lines| Self::Lines(Box::new(lines))),
+            None if one.source.is_none() => Err(Failure::usage(
+                "there is no current input",
+                "give --input-current-text, or --input FILE (`-` for standard input)",
+            )),
+            None => Ok(Self::given(vec![one])),
+        }
+    }
+
     /// If there are several texts, errors say which one.
     fn given(mut inputs: Vec<Input>) -> Self {
         let several = inputs.len() > 1;

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use stepfn::backend::{DType, KNOWN};
-use stepfn::writers::{ANSWERS, RECORDS};
+use stepfn::writers::{ANSWERS, RECORDS, RELIANCES};
 use stepfn::{Masking, Operator};
 
 /// Names of all backends. Those that the program was not built with are accepted here and get an error of their own later.
@@ -19,6 +19,11 @@ pub(super) fn record_formats() -> PossibleValuesParser {
 /// Formats of attributions.
 pub(super) fn answer_formats() -> PossibleValuesParser {
     PossibleValuesParser::new(ANSWERS.map(value))
+}
+
+/// Formats of what depends on context.
+pub(super) fn reliance_formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(RELIANCES.map(value))
 }
 
 fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {

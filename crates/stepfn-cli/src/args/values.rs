@@ -5,7 +5,7 @@ use core::str::FromStr;
 use clap::CommandFactory;
 use stepfn::Json;
 
-use super::Cli;
+use super::{Cli, Threshold};
 
 /// A name in a list: spaces around it don't count.
 pub(super) fn name(text: &str) -> Result<String, String> {
@@ -65,6 +65,17 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
 pub(super) fn number(text: &str) -> Result<f64, String> {
     let number = text.trim().parse().ok().filter(|number: &f64| number.is_finite() && *number >= 0.0);
     number.ok_or_else(|| "expected a number from 0 on".to_owned())
+}
+
+/// A number of standard deviations, or `none`.
+pub(super) fn signed(text: &str) -> Result<Threshold, String> {
+    match text.trim() {
+        "none" => Ok(Threshold(None)),
+        text => {
+            let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+            number.map(|number| Threshold(Some(number))).ok_or_else(|| "expected a number, or none".to_owned())
+        }
+    }
 }
 
 /// Limit of `stepfn bench`: more texts would not fit into memory.

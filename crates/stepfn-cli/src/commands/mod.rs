@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod attribute;
+mod attribute_context;
 mod bench;
 mod completions;
 mod context;
@@ -23,6 +24,7 @@ use crate::failure::Failure;
 pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Attribute(args) => attribute::run(&args),
+        Command::AttributeContext(args) => attribute_context::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Show(args) => show::run(&args),

@@ -75,10 +75,15 @@ pub(super) fn check_missing(texts: &TextArgs, contrast: &ContrastArgs, needs: Ne
 
 /// Checks that what says how the model writes has something to say.
 pub(super) fn check_writing(texts: &TextArgs, generation: &GenerationArgs) -> Result<(), Failure> {
-    match (texts.target.is_some(), of_writing(generation)) {
-        (true, Some(option)) => Err(Failure::usage(
+    check_written(texts.target.is_some().then_some("--target"), generation)
+}
+
+/// The same where an option gives the target.
+pub(super) fn check_written(given: Option<&str>, generation: &GenerationArgs) -> Result<(), Failure> {
+    match (given, of_writing(generation)) {
+        (Some(given), Some(option)) => Err(Failure::usage(
             format!("{option}: the target is given, so the model writes nothing"),
-            format!("leave out {option}, or --target"),
+            format!("leave out {option}, or {given}"),
         )),
         _ => Ok(()),
     }

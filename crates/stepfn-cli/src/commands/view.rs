@@ -6,7 +6,7 @@ use stepfn::destination::Places;
 use stepfn::writers::{Colors, TerminalOptions, WriterOptions, answers};
 use stepfn::{Answer, Pipeline};
 
-use crate::args::ViewArgs;
+use crate::args::{DestinationArgs, ViewArgs};
 use crate::failure::Failure;
 use crate::input::Watch;
 use crate::output::{self, Extra, Results};
@@ -14,7 +14,12 @@ use crate::progress::Teller;
 
 /// Parses `--aggregate`.
 pub(super) fn pipeline(args: &ViewArgs) -> Result<Option<Pipeline>, Failure> {
-    let Some(text) = &args.aggregate else { return Ok(None) };
+    parsed(args.aggregate.as_deref())
+}
+
+/// The same, of an argument alone.
+pub(super) fn parsed(aggregate: Option<&str>) -> Result<Option<Pipeline>, Failure> {
+    let Some(text) = aggregate else { return Ok(None) };
     check_stages(text)?;
     let pipeline = stepfn::pipeline(text)
         .map_err(|error| Failure::listed(error, "aggregators").at(&format!("--aggregate {text}")))?;
@@ -50,7 +55,7 @@ pub(super) fn results(
         return Err(Failure::usage(what, "leave it out, or save all scores with --format json, jsonl, csv or inseq"));
     }
     let single = texts == Some(1);
-    let options = WriterOptions { single, fields, terminal: terminal(args) };
+    let options = WriterOptions { single, fields, terminal: terminal(&args.to) };
     let writer = answers(&args.format, &options)?;
     if writer.is_one_file_each() && texts.is_some_and(|texts| texts > 1) {
         return Err(Failure::usage("this format needs a file for each text", "give one text, or use --svg FILE"));
@@ -69,8 +74,9 @@ pub(super) fn results(
     Ok(Results { destination, writer, extras, places, teller, single, watch: Watch::default() })
 }
 
-fn terminal(args: &ViewArgs) -> TerminalOptions {
-    let to_terminal = args.to.output.is_none() && io::stdout().is_terminal();
+/// How results are drawn where they go.
+pub(super) fn terminal(to: &DestinationArgs) -> TerminalOptions {
+    let to_terminal = to.output.is_none() && io::stdout().is_terminal();
     let colors = match (to_terminal, std::env::var_os("NO_COLOR").filter(|value| !value.is_empty())) {
         (true, None) if std::env::var("COLORTERM").is_ok_and(|value| value == "truecolor" || value == "24bit") => {
             Colors::Full
