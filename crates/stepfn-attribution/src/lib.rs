@@ -42,6 +42,7 @@ mod span_target;
 mod steps;
 mod text;
 mod tokens;
+pub mod word_alignment;
 
 pub use attribute::{Attributed, StepScores, attribute};
 pub use attributed_fn::{AttributedFn, Registries};

@@ -15,13 +15,16 @@ pub enum Alignment {
     /// The given pairs `(scored step, contrast step)`. A step in several pairs takes the earliest contrast step; a step in no pair has no
     /// partner.
     Pairs(Vec<(usize, usize)>),
+    /// Tokens of words that mean the same, as hidden states say. Whoever has the texts makes pairs of it before steps are compared.
+    Auto,
 }
 
 impl Alignment {
     /// The contrast step of each of `rows` scored steps; `None` if it has no partner.
     ///
     /// # Errors
-    /// [`StepError::PairOutside`] if a pair points outside either text, [`StepError::PairTwice`] if a step has two partners.
+    /// [`StepError::PairOutside`] if a pair points outside either text, [`StepError::PairTwice`] if a step has two partners;
+    /// [`StepError::NotAligned`] for [`Auto`](Self::Auto), of which no pairs were made.
     pub fn partners(&self, rows: usize, contrast_rows: usize) -> Result<Vec<Option<usize>>, StepError> {
         match self {
             Alignment::OneToOne => Ok((0..rows).map(|row| (row < contrast_rows).then_some(row)).collect()),
@@ -37,6 +40,7 @@ impl Alignment {
                 }
                 Ok(partners)
             }
+            Alignment::Auto => Err(StepError::NotAligned),
         }
     }
 }
@@ -57,6 +61,11 @@ mod tests {
         assert_eq!(pairs.partners(4, 4), Ok(vec![Some(3), None, Some(0), None]));
         let twice = Alignment::Pairs(vec![(2, 1), (0, 3), (2, 0)]);
         assert_eq!(twice.partners(4, 4), Err(StepError::PairTwice { original: 2 }));
+    }
+
+    #[test]
+    fn automatic_pairs_have_to_be_made_first() {
+        assert_eq!(Alignment::Auto.partners(2, 2), Err(StepError::NotAligned));
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub enum StepError {
         /// Left side of both pairs.
         original: usize,
     },
+    /// An automatic alignment of which no pairs were made.
+    #[error("the automatic alignment needs the texts as strings, and here they are token ids; give pairs")]
+    NotAligned,
     /// The function needs a contrast, but none was given.
     #[error("`{function}` needs a contrast; pass a contrast source or target")]
     MissingContrast {

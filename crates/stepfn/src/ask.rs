@@ -92,6 +92,11 @@ impl<'m, B: Backend> Ask<'m, B> {
         self.with(|input| input.alignment = Alignment::Pairs(pairs.into()))
     }
 
+    /// Compares tokens of words that mean the same, as hidden states say: of the model, or of [another](LanguageModel::aligned_by).
+    pub fn align_auto(self) -> Self {
+        self.with(|input| input.alignment = Alignment::Auto)
+    }
+
     /// The first token that is asked about, counted in the target from 0. By default the first after the prompt.
     pub fn from(self, token: usize) -> Self {
         self.with(|input| input.from = Some(token))

@@ -275,6 +275,7 @@ impl<B: Backend> AttributeTask<B> {
         let Asked { request, messages } = model.asked(input)?;
         let mut prepared = preparer.prepare(&request)?;
         room::check(model, &prepared.text)?;
+        model.align(&mut prepared)?;
         narrow(&mut prepared, input)?;
         if let Some(pipeline) = &self.aggregate {
             let (source, target) = (prepared.source.clone(), prepared.target.clone());

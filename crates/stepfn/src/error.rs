@@ -239,6 +239,7 @@ impl From<AttributionError> for Error {
                     StepError::MissingContrast { .. } => {
                         (ErrorKind::Contrast, "give a source or a target to compare with")
                     }
+                    StepError::NotAligned => (ErrorKind::Alignment, "give pairs of scored token and contrast token"),
                     StepError::PairOutside { .. } | StepError::PairTwice { .. } => {
                         (ErrorKind::Alignment, "pairs count the scored tokens of either text from 0, prompts left out")
                     }

@@ -43,6 +43,7 @@ pub mod backend;
 pub mod destination;
 pub mod writers;
 
+mod align;
 mod answer;
 mod ask;
 mod attribute;

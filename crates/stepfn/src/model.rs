@@ -11,6 +11,7 @@ use stepfn_models::checkpoint::MemoryTensor;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
 
+use crate::align::Aligner;
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
 use crate::files::{Download, Files};
 use crate::texts::{Outcomes, one};
@@ -39,6 +40,7 @@ pub struct LanguageModel<B: Backend = DefaultBackend> {
     tokenizers: Tokenizers,
     generation: GenerationOptions,
     registry: Registry<B>,
+    pub(crate) aligner: Aligner<B>,
 }
 
 /// How a model is loaded.
@@ -160,6 +162,7 @@ impl<B: Backend> LanguageModel<B> {
             tokenizers,
             generation,
             registry: Registry::default(),
+            aligner: Aligner::default(),
         })
     }
 

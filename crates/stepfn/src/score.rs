@@ -114,6 +114,7 @@ impl<B: Backend> Task<B> for &ScoreTask<B> {
             let Asked { request, messages } = model.asked(input)?;
             let mut prepared = preparer.prepare(&request)?;
             crate::room::check(model, &prepared.text)?;
+            model.align(&mut prepared)?;
             crate::attribute::narrow(&mut prepared, input)?;
             warnings::of_length(model.config(), &prepared.text).iter().for_each(|length| (told.warning)(id, length));
             Ok((prepared, messages))

@@ -50,6 +50,12 @@ pub fn sentences_of(text: &str) -> Vec<Range<usize>> {
     text.split_sentence_bound_indices().map(|(start, sentence)| start..start + sentence.len()).collect()
 }
 
+/// The words of a text and its marks of punctuation, by the Unicode standard's annex 29, in bytes. What is only space is none.
+pub fn words_of(text: &str) -> Vec<Range<usize>> {
+    let words = text.split_word_bound_indices().filter(|(_, word)| !word.trim().is_empty());
+    words.map(|(start, word)| start..start + word.len()).collect()
+}
+
 /// Sentences, by the Unicode standard's annex 29: a token belongs to the sentence that its first visible character is in. Special tokens are separate.
 pub(crate) fn sentences(text: &str, tokens: &[Token]) -> Groups {
     in_parts(text, tokens, text.split_sentence_bound_indices().map(|(start, _)| start))

@@ -97,8 +97,13 @@ impl<B: Backend> AttributeContextTask<B> {
     }
 
     /// Where the output is divided if what is aligned with the input's context is its context.
-    fn aligned(&self, _model: &LanguageModel<B>, _input: &Input, _text: &str) -> Result<Option<(usize, usize)>> {
-        Ok(None)
+    fn aligned(&self, model: &LanguageModel<B>, input: &Input, text: &str) -> Result<Option<(usize, usize)>> {
+        let Some(context) = input.input_context.as_ref().filter(|_| model.is_encoder_decoder()) else {
+            return Ok(None);
+        };
+        let words = model.aligned(context, text)?;
+        let last = words.pairs.iter().map(|&(_, other)| words.other[other].end).max();
+        Ok(last.map(|end| (end, end)))
     }
 
     /// What the model writes, after the beginning of an output.

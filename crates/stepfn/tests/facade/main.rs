@@ -3,6 +3,7 @@
 #![cfg(all(feature = "cpu", feature = "zoo"))]
 #![allow(clippy::unwrap_used, reason = "a test that can't continue should fail")]
 
+mod aligned;
 mod contexts;
 mod own;
 mod units;
