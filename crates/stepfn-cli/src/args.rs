@@ -16,9 +16,10 @@ pub(crate) use attribute_context::{AttributeContextArgs, Threshold};
 pub(crate) use choices::MaskingName;
 pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
 pub(crate) use shared::{
-    BatchArgs, ChatArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs,
+    AlignerArgs, BatchArgs, ChatArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs,
     ParameterArgs, TextArgs, ViewArgs,
 };
+pub(crate) use values::Pair;
 use values::{count, length, name, seconds, text, top, whole};
 
 /// Scores and attributions of language models.
@@ -127,7 +128,7 @@ JSON of a text:
   {\"tokens\": [{\"token\": \" Paris\", \"id\": 6342, \"start\": 24, \"end\": 30}, …], \"first\": 5,
    \"scores\": {\"probability\": [0.04, …]}, \"sequence\": {\"logprob\": -7.1, \"perplexity\": 34.8, \"mean_entropy\": 2.3}}
 Scores have one number per token, starting at the first scored token, `first`; null where there is none. start and end are in bytes of the text.")]
-    Score(ScoreArgs),
+    Score(Box<ScoreArgs>),
     /// Let a model write text
     #[command(after_long_help = "\
 Examples:
@@ -136,7 +137,7 @@ Examples:
   stepfn generate --model nllb 'I agree.' --source-lang eng_Latn --target-lang deu_Latn
   stepfn generate --model smollm2-instruct --system 'Answer briefly.' --chat 'What is the capital of France?'
   stepfn generate --model gpt2 'Once' --generation do_sample=true --generation temperature=0.7 --seed 3")]
-    Generate(GenerateArgs),
+    Generate(Box<GenerateArgs>),
     /// Measure how fast this machine computes scores and attributions
     #[command(
         mut_arg("model", |model| model.help("Measure this model instead of shapes with random weights; a name or path as in `stepfn score`")),

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Message, Value};
 
-use crate::args::{ChatArgs, ContrastArgs, LinesArgs, TextArgs};
+use crate::args::{ChatArgs, ContrastArgs, LinesArgs, Pair, TextArgs};
 use crate::failure::Failure;
 use crate::progress::{Ends, Extent};
 use bounded::{BoundedLines, LONGEST, Line as ReadLine};
@@ -68,9 +68,20 @@ impl IntoInput for Named {
 impl Inputs {
     /// The inputs that the command line describes.
     pub(crate) fn new(texts: &TextArgs, contrast: &ContrastArgs) -> Result<Self, Failure> {
+        let pair = |pair: &Pair| match pair {
+            Pair::Of(scored, contrast) => Some((*scored, *contrast)),
+            Pair::Auto => None,
+        };
         let alignment = match contrast.align.as_slice() {
             [] => Alignment::OneToOne,
-            pairs => Alignment::Pairs(pairs.to_vec()),
+            [Pair::Auto] => Alignment::Auto,
+            pairs => Alignment::Pairs(
+                pairs
+                    .iter()
+                    .map(pair)
+                    .collect::<Option<_>>()
+                    .ok_or_else(|| Failure::usage("--align has pairs and `auto`", "give pairs, or `auto` alone"))?,
+            ),
         };
         let common = Input {
             source: texts.source.clone(),

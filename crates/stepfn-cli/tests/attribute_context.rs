@@ -119,3 +119,22 @@ fn wrong_usage_is_told_before_a_model_is_loaded() {
     let onto = reliance(&["--input", &file, "-o", &file]);
     assert!(onto.code != 0 && fs::read_to_string(&file).unwrap().contains("source"), "{onto:?}");
 }
+
+#[test]
+fn contrasts_of_another_length_are_aligned() {
+    let texts = ["--target", "And he did eat of the bread.", "--contrast-target", "And the king did eat of the bread."];
+    let score = |rest: &[&str]| {
+        let common = ["score", "-m", "verse", "--step-fn", "contrast_prob", "--format", "json"];
+        stepfn(common.iter().chain(&texts).chain(rest))
+    };
+    let aligned = score(&["--align", "auto"]).json();
+    let found = numbers(&aligned["scores"]["contrast_prob"]);
+    assert!(found.iter().filter(|value| !value.is_nan()).count() >= 4, "{found:?}");
+    assert_eq!(score(&["--align", "auto", "--align-model", "verse"]).json()["scores"], aligned["scores"]);
+    score(&["--align", "auto,0:1"]).fails(2, "--align has pairs and `auto`", "`auto` alone");
+    score(&["--align-layer", "2"]).fails(2, "--align-layer: nothing is aligned", "--align auto");
+    let deep = score(&["--align", "auto", "--align-layer", "99"]);
+    assert!(deep.code != 0 && deep.err.contains("the model that aligns has 4"), "{deep:?}");
+    let missing = score(&["--align", "auto", "--align-model", "no-such-model"]);
+    assert!(missing.code == 1 && missing.err.contains("--align-model no-such-model"), "{missing:?}");
+}

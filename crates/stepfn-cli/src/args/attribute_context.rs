@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use stepfn::OutputContext;
 
 use super::choices::reliance_formats;
-use super::shared::{DestinationArgs, GenerationArgs, LinesArgs, ModelArgs};
+use super::shared::{AlignerArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs};
 use super::values::{count, name, signed, text};
 
 #[derive(Debug, Args)]
@@ -82,6 +82,8 @@ pub(crate) struct AttributeContextArgs {
     /// How to aggregate the scores of cues: stages separated by commas (see `stepfn list aggregators`)
     #[arg(long, value_name = "STAGES")]
     pub(crate) aggregate: Option<String>,
+    #[command(flatten)]
+    pub(crate) aligner: AlignerArgs,
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]

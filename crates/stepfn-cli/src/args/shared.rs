@@ -6,7 +6,7 @@ use clap::Args;
 use stepfn::Json;
 
 use super::choices::{ElementType, MaskingName, answer_formats, backends, record_formats};
-use super::values::{field, name, pair, rate, size, text, tokens, variable, whole};
+use super::values::{Pair, count, field, name, pair, rate, size, text, tokens, variable, whole};
 
 /// Which texts.
 #[derive(Debug, Args)]
@@ -63,9 +63,22 @@ pub(crate) struct ContrastArgs {
     /// Another target to compare with; for a causal model, the full text
     #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]
     pub(crate) contrast_target: Option<String>,
-    /// Pairs of scored token and contrast token, both counted from the first scored one; default: 0:0,1:1,…
+    /// Pairs of scored token and contrast token, both counted from the first scored one; default: 0:0,1:1,…; `auto` finds tokens of words that mean the same
     #[arg(long, value_name = "PAIRS", value_delimiter = ',', value_parser = pair, allow_negative_numbers = true)]
-    pub(crate) align: Vec<(usize, usize)>,
+    pub(crate) align: Vec<Pair>,
+    #[command(flatten)]
+    pub(crate) aligner: AlignerArgs,
+}
+
+/// What aligns texts.
+#[derive(Debug, Default, Args)]
+pub(crate) struct AlignerArgs {
+    /// Let this model align texts by its hidden states, such as a bert that reads both languages; default: the model itself
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) align_model: Option<String>,
+    /// Align by the hidden states behind so many of its blocks; default: two thirds of them
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(crate) align_layer: Option<usize>,
 }
 
 /// Parameters of step functions and methods.

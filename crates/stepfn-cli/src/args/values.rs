@@ -51,10 +51,22 @@ pub(super) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
     text.trim().parse().map_err(|_| "expected a whole number, 0 or greater".to_owned())
 }
 
-pub(super) fn pair(text: &str) -> Result<(usize, usize), String> {
+/// A pair of an alignment, or the word that leaves all pairs to a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pair {
+    /// Scored token and contrast token.
+    Of(usize, usize),
+    /// All of them, found automatically.
+    Auto,
+}
+
+pub(super) fn pair(text: &str) -> Result<Pair, String> {
+    if text.trim() == "auto" {
+        return Ok(Pair::Auto);
+    }
     let number = |part: &str| part.trim().parse().ok();
-    let pair = text.split_once(':').and_then(|(left, right)| Some((number(left)?, number(right)?)));
-    pair.ok_or_else(|| "expected two numbers, as in 0:2".to_owned())
+    let pair = text.split_once(':').and_then(|(left, right)| Some(Pair::Of(number(left)?, number(right)?)));
+    pair.ok_or_else(|| "expected two numbers, as in 0:2, or auto".to_owned())
 }
 
 pub(super) fn rate(text: &str) -> Result<f64, String> {
@@ -203,7 +215,7 @@ mod tests {
 
     #[test]
     fn pairs_and_rates_are_checked() {
-        assert_eq!(pair("3:14"), Ok((3, 14)));
+        assert_eq!((pair("3:14"), pair("auto")), (Ok(Pair::Of(3, 14)), Ok(Pair::Auto)));
         assert!(pair("3").is_err() && pair("3:x").is_err() && pair("-1:2").is_err());
         assert_eq!(rate("0.1"), Ok(0.1));
         assert!(rate("1").is_err() && rate("nan").is_err() && rate("-0.1").is_err());

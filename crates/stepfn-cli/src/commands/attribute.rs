@@ -8,7 +8,7 @@ use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::{Need, StepScore};
 use stepfn::{AttributeTask, Input, Registry, TargetUnit, Unit, Value};
 
-use super::loading::{dispatch, load, note_loaded, run_options};
+use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
 use super::parameters::{Owner, assigned, function, method};
 use super::{unused, view};
 use crate::args::{AttributeArgs, UnitName};
@@ -51,6 +51,7 @@ impl OnBackend for Attribute<'_> {
         let results = Results { watch: inputs.watch(), ..results };
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.view.to.quiet)?;
+        let model = with_aligner::<D>(model, &args.contrast.aligner, &args.model, args.view.to.quiet)?;
         note_loaded(&model, started, &teller);
         unused::check_writing_of(&model, &args.texts, &args.generation)?;
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));

@@ -9,7 +9,7 @@ use stepfn::extend::{Need, StepScore};
 use stepfn::writers::{WriterOptions, reliances};
 use stepfn::{AttributeContextTask, Input, Registry, RunOptions, Selection, Value};
 
-use super::loading::{dispatch, load, note_loaded};
+use super::loading::{dispatch, load, note_loaded, with_aligner};
 use super::parameters::{Owner, assigned, function, method};
 use super::{unused, view};
 use crate::args::{AttributeContextArgs, Threshold};
@@ -51,6 +51,7 @@ impl OnBackend for AttributeContext<'_> {
             Results { destination, writer, extras, places, teller: teller.clone(), single, watch: inputs.watch() };
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.to.quiet)?;
+        let model = with_aligner::<D>(model, &args.aligner, &args.model, args.to.quiet)?;
         note_loaded(&model, started, &teller);
         let started = Instant::now();
         let progress = |progress: stepfn::Progress| {

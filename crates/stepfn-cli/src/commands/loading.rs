@@ -8,7 +8,7 @@ use stepfn::{LanguageModel, LoadOptions, RunOptions};
 
 use super::parameters::assignment;
 use super::unused;
-use crate::args::{GenerationArgs, MaskingName, ModelArgs, ParameterArgs};
+use crate::args::{AlignerArgs, GenerationArgs, MaskingName, ModelArgs, ParameterArgs};
 use crate::failure::Failure;
 use crate::progress::{DownloadBar, Teller};
 
@@ -29,6 +29,29 @@ pub(super) fn load<D: Devices>(
     let name = args.model.as_deref().unwrap_or(DEFAULT_MODEL);
     let bar = DownloadBar::new(quiet);
     Ok(LanguageModel::load_watched::<D>(name, &load_options(args, generation)?, &|download| bar.set(download))?)
+}
+
+/// Lets another model align texts, or another layer, if that is asked for.
+pub(super) fn with_aligner<D: Devices>(
+    model: LanguageModel<D::Backend>,
+    aligner: &AlignerArgs,
+    args: &ModelArgs,
+    quiet: bool,
+) -> Result<LanguageModel<D::Backend>, Failure> {
+    let model = match &aligner.align_model {
+        None => model,
+        Some(name) => {
+            let bar = DownloadBar::new(quiet);
+            let options =
+                LoadOptions { device: args.device.clone(), dtype: args.dtype.dtype(), ..LoadOptions::default() };
+            let other = LanguageModel::load_watched::<D>(name, &options, &|download| bar.set(download));
+            model.aligned_by(other.map_err(|error| Failure::from(error).at(&format!("--align-model {name}")))?)
+        }
+    };
+    match aligner.align_layer {
+        None => Ok(model),
+        Some(layer) => Ok(model.aligned_at(layer)?),
+    }
 }
 
 fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOptions, Failure> {

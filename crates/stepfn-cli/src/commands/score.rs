@@ -9,7 +9,7 @@ use stepfn::backend::{Devices, OnBackend};
 use stepfn::writers::{WriterOptions, records};
 use stepfn::{Registry, RunOptions, ScoreTask};
 
-use super::loading::{dispatch, load, note_loaded, run_options};
+use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
 use super::parameters::{Owner, assigned, function};
 use super::unused;
 use crate::args::{ParameterArgs, ScoreArgs};
@@ -50,6 +50,7 @@ impl OnBackend for Score<'_> {
         let destination = output::open(&args.output.to, writer.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.output.to.quiet)?;
+        let model = with_aligner::<D>(model, &args.contrast.aligner, &args.model, args.output.to.quiet)?;
         let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         unused::check_writing_of(&model, &args.texts, &args.generation)?;

@@ -5,7 +5,7 @@ use stepfn::extend::{Need, Needs, StepScore};
 use burn::tensor::backend::Backend;
 use stepfn::LanguageModel;
 
-use crate::args::{ContrastArgs, GenerationArgs, TextArgs};
+use crate::args::{ContrastArgs, GenerationArgs, Pair, TextArgs};
 use crate::failure::Failure;
 use crate::input::Inputs;
 
@@ -24,6 +24,16 @@ pub(super) fn check(contrast: &ContrastArgs, dropout: Option<f64>, needs: Needs)
         ("--contrast-target", contrast.contrast_target.is_some()),
         ("--align", !contrast.align.is_empty()),
     ];
+    let aligner = [
+        ("--align-model", contrast.aligner.align_model.is_some()),
+        ("--align-layer", contrast.aligner.align_layer.is_some()),
+    ];
+    if let Some((option, _)) = aligner.into_iter().find(|&(_, given)| given && contrast.align != [Pair::Auto]) {
+        return Err(Failure::usage(
+            format!("{option}: nothing is aligned"),
+            "leave it out, or align with --align auto",
+        ));
+    }
     let unused = given.into_iter().find(|&(_, given)| given && needs.contrast == Need::Unused);
     if let Some((option, _)) = unused {
         return Err(Failure::usage(
