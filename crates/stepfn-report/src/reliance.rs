@@ -117,50 +117,9 @@ fn printable(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use stepfn_attribution::reliance::RelianceInfo;
-
+mod tests {
     use super::*;
-
-    fn words(text: &str) -> Vec<String> {
-        text.split_inclusive(' ').map(str::to_owned).collect()
-    }
-
-    pub(crate) fn sample() -> ContextReliance {
-        let cue = |at: usize, score: f32, other: &str, scores: Vec<f32>| Cues {
-            cti_idx: at,
-            cti_token: ["Où ", "sont", "-elles", "?"][at].to_owned(),
-            cti_score: score,
-            contextual_output: "Où sont-elles".to_owned(),
-            contrast_token: Some(other.to_owned()),
-            contextless_output: Some(format!("Où sont{other}")),
-            input_context_scores: Some(scores),
-            output_context_scores: None,
-        };
-        ContextReliance {
-            id: 1.into(),
-            fields: Default::default(),
-            input_context: Some("The girls <b>were\u{1b} away.".to_owned()),
-            input_context_tokens: Some(words("The girls <b>were\u{1b} away.")),
-            output_context: None,
-            output_context_tokens: None,
-            output_current: "Où sont-elles?".to_owned(),
-            output_current_tokens: ["Où ", "sont", "-elles", "?"].map(str::to_owned).to_vec(),
-            cti_scores: vec![0.5, 0.1, 1.36, 0.08],
-            cci_scores: vec![cue(2, 1.36, "-ils", vec![0.01, 0.9, 0.02, 0.03]), cue(0, 0.5, "Où ", vec![0.2; 4])],
-            info: RelianceInfo {
-                attribution_method: "saliency".to_owned(),
-                attributed_fn: Some("contrast_prob_diff".to_owned()),
-                context_sensitivity_metric: "kl_divergence".to_owned(),
-                input_current_text: "Where are they?".to_owned(),
-                context_sensitivity_std_threshold: Some(0.0),
-                attribution_std_threshold: Some(1.0),
-                cti_threshold: 0.51,
-                ..RelianceInfo::default()
-            },
-            about: Default::default(),
-        }
-    }
+    use crate::samples::reliance as sample;
 
     #[test]
     fn tokens_and_their_cues_are_marked() {

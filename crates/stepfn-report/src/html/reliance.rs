@@ -173,7 +173,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::reliance::tests::sample;
+    use crate::samples::reliance as sample;
 
     #[test]
     fn the_page_has_every_score_and_runs_only_its_own_script() {

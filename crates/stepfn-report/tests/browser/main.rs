@@ -5,6 +5,7 @@
 mod chromium;
 mod contrast;
 mod paper;
+mod reliance;
 #[path = "../samples/mod.rs"]
 mod samples;
 mod selection;
@@ -71,6 +72,7 @@ fn the_page_in_a_browser() {
             assert_eq!(pages.browser.complaints, Vec::<String>::new());
         }
         paper::prints_everything(&mut pages.browser, &url);
+        reliance::shades_the_cues_of_a_token(&mut pages);
         size::stays_usable(&mut pages);
         for (number, text) in texts.iter().enumerate() {
             draws_svg(&mut pages, number, &svg::render(text, &SvgOptions::default()));

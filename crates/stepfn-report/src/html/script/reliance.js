@@ -3,6 +3,7 @@
 
 const MOST_CUES = 10;
 const NAMES = ['Input context', 'Output context'];
+const SIDES = ['input', 'output'];
 
 // A token in its text, as a button if it can be chosen.
 function tokenOf([gap, text, label], act) {
@@ -69,13 +70,15 @@ class Reliance {
     const chosen = text.tokens[number];
     const largest = largestOf(chosen.scores.flatMap((scores) => scores ?? []));
     const entries = [];
+    const both = this.contexts.every((tokens) => tokens !== null);
     this.contexts.forEach((tokens, side) => {
       if (!tokens || !chosen.scores[side]) return;
       tokens.forEach(({ token }, at) => {
         const value = chosen.scores[side][at];
         paint(token, value, largest, formatValue(value));
         token.classList.toggle('cue', chosen.shown[side].includes(at));
-        entries.push({ name: text.contexts[side][at][2], value: value ?? 0, isShown: chosen.shown[side].includes(at) });
+        const name = text.contexts[side][at][2];
+        entries.push({ name: both ? `${name} · ${SIDES[side]}` : name, value: value ?? 0, isShown: chosen.shown[side].includes(at) });
       });
     });
     const own = quoted(text.output[chosen.at][2]);
