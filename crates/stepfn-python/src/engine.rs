@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use serde_json::json;
-use stepfn::{Answer, LanguageModel, Outcome, ScoredText, Token, Value, Written, interruptible};
+use stepfn::{Answer, LanguageModel, Outcome, RelianceAnswer, ScoredText, Token, Value, Written, interruptible};
 
-use crate::task::{Job, Named, Options, Watch, attribute_task, context_task, score_task};
+use crate::task::{Job, Named, Options, Watch, attribute_task, context_task, reliance_task, score_task};
 
 /// Results of texts.
 pub(crate) enum Results {
     Scored(Vec<Outcome<ScoredText>>),
     Answers(Vec<Outcome<Answer>>),
+    Reliances(Vec<Outcome<RelianceAnswer>>),
     Written(Vec<Outcome<Vec<Written>>>),
 }
 
@@ -81,6 +82,12 @@ where
                     let task = context_task(options)?;
                     let outcomes = self.context_all(inputs, &task).on_progress(|progress| watch.progress(progress));
                     Ok(Results::Answers(outcomes.collect()))
+                }
+                Job::AttributeContext { metric, method, function } => {
+                    let task = reliance_task((metric, method, function), options, self.registry())?;
+                    let outcomes = self.attribute_context_all(inputs, &task);
+                    let outcomes = outcomes.on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Reliances(outcomes.collect()))
                 }
                 Job::Generate => {
                     let outcomes = self.generate_all(inputs).on_progress(|progress| watch.progress(progress));

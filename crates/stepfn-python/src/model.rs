@@ -12,7 +12,7 @@ use stepfn::{Description, Download, Error, ErrorKind, LanguageModel, LoadOptions
 use crate::convert::{exception, from_json, raised, to_json};
 use crate::engine::{Engine, Results};
 use crate::raised::Raised;
-use crate::results::{Answer, Scored, Written};
+use crate::results::{Answer, Reliance, Scored, Written};
 use crate::task::{FunctionSpec, Given, Job, MethodSpec, Named, Options, Watch};
 use crate::weights::{self, element_type, tensor};
 
@@ -167,6 +167,22 @@ impl Model {
         self.run(py, &Job::Context, texts, options, on_progress)
     }
 
+    /// What depends on context.
+    #[pyo3(signature = (texts, metric, method, function, options, on_progress=None))]
+    #[expect(clippy::too_many_arguments, reason = "they come from Python")]
+    fn attribute_context(
+        &self,
+        py: Python<'_>,
+        texts: Vec<Given>,
+        metric: FunctionSpec,
+        method: MethodSpec,
+        function: FunctionSpec,
+        options: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        self.run(py, &Job::AttributeContext { metric, method, function }, texts, options, on_progress)
+    }
+
     /// What the model writes after texts: a list for each.
     #[pyo3(signature = (texts, on_progress=None))]
     fn generate(&self, py: Python<'_>, texts: Vec<Given>, on_progress: Option<Py<PyAny>>) -> PyResult<Vec<Py<PyAny>>> {
@@ -239,6 +255,7 @@ impl Model {
         match raised(py, results)? {
             Results::Scored(outcomes) => list(py, outcomes, Scored, failed),
             Results::Answers(outcomes) => list(py, outcomes, Answer, failed),
+            Results::Reliances(outcomes) => list(py, outcomes, Reliance, failed),
             Results::Written(outcomes) => {
                 list(py, outcomes, |texts| texts.into_iter().map(Written).collect::<Vec<_>>(), failed)
             }

@@ -3,7 +3,7 @@
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use stepfn::writers::{Colors, Record, TerminalOptions, WriterOptions, answers, records};
+use stepfn::writers::{Colors, Record, TerminalOptions, WriterOptions, answers, records, reliances};
 use stepfn::{Outcome, ScoredText, Scores};
 
 use crate::convert::{exception, raised, to_json};
@@ -164,6 +164,25 @@ impl Written {
     /// As JSON.
     fn json(&self) -> PyResult<String> {
         to_json(&self.0)
+    }
+}
+
+/// What depends on context.
+#[pyclass(frozen, module = "stepfn._stepfn")]
+pub(crate) struct Reliance(pub(crate) stepfn::RelianceAnswer);
+
+#[pymethods]
+impl Reliance {
+    /// In one of the formats: `json`, `csv`, `html` or `table`.
+    fn written(&self, py: Python<'_>, format: &str) -> PyResult<String> {
+        let written = || -> stepfn::Result<String> {
+            let options = WriterOptions { single: true, terminal: plain(), ..WriterOptions::default() };
+            let mut writer = reliances(format, &options)?;
+            let (id, fields) = (self.0.id.clone(), self.0.fields.clone());
+            let outcome = Outcome { id, number: 0, fields, result: Ok(self.0.clone()) };
+            Ok(writer.write(&outcome)? + &writer.finish()?)
+        };
+        raised(py, py.detach(written))
     }
 }
 

@@ -10,8 +10,8 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
-    Alignment, AttributeTask, AttributedFn, ContextTask, Error, ErrorKind, Input, Map, Masking, Operator, Progress,
-    Registry, RunOptions, ScoreTask, Split, TargetUnit, Unit, Value,
+    Alignment, AttributeContextTask, AttributeTask, AttributedFn, ContextTask, Error, ErrorKind, Input, Map, Masking,
+    Operator, OutputContext, Progress, Registry, RunOptions, ScoreTask, Selection, Split, TargetUnit, Unit, Value,
 };
 
 use crate::convert::from_json;
@@ -89,6 +89,7 @@ pub(crate) struct Options {
     unit_mean: bool,
     prompt_only: bool,
     context: Option<ContextOptions>,
+    reliance: Option<RelianceOptions>,
     contrast_force_inputs: bool,
     raw: bool,
     aggregate: Option<String>,
@@ -122,6 +123,7 @@ pub(crate) enum Job {
     Score(Vec<FunctionSpec>),
     Attribute { method: MethodSpec, function: Option<FunctionSpec>, step_scores: Vec<FunctionSpec> },
     Context,
+    AttributeContext { metric: FunctionSpec, method: MethodSpec, function: FunctionSpec },
     Generate,
 }
 
@@ -133,6 +135,10 @@ impl Job {
             Self::Attribute { method, function, step_scores } => {
                 let functions = function.iter().chain(step_scores);
                 method.raised().into_iter().chain(functions.filter_map(FunctionSpec::raised)).collect()
+            }
+            Self::AttributeContext { metric, method, function } => {
+                let functions = [metric, function].into_iter().filter_map(FunctionSpec::raised);
+                method.raised().into_iter().chain(functions).collect()
             }
             Self::Context | Self::Generate => Vec::new(),
         }
@@ -252,6 +258,72 @@ pub(crate) fn context_task(options: &Options) -> stepfn::Result<ContextTask> {
     Ok(task)
 }
 
+/// How reliance on context is measured.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RelianceOptions {
+    input_template: Option<String>,
+    output_template: Option<String>,
+    contextless_input: String,
+    contextless_output: String,
+    separator: String,
+    special_tokens_to_keep: Vec<String>,
+    output_context_strategy: String,
+    context_sensitivity_std_threshold: Option<f64>,
+    context_sensitivity_topk: Option<usize>,
+    attribution_std_threshold: Option<f64>,
+    attribution_topk: Option<usize>,
+}
+
+/// What depends on context.
+pub(crate) fn reliance_task<B: Backend>(
+    (metric, method, function): (&FunctionSpec, &MethodSpec, &FunctionSpec),
+    options: &Options,
+    registry: &Registry<B>,
+) -> stepfn::Result<AttributeContextTask<B>> {
+    let missing = || Error::new(ErrorKind::Option, "there are no templates", "give them");
+    let given = options.reliance.as_ref().ok_or_else(missing)?;
+    let selection = |std_threshold, topk| Selection { std_threshold, topk };
+    let strategy = &given.output_context_strategy;
+    let task = AttributeContextTask {
+        metric: metric.make(registry)?,
+        method: method.make(registry)?,
+        function: function.make(registry)?,
+        input_template: given.input_template.clone(),
+        output_template: given.output_template.clone(),
+        contextless_input: given.contextless_input.clone(),
+        contextless_output: given.contextless_output.clone(),
+        separator: given.separator.clone(),
+        special_tokens_to_keep: given.special_tokens_to_keep.clone(),
+        output_context: chosen("strategy", strategy, OutputContext::ALL, OutputContext::name)?,
+        context_sensitivity: selection(given.context_sensitivity_std_threshold, given.context_sensitivity_topk),
+        cues: selection(given.attribution_std_threshold, given.attribution_topk),
+        aggregate: options.aggregate.as_deref().map(stepfn::pipeline).transpose()?,
+        options: options.run()?,
+    };
+    task.check()?;
+    Ok(task)
+}
+
+/// Pairs of an alignment, or the word for finding them.
+#[derive(FromPyObject, Clone)]
+pub(crate) enum Align {
+    Pairs(Vec<(usize, usize)>),
+    Named(String),
+}
+
+impl Align {
+    fn alignment(self) -> stepfn::Result<Alignment> {
+        match self {
+            Self::Pairs(pairs) => Ok(Alignment::Pairs(pairs)),
+            Self::Named(name) if name == "auto" => Ok(Alignment::Auto),
+            Self::Named(name) => {
+                Err(Error::new(ErrorKind::Option, format!("there is no alignment `{name}`"), "give pairs, or `auto`"))
+            }
+        }
+    }
+}
+
 /// A text as Python gives it: alone, or as the JSON of a record.
 #[pyclass(frozen, from_py_object, module = "stepfn._stepfn")]
 #[derive(Clone)]
@@ -260,7 +332,7 @@ pub(crate) struct Given {
     record: Option<String>,
     from: Option<usize>,
     to: Option<usize>,
-    align: Option<Vec<(usize, usize)>>,
+    align: Option<Align>,
     chat_template: Option<String>,
     /// Variables of the chat template, as JSON.
     chat_variables: Option<String>,
@@ -279,7 +351,7 @@ impl Given {
         record: Option<String>,
         from_: Option<usize>,
         to: Option<usize>,
-        align: Option<Vec<(usize, usize)>>,
+        align: Option<Align>,
         chat_template: Option<String>,
         chat_variables: Option<String>,
         keep: Vec<String>,
@@ -317,13 +389,10 @@ impl Given {
             None => input,
         };
         let variables = chat_variables.as_deref().map_or_else(|| Ok(Default::default()), from_json)?;
-        let input = input.map(|input| Input {
-            from,
-            to,
-            alignment: align.map_or(Alignment::OneToOne, Alignment::Pairs),
-            chat_template,
-            chat_variables: variables,
-            ..input
+        let alignment = align.map_or(Ok(Alignment::OneToOne), Align::alignment);
+        let input = input.and_then(|input| {
+            let alignment = alignment?;
+            Ok(Input { from, to, alignment, chat_template, chat_variables: variables, ..input })
         });
         Ok(Named { id, input })
     }

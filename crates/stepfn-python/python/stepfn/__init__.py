@@ -44,6 +44,7 @@ from ._registry import (
     register_step_function,
     step_function,
 )
+from ._reliance import Cues, Reliance
 from ._results import Answer, Answers, ScoredText, ScoredTexts, Written, read, write
 from ._tokens import Alternative, Token
 from ._torch import from_torch
@@ -95,6 +96,8 @@ __all__ = [
     "StepFunction",
     "Token",
     "UsageError",
+    "Cues",
+    "Reliance",
     "Written",
     "__version__",
     "describe",

@@ -13,6 +13,7 @@ from ._errors import Error, UsageError
 from ._options import in_window, options_of, string, whole
 from ._progress import Downloads, Progress
 from ._registry import Chosen, assign
+from ._reliance import Reliance
 from ._results import Answer, Answers, ScoredText, ScoredTexts, Written
 from ._texts import Common, Given, Text, half_of_a_character, ids_of, records_of
 from ._tokens import Token, characters
@@ -112,7 +113,7 @@ class LanguageModel:
         messages: Sequence[Mapping[str, Any]] | None = None,
         contrast: str | None = None,
         contrast_source: str | None = None,
-        align: Sequence[tuple[int, int]] | None = None,
+        align: Sequence[tuple[int, int]] | Literal["auto"] | None = None,
         from_: int | None = None,
         to: int | None = None,
         source_spans: Sequence[tuple[int, int]] | None = None,
@@ -153,6 +154,7 @@ class LanguageModel:
             contrast: Another target to compare with; for a causal model the full text.
             contrast_source: Another source or prompt to compare with.
             align: Pairs of scored token and contrast token, both counted from the first scored one; by default they are compared one by one.
+                ``"auto"`` compares tokens of words that mean the same, as the model's hidden states say.
             from_: The first token that is asked about, counted in the target from 0; by default the first after the prompt.
             to: The first token that is no longer asked about.
             source_spans: Parts of the source, in characters, that a method which hides tokens hides and shows as one.
@@ -291,6 +293,122 @@ class LanguageModel:
         found: list[Answer] = run_texts(run, [record], common, Answer, progress, "raise")
         return found[0]
 
+    def attribute_context(
+        self,
+        input_current: str,
+        input_context: str | None = None,
+        output_current: str | None = None,
+        output_context: str | None = None,
+        method: Any = "saliency",
+        *,
+        function: Any = "contrast_prob_diff",
+        metric: Any = "kl_divergence",
+        input_template: str | None = None,
+        output_template: str | None = None,
+        contextless_input: str = "{current}",
+        contextless_output: str = "{current}",
+        contextless_output_next_tokens: Sequence[str] = (),
+        separator: str = " ",
+        special_tokens_to_keep: Sequence[str] = (),
+        output_context_strategy: Literal["auto", "pre"] = "auto",
+        context_sensitivity_std_threshold: float | None = 1.0,
+        context_sensitivity_topk: int | None = None,
+        attribution_std_threshold: float | None = 1.0,
+        attribution_topk: int | None = None,
+        aggregate: str | Sequence[str] | None = None,
+        seed: int = 0,
+        memory: int | None = None,
+        progress: Progress = None,
+        **parameters: Any,
+    ) -> Reliance:
+        """Which tokens of an output depend on context, and which tokens of the context they depend on (PECoRe).
+
+        Args:
+            input_current: The current text that the model reads: a source, or a causal model's prompt.
+            input_context: Its context.
+            output_current: The current text that it writes. Without one, the model writes it.
+            output_context: Its context, which the model is taken to have written before.
+            method: Name of the attribution method that finds what tokens depend on, a :class:`stepfn.Method`, or a function of your own.
+            function: The step function that it attributes. A contrastive one compares with the token that the run without context prefers.
+            metric: The contrastive step function that finds tokens which depend on context.
+            input_template: How ``{context}`` and ``{current}`` of the input are put together; by default with a space between them.
+            output_template: The same of the output.
+            contextless_input: What the model reads without context, with ``{current}``.
+            contextless_output: What it writes there.
+            contextless_output_next_tokens: Tokens to compare with, one for each token that depends on context; an empty one is what the model prefers.
+            separator: What is between the input and the output of a causal model.
+            special_tokens_to_keep: Special tokens that count as text.
+            output_context_strategy: What becomes of an output context that the template has and nobody gave: it is told from what follows, or must be given.
+            context_sensitivity_std_threshold: Tokens depend on context from the mean and so many standard deviations on; ``None`` for all.
+            context_sensitivity_topk: Of these, so many of the greatest values.
+            attribution_std_threshold: Cues are shown from the mean and so many standard deviations on. All have scores.
+            attribution_topk: Of these, so many of the greatest scores.
+            aggregate: What becomes of the scores: stages of a pipeline that leaves one number for each token or word.
+            seed: Seed of everything random.
+            memory: Bytes for what is computed, in addition to the model.
+            progress: As in :meth:`attribute`.
+            **parameters: Parameters of the method and of both functions; each is set for all that have it.
+
+        >>> import stepfn
+        >>> model = stepfn.load("verse")
+        >>> found = model.attribute_context("And they brought him", "And the king said, Bring me bread.", "and he did eat of the bread.")
+        >>> [(cues.cti_token, cues.contrast_token) for cues in found.cci_scores]
+        [(' bread', ' flesh')]
+        """
+        for name, value in {"input_template": input_template, "output_template": output_template}.items():
+            string(name, value)
+        for name, value in {
+            "contextless_input": contextless_input,
+            "contextless_output": contextless_output,
+            "separator": separator,
+            "output_context_strategy": output_context_strategy,
+        }.items():
+            if string(name, value) is None:
+                raise UsageError(f"`{name}` must be a string, not None", "leave it out for the default")
+        for name, several in {
+            "special_tokens_to_keep": special_tokens_to_keep,
+            "contextless_output_next_tokens": contextless_output_next_tokens,
+        }.items():
+            if isinstance(several, str) or not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several):
+                raise UsageError(f"`{name}` must be a list of texts, not {several!r}", 'write ["one", "two"]')
+        thresholds = {
+            "context_sensitivity_std_threshold": context_sensitivity_std_threshold,
+            "attribution_std_threshold": attribution_std_threshold,
+        }
+        for name, weight in thresholds.items():
+            if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
+                raise UsageError(f"`{name}` must be a number or None, not {weight!r}", "change this argument")
+        counts = {"context_sensitivity_topk": context_sensitivity_topk, "attribution_topk": attribution_topk}
+        by, of, compared = Chosen(method, True), Chosen(function, False), Chosen(metric, False)
+        assign([by, of, compared], parameters)
+        asked = {
+            "input_template": input_template,
+            "output_template": output_template,
+            "contextless_input": contextless_input,
+            "contextless_output": contextless_output,
+            "separator": separator,
+            "special_tokens_to_keep": list(special_tokens_to_keep),
+            "output_context_strategy": output_context_strategy,
+            **{name: None if weight is None else float(weight) for name, weight in thresholds.items()},
+            **{name: None if count is None else whole(name, count) for name, count in counts.items()},
+        }
+        options = {**options_of({"seed": seed, "memory": memory, "aggregate": aggregate}), "reliance": asked}
+        record = {
+            "source": input_current,
+            "target": output_current,
+            "input_context": input_context,
+            "output_context": output_context,
+            "contextless_output_next_tokens": list(contextless_output_next_tokens),
+        }
+        common = Common(self.is_encoder_decoder, None, None, None, None, None, ())
+        chosen = compared.native(), by.native(), of.native()
+
+        def run(window: list[Given], first: int, told: Any) -> list[Any]:
+            return self._checked().attribute_context(window, *chosen, in_window(options, first), told)
+
+        found: list[Reliance] = run_texts(run, [record], common, Reliance, progress, "raise")
+        return found[0]
+
     @overload
     def score(self, texts: str | Mapping[str, Any] | None = None, functions: Any = ..., **rest: Any) -> ScoredText: ...
     @overload
@@ -305,7 +423,7 @@ class LanguageModel:
         messages: Sequence[Mapping[str, Any]] | None = None,
         contrast: str | None = None,
         contrast_source: str | None = None,
-        align: Sequence[tuple[int, int]] | None = None,
+        align: Sequence[tuple[int, int]] | Literal["auto"] | None = None,
         from_: int | None = None,
         to: int | None = None,
         alternatives: int = 0,

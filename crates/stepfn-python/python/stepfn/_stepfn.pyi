@@ -15,6 +15,7 @@ __all__ = [
     "Passes",
     "Scored",
     "VERSION",
+    "Reliance",
     "Written",
     "__version__",
     "backends",
@@ -68,7 +69,7 @@ class Given:
         record: str | None,
         from_: int | None,
         to: int | None,
-        align: list[tuple[int, int]] | None,
+        align: list[tuple[int, int]] | str | None,
         chat_template: str | None,
         chat_variables: str | None,
         keep: list[str],
@@ -83,6 +84,9 @@ class Model:
         self, texts: list[Given], method: Any, function: Any, step_scores: list[Any], options: str, on_progress: Any = None
     ) -> list[Any]: ...
     def context(self, texts: list[Given], options: str, on_progress: Any = None) -> list[Any]: ...
+    def attribute_context(
+        self, texts: list[Given], metric: Any, method: Any, function: Any, options: str, on_progress: Any = None
+    ) -> list[Any]: ...
     def generate(self, texts: list[Given], on_progress: Any = None) -> list[Any]: ...
     def encode(self, text: str, special_tokens: bool, target: bool) -> list[tuple[str, int, int, int, bool]]: ...
     def pieces(self, ids: list[int], target: bool) -> list[str | None]: ...
@@ -109,6 +113,10 @@ class Scored:
     def json(self) -> str: ...
     def values(self) -> list[tuple[str, _Floats]]: ...
     def table(self) -> str: ...
+
+@final
+class Reliance:
+    def written(self, format: str) -> str: ...
 
 @final
 class Written:

@@ -18,7 +18,23 @@ Text = str | Mapping[str, Any]
 
 Given = _stepfn.Given
 
-_FIELDS = ("id", "text", "source", "target", "messages", "contrast_source", "contrast_target", "source_spans", "target_spans", "units", "sources", "question")
+_FIELDS = (
+    "id",
+    "text",
+    "source",
+    "target",
+    "messages",
+    "contrast_source",
+    "contrast_target",
+    "source_spans",
+    "target_spans",
+    "units",
+    "sources",
+    "question",
+    "input_context",
+    "output_context",
+    "contextless_output_next_tokens",
+)
 
 
 def half_of_a_character(error: UnicodeEncodeError) -> UsageError:
@@ -35,15 +51,17 @@ class Common:
         is_encoder_decoder: bool,
         from_: int | None,
         to: int | None,
-        align: Sequence[tuple[int, int]] | None,
+        align: Sequence[tuple[int, int]] | str | None,
         chat_template: str | None,
         chat_variables: Mapping[str, Any] | None,
         keep: Sequence[str],
     ) -> None:
         try:
-            pairs = None if align is None else [(whole("align", left), whole("align", right)) for left, right in align]
+            pairs: Any = align
+            if align is not None and align != "auto":
+                pairs = [(whole("align", left), whole("align", right)) for left, right in align]
         except (TypeError, ValueError) as error:
-            raise UsageError(f"`align` must be pairs of positions, not {align!r}", "write [(0, 0), (1, 2)]") from error
+            raise UsageError(f"`align` must be pairs of positions or "auto", not {align!r}", "write [(0, 0), (1, 2)]") from error
         from_ = None if from_ is None else whole("from_", from_)
         to = None if to is None else whole("to", to)
         if chat_variables is not None and not isinstance(chat_variables, Mapping):
