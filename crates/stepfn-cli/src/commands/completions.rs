@@ -6,7 +6,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate};
 use stepfn::backend::DefaultBackend;
-use stepfn::{Description, Registry, Stage};
+use stepfn::extend::{Need, StepScore};
+use stepfn::{Description, Registry, Stage, Value};
 
 use crate::args::Cli;
 use crate::failure::Failure;
@@ -36,13 +37,19 @@ fn with_names(command: Command) -> Command {
 }
 
 /// Options with the names that they take.
-fn names() -> [(&'static str, Vec<String>); 6] {
+fn names() -> [(&'static str, Vec<String>); 8] {
     let registry = Registry::<DefaultBackend>::default();
     let name = |description: &Description| description.name.clone();
     let functions: Vec<String> = registry.functions().map(name).collect();
+    let methods: Vec<String> = registry.methods().map(name).collect();
+    let compares = |name: &&String| {
+        registry.function(name, &Value::Null).is_ok_and(|function| function.needs().contrast != Need::Unused)
+    };
     [
         ("model", stepfn::models().into_iter().map(|[name, ..]| name).collect()),
-        ("method", registry.methods().map(name).collect()),
+        ("method", methods.clone()),
+        ("attribution_method", methods),
+        ("context_sensitivity_metric", functions.iter().filter(compares).cloned().collect()),
         ("attributed_fn", functions.clone()),
         ("step_fn", functions.clone()),
         ("step_scores", functions),
