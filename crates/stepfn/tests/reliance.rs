@@ -255,7 +255,10 @@ fn what_makes_no_sense_is_said() {
     let both = Task { input_template: Some("{context} {current}".to_owned()), ..Task::default() };
     assert!(wrong(without, both).contains("the input template has {context}, and there is none"));
     let forced = Input { contextless_output_next_tokens: vec![" a".to_owned(); 9], ..asked_of_verse() };
-    assert!(wrong(forced, plain()).starts_with("there are 9 tokens to compare with, and 1 tokens depend on context"));
+    assert!(
+        wrong(forced, plain())
+            .starts_with("9 tokens to compare with are given, and the number of those that depend on context is 1")
+    );
     let other = Input { sources: vec!["a".to_owned()], ..asked_of_verse() };
     assert!(wrong(other, plain()).contains("`sources` and `question` are other work"));
     let scored = model.ask_about(asked_of_verse()).score((stepfn::functions::Entropy::default(),)).unwrap_err();

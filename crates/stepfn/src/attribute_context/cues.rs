@@ -43,8 +43,10 @@ impl<B: Backend> AttributeContextTask<B> {
             return Ok(vec![None; selected]);
         }
         if given.len() != selected {
-            let what =
-                format!("there are {} tokens to compare with, and {selected} tokens depend on context", given.len());
+            let given = given.len();
+            let what = format!(
+                "{given} tokens to compare with are given, and the number of those that depend on context is {selected}"
+            );
             let hint = "give one for each, the most dependent first; an empty one is the one that the model prefers";
             return Err(Error::new(ErrorKind::Text, what, hint));
         }
