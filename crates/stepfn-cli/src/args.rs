@@ -88,7 +88,9 @@ With --check the results have, as `measured`, the correlation lds of predicted a
 loses without the k sources of the highest scores (drop_k), without k random ones (random_drop_k), and without the first k (first_drop_k).")]
     Context(Box<ContextArgs>),
     /// Show which tokens of an output depend on context, and on what in it (PECoRe)
-    #[command(after_long_help = "\
+    #[command(
+        mut_arg("model", |model| model.alias("model_name_or_path")),
+        after_long_help = "\
 Examples:
   stepfn attribute-context --model gpt2 --input-context-text 'George was sick yesterday.' --input-current-text 'His colleagues asked him to come' \
 --output-current-text 'to the hospital. He said he was fine'
@@ -102,7 +104,8 @@ First each token of the output is compared with and without context, by --contex
 difference of its probability to that of the token which the model prefers without context.
 
 Lines of --input are objects with the fields source and target, which are the current texts, input_context, output_context and contextless_output_next_tokens. \
-JSON has the fields of inseq's command. Options may be written as there, with underscores.")]
+JSON has the fields of inseq's command. Options may be written as there, with underscores."
+    )]
     AttributeContext(Box<AttributeContextArgs>),
     /// Show attributions that were saved in a file
     #[command(after_long_help = "\

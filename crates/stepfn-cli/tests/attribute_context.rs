@@ -65,7 +65,8 @@ fn options_are_those_of_the_reference() {
         "--format",
         "csv",
     ]);
-    let theirs = reliance(&theirs);
+    theirs.extend(["--model_name_or_path", "verse"]);
+    let theirs = stepfn(["attribute-context"].iter().chain(&theirs));
     assert_eq!((theirs.code, &theirs.out), (0, &ours.out), "{}", theirs.err);
     assert_eq!(ours.out.lines().filter(|line| line.contains(",input,0,")).count(), 2);
 }
