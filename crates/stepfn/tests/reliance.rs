@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use stepfn::{AttributeContextTask, Input, LanguageModel, Map, RelianceAnswer, Selection, Value, json};
+use stepfn::{AttributeContextTask, Input, LanguageModel, LoadOptions, Map, RelianceAnswer, Selection, Value, json};
 
 type Task = AttributeContextTask<stepfn::backend::DefaultBackend>;
 
@@ -40,7 +40,8 @@ fn model(name: &str, folder: &Path) -> LanguageModel {
         fs::copy(goldens().join("models").join(name).join(file), folder.join(file)).unwrap();
     }
     fs::copy(goldens().join("reliance").join(name).join("tokenizer.json"), folder.join("tokenizer.json")).unwrap();
-    LanguageModel::load(folder.to_str().unwrap()).unwrap()
+    let generation = [("max_new_tokens".to_owned(), json!(3))].into_iter().collect();
+    LanguageModel::load_with(folder.to_str().unwrap(), &LoadOptions { generation, ..LoadOptions::default() }).unwrap()
 }
 
 fn text(arguments: &Map<String, Value>, name: &str) -> Option<String> {
@@ -278,4 +279,28 @@ fn a_forced_token_is_compared_with() {
         Some(true)
     );
     assert_eq!(cues.contrast_token.as_deref().map(|token| token.starts_with(" w")), Some(true));
+}
+
+#[test]
+fn the_model_writes_on_after_an_output_context() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["gpt2", "marian"] {
+        let model = model(name, folder.path());
+        let input = Input {
+            input_context: Some("<27> <82>".to_owned()),
+            output_context: Some("<40> <48> <23>".to_owned()),
+            ..Input::source("<17> <21>")
+        };
+        let found = model.attribute_context(input, &Task::default()).unwrap();
+        let written: Vec<&str> = found.output_current.split(' ').collect();
+        assert!((1..=3).contains(&written.len()), "{name}: {}", found.output_current);
+        // Each token that it wrote is the likeliest behind the context.
+        let (source, output) = ("<27> <82> <17> <21>", format!("<40> <48> <23> {}", found.output_current));
+        let target = if model.is_encoder_decoder() { output } else { format!("{source} {output}") };
+        let asked = Input { target: Some(target), ..Input::source(source) };
+        let scored = model.ask_about(asked).score((stepfn::functions::Rank::default(),)).unwrap();
+        let ranks = &scored.values("rank").unwrap()[3..3 + written.len()];
+        assert!(ranks.iter().all(|rank| *rank == 1.0), "{name}: {ranks:?}");
+        assert_eq!(found.output_context_tokens.as_ref().map(Vec::len), Some(3));
+    }
 }
