@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 
 use stepfn_models::config::DropoutRates;
 
-use crate::{Features, SpanTarget};
+use crate::{Features, Noise, SpanTarget};
 
 /// How attribution runs, whatever the method.
 #[derive(Clone)]
@@ -38,6 +38,9 @@ pub struct AttributionOptions<'a> {
     pub contrast_force_inputs: bool,
     /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
     pub alternatives: usize,
+    /// Noise on the embeddings of the text, to see how far scores move with it. Not for methods that
+    /// [hide tokens](crate::AttributionMethod::hides_tokens), whose variants have no noise.
+    pub noise: Option<Noise>,
     /// Called after each piece of work; [`ControlFlow::Break`] ends the call with
     /// [`AttributionError::Cancelled`](crate::AttributionError::Cancelled).
     pub progress: Option<&'a OnProgress<'a>>,
@@ -94,6 +97,7 @@ impl AttributionOptions<'_> {
             prompt_only: false,
             contrast_force_inputs: false,
             alternatives: 0,
+            noise: None,
             progress: None,
         }
     }
@@ -114,6 +118,7 @@ impl core::fmt::Debug for AttributionOptions<'_> {
             .field("prompt_only", &self.prompt_only)
             .field("contrast_force_inputs", &self.contrast_force_inputs)
             .field("alternatives", &self.alternatives)
+            .field("noise", &self.noise)
             .finish_non_exhaustive()
     }
 }

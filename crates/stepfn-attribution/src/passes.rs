@@ -44,7 +44,11 @@ pub struct Passes<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Passes<'a, B> {
-    pub(crate) fn new(
+    /// Passes over the question's text, for this function.
+    ///
+    /// # Errors
+    /// [`AttributionError::Text`] for a text that the model can't read.
+    pub fn new(
         question: Question<'a>,
         model: &'a Model<B>,
         function: &'a AttributedFn<B>,
@@ -55,7 +59,14 @@ impl<'a, B: Backend> Passes<'a, B> {
         let passes = 1 + function.needs().noisy_samples;
         let budget = Budget::new(config, question.options().memory, passes, is_host::<B>());
         crate::scoring::check_noise(&budget, question.options().memory, function.needs().noisy_samples)?;
-        let embedded = |side: Side, ids: &[u32]| embedded(model, side, ids);
+        let noise = question.options().noise;
+        let embedded = |side: Side, ids: &[u32]| {
+            let embeddings = embedded(model, side, ids)?;
+            Ok::<_, AttributionError>(match noise {
+                None => embeddings,
+                Some(noise) => noise.on(embeddings, side),
+            })
+        };
         let source = text.source.as_deref().map(|source| embedded(Side::Source, source)).transpose()?;
         let target = embedded(Side::Target, &text.target[..question.steps().width()])?;
         let mut passes = Self { question, model, function, budget, source, target, comparison: None };
@@ -189,11 +200,26 @@ impl<'a, B: Backend> Passes<'a, B> {
         self.question.spans(steps).into_iter().map(of_span).collect()
     }
 
+    /// How many variants fit into memory together.
+    pub fn at_once(&self, steps: Steps) -> usize {
+        self.budget.variants(self.question.lengths(steps))
+    }
+
+    /// The last hidden states that predict these steps, for each variant; [`Model::logits`] makes predictions of them.
+    ///
+    /// # Shapes
+    /// - result: `[variants · steps, hidden]`
+    ///
+    /// # Errors
+    /// If the model fails.
+    pub fn hidden(&self, variants: &Variants<B>, steps: Steps) -> Result<Tensor<B, 2>, AttributionError> {
+        let batches = self.batches(variants, steps)?;
+        Ok(at_steps(self.model.hidden(variants.model_input(&batches, &Dropout::Off))?, variants.count, steps))
+    }
+
     /// The attributed function's values for each variant at each step, `[variants, steps]`.
     fn step_values(&self, variants: &Variants<B>, steps: Steps) -> Result<Tensor<B, 2>, AttributionError> {
-        let batches = self.batches(variants, steps)?;
-        let hidden = self.model.hidden(variants.model_input(&batches, &Dropout::Off))?;
-        let hidden = at_steps(hidden, variants.count, steps);
+        let hidden = self.hidden(variants, steps)?;
         let noisy = match self.noise(variants.count) {
             None => None,
             Some((samples, dropout)) => {

@@ -25,7 +25,11 @@ pub struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    pub(crate) fn new(
+    /// The question of the text with this index, among so many texts.
+    ///
+    /// # Errors
+    /// [`AttributionError::Text`] for steps that are not in the text.
+    pub fn new(
         text: &'a Text,
         options: &'a AttributionOptions<'a>,
         index: usize,

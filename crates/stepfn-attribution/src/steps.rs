@@ -75,7 +75,7 @@ impl Steps {
     }
 
     /// Those at these positions, which are some of these steps.
-    pub(crate) fn part(self, positions: Range<usize>) -> Self {
+    pub fn part(self, positions: Range<usize>) -> Self {
         debug_assert!(self.start <= positions.start && positions.end <= self.end && !positions.is_empty());
         Self { start: positions.start, end: positions.end, ..self }
     }

@@ -64,7 +64,7 @@ impl Checks {
 }
 
 /// Spearman's rank correlation; equal values share their mean rank. NaN if all are equal on one side.
-pub(crate) fn spearman(a: &[f64], b: &[f64]) -> f64 {
+pub fn spearman(a: &[f64], b: &[f64]) -> f64 {
     let (a, b) = (ranks(a), ranks(b));
     let mean = (a.len() as f64 - 1.0) / 2.0;
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>();

@@ -234,7 +234,7 @@ fn shapley(
 
 /// `ln p − ln(1 − p)` of a probability whose logarithm is given, accurate at both ends. Single precision can't tell a probability from 1 beyond its
 /// rounding: that of `tokens` of them is the least distance.
-pub(super) fn log_odds(log_prob: f64, tokens: usize) -> f64 {
+pub fn log_odds(log_prob: f64, tokens: usize) -> f64 {
     let log_prob = log_prob.min(-f64::from(f32::EPSILON) * tokens.max(1) as f64);
     let log_rest = match log_prob > -core::f64::consts::LN_2 {
         true => (-log_prob.exp_m1()).ln(),

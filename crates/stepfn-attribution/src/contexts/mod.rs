@@ -17,8 +17,8 @@ use stepfn_models::Model;
 use crate::passes::Perturbation;
 use crate::{AttributedFn, AttributionError, AttributionOptions, Passes, Perturbed, Question, Side, Text};
 
-pub use checks::Checks;
-pub use method::ContextMethod;
+pub use checks::{Checks, spearman};
+pub use method::{ContextMethod, log_odds};
 
 /// What becomes of a source that is left out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl<B: Backend> Contexts<'_, '_, B> {
         let variants: Vec<Perturbed> = kept.iter().map(|kept| self.variant(kept)).collect();
         let (steps, progress) = (self.question.steps(), |done, all| self.question.progress(done, all));
         let values = match self.operator {
-            Operator::Remove => self.perturbation.shortened(function.plain(), &variants, progress)?,
+            Operator::Remove => self.perturbation.shortened(function.plain(), &variants, steps, progress)?,
             Operator::Baseline => self.perturbation.values_of(function.plain(), &variants, steps, progress)?,
         };
         let statement = |values: &[f64], statement: &Range<usize>| -> f64 {

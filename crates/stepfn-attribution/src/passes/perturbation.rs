@@ -106,8 +106,12 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         Ok(values.into_data().iter::<f64>().collect())
     }
 
-    /// A function's values for each variant. `progress` is called with how many of all groups are done.
-    pub(crate) fn values_of(
+    /// A function's values at these steps, for each variant: no place after those that predict them runs. `progress` is called with how many of
+    /// all groups are done.
+    ///
+    /// # Errors
+    /// If the model or the function fails, or `progress` does.
+    pub fn values_of(
         &self,
         function: &dyn StepFunction<B>,
         variants: &[Perturbed],

@@ -17,19 +17,20 @@ use crate::AttributionError;
 use crate::steps::Steps;
 
 impl<B: Backend> Perturbation<'_, '_, B> {
-    /// A function's values for each variant, which lacks tokens of the source, or of the target before the first step. `progress` is called with how
-    /// many of all groups are done.
+    /// A function's values at these steps, for each variant, which lacks tokens of the source, or of the target before the first of the steps. `progress`
+    /// is called with how many of all groups are done.
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a variant with nothing before the first step, or no source where the text has one; those of the model and the
     /// function.
-    pub(crate) fn shortened(
+    pub fn shortened(
         &self,
         function: &dyn StepFunction<B>,
         variants: &[Perturbed],
+        steps: Steps,
         mut progress: impl FnMut(usize, usize) -> Result<(), AttributionError>,
     ) -> Result<Vec<Vec<f64>>, AttributionError> {
-        let (passes, steps) = (self.passes, self.passes.question.steps());
+        let passes = self.passes;
         let text = passes.question.text();
         let mut values = vec![Vec::new(); variants.len()];
         let (mut sourced, mut later) = (Vec::new(), Vec::new());
