@@ -6,14 +6,16 @@
 //! | [`html::render`] | one self-contained page for any number of texts |
 //! | [`svg::render`] | a heat map for a paper |
 //! | [`reliance::render`], [`html::render_reliance`] | which tokens depend on context, and on what in it |
+//! | [`evaluation::render`] | a page with the metrics of several methods |
 //!
-//! All are pure functions of [`Attribution`](stepfn_attribution::Attribution)s. Scores with layers, heads or hidden units are first reduced
+//! Those of attributions are pure functions of [`Attribution`](stepfn_attribution::Attribution)s. Scores with layers, heads or hidden units are first reduced
 //! to one number per token and step, as [`Attribution::per_token`](stepfn_attribution::Attribution::per_token) does.
 //!
 //! Signed scores go from blue through white to red, unsigned scores from white to red. This scale works for all kinds of colour blindness;
 //! its ends are those of "RdBu" (Brewer, colorbrewer2.org).
 
 mod color;
+pub mod evaluation;
 mod grid;
 pub mod html;
 mod label;

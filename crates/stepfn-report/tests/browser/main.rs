@@ -4,6 +4,7 @@
 
 mod chromium;
 mod contrast;
+mod evaluation;
 mod paper;
 mod reliance;
 #[path = "../samples/mod.rs"]
@@ -74,6 +75,7 @@ fn the_page_in_a_browser() {
         paper::prints_everything(&mut pages.browser, &url);
         reliance::shades_the_cues_of_a_token(&mut pages);
         size::stays_usable(&mut pages);
+        evaluation::fits_every_window(&mut pages.browser, &folder);
         for (number, text) in texts.iter().enumerate() {
             draws_svg(&mut pages, number, &svg::render(text, &SvgOptions::default()));
         }
