@@ -3,6 +3,7 @@
 mod attribute_context;
 mod choices;
 mod context;
+mod evaluate;
 mod shared;
 mod values;
 
@@ -13,8 +14,10 @@ use clap_complete::Shell;
 use stepfn::TargetUnit;
 
 pub(crate) use attribute_context::{AttributeContextArgs, Threshold};
-pub(crate) use choices::MaskingName;
+pub(crate) use choices::{MaskingName, OperatorName};
 pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
+pub(crate) use evaluate::EvaluateArgs;
+use evaluate::HELP as EVALUATE;
 pub(crate) use shared::{
     AlignerArgs, BatchArgs, ChatArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs,
     ParameterArgs, TextArgs, ViewArgs,
@@ -32,8 +35,8 @@ stepfn runs a language model and shows what it predicted, and why.
 A language model writes a text token by token. A step function turns its prediction at one step into a number: how likely was this \
 token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
 `stepfn attribute` shows which input tokens a value came from, `stepfn context` which of its sources an answer came from, \
-`stepfn attribute-context` which words depend on context, and `stepfn generate` \
-lets a model write.
+`stepfn attribute-context` which words depend on context, `stepfn evaluate` \
+whether attributions are faithful, and `stepfn generate` lets a model write.
 
 Models are folders in Hugging Face format (config.json, weights, a tokenizer), GGUF files, or names on a hub. A causal model \
 (GPT-2, Llama, …) reads a prompt and continues it; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
@@ -107,6 +110,9 @@ Lines of --input are objects with the fields source and target, which are the cu
 JSON has the fields of inseq's command. Options may be written as there, with underscores."
     )]
     AttributeContext(Box<AttributeContextArgs>),
+    /// Measure which attribution methods are faithful, beside random orders
+    #[command(after_long_help = EVALUATE)]
+    Evaluate(Box<EvaluateArgs>),
     /// Show attributions that were saved in a file
     #[command(after_long_help = "\
 Examples:

@@ -180,7 +180,7 @@ pub(crate) fn early(teller: &Teller, single: bool) -> impl Fn(&Value, &str) + us
 }
 
 /// Texts whose failure is reported; of the others, there is the number.
-const MOST_REPORTED: usize = 20;
+pub(crate) const MOST_REPORTED: usize = 20;
 
 impl<T: Record> Results<T> {
     /// Writes each result when it is finished, then the end of the file.

@@ -1,12 +1,15 @@
 //! A model, whatever its backend.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use serde_json::json;
-use stepfn::{Answer, LanguageModel, Outcome, RelianceAnswer, ScoredText, Token, Value, Written, interruptible};
+use stepfn::{
+    Answer, Evaluated, LanguageModel, Outcome, RelianceAnswer, ScoredText, Token, Value, Written, interruptible,
+};
 
-use crate::task::{Job, Named, Options, Watch, attribute_task, context_task, reliance_task, score_task};
+use crate::task::{Job, Named, Options, Watch, attribute_task, context_task, evaluate_task, reliance_task, score_task};
 
 /// Results of texts.
 pub(crate) enum Results {
@@ -14,6 +17,8 @@ pub(crate) enum Results {
     Answers(Vec<Outcome<Answer>>),
     Reliances(Vec<Outcome<RelianceAnswer>>),
     Written(Vec<Outcome<Vec<Written>>>),
+    /// Of all texts together.
+    Evaluated(Box<Evaluated>),
 }
 
 /// A model, whatever its backend.
@@ -88,6 +93,14 @@ where
                     let outcomes = self.attribute_context_all(inputs, &task);
                     let outcomes = outcomes.on_progress(|progress| watch.progress(progress));
                     Ok(Results::Reliances(outcomes.collect()))
+                }
+                Job::Evaluate { methods, functions } => {
+                    let started = Instant::now();
+                    let task = evaluate_task((methods, functions), options, self.registry())?;
+                    let outcomes = self.evaluate_all(inputs, &task).on_progress(|progress| watch.progress(progress));
+                    let texts = outcomes.map(|outcome| outcome.result).collect::<stepfn::Result<Vec<_>>>()?;
+                    let found = Evaluated::of(self, &task, &texts, started.elapsed().as_secs_f64())?;
+                    Ok(Results::Evaluated(Box::new(found)))
                 }
                 Job::Generate => {
                     let outcomes = self.generate_all(inputs).on_progress(|progress| watch.progress(progress));

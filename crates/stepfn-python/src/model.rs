@@ -12,7 +12,7 @@ use stepfn::{Description, Download, Error, ErrorKind, LanguageModel, LoadOptions
 use crate::convert::{exception, from_json, raised, to_json};
 use crate::engine::{Engine, Results};
 use crate::raised::Raised;
-use crate::results::{Answer, Reliance, Scored, Written};
+use crate::results::{Answer, Evaluation, Reliance, Scored, Written};
 use crate::task::{FunctionSpec, Given, Job, MethodSpec, Named, Options, Watch};
 use crate::weights::{self, element_type, tensor};
 
@@ -183,6 +183,20 @@ impl Model {
         self.run(py, &Job::AttributeContext { metric, method, function }, texts, options, on_progress)
     }
 
+    /// Metrics of methods, over all texts: a list of one object.
+    #[pyo3(signature = (texts, methods, functions, options, on_progress=None))]
+    fn evaluate(
+        &self,
+        py: Python<'_>,
+        texts: Vec<Given>,
+        methods: Vec<MethodSpec>,
+        functions: Vec<FunctionSpec>,
+        options: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        self.run(py, &Job::Evaluate { methods, functions }, texts, options, on_progress)
+    }
+
     /// What the model writes after texts: a list for each.
     #[pyo3(signature = (texts, on_progress=None))]
     fn generate(&self, py: Python<'_>, texts: Vec<Given>, on_progress: Option<Py<PyAny>>) -> PyResult<Vec<Py<PyAny>>> {
@@ -256,6 +270,7 @@ impl Model {
             Results::Scored(outcomes) => list(py, outcomes, Scored, failed),
             Results::Answers(outcomes) => list(py, outcomes, Answer, failed),
             Results::Reliances(outcomes) => list(py, outcomes, Reliance, failed),
+            Results::Evaluated(found) => Ok(vec![Evaluation(*found).into_py_any(py)?]),
             Results::Written(outcomes) => {
                 list(py, outcomes, |texts| texts.into_iter().map(Written).collect::<Vec<_>>(), failed)
             }

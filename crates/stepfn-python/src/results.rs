@@ -3,7 +3,7 @@
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use stepfn::writers::{Colors, Record, TerminalOptions, WriterOptions, answers, records, reliances};
+use stepfn::writers::{Colors, Record, TerminalOptions, WriterOptions, answers, evaluations, records, reliances};
 use stepfn::{Outcome, ScoredText, Scores};
 
 use crate::convert::{exception, raised, to_json};
@@ -152,6 +152,25 @@ impl Scored {
     /// As a table.
     fn table(&self) -> String {
         self.0.to_string()
+    }
+}
+
+/// Metrics of methods.
+#[pyclass(frozen, module = "stepfn._stepfn")]
+pub(crate) struct Evaluation(pub(crate) stepfn::Evaluated);
+
+#[pymethods]
+impl Evaluation {
+    /// In one of the formats.
+    fn write(&self, py: Python<'_>, format: &str) -> PyResult<String> {
+        let written = || -> stepfn::Result<String> {
+            let options = WriterOptions { single: true, ..WriterOptions::default() };
+            let mut writer = evaluations(format, &options)?;
+            let result = Ok(self.0.clone());
+            let outcome = Outcome { id: 0.into(), number: 0, fields: stepfn::Map::new(), result };
+            Ok(writer.write(&outcome)? + &writer.finish()?)
+        };
+        raised(py, py.detach(written))
     }
 }
 

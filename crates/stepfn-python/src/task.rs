@@ -1,5 +1,7 @@
 //! What Python's side of the package asks for: methods, functions and options.
 
+mod evaluate;
+
 use core::cell::Cell;
 use core::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,6 +20,9 @@ use crate::convert::from_json;
 use crate::function::Function;
 use crate::method::Method;
 use crate::raised::Raised;
+
+use self::evaluate::EvaluateOptions;
+pub(crate) use self::evaluate::evaluate_task;
 
 /// A step function: Python's, or one by its name and its parameters as JSON.
 #[derive(FromPyObject)]
@@ -90,6 +95,7 @@ pub(crate) struct Options {
     prompt_only: bool,
     context: Option<ContextOptions>,
     reliance: Option<RelianceOptions>,
+    evaluate: Option<EvaluateOptions>,
     contrast_force_inputs: bool,
     raw: bool,
     aggregate: Option<String>,
@@ -124,6 +130,7 @@ pub(crate) enum Job {
     Attribute { method: MethodSpec, function: Option<FunctionSpec>, step_scores: Vec<FunctionSpec> },
     Context,
     AttributeContext { metric: FunctionSpec, method: MethodSpec, function: FunctionSpec },
+    Evaluate { methods: Vec<MethodSpec>, functions: Vec<FunctionSpec> },
     Generate,
 }
 
@@ -139,6 +146,10 @@ impl Job {
             Self::AttributeContext { metric, method, function } => {
                 let functions = [metric, function].into_iter().filter_map(FunctionSpec::raised);
                 method.raised().into_iter().chain(functions).collect()
+            }
+            Self::Evaluate { methods, functions } => {
+                let methods = methods.iter().filter_map(MethodSpec::raised);
+                methods.chain(functions.iter().filter_map(FunctionSpec::raised)).collect()
             }
             Self::Context | Self::Generate => Vec::new(),
         }

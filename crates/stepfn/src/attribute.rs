@@ -21,65 +21,7 @@ use crate::chat::Asked;
 use crate::error::FORCE_INPUTS;
 use crate::room;
 use crate::texts::{Numbered, Task, Told};
-use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, warnings};
-
-/// What perturbation methods hide and show as one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Unit {
-    /// Each token by itself.
-    #[default]
-    Tokens,
-    /// The tokens of a word together.
-    Words,
-    /// The tokens of a sentence together.
-    Sentences,
-    /// The tokens of a line together.
-    Lines,
-    /// The tokens of each message of a chat together, with its markup.
-    Messages,
-}
-
-impl Unit {
-    /// Its name: `tokens`, `words`, `sentences`, `lines` or `messages`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tokens => "tokens",
-            Self::Words => "words",
-            Self::Sentences => "sentences",
-            Self::Lines => "lines",
-            Self::Messages => "messages",
-        }
-    }
-}
-
-/// What is attributed as one: each is a column of scores.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum TargetUnit {
-    /// Each token by itself.
-    #[default]
-    Token,
-    /// The tokens of a word together.
-    Word,
-    /// The tokens of a sentence together.
-    Sentence,
-    /// All tokens that are asked about.
-    Answer,
-}
-
-impl TargetUnit {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Token, Self::Word, Self::Sentence, Self::Answer];
-
-    /// Its name: `token`, `word`, `sentence` or `answer`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::Word => "word",
-            Self::Sentence => "sentence",
-            Self::Answer => "answer",
-        }
-    }
-}
+use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, TargetUnit, Unit, warnings};
 
 /// A method, what it attributes, and how. For many texts: [`LanguageModel::attribute_all`].
 pub struct AttributeTask<B: Backend> {
@@ -173,17 +115,14 @@ impl<B: Backend> AttributeTask<B> {
 
     /// What is attributed as one: a text's own units, or else those of the task.
     fn spans(&self, input: &Input, prepared: &Prepared) -> Result<Option<SpanTarget>> {
-        let target = match (self.unit, input.units.is_empty()) {
-            (_, false) => {
+        let target = match input.units.is_empty() {
+            true => self.unit.spans(prepared),
+            false => {
                 self.check_takes_spans("units of their own")?;
-                SpanTarget::bytes(prepared, &input.units)?
+                Some(SpanTarget::bytes(prepared, &input.units)?)
             }
-            (TargetUnit::Token, true) => return Ok(None),
-            (TargetUnit::Word, true) => SpanTarget::words(prepared),
-            (TargetUnit::Sentence, true) => SpanTarget::sentences(prepared),
-            (TargetUnit::Answer, true) => SpanTarget::answer(prepared),
         };
-        Ok(Some(SpanTarget { mean: self.unit_mean, ..target }))
+        Ok(target.map(|target| SpanTarget { mean: self.unit_mean, ..target }))
     }
 
     /// Checks what can be checked before a model is there.

@@ -32,6 +32,7 @@
 //! | one text | [`LanguageModel::ask`], then [`score`](Ask::score), [`attribute`](Ask::attribute) or [`generate`](Ask::generate) |
 //! | a chat | [`LanguageModel::chat`], with [`Message`]s |
 //! | many texts | [`LanguageModel::score_all`], [`attribute_all`](LanguageModel::attribute_all), [`generate_all`](LanguageModel::generate_all): iterators in, iterators out |
+//! | methods to compare | [`LanguageModel::evaluate`] says how faithful each is |
 //! | names and JSON | [`LanguageModel::method`] and [`LanguageModel::function`] make methods and functions that are used like the types |
 //! | a function or method of your own | [`extend`] has the traits; register it in [`LanguageModel::registry_mut`] to find it by name |
 //! | a text and its context | [`LanguageModel::attribute_context`]: which tokens depend on it, and on what in it |
@@ -51,6 +52,7 @@ mod attribute_context;
 mod chat;
 mod context;
 mod error;
+mod evaluate;
 mod files;
 mod generate;
 mod input;
@@ -60,14 +62,16 @@ mod registry;
 mod room;
 mod score;
 mod texts;
+mod unit;
 mod warnings;
 
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
-pub use attribute::{AttributeTask, TargetUnit, Unit};
+pub use attribute::AttributeTask;
 pub use attribute_context::{AttributeContextTask, OutputContext, RelianceAnswer};
 pub use context::{ContextTask, Split, context_method};
 pub use error::{Error, ErrorKind, Result};
+pub use evaluate::{EvaluateTask, Evaluated, EvaluatedText};
 pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
 pub use input::{Input, IntoInput};
@@ -76,6 +80,7 @@ pub use record::{RECORD_FIELDS, record};
 pub use registry::Registry;
 pub use score::{ScoreTask, ScoredText, StepFunctions};
 pub use texts::{Outcome, Outcomes, RunOptions};
+pub use unit::{TargetUnit, Unit};
 
 pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
@@ -88,6 +93,7 @@ pub use stepfn_attribution::{
 pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;
 pub use stepfn_core::{Alignment, Description};
+pub use stepfn_evaluate::{Evaluation, Interval, Metric, Ranking, Row, Task as Measures, TextRow};
 pub use stepfn_models::chat::{Content, Json, Message, MessageSpan};
 pub use stepfn_models::checkpoint::MemoryTensor;
 pub use stepfn_models::tokenizer::Token;
@@ -123,6 +129,7 @@ mod documents {
         Attribution = "../../../docs/src/attribution.md",
         Reliance = "../../../docs/src/reliance.md",
         Contexts = "../../../docs/src/contexts.md",
+        Evaluation = "../../../docs/src/evaluation.md",
         Backends = "../../../docs/src/backends.md",
         Cli = "../../../docs/src/cli.md",
         Dropout = "../../../docs/src/dropout.md",

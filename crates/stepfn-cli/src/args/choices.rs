@@ -3,8 +3,8 @@
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use stepfn::backend::{DType, KNOWN};
-use stepfn::writers::{ANSWERS, RECORDS, RELIANCES};
-use stepfn::{Masking, Operator};
+use stepfn::writers::{ANSWERS, EVALUATIONS, RECORDS, RELIANCES};
+use stepfn::{Masking, Metric, Operator};
 
 /// Names of all backends. Those that the program was not built with are accepted here and get an error of their own later.
 pub(super) fn backends() -> PossibleValuesParser {
@@ -24,6 +24,16 @@ pub(super) fn answer_formats() -> PossibleValuesParser {
 /// Formats of what depends on context.
 pub(super) fn reliance_formats() -> PossibleValuesParser {
     PossibleValuesParser::new(RELIANCES.map(value))
+}
+
+/// Formats of evaluations.
+pub(super) fn evaluation_formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(EVALUATIONS.map(value))
+}
+
+/// Metrics of faithfulness.
+pub(super) fn metrics() -> PossibleValuesParser {
+    PossibleValuesParser::new(Metric::ALL.map(|metric| value((metric.name(), metric.summary()))))
 }
 
 fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {

@@ -55,7 +55,7 @@ pub(crate) struct LinesArgs {
 }
 
 /// What texts are compared with.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct ContrastArgs {
     /// Another source or prompt to compare with
     #[arg(long, value_name = "TEXT", conflicts_with = "input", value_parser = text, allow_hyphen_values = true)]

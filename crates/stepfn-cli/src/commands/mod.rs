@@ -5,6 +5,7 @@ mod attribute_context;
 mod bench;
 mod completions;
 mod context;
+mod evaluate;
 mod generate;
 mod list;
 mod loading;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Attribute(args) => attribute::run(&args),
         Command::AttributeContext(args) => attribute_context::run(&args),
         Command::Context(args) => context::run(&args),
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -10,6 +10,7 @@ you have                  you call
 a text                    :meth:`LanguageModel.attribute`, ``score``, ``generate``
 many texts                the same with a list; :meth:`LanguageModel.score_all` streams
 a transformers model      :func:`from_torch`
+methods to compare        :meth:`LanguageModel.evaluate`
 a function of your own    :func:`step_function`, :func:`method`
 a file of attributions    :func:`read`
 scripts for inseq         ``stepfn.compat.inseq``
@@ -31,6 +32,7 @@ from ._errors import (
     SavedError,
     UsageError,
 )
+from ._evaluation import Evaluation
 from ._model import LanguageModel, load
 from ._own import Passes
 from ._registry import (
@@ -83,6 +85,7 @@ __all__ = [
     "Cancelled",
     "DeviceError",
     "Error",
+    "Evaluation",
     "FileError",
     "LanguageModel",
     "Method",

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 from . import _stepfn
 from ._arguments import check_arguments, dumps, no_argument
 from ._errors import Error, UsageError
+from ._evaluation import Evaluation, listed
 from ._options import in_window, options_of, string, whole
 from ._progress import Downloads, Progress
 from ._registry import Chosen, assign
@@ -407,6 +408,89 @@ class LanguageModel:
             return self._checked().attribute_context(window, *chosen, in_window(options, first), told)
 
         found: list[Reliance] = run_texts(run, [record], common, Reliance, progress, "raise")
+        return found[0]
+
+    def evaluate(
+        self,
+        texts: Text | Iterable[Text],
+        methods: Any = ("saliency", "input_x_gradient", "integrated_gradients", "occlusion"),
+        functions: Any = (),
+        *,
+        metrics: str | Sequence[str] | None = None,
+        operators: str | Sequence[str] = ("baseline", "remove"),
+        special: bool | Sequence[bool] = (False, True),
+        ranking: Literal["signed", "magnitude"] = "signed",
+        unit: Literal["token", "word", "sentence", "answer"] = "token",
+        from_: int | None = None,
+        to: int | None = None,
+        random_orders: int = 5,
+        random_sets: int = 32,
+        soft_share: float = 0.2,
+        soft_draws: int = 8,
+        seed: int = 0,
+        memory: int | None = None,
+        progress: Progress = None,
+        **parameters: Any,
+    ) -> Evaluation:
+        """How faithful methods are: what is lost without the tokens that they name, beside random orders, with intervals over texts.
+
+        Args:
+            texts: As in :meth:`attribute`.
+            methods: Attribution methods, by name, as :class:`stepfn.Method`, or of your own.
+            functions: Step functions to attribute; by default the log-probability of each token.
+            metrics: Names of metrics; by default comprehensiveness, sufficiency, morf and lerf.
+            operators: What becomes of hidden tokens: ``"baseline"``, ``"remove"``, or both.
+            special: Whether special tokens are among those that are hidden; both by default.
+            ranking: How scores order tokens.
+            unit: What is attributed as one: the sum of the function's values over its tokens.
+            from_: The first token that is asked about, counted in the target from 0.
+            to: The first token that is no longer asked about.
+            random_orders: Random orders that are averaged.
+            random_sets: Random sets of tokens for infidelity and lds.
+            soft_share: The share of tokens that soft_nc hides and soft_ns keeps, in the mean.
+            soft_draws: Random sets for these.
+            seed: Seed of everything random.
+            memory: Bytes for what is computed, in addition to the model.
+            progress: As in :meth:`attribute`.
+            **parameters: Parameters of the methods and of the functions; each is set for all that have it.
+
+        >>> import stepfn
+        >>> found = stepfn.load("g2p").evaluate(["phonetics", "evaluation"], ["saliency", "occlusion"], operators="remove", special=False)
+        >>> [row["method"] for row in found.rows]
+        ['saliency', 'occlusion', 'random', 'first_to_last', 'last_to_first']
+        """
+        by = [Chosen(method, True) for method in listed("methods", methods)]
+        of = functions_of(functions)
+        assign([*by, *of], parameters)
+        asked: dict[str, Any] = {
+            "metrics": None if metrics is None else listed("metrics", metrics),
+            "operators": listed("operators", operators),
+            "special": listed("special", special),
+            "ranking": ranking,
+            "random_orders": whole("random_orders", random_orders),
+            "random_sets": whole("random_sets", random_sets),
+            "soft_share": soft_share,
+            "soft_draws": whole("soft_draws", soft_draws),
+        }
+        for name in ("metrics", "operators"):
+            for value in asked[name] or ():
+                string(name, value)
+        string("ranking", ranking)
+        if not all(isinstance(one, bool) for one in asked["special"]):
+            raise UsageError(f"`special` must be True, False, or both, not {special!r}", "change this argument")
+        if isinstance(soft_share, bool) or not isinstance(soft_share, int | float):
+            raise UsageError(f"`soft_share` must be a number, not {soft_share!r}", "give a number between 0 and 1")
+        options = {**options_of({"unit": unit, "seed": seed, "memory": memory}), "evaluate": asked}
+        _, records = records_of(texts, None, None, None, None, None, None, None, None)
+        common = Common(self.is_encoder_decoder, from_, to, None, None, None, ())
+        chosen = [method.native() for method in by], [function.native() for function in of]
+
+        def run(window: list[Given], first: int, told: Any) -> list[Any]:
+            return self._checked().evaluate(window, *chosen, in_window(options, first), told)
+
+        found: list[Evaluation] = run_texts(run, records, common, Evaluation, progress, "raise")
+        if not found:
+            raise UsageError("there is no text to evaluate on", "give at least one")
         return found[0]
 
     @overload

@@ -3,6 +3,7 @@
 //! A [`Writer`] turns the results of texts into the text of a file, one by one where the form allows it, or all at the end. [`answers`] and
 //! [`records`] find a writer by name.
 
+mod evaluations;
 mod reliance;
 mod tables;
 
@@ -13,6 +14,7 @@ use stepfn_report::{html, svg};
 use crate::destination::Way;
 use crate::{Answer, Error, ErrorKind, Outcome, Result};
 
+pub use evaluations::{EVALUATIONS, evaluations};
 pub use reliance::{RELIANCES, reliances};
 pub use stepfn_attribution::formats::csv::plain;
 pub use stepfn_report::terminal::{Colors, TerminalOptions};
