@@ -95,16 +95,24 @@ impl Destination {
     /// # Errors
     /// [`ErrorKind::File`] if it can't be written, and [`ErrorKind::Closed`] if nobody reads standard output any more.
     pub fn write(&mut self, record: &str) -> Result<()> {
+        self.write_bytes(record.as_bytes())
+    }
+
+    /// Appends part of a file that is no text, whole.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn write_bytes(&mut self, record: &[u8]) -> Result<()> {
         if record.is_empty() {
             return Ok(());
         }
         self.is_written = true;
         let done = match &mut self.to {
-            To::Stream(output) => output.write_all(record.as_bytes()).and_then(|()| output.flush()),
+            To::Stream(output) => output.write_all(record).and_then(|()| output.flush()),
             #[cfg(unix)]
-            To::Redirected(file) => append_whole(file, record.as_bytes()),
-            To::Beside(file, _) => file.write_all(record.as_bytes()),
-            To::Records(records) => records.append(record.as_bytes()),
+            To::Redirected(file) => append_whole(file, record),
+            To::Beside(file, _) => file.write_all(record),
+            To::Records(records) => records.append(record),
         };
         done.map_err(|error| failed(&self.name, &error))
     }

@@ -172,6 +172,11 @@ pub trait IntoInput {
     fn id(&self) -> Value {
         Value::Null
     }
+
+    /// Fields of your own, known even if it can't be read.
+    fn fields(&self) -> Map<String, Value> {
+        Map::new()
+    }
 }
 
 impl IntoInput for Input {

@@ -76,7 +76,7 @@ pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
 pub use input::{Input, IntoInput};
 pub use model::{LanguageModel, LoadOptions, families, models};
-pub use record::{RECORD_FIELDS, record};
+pub use record::{RECORD_FIELDS, RecordFields, RecordText, record};
 pub use registry::Registry;
 pub use score::{ScoreTask, ScoredText, StepFunctions};
 pub use texts::{Outcome, Outcomes, RunOptions};

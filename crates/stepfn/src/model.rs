@@ -337,8 +337,8 @@ impl<B: Backend> LanguageModel<B> {
         }
     }
 
-    /// Bytes for what is computed.
-    pub(crate) fn memory(&self, options: &RunOptions) -> usize {
+    /// Bytes for what is computed with these options, in addition to the model.
+    pub fn memory(&self, options: &RunOptions) -> usize {
         options.memory.unwrap_or_else(|| default_memory(&self.device))
     }
 }

@@ -1,5 +1,7 @@
 //! Texts as records: JSON objects with the parts of a text, such as the lines of a file.
 
+mod fields;
+
 use core::fmt;
 use core::ops::Range;
 
@@ -7,7 +9,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use crate::{Error, ErrorKind, Input, Json, Message, nearest};
+pub use self::fields::{RecordFields, RecordText};
+use crate::{Error, ErrorKind, Input, Json, Message};
 
 /// The fields of a [`record`] that mean something.
 pub const RECORD_FIELDS: [&str; 15] = [
@@ -37,13 +40,8 @@ pub const RECORD_FIELDS: [&str; 15] = [
 /// # Ok::<(), stepfn::Error>(())
 /// ```
 pub fn record(bytes: &[u8], keep: &[String]) -> (Value, crate::Result<Input>) {
-    match object(bytes) {
-        Ok(Object { mut fields, messages }) => {
-            let id = fields.remove("id").unwrap_or_default();
-            (id, chat(messages).and_then(|messages| input(fields, messages, keep)))
-        }
-        Err(error) => (Value::Null, Err(error)),
-    }
+    let RecordText { id, input, .. } = RecordFields { keep: keep.to_vec(), ..RecordFields::default() }.line(bytes);
+    (id, input)
 }
 
 fn object(bytes: &[u8]) -> crate::Result<Object> {
@@ -80,8 +78,8 @@ fn chat(messages: Json) -> crate::Result<Vec<Message>> {
     }
 }
 
-fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]) -> crate::Result<Input> {
-    let mut input = Input {
+fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Result<Input> {
+    let input = Input {
         messages,
         text: text(&mut fields, "text")?,
         source: text(&mut fields, "source")?,
@@ -98,19 +96,10 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, keep: &[String]
         contextless_output_next_tokens: texts(&mut fields, "contextless_output_next_tokens")?,
         ..Input::default()
     };
-    let is_kept = |name: &String| keep.iter().any(|keep| keep == name || keep == "*");
-    if let Some(unknown) = fields.keys().find(|name| !is_kept(name)) {
-        let meant = nearest(unknown, RECORD_FIELDS.into_iter());
-        let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
-        let hint =
-            format!("correct its name, or let it travel along: --keep {unknown}, in Python keep=[\"{unknown}\"]");
-        return Err(Error::new(ErrorKind::Text, format!("unknown field `{unknown}`{meant}"), hint));
-    }
     let texts = [&input.text, &input.source, &input.target];
     if texts.iter().all(|text| text.is_none()) && input.messages.is_empty() && input.sources.is_empty() {
         return Err(wrong("neither `text`, `source` nor `target`, nor `messages`".to_owned()));
     }
-    input.fields = fields;
     Ok(input)
 }
 

@@ -158,11 +158,11 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
         if self.ready.is_empty() && !self.ended {
             let first = self.started;
             let numbered = |(number, input): (usize, I::Item)| {
-                let id = input.id();
+                let (id, own) = (input.id(), input.fields());
                 let input = input.into_input();
                 let (fields, place) = match &input {
                     Ok(input) => (input.fields.clone(), input.place.clone()),
-                    Err(_) => (Map::new(), None),
+                    Err(_) => (own, None),
                 };
                 Numbered { number, id: if id.is_null() { number.into() } else { id }, fields, place, input }
             };
