@@ -19,8 +19,8 @@ pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
 pub(crate) use evaluate::EvaluateArgs;
 use evaluate::HELP as EVALUATE;
 pub(crate) use shared::{
-    AlignerArgs, BatchArgs, ChatArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs, OutputArgs,
-    ParameterArgs, TextArgs, ViewArgs,
+    AlignerArgs, BatchArgs, ChatArgs, ColumnArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs,
+    OutputArgs, ParameterArgs, ShardArgs, TextArgs, ViewArgs,
 };
 pub(crate) use values::Pair;
 use values::{count, length, name, seconds, text, top, whole};
@@ -121,13 +121,14 @@ Examples:
   stepfn attribute phonetics --format json | stepfn show - --svg map.svg")]
     Show(ShowArgs),
     /// Score the tokens of texts with step functions
-    #[command(after_long_help = "\
+    #[command(mut_arg("format", |format| format.value_parser(choices::score_formats())), after_long_help = "\
 Examples:
   stepfn score --model gpt2 'The capital of France is Paris.'
   stepfn score --model gpt2 --source 'The capital of France is' --target 'The capital of France is Paris.' --step-fn rank,entropy
   stepfn score --model opus-mt-en-de --source 'I agree.' --step-fn kl_divergence --contrast-source 'I do not agree.' --set top_k=20
   stepfn score --model opus-mt-en-de 'I agree.' --step-fn mc_dropout_prob_avg --set n_mcd_steps=20 --seed 3
   stepfn score --model gpt2 --input texts.jsonl --format jsonl -o scores.jsonl
+  stepfn score --model gpt2 --input 'data/*.parquet' --text-column sentence --keep year --format parquet -o scores --shards 14
   stepfn score --model smollm2-instruct --chat 'What is the capital of France?' --target 'Paris.'
 
 If a text has no target, the model writes one first. Lines of --input are objects with the fields source, target, contrast_source and \
@@ -218,6 +219,11 @@ pub(crate) struct ScoreArgs {
     #[command(flatten)]
     pub(crate) batches: BatchArgs,
     #[command(flatten)]
+    pub(crate) shards: ShardArgs,
+    /// Of --format parquet: rows in a group, which is what readers read at once
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
+    pub(crate) group_rows: Option<usize>,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
 }
 
@@ -269,6 +275,8 @@ pub(crate) struct AttributeArgs {
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) shards: ShardArgs,
     #[command(flatten)]
     pub(crate) view: ViewArgs,
 }
@@ -333,6 +341,8 @@ pub(crate) struct GenerateArgs {
     pub(crate) chat: ChatArgs,
     #[command(flatten)]
     pub(crate) lines: LinesArgs,
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
     #[command(flatten)]
     pub(crate) generation: GenerationArgs,
     #[command(flatten)]

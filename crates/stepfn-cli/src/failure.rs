@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use stepfn::writers::printable;
 use stepfn::{Error, ErrorKind, nearest};
 use stepfn_bench::BenchError;
+use stepfn_corpus::CorpusError;
 
 /// Exit code if something failed: a file, a model, a text.
 const WORK: u8 = 1;
@@ -129,6 +130,15 @@ impl From<Error> for Failure {
             | ErrorKind::SameContext
             | ErrorKind::Device => Self::usage(error.what(), hint),
             _ => Self::work(error.what(), hint),
+        }
+    }
+}
+
+impl From<CorpusError> for Failure {
+    fn from(error: CorpusError) -> Self {
+        match error.kind {
+            stepfn_corpus::ErrorKind::Option => Self::usage(error.what, error.hint),
+            _ => Self::work(error.what, error.hint),
         }
     }
 }

@@ -1,19 +1,18 @@
-//! The input texts, from the command line or line by line from a file.
+//! The input texts, from the command line or record by record from files.
 
-mod bounded;
+mod files;
 mod watch;
 mod whole;
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 
-use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Message, Value};
+use stepfn::{Alignment, Error, ErrorKind, Input, IntoInput, Map, Message, RecordFields, RecordText, Value};
+use stepfn_corpus::{Content, Record};
 
-use crate::args::{ChatArgs, ContrastArgs, LinesArgs, Pair, TextArgs};
+use crate::args::{ChatArgs, ColumnArgs, ContrastArgs, LinesArgs, Pair, TextArgs};
 use crate::failure::Failure;
 use crate::progress::{Ends, Extent};
-use bounded::{BoundedLines, LONGEST, Line as ReadLine};
+pub(crate) use files::Files;
 pub(crate) use watch::Watch;
 pub(crate) use whole::read_whole;
 
@@ -21,30 +20,34 @@ pub(crate) use whole::read_whole;
 pub(crate) enum Inputs {
     /// From the command line.
     Given(std::vec::IntoIter<Input>),
-    /// From a file.
+    /// From files.
     Lines(Box<Lines>),
 }
 
-/// The lines of a file.
+/// The records of files.
 pub(crate) struct Lines {
-    reader: BoundedLines,
-    name: String,
-    /// Bytes of the file, if it has an end that is known.
+    records: Box<dyn Iterator<Item = Record>>,
+    /// The files.
+    paths: Vec<PathBuf>,
+    /// Whether they are of several files, so that a line's number says too little.
+    several: bool,
+    /// Bytes of the files, if they have an end that is known.
     size: Option<u64>,
-    /// Where each text ends in the file.
+    /// Where each text ends in the files.
     ends: Ends,
-    line: usize,
     /// What is the same for all of them.
     common: Input,
-    /// Fields that travel with the text.
-    keep: Vec<String>,
+    /// Which fields are what, and which travel with the text.
+    fields: RecordFields,
     watch: Watch,
 }
 
-/// A text, or why it can't be read, with what its user calls it: the field `id` of its line, or else the line's number; on the command line,
-/// its place among the texts, from 1.
+/// A text, or why it can't be read, with what its user calls it: the field `id` of its line, or else the line's number; in several
+/// files and on the command line, its place among the texts, from 1.
 pub(crate) struct Named {
     id: Value,
+    /// The fields that travel with a text that can't be read.
+    fields: Map<String, Value>,
     input: stepfn::Result<Input>,
 }
 
@@ -63,11 +66,34 @@ impl IntoInput for Named {
     fn id(&self) -> Value {
         self.id.clone()
     }
+
+    fn fields(&self) -> Map<String, Value> {
+        self.fields.clone()
+    }
 }
 
 impl Inputs {
     /// The inputs that the command line describes.
     pub(crate) fn new(texts: &TextArgs, contrast: &ContrastArgs) -> Result<Self, Failure> {
+        let common = Self::common(texts, contrast)?;
+        if !texts.lines.input.is_empty() {
+            return Files::new(&texts.lines, Some(&texts.columns))?.all(common).map(Self::lines);
+        }
+        let of_text = |text: &String| Input { text: Some(text.clone()), ..common.clone() };
+        match (texts.text.as_slice(), &common.source, &common.target) {
+            ([], None, None) if common.messages.is_empty() => Err(nothing_asked()),
+            ([], ..) => Ok(Self::given(vec![common])),
+            (texts, ..) => Ok(Self::given(texts.iter().map(of_text).collect())),
+        }
+    }
+
+    /// Records of files.
+    pub(crate) fn lines(lines: Lines) -> Self {
+        Self::Lines(Box::new(lines))
+    }
+
+    /// What all texts have in common.
+    pub(crate) fn common(texts: &TextArgs, contrast: &ContrastArgs) -> Result<Input, Failure> {
         let pair = |pair: &Pair| match pair {
             Pair::Of(scored, contrast) => Some((*scored, *contrast)),
             Pair::Auto => None,
@@ -83,23 +109,14 @@ impl Inputs {
                     .ok_or_else(|| Failure::usage("--align has pairs and `auto`", "give pairs, or `auto` alone"))?,
             ),
         };
-        let common = Input {
+        Ok(Input {
             source: texts.source.clone(),
             target: texts.target.clone(),
             contrast_source: contrast.contrast_source.clone(),
             contrast_target: contrast.contrast_target.clone(),
             alignment,
             ..chat(&texts.chat, &texts.lines)?
-        };
-        if let Some(path) = &texts.lines.input {
-            return Lines::open(path, common, &texts.lines.keep).map(|lines| Self::Lines(Box::new(lines)));
-        }
-        let of_text = |text: &String| Input { text: Some(text.clone()), ..common.clone() };
-        match (texts.text.as_slice(), &common.source, &common.target) {
-            ([], None, None) if common.messages.is_empty() => Err(nothing_asked()),
-            ([], ..) => Ok(Self::given(vec![common])),
-            (texts, ..) => Ok(Self::given(texts.iter().map(of_text).collect())),
-        }
+        })
     }
 
     /// Sources or prompts only.
@@ -108,10 +125,11 @@ impl Inputs {
         source: Option<&String>,
         chat: &ChatArgs,
         lines: &LinesArgs,
+        columns: &ColumnArgs,
     ) -> Result<Self, Failure> {
         let common = self::chat(chat, lines)?;
-        if let Some(path) = &lines.input {
-            return Lines::open(path, common, &lines.keep).map(|lines| Self::Lines(Box::new(lines)));
+        if !lines.input.is_empty() {
+            return Files::new(lines, Some(columns))?.all(common).map(Self::lines);
         }
         let mut sources: Vec<Input> = text.iter().chain(source).map(Input::source).collect();
         if !common.messages.is_empty() {
@@ -122,25 +140,25 @@ impl Inputs {
 
     /// Questions about sources: those of a file, or one.
     pub(crate) fn contexts(lines: &LinesArgs, one: Input) -> Result<Self, Failure> {
-        match &lines.input {
-            Some(path) => Lines::open(path, one, &lines.keep).map(|lines| Self::Lines(Box::new(lines))),
-            None if one.sources.is_empty() => Err(Failure::usage(
+        match lines.input.as_slice() {
+            [_, ..] => Files::new(lines, None)?.all(one).map(Self::lines),
+            [] if one.sources.is_empty() => Err(Failure::usage(
                 "there are no sources",
                 "give files, --source, or --input FILE (`-` for standard input)",
             )),
-            None => Ok(Self::given(vec![one])),
+            [] => Ok(Self::given(vec![one])),
         }
     }
 
     /// Texts with contexts: those of a file, or one.
     pub(crate) fn reliances(lines: &LinesArgs, one: Input) -> Result<Self, Failure> {
-        match &lines.input {
-            Some(path) => Lines::open(path, one, &lines.keep).map(|lines| Self::Lines(Box::new(lines))),
-            None if one.source.is_none() => Err(Failure::usage(
+        match lines.input.as_slice() {
+            [_, ..] => Files::new(lines, None)?.all(one).map(Self::lines),
+            [] if one.source.is_none() => Err(Failure::usage(
                 "there is no current input",
                 "give --input-current-text, or --input FILE (`-` for standard input)",
             )),
-            None => Ok(Self::given(vec![one])),
+            [] => Ok(Self::given(vec![one])),
         }
     }
 
@@ -160,6 +178,14 @@ impl Inputs {
             lines.watch.expect_unread(fields, why);
         }
         self
+    }
+
+    /// The files that are read.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        match self {
+            Self::Given(_) => &[],
+            Self::Lines(lines) => &lines.paths,
+        }
     }
 
     /// How much there is to do, as far as that is known.
@@ -192,41 +218,38 @@ impl Iterator for Inputs {
 
     fn next(&mut self) -> Option<Named> {
         match self {
-            Self::Given(inputs) => inputs.next().map(|input| Named { id: input.id.clone(), input: Ok(input) }),
+            Self::Given(inputs) => {
+                inputs.next().map(|input| Named { id: input.id.clone(), fields: Map::new(), input: Ok(input) })
+            }
             Self::Lines(lines) => lines.next(),
         }
     }
 }
 
 impl Lines {
-    fn open(path: &Path, common: Input, keep: &[String]) -> Result<Self, Failure> {
-        let hint = "give a file of JSON lines, or - for standard input";
-        let (name, reader, size): (String, Box<dyn BufRead>, Option<u64>) = if path.as_os_str() == "-" {
-            ("standard input".to_owned(), Box::new(BufReader::new(io::stdin())), None)
-        } else {
-            let name = path.display().to_string();
-            let failed = |message: String| Failure::work(format!("{name}: {message}"), hint);
-            if path.is_dir() {
-                return Err(failed("this is a folder".to_owned()));
-            }
-            let file = File::open(path).map_err(|error| failed(error.to_string()))?;
-            // Pipes and devices have no size.
-            let size = file.metadata().ok().filter(Metadata::is_file).map(|file| file.len());
-            (name, Box::new(BufReader::new(file)), size)
-        };
-        Ok(Self::new(reader, name, size, common, keep))
+    /// These records, of the fields of which some are parts of texts.
+    fn new(
+        records: impl Iterator<Item = Record> + 'static,
+        several: bool,
+        fields: RecordFields,
+        common: Input,
+    ) -> Self {
+        let watch = Watch::new(&fields.keep, &common);
+        Self {
+            records: Box::new(records),
+            paths: Vec::new(),
+            several,
+            size: None,
+            ends: Ends::default(),
+            common,
+            fields,
+            watch,
+        }
     }
 
-    fn new(reader: Box<dyn BufRead>, name: String, size: Option<u64>, common: Input, keep: &[String]) -> Self {
-        let reader = BoundedLines::new(reader);
-        let watch = Watch::new(keep, &common);
-        Self { reader, name, size, ends: Ends::default(), line: 0, common, keep: keep.to_vec(), watch }
-    }
-
-    /// The line that was read last, which has no text.
-    fn wrong(&self, what: &str, hint: &str) -> Named {
-        let what = format!("{}, line {}: {what}", self.name, self.line);
-        Named { id: self.line.into(), input: Err(Error::new(ErrorKind::Text, what, hint)) }
+    /// What is seen of the texts as they are read.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
     }
 }
 
@@ -234,60 +257,56 @@ impl Iterator for Lines {
     type Item = Named;
 
     fn next(&mut self) -> Option<Named> {
-        loop {
-            let read = self.reader.next();
-            self.line += 1;
-            let bytes = match read {
-                Ok(None) => return None,
-                Ok(Some(ReadLine::Whole(bytes))) => bytes,
-                Ok(Some(ReadLine::TooLong)) => return Some(self.wrong(&too_long(), "split the text")),
-                Ok(Some(ReadLine::Endless)) => {
-                    return Some(self.wrong(&too_long(), "give a file of lines; nothing after this one was read"));
-                }
-                Err(error) => return Some(self.wrong(&error.to_string(), "check the file")),
-            };
-            if !bytes.trim_ascii().is_empty() {
-                self.ends.push(self.reader.bytes_read());
-                let place = format!("{}, line {}", self.name, self.line);
-                let (id, mut input) = stepfn::record(&bytes, &self.keep);
-                if let Ok(input) = &mut input {
-                    self.watch.drop_unread(input);
-                }
-                let id = if id.is_null() { self.line.into() } else { id };
-                self.watch.see(&id, self.line, &input);
-                let input = match input {
-                    Ok(input) => Ok(Input {
-                        place: Some(place),
-                        alignment: self.common.alignment.clone(),
-                        chat_template: self.common.chat_template.clone(),
-                        chat_variables: self.common.chat_variables.clone(),
-                        ..input
-                    }),
-                    Err(error) => Err(error.at(place)),
-                };
-                return Some(Named { id, input });
-            }
+        let Record { number, row, place, end, content } = self.records.next()?;
+        self.ends.push(end);
+        let row = if self.several { number + 1 } else { row };
+        let unread = |error| RecordText { id: Value::Null, fields: Map::new(), input: Err(error) };
+        let RecordText { id, fields, mut input } = match content {
+            Ok(Content::Json(line)) => self.fields.line(&line),
+            Ok(Content::Fields(fields)) => self.fields.row(fields),
+            Ok(_) => unread(Error::new(ErrorKind::Text, "this is no record", "check the file")),
+            Err(error) => unread(Error::new(ErrorKind::Text, error.what, error.hint)),
+        };
+        if let Ok(input) = &mut input {
+            self.watch.drop_unread(input);
         }
+        let id = if id.is_null() { row.into() } else { id };
+        self.watch.see(&id, row, &input);
+        let input = match input {
+            Ok(input) => Ok(Input {
+                place: Some(place),
+                alignment: self.common.alignment.clone(),
+                chat_template: self.common.chat_template.clone(),
+                chat_variables: self.common.chat_variables.clone(),
+                ..input
+            }),
+            Err(error) => Err(error.at(place)),
+        };
+        Some(Named { id, fields: if input.is_ok() { Map::new() } else { fields }, input })
     }
 }
 
 /// The kept fields that get columns in this format.
-pub(crate) fn columns(format: &str, lines: &LinesArgs) -> Result<Vec<String>, Failure> {
+pub(crate) fn columns(format: &str, lines: &LinesArgs, named: Option<&ColumnArgs>) -> Result<Vec<String>, Failure> {
     let keep = &lines.keep;
-    if !keep.is_empty() && lines.input.is_none() {
+    if !keep.is_empty() && lines.input.is_empty() {
         return Err(Failure::usage("--keep: texts on the command line have no fields", "give lines with --input FILE"));
     }
-    if format == "csv" && keep.iter().any(|name| name == "*") {
+    if !["csv", "tsv", "parquet"].contains(&format) || keep.iter().all(|name| name != "*") {
+        return Ok(keep.clone());
+    }
+    let keep = Files::new(lines, named)?.kept_names().to_vec();
+    if keep.iter().any(|name| name == "*") {
         let hint = "name the fields: --keep item,condition; or use --format jsonl";
         return Err(Failure::usage("--keep '*': a table has its columns before the first line is read", hint));
     }
-    Ok(keep.clone())
+    Ok(keep)
 }
 
 /// The chat of the command line, and how chats are written.
 fn chat(args: &ChatArgs, lines: &LinesArgs) -> Result<Input, Failure> {
     let given = [("--chat-template", args.chat_template.is_some()), ("--chat-set", !args.chat_set.is_empty())];
-    let unused = given.into_iter().find(|&(_, given)| given && args.chat.is_none() && lines.input.is_none());
+    let unused = given.into_iter().find(|&(_, given)| given && args.chat.is_none() && lines.input.is_empty());
     if let Some((option, _)) = unused {
         return Err(Failure::usage(format!("{option}: there is no chat"), "give --chat, or lines with `messages`"));
     }
@@ -300,10 +319,6 @@ fn chat(args: &ChatArgs, lines: &LinesArgs) -> Result<Input, Failure> {
     })
 }
 
-fn too_long() -> String {
-    format!("the line is longer than {} MiB", LONGEST >> 20)
-}
-
 fn nothing_asked() -> Failure {
     Failure::usage(
         "there is no text",
@@ -312,12 +327,23 @@ fn nothing_asked() -> Failure {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn lines(text: &'static [u8], keep: &[&str]) -> Vec<Named> {
-        let keep: Vec<String> = keep.iter().map(|name| (*name).to_owned()).collect();
-        Lines::new(Box::new(text), "x".to_owned(), None, Input::default(), &keep).collect()
+    /// The records of a file of JSON lines.
+    pub(super) fn lines_of(text: &[u8], keep: &[&str], common: Input) -> Lines {
+        let records = (1..).zip(text.split(|&byte| byte == b'\n')).filter(|(_, line)| !line.is_empty());
+        let record = |(number, (row, line)): (usize, (usize, &[u8]))| {
+            let content = Ok(Content::Json(line.to_vec()));
+            Record { number, row, place: format!("x, line {row}"), end: 0, content }
+        };
+        let records: Vec<Record> = records.enumerate().map(record).collect();
+        let keep = keep.iter().map(|name| (*name).to_owned()).collect();
+        Lines::new(records.into_iter(), false, RecordFields { keep, ..RecordFields::default() }, common)
+    }
+
+    fn lines(text: &[u8], keep: &[&str]) -> Vec<Named> {
+        lines_of(text, keep, Input::default()).collect()
     }
 
     #[test]

@@ -1,5 +1,10 @@
 //! Where results go: standard output and files, each written by a writer that was found by name.
 
+mod encoder;
+mod rows;
+mod sharded;
+mod table;
+
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,11 +18,15 @@ use crate::failure::Failure;
 use crate::input::Watch;
 use crate::progress::Teller;
 use crate::system;
+pub(crate) use encoder::Encoder;
+pub(crate) use rows::ScoreRows;
+pub(crate) use sharded::Sharded;
+pub(crate) use table::Table;
 
 /// The files that a command reads: its texts, and the model's. None of them is written.
-pub(crate) fn places(input: Option<&Path>, model: &ModelArgs) -> Places {
+pub(crate) fn places(input: &[PathBuf], model: &ModelArgs) -> Places {
     let mut places = Places::default();
-    if let Some(path) = input {
+    for path in input {
         places.read("--input", path);
     }
     for path in model.model.iter().chain(&model.base).flat_map(|name| stepfn::model_files(name)) {
@@ -157,7 +166,7 @@ pub(crate) fn check_several(option: &str, path: &Path) -> Result<(), Failure> {
 /// Writes all results. A text that fails is reported at once and counted; the others continue.
 pub(crate) struct Results<T> {
     pub(crate) destination: Destination,
-    pub(crate) writer: Box<dyn Writer<T>>,
+    pub(crate) writer: Box<dyn Encoder<T>>,
     pub(crate) extras: Vec<Extra<T>>,
     pub(crate) places: Places,
     pub(crate) teller: Teller,
@@ -210,19 +219,19 @@ impl<T: Record> Results<T> {
             for warning in outcome.result.iter().flat_map(Record::warnings) {
                 self.teller.warn(&of_text(self.single, &outcome.id, warning));
             }
-            let text = self.writer.write(&outcome)?;
-            if self.writer.is_one_file_each() && all > 1 && !text.is_empty() {
+            let bytes = self.writer.encode(&outcome)?;
+            if self.writer.is_one_file_each() && all > 1 && !bytes.is_empty() {
                 return Err(Failure::usage(
                     "this format needs a file for each text",
                     "give one text, or use --svg FILE",
                 ));
             }
             let destination = &mut self.destination;
-            self.teller.suspended(|| destination.write(&text))?;
+            self.teller.suspended(|| destination.write_bytes(&bytes))?;
             self.extras.iter_mut().try_for_each(|extra| extra.write(&outcome, &mut self.places))?;
             self.teller.done(outcome.number + 1);
         }
-        self.destination.write(&self.writer.finish()?)?;
+        self.destination.write_bytes(&self.writer.end()?)?;
         if all == 0 {
             self.teller.warn("there is no text, so the results are empty");
             self.destination.empty()?;

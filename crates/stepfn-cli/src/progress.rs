@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 use std::cell::{OnceCell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::time::Instant;
@@ -24,19 +24,32 @@ pub(crate) enum Extent {
     Unknown,
 }
 
-/// Where each text that was read ends in its file, in bytes.
+/// Where each text that was read ends in its files, in bytes. Forgets those before the last one that was asked for.
 #[derive(Clone, Default)]
-pub(crate) struct Ends(Rc<RefCell<Vec<u64>>>);
+pub(crate) struct Ends(Rc<RefCell<Recent>>);
+
+#[derive(Default)]
+struct Recent {
+    ends: VecDeque<u64>,
+    /// Texts before the first end.
+    before: usize,
+}
 
 impl Ends {
     /// Adds the end of the next text.
     pub(crate) fn push(&self, end: u64) {
-        self.0.borrow_mut().push(end);
+        self.0.borrow_mut().ends.push_back(end);
     }
 
     /// The end of a text, counted from 1.
     fn of(&self, text: usize) -> u64 {
-        self.0.borrow().get(text.wrapping_sub(1)).copied().unwrap_or(0)
+        let Recent { ends, before } = &mut *self.0.borrow_mut();
+        let passed = text.saturating_sub(1).saturating_sub(*before).min(ends.len());
+        if passed < ends.len() {
+            ends.drain(..passed);
+            *before += passed;
+        }
+        if text > *before { ends.get(text - *before - 1).copied().unwrap_or(0) } else { 0 }
     }
 }
 
@@ -212,6 +225,9 @@ mod tests {
         let ends = Ends::default();
         [4, 9].into_iter().for_each(|end| ends.push(end));
         assert_eq!([0, 1, 2, 3].map(|text| ends.of(text)), [0, 4, 9, 0]);
+        (10..1000).for_each(|end| ends.push(end));
+        assert_eq!([900, 901].map(|text| ends.of(text)), [907, 908]);
+        assert!(ends.0.borrow().ends.len() < 100);
     }
 
     #[test]

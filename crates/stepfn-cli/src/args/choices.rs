@@ -5,6 +5,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser};
 use stepfn::backend::{DType, KNOWN};
 use stepfn::writers::{ANSWERS, EVALUATIONS, RECORDS, RELIANCES};
 use stepfn::{Masking, Metric, Operator};
+use stepfn_corpus::Format;
 
 /// Names of all backends. Those that the program was not built with are accepted here and get an error of their own later.
 pub(super) fn backends() -> PossibleValuesParser {
@@ -34,6 +35,18 @@ pub(super) fn evaluation_formats() -> PossibleValuesParser {
 /// Metrics of faithfulness.
 pub(super) fn metrics() -> PossibleValuesParser {
     PossibleValuesParser::new(Metric::ALL.map(|metric| value((metric.name(), metric.summary()))))
+}
+
+/// Formats of scores.
+pub(super) fn score_formats() -> PossibleValuesParser {
+    let tsv = ("tsv", "tab-separated values, with a column `error`");
+    let rows = ("parquet", "a row per text, in columns with types; see also --group-rows");
+    PossibleValuesParser::new(RECORDS.into_iter().chain([tsv, rows]).map(value))
+}
+
+/// Formats of files with texts.
+pub(super) fn input_formats() -> PossibleValuesParser {
+    PossibleValuesParser::new(Format::ALL.map(Format::name))
 }
 
 fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use stepfn::Json;
+use stepfn_corpus::Job;
 
-use super::choices::{ElementType, MaskingName, answer_formats, backends, record_formats};
-use super::values::{Pair, count, field, name, pair, rate, size, text, tokens, variable, whole};
+use super::choices::{ElementType, MaskingName, answer_formats, backends, input_formats, record_formats};
+use super::values::{Pair, count, name, pair, rate, size, text, tokens, variable, whole};
 
 /// Which texts.
 #[derive(Debug, Args)]
@@ -24,6 +25,8 @@ pub(crate) struct TextArgs {
     pub(crate) chat: ChatArgs,
     #[command(flatten)]
     pub(crate) lines: LinesArgs,
+    #[command(flatten)]
+    pub(crate) columns: ColumnArgs,
 }
 
 /// A chat.
@@ -43,15 +46,80 @@ pub(crate) struct ChatArgs {
     pub(crate) chat_set: Vec<(String, Json)>,
 }
 
-/// Texts from a file.
+/// Texts from files.
 #[derive(Debug, Args)]
 pub(crate) struct LinesArgs {
-    /// Read texts from JSON lines with the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units; `-` is standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
+    /// Read texts from files or patterns such as 'data/*.parquet': JSON lines, CSV, TSV or Parquet with the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub(crate) input: Vec<PathBuf>,
+    /// How --input is written; default: what the ending of each file says, and otherwise jsonl
+    #[arg(long, value_name = "FORMAT", value_parser = input_formats(), requires = "input")]
+    pub(crate) input_format: Option<String>,
     /// Fields of your own in --input that are written beside the results, separated by commas; `*` keeps all
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',', value_parser = field)]
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',', value_parser = name)]
     pub(crate) keep: Vec<String>,
+}
+
+/// Which columns of the files are what.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ColumnArgs {
+    /// The field of --input that is the id; default: id
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    pub(crate) id_column: Option<String>,
+    /// The field of --input that is the text. If any field but the id is named, only named ones are read
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    pub(crate) text_column: Option<String>,
+    /// The field of --input that is the source or prompt
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    pub(crate) source_column: Option<String>,
+    /// The field of --input that is the target
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    pub(crate) target_column: Option<String>,
+    /// The field of --input that is the source to compare with
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    pub(crate) contrast_source_column: Option<String>,
+    /// The field of --input that is the target to compare with
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    pub(crate) contrast_target_column: Option<String>,
+}
+
+impl ColumnArgs {
+    /// The parts of a text that have fields of their own, with these.
+    pub(crate) fn parts(&self) -> Vec<(String, String)> {
+        let given = [
+            ("id", &self.id_column),
+            ("text", &self.text_column),
+            ("source", &self.source_column),
+            ("target", &self.target_column),
+            ("contrast_source", &self.contrast_source_column),
+            ("contrast_target", &self.contrast_target_column),
+        ];
+        given.into_iter().filter_map(|(part, field)| Some((part.to_owned(), field.clone()?))).collect()
+    }
+}
+
+/// Results in shards.
+#[derive(Debug, Args)]
+pub(crate) struct ShardArgs {
+    /// Write results to the folder -o in this many files, which a later run continues if this one is stopped
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, requires_all = ["input", "output"], conflicts_with = "shard_rows")]
+    pub(crate) shards: Option<usize>,
+    /// The same, in files of this many texts each; needed for standard input
+    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true, requires_all = ["input", "output"])]
+    pub(crate) shard_rows: Option<usize>,
+    /// Do only part I of N, from 0, of the shards: for several programs that work on one folder. Alone, it means --shards N
+    #[arg(long, value_name = "I/N", requires_all = ["input", "output"])]
+    pub(crate) shard: Option<Job>,
+    /// What the names of shards begin with; default: the name of the command
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) shard_name: Option<String>,
+}
+
+impl ShardArgs {
+    /// Whether results are written in shards.
+    pub(crate) fn is_given(&self) -> bool {
+        self.shards.is_some() || self.shard_rows.is_some() || self.shard.is_some()
+    }
 }
 
 /// What texts are compared with.

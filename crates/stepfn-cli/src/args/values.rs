@@ -1,6 +1,7 @@
 //! Parsers of argument values.
 
 use core::str::FromStr;
+use serde::Serialize;
 
 use clap::CommandFactory;
 use stepfn::Json;
@@ -29,15 +30,6 @@ pub(super) fn text(text: &str) -> Result<String, String> {
     }
 }
 
-/// The name of a field that is written beside the results.
-pub(super) fn field(text: &str) -> Result<String, String> {
-    let field = name(text)?;
-    match stepfn::RECORD_FIELDS.contains(&field.as_str()) {
-        true => Err("this field means something to stepfn, and is not among those that are only kept".to_owned()),
-        false => Ok(field),
-    }
-}
-
 /// A variable of a chat template. Its value is JSON if it parses as JSON, and a string otherwise.
 pub(super) fn variable(text: &str) -> Result<(String, Json), String> {
     let (name, value) =
@@ -52,7 +44,7 @@ pub(super) fn whole<N: FromStr>(text: &str) -> Result<N, String> {
 }
 
 /// A pair of an alignment, or the word that leaves all pairs to a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) enum Pair {
     /// Scored token and contrast token.
     Of(usize, usize),
@@ -202,8 +194,6 @@ mod tests {
     fn names_are_read_without_the_spaces_around_them() {
         assert_eq!(name(" entropy ").as_deref(), Ok("entropy"));
         assert!(name(" ").is_err() && name("").is_err());
-        assert_eq!(field("item").as_deref(), Ok("item"));
-        assert!(field("id").is_err() && field("").is_err());
     }
 
     #[test]

@@ -5,16 +5,19 @@ use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
-use stepfn::extend::{Need, StepScore};
-use stepfn::{AttributeTask, Input, Registry, TargetUnit, Unit, Value};
+use stepfn::extend::{Need, Needs, StepScore};
+use stepfn::writers::{WriterOptions, answers};
+use stepfn::{Answer, AttributeTask, Input, Outcome, Registry, TargetUnit, Unit, Value, json};
+use stepfn_corpus::Format;
 
 use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
 use super::parameters::{Owner, assigned, function, method};
+use super::sharding::{self, Place};
 use super::{unused, view};
 use crate::args::{AttributeArgs, UnitName};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
-use crate::output::{self, Results};
+use crate::output::{self, Encoder, Results, Table};
 use crate::progress::Teller;
 
 /// Attributes texts.
@@ -42,9 +45,13 @@ impl OnBackend for Attribute<'_> {
             let what = "--contrast-force-inputs: no step function asked for compares with a contrast";
             return Err(Failure::usage(what, unused::COMPARING));
         }
+        sharding::check(&args.shards, &args.view.format, &["jsonl", "csv"], None)?;
+        if args.shards.is_given() {
+            return shards::<D>(args, task, needs);
+        }
         let inputs = unused::without_contrasts(Inputs::new(&args.texts, &args.contrast)?, needs);
-        let places = output::places(args.texts.lines.input.as_deref(), &args.model);
-        let fields = columns(&args.view.format, &args.texts.lines)?;
+        let places = output::places(inputs.paths(), &args.model);
+        let fields = columns(&args.view.format, &args.texts.lines, Some(&args.texts.columns))?;
         let texts = inputs.len();
         let teller = Teller::new(&args.view.to, inputs.extent());
         let results = view::results(&args.view, fields, teller.clone(), texts, places)?;
@@ -66,6 +73,70 @@ impl OnBackend for Attribute<'_> {
         teller.note(|| format!("attributed in {:.2} s", started.elapsed().as_secs_f64()));
         done
     }
+}
+
+/// Attributes texts in shards.
+fn shards<D: Devices>(args: &AttributeArgs, mut task: AttributeTask<D::Backend>, needs: Needs) -> Result<(), Failure> {
+    if let Some((option, _)) =
+        [("--html", &args.view.html), ("--svg", &args.view.svg)].into_iter().find(|(_, path)| path.is_some())
+    {
+        return Err(Failure::usage(format!("{option}: shards are files of lines"), "leave it out"));
+    }
+    let place = Place {
+        texts: &args.texts,
+        contrast: &args.contrast,
+        shards: &args.shards,
+        generation: &args.generation,
+        model: &args.model,
+        to: &args.view.to,
+    };
+    let given = json!({
+        "command": "attribute",
+        "method": args.method,
+        "attributed_fn": args.attributed_fn,
+        "step_scores": args.step_scores,
+        "set": args.parameters.set,
+        "dropout": args.parameters.dropout,
+        "masking": args.parameters.masking.map(|masking| format!("{masking:?}")),
+        "top": args.top,
+        "target_side": args.target_side,
+        "unit": task.unit.name(),
+        "unit_mean": args.unit_mean,
+        "prompt_only": args.prompt_only,
+        "features": task.features.name(),
+        "contrast_force_inputs": args.contrast_force_inputs,
+        "from": args.from,
+        "to": args.to,
+        "raw": args.view.raw,
+        "aggregate": args.view.aggregate,
+    });
+    let format = sharding::format(&args.view.format);
+    let fields = columns(&args.view.format, &args.texts.lines, Some(&args.texts.columns))?;
+    let (sharded, model) = place.open::<D>(format, given, Vec::new(), &task.options)?;
+    let writer = || {
+        Ok(match format {
+            Format::Csv => Box::new(Table::new(format, fields.clone())) as Box<dyn Encoder<_>>,
+            _ => Box::new(answers("jsonl", &WriterOptions::default())?),
+        })
+    };
+    sharded.run(writer, |lines, first, each| {
+        task.options.first_number = first;
+        let inputs = unused::without_contrasts(Inputs::lines(lines), needs);
+        let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
+        let progress = sharding::progress(&sharded, first);
+        let warn = output::early(&sharded.teller, false);
+        let outcomes = model.attribute_all(narrowed, &task).on_progress(progress).on_warning(warn);
+        // No clock in a shard: it would be another file the next time.
+        outcomes.map(without_clock).try_for_each(each)
+    })
+}
+
+/// The same, whenever it was computed.
+fn without_clock(mut outcome: Outcome<Answer>) -> Outcome<Answer> {
+    if let Ok(answer) = &mut outcome.result {
+        answer.0.about.seconds = 0.0;
+    }
+    outcome
 }
 
 /// The task that runs on every text.
@@ -133,7 +204,7 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
             "use a method that does, such as saliency, or merge steps with --aggregate subwords or --aggregate sentences",
         ));
     }
-    if task.unit_mean && task.unit == TargetUnit::Token && args.texts.lines.input.is_none() {
+    if task.unit_mean && task.unit == TargetUnit::Token && args.texts.lines.input.is_empty() {
         return Err(Failure::usage(
             "--unit-mean: every token is a unit by itself, so there is no mean to take",
             "leave it out, or say what is a unit with --unit",

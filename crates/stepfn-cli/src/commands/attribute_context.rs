@@ -36,10 +36,10 @@ impl OnBackend for AttributeContext<'_> {
         let given = args.output_current_text.as_ref().filter(|_| args.output_template.is_none());
         unused::check_written(given.map(|_| "--output-current-text"), &args.generation)?;
         let inputs = Inputs::reliances(&args.lines, input(args))?;
-        let mut places = output::places(args.lines.input.as_deref(), &args.model);
+        let mut places = output::places(inputs.paths(), &args.model);
         let texts = inputs.len();
         let single = texts == Some(1);
-        let fields = columns(&args.format, &args.lines)?;
+        let fields = columns(&args.format, &args.lines, None)?;
         let options = WriterOptions { single, fields, terminal: view::terminal(&args.to) };
         let writer = reliances(&args.format, &options)?;
         let destination = output::open(&args.to, writer.way(), &mut places)?;
@@ -47,8 +47,15 @@ impl OnBackend for AttributeContext<'_> {
             args.html.iter().map(|path| Extra::open("--html", path, reliances("html", &options)?, &mut places));
         let extras = extras.collect::<Result<Vec<_>, Failure>>()?;
         let teller = Teller::new(&args.to, inputs.extent());
-        let results =
-            Results { destination, writer, extras, places, teller: teller.clone(), single, watch: inputs.watch() };
+        let results = Results {
+            destination,
+            writer: Box::new(writer),
+            extras,
+            places,
+            teller: teller.clone(),
+            single,
+            watch: inputs.watch(),
+        };
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.to.quiet)?;
         let model = with_aligner::<D>(model, &args.aligner, &args.model, args.to.quiet)?;

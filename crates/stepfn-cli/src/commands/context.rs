@@ -32,11 +32,11 @@ impl OnBackend for Context<'_> {
             return Err(Failure::usage("--raw: a source has one number for each statement", "leave it out"));
         }
         let inputs = Inputs::contexts(&args.lines, input(args)?)?;
-        let mut places = output::places(args.lines.input.as_deref(), &args.model);
+        let mut places = output::places(inputs.paths(), &args.model);
         for file in &args.files {
             places.read("FILE", file);
         }
-        let fields = columns(&args.view.format, &args.lines)?;
+        let fields = columns(&args.view.format, &args.lines, None)?;
         let texts = inputs.len();
         let teller = Teller::new(&args.view.to, inputs.extent());
         let results = view::results(&args.view, fields, teller.clone(), texts, places)?;

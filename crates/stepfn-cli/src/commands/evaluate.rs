@@ -41,7 +41,7 @@ impl OnBackend for Evaluate<'_> {
         let nothing = ContrastArgs::default();
         let needs = unused::needs(task.functions.iter());
         let inputs = unused::without_contrasts(Inputs::new(&args.texts, &nothing)?, needs);
-        let mut places = output::places(args.texts.lines.input.as_deref(), &args.model);
+        let mut places = output::places(inputs.paths(), &args.model);
         let (single, extent, watch) = (inputs.len() == Some(1), inputs.extent(), inputs.watch());
         let options = WriterOptions { single: true, ..WriterOptions::default() };
         let writer = evaluations(&args.format, &options)?;
@@ -84,7 +84,15 @@ impl OnBackend for Evaluate<'_> {
         teller.note(|| format!("evaluated in {:.2} s", started.elapsed().as_secs_f64()));
         let extras = page.into_iter().collect();
         let watch = Watch::default();
-        let results = Results { destination, writer, extras, places, teller: teller.clone(), single: true, watch };
+        let results = Results {
+            destination,
+            writer: Box::new(writer),
+            extras,
+            places,
+            teller: teller.clone(),
+            single: true,
+            watch,
+        };
         results.write_all(core::iter::once(Outcome {
             id: 1.into(),
             number: 0,

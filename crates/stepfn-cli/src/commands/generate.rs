@@ -26,22 +26,22 @@ impl OnBackend for Generate<'_> {
 
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
-        let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.chat, &args.lines)?;
+        let inputs = Inputs::sources(&args.text, args.source.as_ref(), &args.chat, &args.lines, &args.columns)?;
         let inputs = inputs.without(&["target", "contrast_source", "contrast_target"], "the model writes texts itself");
         unused::check_once("--keep", &args.lines.keep, String::clone)?;
-        let fields = columns(&args.output.format, &args.lines)?;
+        let fields = columns(&args.output.format, &args.lines, Some(&args.columns))?;
         let writer = |single| {
             let options = WriterOptions { single, fields: fields.clone(), ..WriterOptions::default() };
             records::<Written>(&args.output.format, &options)
         };
-        let mut places = output::places(args.lines.input.as_deref(), &args.model);
+        let mut places = output::places(inputs.paths(), &args.model);
         let destination = output::open(&args.output.to, writer(true)?.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.output.to.quiet)?;
         let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
         let single = inputs.len() == Some(1);
-        let writer = writer(single && model.texts_per_prompt() <= 1)?;
+        let writer = Box::new(writer(single && model.texts_per_prompt() <= 1)?);
         let watch = inputs.watch();
         let warn = output::early(&teller, single);
         let results = Results { destination, writer, extras: Vec::new(), places, teller, single, watch };

@@ -13,6 +13,7 @@ mod parameters;
 #[cfg(test)]
 mod recipe;
 mod score;
+mod sharding;
 mod show;
 mod unused;
 mod verify;

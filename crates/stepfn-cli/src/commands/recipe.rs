@@ -62,12 +62,13 @@ impl OnBackend for Tokenize<'_> {
         let Self(args) = self;
         let single = args.text.len() == 1;
         let writer = records(&args.output.format, &WriterOptions { single, ..WriterOptions::default() })?;
-        let mut places = output::places(None, &args.model);
+        let mut places = output::places(&[], &args.model);
         let destination = output::open(&args.output.to, writer.way(), &mut places)?;
         let model = load::<D>(&args.model, &GenerationArgs::default(), args.output.to.quiet)?;
         let teller = Teller::new(&args.output.to, Extent::Texts(args.text.len()));
         let watch = Watch::default();
-        let results = Results { destination, writer, extras: Vec::new(), places, teller, single, watch };
+        let results =
+            Results { destination, writer: Box::new(writer), extras: Vec::new(), places, teller, single, watch };
         results.write_all(args.text.iter().enumerate().map(|(number, text)| {
             let tokens = model.tokenizer().encode(text, true).map_err(stepfn::Error::from);
             let result = tokens.map(|all| Tokens(all.into_iter().map(|token| (token.id, token.surface)).collect()));

@@ -6,16 +6,19 @@ use core::ops::ControlFlow;
 
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
+use stepfn::extend::Needs;
 use stepfn::writers::{WriterOptions, records};
-use stepfn::{Registry, RunOptions, ScoreTask};
+use stepfn::{Map, Registry, RunOptions, ScoreTask, Value, json};
+use stepfn_corpus::{Column, Format, RowOptions, Type};
 
 use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
 use super::parameters::{Owner, assigned, function};
+use super::sharding::{self, Place};
 use super::unused;
-use crate::args::{ParameterArgs, ScoreArgs};
+use crate::args::{ParameterArgs, ScoreArgs, TextArgs};
 use crate::failure::Failure;
-use crate::input::{Inputs, columns};
-use crate::output::{self, Results};
+use crate::input::{Files, Inputs, columns};
+use crate::output::{self, Encoder, Results, ScoreRows, Table};
 use crate::progress::Teller;
 
 /// Scores texts.
@@ -38,15 +41,26 @@ impl OnBackend for Score<'_> {
         unused::check_writing(&args.texts, &args.generation)?;
         unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
         unused::check_missing(&args.texts, &args.contrast, needs)?;
+        sharding::check(&args.shards, &args.output.format, &["jsonl", "csv", "tsv", "parquet"], args.group_rows)?;
+        if args.shards.is_given() {
+            return shards::<D>(args, task, needs);
+        }
         let inputs = unused::without_contrasts(Inputs::new(&args.texts, &args.contrast)?, needs);
         let single = inputs.len() == Some(1);
         let options = WriterOptions {
             single,
-            fields: columns(&args.output.format, &args.texts.lines)?,
+            fields: columns(&args.output.format, &args.texts.lines, Some(&args.texts.columns))?,
             ..WriterOptions::default()
         };
-        let writer = records(&args.output.format, &options)?;
-        let mut places = output::places(args.texts.lines.input.as_deref(), &args.model);
+        let writer: Box<dyn Encoder<_>> = match args.output.format.as_str() {
+            "parquet" => {
+                let kept = kept(&args.texts)?;
+                Box::new(ScoreRows::new(kept, names(&task), task.alternatives, group_rows(args), Vec::new())?)
+            }
+            "tsv" => Box::new(Table::new(Format::Tsv, options.fields)),
+            _ => Box::new(records(&args.output.format, &options)?),
+        };
+        let mut places = output::places(inputs.paths(), &args.model);
         let destination = output::open(&args.output.to, writer.way(), &mut places)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.output.to.quiet)?;
@@ -72,6 +86,70 @@ impl OnBackend for Score<'_> {
         teller.note(|| format!("scored in {:.2} s", started.elapsed().as_secs_f64()));
         done
     }
+}
+
+/// Scores texts in shards.
+fn shards<D: Devices>(args: &ScoreArgs, mut task: ScoreTask<D::Backend>, needs: Needs) -> Result<(), Failure> {
+    let place = Place {
+        texts: &args.texts,
+        contrast: &args.contrast,
+        shards: &args.shards,
+        generation: &args.generation,
+        model: &args.model,
+        to: &args.output.to,
+    };
+    let functions: Map<String, Value> =
+        task.functions.iter().map(|function| (function.name().to_owned(), function.parameters().into())).collect();
+    let given = json!({
+        "command": "score",
+        "step_fn": names(&task),
+        "functions": functions,
+        "dropout": args.parameters.dropout,
+        "masking": args.parameters.masking.map(|masking| format!("{masking:?}")),
+        "top": args.top,
+        "batch_tokens": args.batches.batch_tokens,
+        "group_rows": args.group_rows,
+    });
+    let format = sharding::format(&args.output.format);
+    let fields = columns(&args.output.format, &args.texts.lines, Some(&args.texts.columns))?;
+    let kept = if format == Format::Parquet { kept(&args.texts)? } else { [Vec::new(), Vec::new()] };
+    let types = kept.iter().flatten().cloned().collect();
+    let (sharded, model) = place.open::<D>(format, given, types, &task.options)?;
+    let (names, alternatives, about) = (names(&task), task.alternatives, sharded.about());
+    let writer = || {
+        Ok(match format {
+            Format::Parquet => {
+                let rows = ScoreRows::new(kept.clone(), names.clone(), alternatives, group_rows(args), about.clone())?;
+                Box::new(rows) as Box<dyn Encoder<_>>
+            }
+            Format::Csv | Format::Tsv => Box::new(Table::new(format, fields.clone())),
+            _ => Box::new(records("jsonl", &WriterOptions::default())?),
+        })
+    };
+    sharded.run(writer, |lines, first, each| {
+        task.options.first_number = first;
+        let inputs = unused::without_contrasts(Inputs::lines(lines), needs);
+        let progress = sharding::progress(&sharded, first);
+        let warn = output::early(&sharded.teller, false);
+        model.score_all(inputs, &task).on_progress(progress).on_warning(warn).try_for_each(each)
+    })
+}
+
+/// The names of the step functions, in their order.
+fn names<B: Backend>(task: &ScoreTask<B>) -> Vec<String> {
+    task.functions.iter().map(|function| function.name().to_owned()).collect()
+}
+
+/// The columns of the id and of the fields that travel along.
+fn kept(texts: &TextArgs) -> Result<[Vec<Column>; 2], Failure> {
+    match texts.lines.input.is_empty() {
+        true => Ok([vec![Column::new("id", Type::Int64)], Vec::new()]),
+        false => Files::new(&texts.lines, Some(&texts.columns))?.kept(),
+    }
+}
+
+fn group_rows(args: &ScoreArgs) -> usize {
+    args.group_rows.unwrap_or(RowOptions::GROUP_ROWS)
 }
 
 /// The chosen step functions, with their parameters.

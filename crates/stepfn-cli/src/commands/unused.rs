@@ -74,7 +74,7 @@ pub(super) fn check_texts(texts: &TextArgs) -> Result<(), Failure> {
 /// Checks that there is a contrast for functions that need one. Whether lines of a file have one is seen as they are read.
 pub(super) fn check_missing(texts: &TextArgs, contrast: &ContrastArgs, needs: Needs) -> Result<(), Failure> {
     let is_given = contrast.contrast_source.is_some() || contrast.contrast_target.is_some();
-    match needs.contrast == Need::Required && !is_given && texts.lines.input.is_none() {
+    match needs.contrast == Need::Required && !is_given && texts.lines.input.is_empty() {
         true => Err(Failure::usage(
             "a step function asked for compares with a contrast, and there is none",
             "give --contrast-source or --contrast-target",

@@ -55,7 +55,7 @@ impl OnBackend for Verify<'_> {
         }
         // No file of the model is written, either.
         if let Some(path) = &args.output.to.output {
-            let mut places = places(None, &args.model);
+            let mut places = places(&[], &args.model);
             if Path::new(&args.python).is_file() {
                 places.read("--python", Path::new(&args.python));
             }

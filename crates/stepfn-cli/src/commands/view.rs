@@ -71,7 +71,7 @@ pub(super) fn results(
             extras.push(Extra::open(option, path, writer, &mut places)?);
         }
     }
-    Ok(Results { destination, writer, extras, places, teller, single, watch: Watch::default() })
+    Ok(Results { destination, writer: Box::new(writer), extras, places, teller, single, watch: Watch::default() })
 }
 
 /// How results are drawn where they go.

@@ -99,14 +99,14 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Inputs, Lines};
+    use super::super::Inputs;
+    use super::super::tests::lines_of;
     use super::*;
 
     #[test]
     fn fields_that_no_text_has_and_ids_of_several_are_found() {
         let warnings = |text: &'static [u8], keep: &[&str]| {
-            let keep: Vec<String> = keep.iter().map(|name| (*name).to_owned()).collect();
-            let mut lines = Lines::new(Box::new(text), "x".to_owned(), None, Input::default(), &keep);
+            let mut lines = lines_of(text, keep, Input::default());
             let watch = lines.watch.clone();
             lines.by_ref().for_each(drop);
             watch.warnings()
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn fields_that_nothing_reads_are_dropped_and_counted() {
         let text = b"{\"source\": \"a\", \"target\": \"b\"}\n{\"source\": \"a\", \"target\": \"c\", \"contrast_source\": \"d\"}\n";
-        let lines = Lines::new(Box::new(&text[..]), "x".to_owned(), None, Input::default(), &[]);
+        let lines = lines_of(text, &[], Input::default());
         let inputs = Inputs::Lines(Box::new(lines)).without(&["target", "contrast_source", "contrast_target"], "why");
         let watch = inputs.watch();
         assert!(
@@ -141,7 +141,7 @@ mod tests {
             ]
         );
         let common = Input { chat_template: Some("rag".to_owned()), ..Input::default() };
-        let mut lines = Lines::new(Box::new(&b"{\"source\": \"a\"}"[..]), "x".to_owned(), None, common, &[]);
+        let mut lines = lines_of(b"{\"source\": \"a\"}", &[], common);
         let watch = lines.watch.clone();
         lines.by_ref().for_each(drop);
         assert_eq!(watch.warnings(), ["--chat-template: no text has `messages`, so there is no chat to write"]);

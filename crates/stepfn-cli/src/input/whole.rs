@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::bounded::BYTE_ORDER_MARK;
+use stepfn_corpus::BYTE_ORDER_MARK;
 
 /// The largest file that is read. Its attributions take several times as much memory.
 const MOST: u64 = 1 << 30;

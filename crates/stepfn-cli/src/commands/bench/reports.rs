@@ -45,7 +45,7 @@ impl Written {
             longest("work", &mut plan.works.iter().map(|work| width(work.name()))),
             longest("texts", &mut plan.all_lengths.iter().map(|&lengths| width(&shown(lengths)))),
         ];
-        let mut places = output::places(None, &args.place);
+        let mut places = output::places(&[], &args.place);
         let destination = output::open(&args.to, Way::Records, &mut places)?;
         let mut written = Self { destination, format: args.format, head: String::new(), rows: 0, words };
         written.head = match args.format {
