@@ -21,6 +21,7 @@ mod spelling;
 mod templates;
 mod vocabulary;
 mod word_piece;
+mod word_starts;
 
 use core::ops::Range;
 use std::collections::BTreeSet;
