@@ -298,6 +298,22 @@ impl<B: Backend> NoisyPredictions<B> {
         if *cached == n { mixture.clone() } else { of(n) }
     }
 
+    /// How far the first `n` passes are from their mean prediction: `(1/n) Σ_m KL(p̄ ‖ p_m)`, the reverse mutual information, in nats, `[rows, 1]`
+    /// (Malinin & Gales 2021).
+    pub fn reverse_mutual_information(&self, n: usize) -> Tensor<B, 2> {
+        let members = self.members(n.min(self.n_samples).max(1));
+        let share = 1.0 / members.len() as f64;
+        let mean = |of: fn(Tensor<B, 2>) -> Tensor<B, 2>| {
+            members.iter().map(|member| of(member.log_probs()).mul_scalar(share)).reduce(|sum, next| sum + next)
+        };
+        let (Some(mixed), Some(log_probs)) = (mean(Tensor::exp), mean(|log_probs| log_probs)) else {
+            return self.mean_entropy(1).zeros_like();
+        };
+        // Where the mean underflows to 0, so does the product.
+        let log_mixed = mixed.clone().clamp_min(f32::MIN_POSITIVE).log();
+        (mixed * (log_mixed - log_probs)).sum_dim(1)
+    }
+
     fn members(&self, n: usize) -> Vec<Softmax<B>> {
         let softmax = self.prediction.softmax();
         // Computed before splitting, so that the samples share one pass over all logits.
@@ -322,4 +338,23 @@ fn upload<B: Backend>(ids: &[u32], device: &B::Device) -> Tensor<B, 1, Int> {
     let len = ids.len();
     let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
     Tensor::from_data(TensorData::new(ids, [len]), device)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reverse_mutual_information_is_the_mean_divergence_from_the_mean() {
+        let passes = [[0.5f64, 0.3, 0.2], [0.1, 0.6, 0.3], [0.25, 0.25, 0.5]];
+        let logits: Vec<f32> = passes.iter().flatten().map(|p| p.ln() as f32 + 3.0).collect();
+        let device = stepfn_cpu::device("0").unwrap();
+        let logits = Tensor::<stepfn_cpu::Backend, 3>::from_data(TensorData::new(logits, [3, 1, 3]), &device);
+        let found = NoisyPredictions::unchecked(logits).reverse_mutual_information(2).into_scalar();
+        let mean: Vec<f64> = (0..3).map(|token| (passes[0][token] + passes[1][token]) / 2.0).collect();
+        let divergence = |pass: &[f64; 3]| mean.iter().zip(pass).map(|(mean, p)| mean * (mean / p).ln()).sum::<f64>();
+        let expected = (divergence(&passes[0]) + divergence(&passes[1])) / 2.0;
+        assert!((f64::from(found) - expected).abs() < 1e-5, "{found} {expected}");
+    }
 }
