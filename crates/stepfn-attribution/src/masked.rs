@@ -144,9 +144,7 @@ impl Text {
 
     /// The same of step functions.
     pub(crate) fn joined_scores(&self, parts: Vec<TextScores>) -> Option<TextScores> {
-        let steps = parts.len().max(1) as f64;
-        let logprob: f64 = parts.iter().map(|part| part.sequence.logprob).sum();
-        let mean_entropy = parts.iter().map(|part| part.sequence.mean_entropy).sum::<f64>() / steps;
+        let several = parts.len() > 1;
         let mut parts = parts.into_iter();
         let mut all = parts.next()?;
         for part in parts {
@@ -154,10 +152,12 @@ impl Text {
                 values.extend(more);
             }
             all.likely.extend(part.likely);
+            all.log_probs.extend(part.log_probs);
+            all.entropies.extend(part.entropies);
         }
         all.first = self.steps.start;
-        if self.masked.is_some() {
-            all.sequence = SequenceScores { logprob, perplexity: (-logprob / steps).exp(), mean_entropy };
+        if several {
+            all.sequence = SequenceScores::new(&all.log_probs, &all.entropies);
         }
         Some(all)
     }

@@ -8,6 +8,7 @@
 //! | no target | the model writes on | the model writes one | an error |
 
 mod masked;
+mod prompts;
 
 use burn::tensor::backend::Backend;
 use stepfn_core::Alignment;
@@ -15,6 +16,7 @@ use stepfn_models::Model;
 use stepfn_models::generation::Hypothesis;
 use stepfn_models::tokenizer::{Token, Tokenizer, Tokenizers};
 
+use self::prompts::{same_tokens, starts_with};
 use crate::{AttributionError, ContrastText, GenerationOptions, Masking, Text};
 
 /// A text as strings.
@@ -69,6 +71,8 @@ pub struct Preparer<'a, B: Backend> {
     pub generation: &'a GenerationOptions,
     /// What is masked where a model of masked tokens predicts one; other models don't read it.
     pub masking: Masking,
+    /// Whether a causal model's text begins with its start token; by default as its tokenizer has it.
+    pub start_token: Option<bool>,
 }
 
 impl<B: Backend> Preparer<'_, B> {
@@ -223,7 +227,7 @@ impl<B: Backend> Preparer<'_, B> {
         if text.is_empty() {
             return wrong(format!("the {which} is empty"));
         }
-        let tokens = self.tokenizers.target().encode(text, !is_complete)?;
+        let tokens = self.encode_causal(text, is_complete)?;
         let first = match prompt {
             Some(prompt) => {
                 starts_with(text, prompt, which)?;
@@ -247,9 +251,33 @@ impl<B: Backend> Preparer<'_, B> {
 
     /// A prompt without the tokens that the tokenizer adds to the end of a text, because the text continues.
     fn prompt(&self, prompt: &str, is_complete: bool) -> Result<Vec<Token>, AttributionError> {
-        let mut tokens = self.tokenizers.target().encode(prompt, !is_complete)?;
+        let mut tokens = self.encode_causal(prompt, is_complete)?;
         while tokens.len() > 1 && tokens.last().is_some_and(|last| last.special && last.span.is_empty()) {
             tokens.pop();
+        }
+        Ok(tokens)
+    }
+
+    /// The tokens of a causal text, with or without the token that starts texts. Of a complete text, that token is written out and stays as it is.
+    fn encode_causal(&self, text: &str, is_complete: bool) -> Result<Vec<Token>, AttributionError> {
+        let tokenizer = self.tokenizers.target();
+        let mut tokens = tokenizer.encode(text, !is_complete)?;
+        let is_added = |token: &Token| token.special && token.span.is_empty();
+        match self.start_token {
+            Some(true) => {
+                let named = tokenizer.bos().map(|(_, id)| id).or(self.model.config().special.bos);
+                let Some(start) = named else {
+                    return wrong("neither the tokenizer nor config.json names a token that starts a text");
+                };
+                if tokens.first().is_none_or(|first| first.id != start) {
+                    tokens.insert(0, self.special(start, 0));
+                }
+            }
+            Some(false) => {
+                let added = tokens.iter().take_while(|token| is_added(token)).count();
+                tokens.drain(..added);
+            }
+            None => {}
         }
         Ok(tokens)
     }
@@ -364,55 +392,6 @@ fn wrong<T>(what: impl Into<String>) -> Result<T, AttributionError> {
 
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
-/// Whether a text starts with its prompt, in letters.
-fn starts_with(text: &str, prompt: &str, which: &str) -> Result<(), AttributionError> {
-    if text.starts_with(prompt) {
-        return Ok(());
-    }
-    let same = text.char_indices().zip(prompt.chars()).find(|((_, ours), theirs)| ours != theirs);
-    let parts = same.map_or(text.len().min(prompt.len()), |((at, _), _)| at);
-    wrong(format!(
-        "the {which} must start with its prompt, but after {} the prompt goes on with {} and the {which} with {}",
-        quoted(&text[..parts], End::Last),
-        quoted(&prompt[parts..], End::First),
-        quoted(&text[parts..], End::First)
-    ))
-}
-
-/// Whether a text starts with its prompt, in tokens.
-fn same_tokens(tokens: &[Token], prompt: &[Token], which: &str) -> Result<(), AttributionError> {
-    let parts = prompt.iter().zip(tokens).position(|(ours, theirs)| ours.id != theirs.id);
-    let Some(parts) = parts.or((prompt.len() > tokens.len()).then_some(tokens.len())) else { return Ok(()) };
-    let surface =
-        |tokens: &[Token]| tokens.get(parts).map_or("nothing".to_owned(), |token| quoted(&token.surface, End::First));
-    wrong(format!(
-        "the {which} must start with the tokens of its prompt, but token {parts} is {} in the prompt and {} in the {which}; end the prompt where \
-         a token ends (often before a space, not after it)",
-        surface(prompt),
-        surface(tokens)
-    ))
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum End {
-    First,
-    Last,
-}
-
-/// The start or the end of a text, for an error.
-fn quoted(text: &str, end: End) -> String {
-    /// Enough characters to recognize the place.
-    const LETTERS: usize = 24;
-    let letters = text.chars().count();
-    if letters <= LETTERS {
-        return format!("{text:?}");
-    }
-    match end {
-        End::First => format!("{:?}…", text.chars().take(LETTERS).collect::<String>()),
-        End::Last => format!("…{:?}", text.chars().skip(letters - LETTERS).collect::<String>()),
-    }
 }
 
 #[cfg(test)]

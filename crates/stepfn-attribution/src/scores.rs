@@ -23,8 +23,27 @@ pub struct TextScores {
     pub joins: BTreeMap<String, Join>,
     /// Scores of all scored tokens together.
     pub sequence: SequenceScores,
+    /// `ln p_y` of each scored token, in nats.
+    pub log_probs: Vec<f32>,
+    /// The entropy of the prediction of each scored token, in nats.
+    pub entropies: Vec<f32>,
     /// For each scored token, the tokens that the model expected, most likely first; empty where they were not asked for.
     pub likely: Vec<Vec<Likely>>,
+}
+
+impl TextScores {
+    /// The same without the last scored token.
+    #[must_use]
+    pub fn without_last(mut self) -> Self {
+        for (_, values) in &mut self.scores {
+            values.pop();
+        }
+        self.likely.pop();
+        self.log_probs.pop();
+        self.entropies.pop();
+        self.sequence = SequenceScores::new(&self.log_probs, &self.entropies);
+        self
+    }
 }
 
 /// The most alternatives of a step that can be asked for.
@@ -147,6 +166,8 @@ mod tests {
             scores: vec![("rank".to_owned(), vec![2.0]), ("kl_divergence".to_owned(), vec![f32::NAN])],
             joins: BTreeMap::new(),
             sequence: SequenceScores::new(&[-0.5], &[0.25]),
+            log_probs: vec![-0.5],
+            entropies: vec![0.25],
             likely: Vec::new(),
         };
         let json =

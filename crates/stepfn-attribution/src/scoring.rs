@@ -6,19 +6,24 @@
 //! few rows at a time, so memory does not grow with steps × vocabulary. This affects scores by rounding alone: products of
 //! few rows run another way than those of many. Otherwise a text has the same scores alone or in a batch, in any order, with any budget. Dropout masks depend on the text's number.
 
+mod checks;
 mod forward;
 mod likely;
+mod windows;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use burn::tensor::backend::Backend;
 use stepfn_core::{Join, Need, Needs, StepError, StepFunction};
 use stepfn_kernels::dropout::DropRate;
 use stepfn_kernels::is_host;
 use stepfn_models::Model;
-use stepfn_models::config::{DropoutRates, TransformerConfig};
+use stepfn_models::config::DropoutRates;
 
+use self::checks::check_names;
+pub(crate) use self::checks::{check_fits, check_kind, check_noise};
 use self::forward::{Batch, Member, RowScores};
+pub use self::windows::Windows;
 use crate::batching::{BatchLimits, Shape, batches};
 use crate::budget::Budget;
 use crate::masked::Reading;
@@ -43,6 +48,8 @@ pub struct ScoringOptions<'a> {
     pub batch_tokens: usize,
     /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`] at most.
     pub alternatives: usize,
+    /// How a text is read that is longer than the model's positions. `None`: it is an error.
+    pub windows: Option<Windows>,
     /// Called after each batch; [`Break`](core::ops::ControlFlow::Break) ends the call with [`AttributionError::Cancelled`].
     pub progress: Option<&'a OnProgress<'a>>,
 }
@@ -56,6 +63,7 @@ impl Default for ScoringOptions<'_> {
             memory: 1 << 30,
             batch_tokens: 4096,
             alternatives: 0,
+            windows: None,
             progress: None,
         }
     }
@@ -70,6 +78,7 @@ impl core::fmt::Debug for ScoringOptions<'_> {
             .field("memory", &self.memory)
             .field("batch_tokens", &self.batch_tokens)
             .field("alternatives", &self.alternatives)
+            .field("windows", &self.windows)
             .finish_non_exhaustive()
     }
 }
@@ -86,6 +95,9 @@ impl ScoringOptions<'_> {
         }
         if self.alternatives > MOST_ALTERNATIVES {
             return Err(wrong("alternatives", &format!("{MOST_ALTERNATIVES} or fewer"), self.alternatives.to_string()));
+        }
+        if let Some(Windows { stride: 0 }) = self.windows {
+            return Err(wrong("windows", "a stride of 1 or more", "0".to_owned()));
         }
         match self.rates.unwrap_or_default().rates().find(|&rate| DropRate::new(rate).is_none()) {
             Some(rate) => Err(wrong("rates", "dropout rates in [0, 1)", rate.to_string())),
@@ -122,7 +134,7 @@ impl ScoringOptions<'_> {
 pub fn score<B: Backend>(
     model: &Model<B>,
     texts: &[Text],
-    functions: &[Box<dyn StepFunction<B>>],
+    functions: &[Box<dyn StepFunction<B> + '_>],
     options: &ScoringOptions<'_>,
 ) -> Result<Vec<Result<TextScores, AttributionError>>, AttributionError> {
     options.check()?;
@@ -160,8 +172,11 @@ pub fn score<B: Backend>(
     let outcome = |(text, readings): (&Text, Result<Vec<Reading<'_>>, AttributionError>)| {
         let readings = readings?;
         let parts: Vec<Outcome> = results.by_ref().take(readings.len()).collect();
+        let mut before = 0;
         let located = |(part, (outcome, reading)): (usize, (Outcome, Reading<'_>))| {
-            outcome.map_err(|error| error.at_reading(part, reading.places))
+            let first = before;
+            before += reading.text.steps.len();
+            outcome.map_err(|error| error.at_reading(part, reading.places).after_steps(first, reading.places))
         };
         let parts = parts.into_iter().zip(readings).enumerate().map(located).collect::<Result<Vec<_>, _>>()?;
         text.joined_scores(parts).ok_or_else(|| AttributionError::Text("there is no step".to_owned()))
@@ -173,7 +188,7 @@ pub fn score<B: Backend>(
 #[derive(Clone, Copy)]
 struct Scorer<'a, B: Backend> {
     model: &'a Model<B>,
-    functions: &'a [Box<dyn StepFunction<B>>],
+    functions: &'a [Box<dyn StepFunction<B> + 'a>],
     needs: Needs,
     options: &'a ScoringOptions<'a>,
     budget: Budget,
@@ -192,7 +207,10 @@ impl<'a, B: Backend> Scorer<'a, B> {
     /// What is read of a text, if it can be scored.
     fn readings<'t>(&self, text: &'t Text) -> Result<Vec<Reading<'t>>, AttributionError> {
         check_kind(self.model.config(), text)?;
-        let readings = text.readings()?;
+        let readings = match self.options.windows {
+            Some(windows) if self.contrast(text).is_none() => windows.readings(self.model.config(), text)?,
+            _ => text.readings()?,
+        };
         readings.iter().try_for_each(|reading| self.check(&reading.text))?;
         Ok(readings)
     }
@@ -286,7 +304,9 @@ impl<'a, B: Backend> Scorer<'a, B> {
         let own = columns.split_off(self.functions.len());
         let names = self.functions.iter().map(|function| function.name().to_owned());
         let sequence = SequenceScores::new(&own[0], &own[1]);
-        Ok(TextScores { first, scores: names.zip(columns).collect(), joins: self.joins(), sequence, likely })
+        let [log_probs, entropies] = [own[0].clone(), own[1].clone()];
+        let scores = names.zip(columns).collect();
+        Ok(TextScores { first, scores, joins: self.joins(), sequence, log_probs, entropies, likely })
     }
 }
 
@@ -309,87 +329,6 @@ impl Scored {
         }
         self.likely.extend(scores.likely.get(row).cloned());
     }
-}
-
-/// Checks that the predictions of one token in all noisy passes fit into memory.
-pub(crate) fn check_noise(budget: &Budget, memory: usize, noisy_samples: usize) -> Result<(), AttributionError> {
-    /// Memory that every machine has.
-    const SPARE: usize = 1 << 30;
-    let bytes = budget.bytes_per_row();
-    if noisy_samples == 0 || bytes <= memory.max(SPARE) {
-        return Ok(());
-    }
-    Err(AttributionError::Unsuited(format!(
-        "the predictions of one token in {noisy_samples} passes with dropout need {:.1} GiB of memory: take fewer passes (n_mcd_steps)",
-        bytes as f64 / f64::from(1 << 30)
-    )))
-}
-
-fn check_names<B: Backend>(functions: &[Box<dyn StepFunction<B>>]) -> Result<(), AttributionError> {
-    let mut seen = BTreeSet::new();
-    match functions.iter().find(|function| !seen.insert(function.name())) {
-        Some(function) => Err(AttributionError::from(ParameterError::new(
-            "scoring",
-            "functions",
-            "functions with different names",
-            format!("`{}` twice", function.name()),
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// Checks that a text is of the model's kind: of masked tokens, or of those that come next.
-pub(crate) fn check_kind(config: &TransformerConfig, text: &Text) -> Result<(), AttributionError> {
-    match (config.is_masked(), &text.masked) {
-        (true, None) => Err(AttributionError::Text(
-            "this model predicts masked tokens, and the text does not say which token masks others".to_owned(),
-        )),
-        (false, Some(_)) => Err(AttributionError::Text(
-            "this model predicts what comes next, and the text has tokens to mask".to_owned(),
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Checks that a model can read a source and the first `read` tokens of a target, and knows all tokens of both. `which` is "contrast " for a
-/// contrast's.
-pub(crate) fn check_fits(
-    config: &TransformerConfig,
-    which: &str,
-    source: Option<&[u32]>,
-    target: &[u32],
-    read: usize,
-) -> Result<(), AttributionError> {
-    let wrong = |what: String| Err(AttributionError::Text(what));
-    match (&config.encoder, source) {
-        (Some(_), None) => {
-            return wrong(format!("this model has an encoder, and there is no {which}source for it to read"));
-        }
-        (None, Some(_)) => {
-            return wrong(format!(
-                "this model has no encoder to read a {which}source; make it part of the {which}target"
-            ));
-        }
-        (Some(_), Some([])) => return wrong(format!("the {which}source is empty")),
-        _ => {}
-    }
-    for (part, ids, known) in
-        [("source", source.unwrap_or_default(), config.source_vocab_size()), ("target", target, config.vocab_size)]
-    {
-        if let Some(position) = ids.iter().position(|&id| id as usize >= known) {
-            return wrong(format!(
-                "token {position} of the {which}{part} has id {}, and the model knows only ids below {}",
-                ids[position], known
-            ));
-        }
-    }
-    let encoder = config.encoder.as_ref().map(|stack| ("source", stack, source.map_or(0, <[u32]>::len)));
-    for (part, stack, len) in encoder.into_iter().chain([("target", &config.decoder, read)]) {
-        if let Some(most) = stack.most_tokens().filter(|&most| len > most) {
-            return wrong(format!("the {which}{part} has {len} tokens, and the model can read {most}"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -305,7 +305,7 @@ impl<B: Backend> LanguageModel<B> {
 
     pub(crate) fn preparer(&self) -> Preparer<'_, B> {
         let Self { model, tokenizers, generation, .. } = self;
-        Preparer { model, tokenizers, generation, masking: Masking::default() }
+        Preparer { model, tokenizers, generation, masking: Masking::default(), start_token: None }
     }
 
     /// The same, with what is masked where a token is predicted.

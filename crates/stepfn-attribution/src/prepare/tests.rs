@@ -73,6 +73,7 @@ impl Fixture {
             tokenizers: &self.tokenizers,
             generation: &self.generation,
             masking: Masking::default(),
+            start_token: None,
         }
     }
 
