@@ -2,8 +2,10 @@
 
 mod attribute_context;
 mod choices;
+mod compare;
 mod context;
 mod evaluate;
+mod score;
 mod shared;
 mod values;
 
@@ -15,9 +17,11 @@ use stepfn::TargetUnit;
 
 pub(crate) use attribute_context::{AttributeContextArgs, Threshold};
 pub(crate) use choices::{MaskingName, OperatorName};
+pub(crate) use compare::CompareArgs;
 pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
 pub(crate) use evaluate::EvaluateArgs;
 use evaluate::HELP as EVALUATE;
+pub(crate) use score::ScoreArgs;
 pub(crate) use shared::{
     AlignerArgs, BatchArgs, ChatArgs, ColumnArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs,
     OutputArgs, ParameterArgs, ShardArgs, TextArgs, ViewArgs,
@@ -36,7 +40,7 @@ A language model writes a text token by token. A step function turns its predict
 token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
 `stepfn attribute` shows which input tokens a value came from, `stepfn context` which of its sources an answer came from, \
 `stepfn attribute-context` which words depend on context, `stepfn evaluate` \
-whether attributions are faithful, and `stepfn generate` lets a model write.
+whether attributions are faithful, `stepfn compare` which of several texts a model prefers, and `stepfn generate` lets a model write.
 
 Models are folders in Hugging Face format (config.json, weights, a tokenizer), GGUF files, or names on a hub. A causal model \
 (GPT-2, Llama, …) reads a prompt and continues it; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
@@ -129,6 +133,8 @@ Examples:
   stepfn score --model opus-mt-en-de 'I agree.' --step-fn mc_dropout_prob_avg --set n_mcd_steps=20 --seed 3
   stepfn score --model gpt2 --input texts.jsonl --format jsonl -o scores.jsonl
   stepfn score --model gpt2 --input 'data/*.parquet' --text-column sentence --keep year --format parquet -o scores --shards 14
+  stepfn score --model gpt2 --by word --bow-correction --start-token 'The old man the boat.' --step-fn surprisal --format csv
+  stepfn score --model gpt2 --input book.jsonl --long windows:256 --by sentence --step-fn surprisal
   stepfn score --model smollm2-instruct --chat 'What is the capital of France?' --target 'Paris.'
 
 If a text has no target, the model writes one first. Lines of --input are objects with the fields source, target, contrast_source and \
@@ -137,8 +143,27 @@ contrast_target, or messages in place of source: a list of {\"role\": …, \"con
 JSON of a text:
   {\"tokens\": [{\"token\": \" Paris\", \"id\": 6342, \"start\": 24, \"end\": 30}, …], \"first\": 5,
    \"scores\": {\"probability\": [0.04, …]}, \"sequence\": {\"logprob\": -7.1, \"perplexity\": 34.8, \"mean_entropy\": 2.3}}
+With --by, JSON has `units`: a list of {\"text\": …, \"start\": …, \"end\": …, \"tokens\": …, \"scores\": {…}}. Lines of --input may have `words`, a list of all words \
+of the text in order, for --by word, and `regions`, a list of parts of the text, for --by region.
+
 Scores have one number per token, starting at the first scored token, `first`; null where there is none. start and end are in bytes of the text.")]
     Score(Box<ScoreArgs>),
+    /// Show which of several texts a model prefers
+    #[command(after_long_help = "\
+Examples:
+  stepfn compare --model gpt2 'The keys are here.' 'The keys is here.'
+  stepfn compare --model gpt2 --start-token --input blimp.jsonl --group-by UID --summary
+  stepfn compare --model gpt2 --input pairs.jsonl --columns match,mismatch --region verb --format csv -o pairs.csv
+  stepfn compare --model gpt2 --input suite.jsonl --columns match,mismatch --formula 'mismatch[3] > match[3]' --summary --format json
+
+Lines of --input have a text in each of --columns, the expected one first, or good and bad, or sentence_good and sentence_bad as in BLiMP. Texts may be lists of regions: \
+texts, or {\"name\": …, \"content\": …}, which are joined by spaces. Fields that nothing reads are passed over.
+
+The expected text is preferred if its score is greater than that of all others: its log-probability, or by --criterion that per token or word, or by --region \
+that of a part. --formula compares surprisals in bits instead: COLUMN, or COLUMN[REGION] by name or number, with + - < > & | ! and parentheses. A tie counts as not preferred.
+
+Intervals hold the share in 95 of 100 samples of comparisons (bootstrap, see --seed).")]
+    Compare(Box<CompareArgs>),
     /// Let a model write text
     #[command(after_long_help = "\
 Examples:
@@ -196,35 +221,6 @@ Example:
         /// The shell
         shell: Shell,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ScoreArgs {
-    #[command(flatten)]
-    pub(crate) texts: TextArgs,
-    /// Step functions by name, separated by commas (see `stepfn list step-functions`)
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name, default_value = "probability,surprisal,entropy")]
-    pub(crate) step_fn: Vec<String>,
-    /// Name the K most likely tokens of each step (1 to 100), as the column `expected`
-    #[arg(long, value_name = "K", value_parser = top, allow_negative_numbers = true)]
-    pub(crate) top: Option<usize>,
-    #[command(flatten)]
-    pub(crate) contrast: ContrastArgs,
-    #[command(flatten)]
-    pub(crate) parameters: ParameterArgs,
-    #[command(flatten)]
-    pub(crate) generation: GenerationArgs,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) batches: BatchArgs,
-    #[command(flatten)]
-    pub(crate) shards: ShardArgs,
-    /// Of --format parquet: rows in a group, which is what readers read at once
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
-    pub(crate) group_rows: Option<usize>,
-    #[command(flatten)]
-    pub(crate) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]

@@ -39,6 +39,8 @@ pub(crate) struct Lines {
     common: Input,
     /// Which fields are what, and which travel with the text.
     fields: RecordFields,
+    /// Of records with texts to compare, the fields that these are in, without any those of known data, and the fields that travel along.
+    compared: Option<[Vec<String>; 2]>,
     watch: Watch,
 }
 
@@ -162,6 +164,28 @@ impl Inputs {
         }
     }
 
+    /// Texts to compare: those of a file, in these fields, or one tuple.
+    pub(crate) fn comparisons(
+        lines: &LinesArgs,
+        one: Input,
+        columns: &[String],
+        group_by: Option<&String>,
+    ) -> Result<Self, Failure> {
+        match lines.input.as_slice() {
+            [_, ..] => {
+                let keep = lines.keep.iter().chain(group_by).cloned().collect();
+                let read = Files::of_any_fields(lines)?.all(Input::default())?;
+                let watch = Watch::new(&lines.keep, &Input::default());
+                Ok(Self::lines(Lines { compared: Some([columns.to_vec(), keep]), watch, ..read }))
+            }
+            [] if one.variants.len() < 2 => Err(Failure::usage(
+                "there are fewer than two texts to compare",
+                "give two texts, the expected one first, or --input FILE (`-` for standard input)",
+            )),
+            [] => Ok(Self::given(vec![one])),
+        }
+    }
+
     /// If there are several texts, errors say which one.
     fn given(mut inputs: Vec<Input>) -> Self {
         let several = inputs.len() > 1;
@@ -243,6 +267,7 @@ impl Lines {
             ends: Ends::default(),
             common,
             fields,
+            compared: None,
             watch,
         }
     }
@@ -251,6 +276,29 @@ impl Lines {
     pub(crate) fn watch(&self) -> Watch {
         self.watch.clone()
     }
+
+    /// A record, of which one or more texts are read.
+    fn text(&self, content: Content) -> RecordText {
+        match (content, &self.compared) {
+            (Content::Json(line), None) => self.fields.line(&line),
+            (Content::Fields(fields), None) => self.fields.row(fields),
+            (Content::Json(line), Some([columns, keep])) => compared(&line, columns, keep),
+            (Content::Fields(fields), Some([columns, keep])) => {
+                compared(Value::Object(fields).to_string().as_bytes(), columns, keep)
+            }
+            _ => unread(Error::new(ErrorKind::Text, "this is no record", "check the file")),
+        }
+    }
+}
+
+/// A record with texts to compare.
+fn compared(line: &[u8], columns: &[String], keep: &[String]) -> RecordText {
+    let (id, input) = stepfn::comparison(line, columns, keep);
+    RecordText { id, fields: Map::new(), input }
+}
+
+fn unread(error: Error) -> RecordText {
+    RecordText { id: Value::Null, fields: Map::new(), input: Err(error) }
 }
 
 impl Iterator for Lines {
@@ -260,11 +308,8 @@ impl Iterator for Lines {
         let Record { number, row, place, end, content } = self.records.next()?;
         self.ends.push(end);
         let row = if self.several { number + 1 } else { row };
-        let unread = |error| RecordText { id: Value::Null, fields: Map::new(), input: Err(error) };
         let RecordText { id, fields, mut input } = match content {
-            Ok(Content::Json(line)) => self.fields.line(&line),
-            Ok(Content::Fields(fields)) => self.fields.row(fields),
-            Ok(_) => unread(Error::new(ErrorKind::Text, "this is no record", "check the file")),
+            Ok(content) => self.text(content),
             Err(error) => unread(Error::new(ErrorKind::Text, error.what, error.hint)),
         };
         if let Ok(input) = &mut input {

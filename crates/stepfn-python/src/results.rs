@@ -115,8 +115,19 @@ pub(crate) struct Scored(pub(crate) ScoredText);
 impl Scored {
     /// Everything but the numbers, as JSON: as that of an attribution.
     fn header(&self) -> PyResult<String> {
-        let ScoredText { id, fields, source_text, target_text, source, target, scores, alternatives, messages, about } =
-            self.0.clone();
+        let ScoredText {
+            id,
+            fields,
+            source_text,
+            target_text,
+            source,
+            target,
+            scores,
+            alternatives,
+            messages,
+            about,
+            ..
+        } = self.0.clone();
         let steps = scores.first..scores.first + self.0.tokens().len();
         to_json(&stepfn::Attribution {
             id,

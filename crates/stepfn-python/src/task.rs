@@ -170,11 +170,8 @@ pub(crate) fn score_task<B: Backend>(
     options: &Options,
     registry: &Registry<B>,
 ) -> stepfn::Result<ScoreTask<B>> {
-    Ok(ScoreTask {
-        functions: boxed(functions, registry)?,
-        alternatives: options.alternatives,
-        options: options.run()?,
-    })
+    let task = ScoreTask::new(boxed(functions, registry)?);
+    Ok(ScoreTask { alternatives: options.alternatives, options: options.run()?, ..task })
 }
 
 /// Attribution of texts.

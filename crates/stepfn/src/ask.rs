@@ -204,7 +204,7 @@ impl<'m, B: Backend> Ask<'m, B> {
     /// function compares and there is nothing to compare with.
     pub fn score(self, functions: impl StepFunctions<B>) -> Result<ScoredText> {
         let Self { model, input, alternatives, options, .. } = self;
-        let task = ScoreTask { functions: functions.boxed(), alternatives, options };
+        let task = ScoreTask { alternatives, options, ..ScoreTask::new(functions.boxed()) };
         one(model, &task, input)
     }
 

@@ -210,6 +210,7 @@ impl<B: Backend> AttributeTask<B> {
         if let Some(pipeline) = &self.aggregate {
             pipeline.check_axes(model.config(), self.method.hides_tokens().then_some(&[]))?;
         }
+        input.without_parts()?;
         let preparer = model.preparer_masking(self.options.masking)?;
         let Asked { request, messages } = model.asked(input)?;
         let mut prepared = preparer.prepare(&request)?;

@@ -109,6 +109,7 @@ impl ContextTask {
         if input.sources.is_empty() {
             return nothing("there are no sources", "give `sources`, a list of texts");
         }
+        input.without_parts()?;
         if input.target.as_ref().is_some_and(String::is_empty) {
             return nothing("the answer is empty", "give one, or leave it out: then the model writes it");
         }

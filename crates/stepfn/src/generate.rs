@@ -39,6 +39,7 @@ impl<B: Backend> Task<B> for GenerateTask {
         let about = self.about(model);
         let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
             input.without_spans()?;
+            input.without_parts()?;
             let (source, is_complete, messages) = model.prompt_of(input)?;
             let given = model.tokenizer().encode(&source, !is_complete)?.len();
             let beyond = |new: usize| -> Vec<String> {

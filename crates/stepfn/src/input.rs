@@ -9,7 +9,7 @@ use stepfn_attribution::Request;
 use stepfn_core::Alignment;
 use stepfn_models::chat::{Json, Message};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Region, Result, Variant};
 
 /// One text, what it is compared with, and which tokens are asked about.
 ///
@@ -44,6 +44,13 @@ pub struct Input {
     pub target_spans: Vec<Range<usize>>,
     /// Parts of the target that are attributed as one, in bytes: each is a column of scores.
     pub units: Vec<Range<usize>>,
+    /// The words of the text, or of what follows its prompt, for scores [by word](crate::ScoreUnit::Word): each has one score. Without them,
+    /// words are found as [`WordSplit`](crate::WordSplit) says.
+    pub words: Vec<String>,
+    /// The parts of the text that have a score each, for scores [by region](crate::ScoreUnit::Region).
+    pub regions: Vec<Region>,
+    /// Texts that are compared, see [`LanguageModel::compare`](crate::LanguageModel::compare): the expected one first.
+    pub variants: Vec<Variant>,
     /// The messages of a chat, which a causal model's chat template makes a prompt of, in place of a source. If the last one is the
     /// assistant's, it is the target; otherwise the target and the target to compare with are what the assistant should say, without the
     /// prompt, and the model writes one if there is none.
@@ -127,6 +134,21 @@ impl Input {
             false => {
                 let what = "`input_context` and `output_context` are for finding which tokens depend on context, and this is other work";
                 Err(Error::new(ErrorKind::Text, what, "leave them out, or use `attribute_context`"))
+            }
+        }
+    }
+
+    /// Checks that there are no words and regions, for work that joins no scores.
+    pub(crate) fn without_parts(&self) -> Result<()> {
+        match self.words.is_empty() && self.regions.is_empty() {
+            true if !self.variants.is_empty() => {
+                let what = "texts to compare were given, and this is other work";
+                Err(Error::new(ErrorKind::Text, what, "leave them out, or use `compare`"))
+            }
+            true => Ok(()),
+            false => {
+                let what = "`words` and `regions` say which scores of tokens are joined, and this is other work";
+                Err(Error::new(ErrorKind::Text, what, "leave them out, or score by word or region"))
             }
         }
     }

@@ -31,6 +31,7 @@
 //! |---|---|
 //! | one text | [`LanguageModel::ask`], then [`score`](Ask::score), [`attribute`](Ask::attribute) or [`generate`](Ask::generate) |
 //! | a chat | [`LanguageModel::chat`], with [`Message`]s |
+//! | pairs of texts | [`LanguageModel::compare_all`] |
 //! | many texts | [`LanguageModel::score_all`], [`attribute_all`](LanguageModel::attribute_all), [`generate_all`](LanguageModel::generate_all): iterators in, iterators out |
 //! | methods to compare | [`LanguageModel::evaluate`] says how faithful each is |
 //! | names and JSON | [`LanguageModel::method`] and [`LanguageModel::function`] make methods and functions that are used like the types |
@@ -49,7 +50,9 @@ mod answer;
 mod ask;
 mod attribute;
 mod attribute_context;
+mod bow;
 mod chat;
+mod compare;
 mod context;
 mod error;
 mod evaluate;
@@ -61,14 +64,19 @@ mod record;
 mod registry;
 mod room;
 mod score;
+mod score_task;
 mod texts;
+mod uncertainty;
 mod unit;
+mod units;
 mod warnings;
 
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
 pub use attribute::AttributeTask;
 pub use attribute_context::{AttributeContextTask, OutputContext, RelianceAnswer};
+pub use bow::BowCorrection;
+pub use compare::{Accuracy, CompareTask, Compared, Comparison, Criterion, Formula, Variant, comparison};
 pub use context::{ContextTask, Split, context_method};
 pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{EvaluateTask, Evaluated, EvaluatedText};
@@ -78,9 +86,11 @@ pub use input::{Input, IntoInput};
 pub use model::{LanguageModel, LoadOptions, families, models};
 pub use record::{RECORD_FIELDS, RecordFields, RecordText, record};
 pub use registry::Registry;
-pub use score::{ScoreTask, ScoredText, StepFunctions};
+pub use score::ScoredText;
+pub use score_task::{LongTexts, ScoreTask, StepFunctions};
 pub use texts::{Outcome, Outcomes, RunOptions};
 pub use unit::{TargetUnit, Unit};
+pub use units::{Place, Region, ScoreUnit, ScoredUnit, WordSplit};
 
 pub use serde_json::{Map, Value, json};
 pub use stepfn_attribution::aggregation::{Pipeline, Stage};
@@ -136,6 +146,7 @@ mod documents {
         Models = "../../../docs/src/models.md",
         Output = "../../../docs/src/output.md",
         Scoring = "../../../docs/src/scoring.md",
+        Words = "../../../docs/src/words.md",
         RecipeStepFunction = "../../../docs/src/recipes/step-function.md",
         RecipeMethod = "../../../docs/src/recipes/method.md",
         RecipeCommand = "../../../docs/src/recipes/command.md",

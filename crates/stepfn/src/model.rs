@@ -16,8 +16,8 @@ use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place,
 use crate::files::{Download, Files};
 use crate::texts::{Outcomes, one};
 use crate::{
-    Answer, Ask, AttributeTask, ContextTask, Error, ErrorKind, GenerateTask, Input, IntoInput, Registry, Result,
-    RunOptions, ScoreTask, ScoredText, Written,
+    Answer, Ask, AttributeTask, CompareTask, Comparison, ContextTask, Error, ErrorKind, GenerateTask, Input, IntoInput,
+    Registry, Result, RunOptions, ScoreTask, ScoredText, Written,
 };
 
 /// A language model that is ready to be asked. It runs on the CPU unless another backend is named.
@@ -293,6 +293,22 @@ impl<B: Backend> LanguageModel<B> {
     /// sense.
     pub fn context(&self, input: Input, task: &ContextTask) -> Result<Answer> {
         one(self, task, input)
+    }
+
+    /// Which of an input's [variants](Input::variants) the model prefers.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Text`] for fewer than two variants, or if a criterion is about a region that is not there.
+    pub fn compare(&self, input: Input, task: &CompareTask) -> Result<Comparison> {
+        one(self, task, input)
+    }
+
+    /// The same for many inputs. [`writers::comparisons`](crate::writers::comparisons) counts preferences by group.
+    pub fn compare_all<'m, I>(&'m self, inputs: I, task: &'m CompareTask) -> Outcomes<'m, B, I::IntoIter, Comparison>
+    where
+        I: IntoIterator<Item: IntoInput>,
+    {
+        Outcomes::new(self, task, inputs)
     }
 
     /// What the model writes for many sources or after many prompts; best first if it writes several.

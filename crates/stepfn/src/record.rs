@@ -10,10 +10,10 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 pub use self::fields::{RecordFields, RecordText};
-use crate::{Error, ErrorKind, Input, Json, Message};
+use crate::{Error, ErrorKind, Input, Json, Message, Place, Region};
 
 /// The fields of a [`record`] that mean something.
-pub const RECORD_FIELDS: [&str; 15] = [
+pub const RECORD_FIELDS: [&str; 17] = [
     "id",
     "text",
     "source",
@@ -29,6 +29,8 @@ pub const RECORD_FIELDS: [&str; 15] = [
     "input_context",
     "output_context",
     "contextless_output_next_tokens",
+    "words",
+    "regions",
 ];
 
 /// A text from a JSON object: its `id`, `null` if it has none, and the text, or why it can't be read. Fields that mean nothing ([`RECORD_FIELDS`] do)
@@ -42,6 +44,12 @@ pub const RECORD_FIELDS: [&str; 15] = [
 pub fn record(bytes: &[u8], keep: &[String]) -> (Value, crate::Result<Input>) {
     let RecordText { id, input, .. } = RecordFields { keep: keep.to_vec(), ..RecordFields::default() }.line(bytes);
     (id, input)
+}
+
+/// The fields of a JSON object, and its `id`.
+pub(crate) fn fields(bytes: &[u8]) -> crate::Result<(Value, Map<String, Value>)> {
+    let Object { mut fields, .. } = object(bytes)?;
+    Ok((fields.remove("id").unwrap_or_default(), fields))
 }
 
 fn object(bytes: &[u8]) -> crate::Result<Object> {
@@ -94,6 +102,8 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Resul
         input_context: text(&mut fields, "input_context")?,
         output_context: text(&mut fields, "output_context")?,
         contextless_output_next_tokens: texts(&mut fields, "contextless_output_next_tokens")?,
+        words: texts(&mut fields, "words")?,
+        regions: regions(&mut fields)?,
         ..Input::default()
     };
     let texts = [&input.text, &input.source, &input.target];
@@ -124,7 +134,6 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Option<Str
 }
 
 fn spans(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<Range<usize>>> {
-    let number = |value: &Value| usize::try_from(value.as_u64()?).ok();
     let span = |value: &Value| match value.as_array()?.as_slice() {
         [start, end] => Some(number(start)?..number(end)?),
         _ => None,
@@ -140,8 +149,42 @@ fn spans(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<Range
     })
 }
 
+fn regions(fields: &mut Map<String, Value>) -> crate::Result<Vec<Region>> {
+    let value = fields.remove("regions").unwrap_or_default();
+    if value.is_null() {
+        return Ok(Vec::new());
+    }
+    let place = |value: &Value| match value {
+        Value::String(text) => Some(Place::Text(text.clone())),
+        Value::Array(span) => match span.as_slice() {
+            [start, end] => Some(Place::Bytes(number(start)?..number(end)?)),
+            _ => None,
+        },
+        _ => None,
+    };
+    let region = |value: &Value| match value.as_object() {
+        Some(named) => {
+            let text = named.get("text").filter(|text| text.is_string());
+            let place = place(text.or_else(|| named.get("span").filter(|span| span.is_array()))?)?;
+            Some(Region { name: Some(named.get("name")?.as_str()?.to_owned()), place })
+        }
+        None => Some(Region { name: None, place: place(value)? }),
+    };
+    let regions = value.as_array().and_then(|regions| regions.iter().map(region).collect());
+    regions.ok_or_else(|| {
+        let found = shortened(&value);
+        wrong(format!(
+            "`regions` must be a list of texts, of [start, end] in bytes, or of {{\"name\": …, \"text\": …}} or {{\"name\": …, \"span\": …}}, not {found}"
+        ))
+    })
+}
+
+fn number(value: &Value) -> Option<usize> {
+    usize::try_from(value.as_u64()?).ok()
+}
+
 /// A value as JSON, short enough for a message.
-fn shortened(value: &Value) -> String {
+pub(crate) fn shortened(value: &Value) -> String {
     const LONGEST: usize = 40;
     let text = value.to_string();
     if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST).chain(['…']).collect() }

@@ -1,171 +1,16 @@
-//! Step functions of texts.
+//! Texts and the scores of their tokens, or of words and sentences.
 
 use core::fmt;
 
-use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use stepfn_attribution::{Alternative, Prepared, Provenance, ScoredTokens, ScoringOptions, Text, TextScores, score};
-use stepfn_core::{StepFunction, StepScore};
+use stepfn_attribution::{Alternative, Provenance, ScoredTokens, TextScores};
 use stepfn_models::chat::MessageSpan;
-use stepfn_models::config::TransformerConfig;
 use stepfn_models::tokenizer::Token;
 use stepfn_report::is_invisible;
 
-use crate::chat::Asked;
-use crate::texts::{Numbered, Task, Told};
 use crate::writers::{Record, aligned, csv_lines, number, number_or_nothing, plain, values};
-use crate::{LanguageModel, Outcome, Result, RunOptions, warnings};
-
-/// Some step functions: an array, a vector or a tuple of them.
-pub trait StepFunctions<B: Backend> {
-    /// Each behind a pointer.
-    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>>;
-}
-
-impl<B: Backend, F: StepFunction<B> + 'static, const N: usize> StepFunctions<B> for [F; N] {
-    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
-        self.into_iter().map(|function| Box::new(function) as Box<dyn StepFunction<B>>).collect()
-    }
-}
-
-impl<B: Backend, F: StepFunction<B> + 'static> StepFunctions<B> for Vec<F> {
-    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
-        self.into_iter().map(|function| Box::new(function) as Box<dyn StepFunction<B>>).collect()
-    }
-}
-
-macro_rules! tuples {
-    ($(($($name:ident),+)),+) => {
-        $(
-            impl<B: Backend, $($name: StepFunction<B> + 'static),+> StepFunctions<B> for ($($name,)+) {
-                fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
-                    #[allow(non_snake_case, reason = "a value is named as its type")]
-                    let ($($name,)+) = self;
-                    vec![$(Box::new($name)),+]
-                }
-            }
-        )+
-    };
-}
-
-tuples!((F), (F, G), (F, G, H), (F, G, H, I));
-
-/// Step functions to compute, and how. For many texts: [`LanguageModel::score_all`].
-pub struct ScoreTask<B: Backend> {
-    /// The step functions.
-    pub functions: Vec<Box<dyn StepFunction<B>>>,
-    /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`](crate::MOST_ALTERNATIVES) at most.
-    pub alternatives: usize,
-    /// How they run.
-    pub options: RunOptions,
-}
-
-impl<B: Backend> ScoreTask<B> {
-    /// These step functions.
-    pub fn new(functions: impl StepFunctions<B>) -> Self {
-        Self { functions: functions.boxed(), alternatives: 0, options: RunOptions::default() }
-    }
-
-    /// The function that asks for passes with dropout though the model drops nothing: all these passes are the same, and their mean says nothing.
-    pub fn drops_nothing(&self, model: &LanguageModel<B>) -> Option<&str> {
-        let noisy = self.functions.iter().find(|function| function.needs().noisy_samples > 0)?;
-        let config = model.config();
-        let stacks = || config.encoder.iter().chain([&config.decoder]);
-        let drops_nothing = match self.options.dropout {
-            Some(rate) => rate == 0.0,
-            None => stacks().all(|stack| stack.dropout.rates().all(|rate| rate == 0.0)),
-        };
-        drops_nothing.then(|| noisy.name())
-    }
-
-    /// The parameters of all functions, by name.
-    fn parameters(&self, config: &TransformerConfig) -> Map<String, Value> {
-        let of_functions = self.functions.iter().map(|function| (function.name(), function.parameters().into()));
-        let of_functions = of_functions.map(|(name, value)| (name.to_owned(), value));
-        of_functions.chain(self.options.parameters(config)).collect()
-    }
-}
-
-impl<B: Backend> fmt::Debug for ScoreTask<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.functions.iter().map(|function| function.name()).collect();
-        f.debug_struct("ScoreTask").field("functions", &names).field("options", &self.options).finish()
-    }
-}
-
-impl<B: Backend> Task<B> for &ScoreTask<B> {
-    type Output = ScoredText;
-
-    fn first_number(&self) -> usize {
-        self.options.first_number
-    }
-
-    fn windows(&self) -> [usize; 2] {
-        // The last has enough texts of like length for full batches.
-        [8, 512]
-    }
-
-    fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<ScoredText>>> {
-        let preparer = model.preparer_masking(self.options.masking)?;
-        let prepare = |Numbered { id, input, .. }: &Numbered| {
-            let input = input.as_ref().map_err(Clone::clone)?;
-            input.without_spans()?;
-            let Asked { request, messages } = model.asked(input)?;
-            let mut prepared = preparer.prepare(&request)?;
-            crate::room::check(model, &prepared.text)?;
-            model.align(&mut prepared)?;
-            crate::attribute::narrow(&mut prepared, input)?;
-            warnings::of_length(model.config(), &prepared.text).iter().for_each(|length| (told.warning)(id, length));
-            Ok((prepared, messages))
-        };
-        let prepared: Vec<Result<(Prepared, Vec<MessageSpan>)>> = window.iter().map(prepare).collect();
-        // A text that could not be prepared keeps its place, because dropout masks belong to a text's number.
-        let nothing = Text { source: None, target: Vec::new(), steps: 0..0, contrast: None, masked: None };
-        let text = |made: &Result<(Prepared, Vec<MessageSpan>)>| {
-            made.as_ref().map_or_else(|_| nothing.clone(), |(made, _)| made.text.clone())
-        };
-        let texts: Vec<Text> = prepared.iter().map(text).collect();
-        let options = ScoringOptions {
-            seed: self.options.seed,
-            rates: self.options.rates(model.config()),
-            first_number: window.first().map_or(0, |numbered| numbered.number as u32),
-            memory: model.memory(&self.options),
-            batch_tokens: self.options.batch_tokens,
-            alternatives: self.alternatives,
-            progress: Some(told.progress),
-        };
-        let scores = score(model.model(), &texts, &self.functions, &options)?;
-        let about =
-            Provenance { parameters: self.parameters(model.config()), seed: self.options.seed, ..model.provenance() };
-        let outcomes = window.into_iter().zip(prepared).zip(scores).map(|((numbered, prepared), scores)| {
-            let Numbered { number, id, fields, .. } = numbered;
-            let result = prepared.and_then(|(prepared, messages)| {
-                let Prepared { text, source_text, target_text, source, target, .. } = prepared;
-                let scores = scores?;
-                let alternatives = preparer.alternatives(&scores.likely)?;
-                let chat = warnings::of_chat(&messages);
-                Ok(ScoredText {
-                    id: id.clone(),
-                    fields: fields.clone(),
-                    source_text,
-                    target_text,
-                    source,
-                    target,
-                    scores,
-                    alternatives,
-                    messages,
-                    about: Provenance {
-                        warnings: warnings::of_length(model.config(), &text).into_iter().chain(chat).collect(),
-                        ..about.clone()
-                    },
-                })
-            });
-            Outcome { id, number, fields, result }
-        });
-        Ok(outcomes.collect())
-    }
-}
+use crate::{ScoreUnit, ScoredUnit};
 
 /// A text and the scores of its tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -184,6 +29,10 @@ pub struct ScoredText {
     pub target: Vec<Token>,
     /// The scores, from the first scored token of the target on, and of all scored tokens together.
     pub scores: TextScores,
+    /// What has scores of its own.
+    pub by: ScoreUnit,
+    /// Words, sentences or regions with their scores; of tokens, none.
+    pub units: Vec<ScoredUnit>,
     /// For each scored token, what the model expected, most likely first; empty where it was not asked for.
     pub alternatives: Vec<Vec<Alternative>>,
     /// Of a chat: where each of its messages stands, in bytes of the target text; empty otherwise.
@@ -219,6 +68,46 @@ impl ScoredText {
         alternatives.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
+    /// The units for people.
+    fn table_of_units(&self) -> String {
+        let named = self.units.iter().any(|unit| unit.name.is_some());
+        let header = ["#", self.by.name()].map(str::to_owned).into_iter();
+        let header: Vec<String> = header.chain(named.then(|| "name".to_owned())).chain(self.names_of_units()).collect();
+        let row = |(position, unit): (usize, &ScoredUnit)| {
+            let scores =
+                unit.scores.iter().map(|(_, score)| if score.is_nan() { String::new() } else { number(*score) });
+            let name = named.then(|| visible(unit.name.as_deref().unwrap_or_default()));
+            [position.to_string(), visible(&unit.text)].into_iter().chain(name).chain(scores).collect()
+        };
+        aligned(&header, &self.units.iter().enumerate().map(row).collect::<Vec<_>>())
+    }
+
+    /// A line for each unit.
+    fn csv_of_units(&self, fields: &[String], with_header: bool) -> String {
+        let fixed = ["id", "position", self.by.name(), "name", "start", "end", "tokens"].map(str::to_owned);
+        let header = fixed.into_iter().chain(self.names_of_units()).chain(fields.iter().cloned()).collect();
+        let row = |(position, unit): (usize, &ScoredUnit)| {
+            let fixed = [
+                plain(&self.id),
+                position.to_string(),
+                unit.text.clone(),
+                unit.name.clone().unwrap_or_default(),
+                unit.span.start.to_string(),
+                unit.span.end.to_string(),
+                unit.tokens.len().to_string(),
+            ];
+            let score = |(_, score): &(String, f64)| if score.is_nan() { String::new() } else { score.to_string() };
+            fixed.into_iter().chain(unit.scores.iter().map(score)).chain(values(&self.fields, fields)).collect()
+        };
+        csv_lines(with_header.then_some(header).into_iter().chain(self.units.iter().enumerate().map(row)))
+    }
+
+    /// Of units, which may have more than tokens.
+    fn names_of_units(&self) -> Vec<String> {
+        let of_first = |unit: &ScoredUnit| unit.scores.iter().map(|(name, _)| name.clone()).collect();
+        self.units.first().map_or_else(|| self.names().collect(), of_first)
+    }
+
     fn names(&self) -> impl Iterator<Item = String> {
         self.scores.scores.iter().map(|(name, _)| name.clone())
     }
@@ -239,16 +128,28 @@ impl Record for ScoredText {
             target_text: &'a str,
             #[serde(flatten)]
             scored: ScoredTokens<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            by: Option<&'static str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            units: Option<&'a [ScoredUnit]>,
             #[serde(skip_serializing_if = "<[_]>::is_empty")]
             messages: &'a [MessageSpan],
             about: &'a Provenance,
         }
         let Self { id, fields, source_text, target_text, target, scores, alternatives, messages, about, .. } = self;
         let scored = ScoredTokens { tokens: target, scores, alternatives };
-        serde_json::to_string(&Line { id, fields, source_text, target_text, scored, messages, about })
+        let is_joined = self.by != ScoreUnit::Token;
+        let (by, units) = (is_joined.then(|| self.by.name()), is_joined.then_some(self.units.as_slice()));
+        serde_json::to_string(&Line { id, fields, source_text, target_text, scored, by, units, messages, about })
     }
 
     fn table(&self) -> String {
+        let sequence = self.scores.sequence;
+        let [logprob, perplexity, entropy] = [sequence.logprob, sequence.perplexity, sequence.mean_entropy].map(number);
+        let last = format!("logprob {logprob}, perplexity {perplexity}, mean entropy {entropy}\n");
+        if self.by != ScoreUnit::Token {
+            return self.table_of_units() + &last;
+        }
         let asked = (!self.alternatives.is_empty()).then(|| "expected".to_owned());
         let header = ["#", "token"].map(str::to_owned).into_iter().chain(self.names());
         let header: Vec<String> = header.chain(asked.clone()).collect();
@@ -259,12 +160,13 @@ impl Record for ScoredText {
             [position.to_string(), token].into_iter().chain(scores).chain(expected).collect()
         };
         let rows: Vec<Vec<String>> = (self.scores.first..self.target.len()).map(row).collect();
-        let sequence = self.scores.sequence;
-        let [logprob, perplexity, entropy] = [sequence.logprob, sequence.perplexity, sequence.mean_entropy].map(number);
-        format!("{}logprob {logprob}, perplexity {perplexity}, mean entropy {entropy}\n", aligned(&header, &rows))
+        aligned(&header, &rows) + &last
     }
 
     fn csv(&self, fields: &[String], with_header: bool) -> String {
+        if self.by != ScoreUnit::Token {
+            return self.csv_of_units(fields, with_header);
+        }
         let fixed = ["id", "position", "token", "token_id", "start", "end"].map(str::to_owned);
         let asked = (!self.alternatives.is_empty()).then(|| "expected".to_owned());
         let header = fixed.into_iter().chain(self.names()).chain(asked.clone()).chain(fields.iter().cloned()).collect();

@@ -71,6 +71,13 @@ pub(crate) struct Numbered {
     pub(crate) input: Result<Input>,
 }
 
+impl Numbered {
+    /// A text that is made from one of the user's.
+    pub(crate) fn new(number: usize, id: Value, input: Input) -> Self {
+        Self { number, id, fields: Map::new(), place: None, input: Ok(input) }
+    }
+}
+
 /// What is done with each of many texts.
 pub(crate) trait Task<B: Backend> {
     /// What comes of a text.

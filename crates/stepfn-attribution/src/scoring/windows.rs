@@ -33,9 +33,8 @@ impl Windows {
         let Some(most) = most else { return text.readings() };
         let Self { stride } = self;
         if stride >= most {
-            let what = format!(
-                "windows that go on by {stride} tokens leave no context, because the model can read {most}"
-            );
+            let what =
+                format!("windows that go on by {stride} tokens leave no context, because the model can read {most}");
             return Err(AttributionError::Text(what));
         }
         let keeps_first = config.is_encoder_decoder() || config.special.bos == text.target.first().copied();

@@ -4,7 +4,7 @@ use core::str::FromStr;
 use serde::Serialize;
 
 use clap::CommandFactory;
-use stepfn::Json;
+use stepfn::{Json, LongTexts};
 
 use super::{Cli, Threshold};
 
@@ -36,6 +36,28 @@ pub(super) fn variable(text: &str) -> Result<(String, Json), String> {
         text.split_once('=').ok_or_else(|| "expected NAME=VALUE, such as enable_thinking=false".to_owned())?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Json::from(value));
     Ok((self::name(name)?, value))
+}
+
+/// What happens to texts that are too long.
+pub(super) fn long(text: &str) -> Result<LongTexts, String> {
+    match text.split_once(':') {
+        None if text == "error" => Ok(LongTexts::Error),
+        None if text == "truncate" => Ok(LongTexts::Truncate),
+        None if text == "windows" => Ok(LongTexts::Windows { stride: None }),
+        Some(("windows", stride)) => match whole(stride)? {
+            0 => Err("windows must go on by 1 token or more".to_owned()),
+            stride => Ok(LongTexts::Windows { stride: Some(stride) }),
+        },
+        _ => Err("expected error, truncate, windows or windows:N".to_owned()),
+    }
+}
+
+/// Passes with dropout that are compared.
+pub(super) fn passes(text: &str) -> Result<usize, String> {
+    match whole(text)? {
+        passes @ 2..=10_000 => Ok(passes),
+        _ => Err("expected a whole number from 2 to 10000".to_owned()),
+    }
 }
 
 /// A whole number.

@@ -3,6 +3,7 @@
 mod attribute;
 mod attribute_context;
 mod bench;
+mod compare;
 mod completions;
 mod context;
 mod evaluate;
@@ -29,6 +30,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::AttributeContext(args) => attribute_context::run(&args),
         Command::Context(args) => context::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Compare(args) => compare::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),

@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::Needs;
 use stepfn::writers::{WriterOptions, records};
-use stepfn::{Map, Registry, RunOptions, ScoreTask, Value, json};
+use stepfn::{Map, Registry, RunOptions, ScoreTask, ScoreUnit, Value, json};
 use stepfn_corpus::{Column, Format, RowOptions, Type};
 
 use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
@@ -36,7 +36,8 @@ impl OnBackend for Score<'_> {
         // Report typing errors before a model is loaded.
         let task = task::<D::Backend>(args)?;
         let needs = unused::needs(task.functions.iter().map(AsRef::as_ref));
-        unused::check(&args.contrast, args.parameters.dropout, needs)?;
+        let passes = needs.noisy_samples.max(args.joined.uncertainty.unwrap_or(0));
+        unused::check(&args.contrast, args.parameters.dropout, Needs { noisy_samples: passes, ..needs })?;
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
         unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
@@ -109,6 +110,11 @@ fn shards<D: Devices>(args: &ScoreArgs, mut task: ScoreTask<D::Backend>, needs: 
         "top": args.top,
         "batch_tokens": args.batches.batch_tokens,
         "group_rows": args.group_rows,
+        "by": format!("{:?} {:?}", args.joined.by, args.joined.words),
+        "bow_correction": args.joined.bow_correction.map(|variant| format!("{variant:?}")),
+        "uncertainty": args.joined.uncertainty,
+        "long": format!("{:?}", args.reading.long),
+        "start_token": args.reading.start(),
     });
     let format = sharding::format(&args.output.format);
     let fields = columns(&args.output.format, &args.texts.lines, Some(&args.texts.columns))?;
@@ -172,5 +178,24 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let alternatives = args.top.unwrap_or(0);
     let batch_tokens = args.batches.batch_tokens;
     let options = RunOptions { batch_tokens, ..run_options(&args.model, &args.parameters) };
-    Ok(ScoreTask { alternatives, options, ..ScoreTask::new(functions) })
+    let is_table = matches!(&*args.output.format, "table" | "csv" | "tsv");
+    if args.output.format == "parquet" && args.joined.unit() != ScoreUnit::Token {
+        let what = format!("--by {}: Parquet has the scores of tokens", args.joined.unit().name());
+        return Err(Failure::usage(what, "leave it out, or use --format csv or jsonl"));
+    }
+    if args.top.is_some() && args.joined.unit() != ScoreUnit::Token && is_table {
+        let what = format!("--top: a table by {} has no place for alternatives of tokens", args.joined.unit().name());
+        return Err(Failure::usage(what, "leave it out, or use --format json"));
+    }
+    Ok(ScoreTask {
+        alternatives,
+        by: args.joined.unit(),
+        words: args.joined.split(),
+        bow_correction: args.joined.correction(),
+        uncertainty: args.joined.uncertainty,
+        long: args.reading.long,
+        start_token: args.reading.start(),
+        options,
+        ..ScoreTask::new(functions)
+    })
 }

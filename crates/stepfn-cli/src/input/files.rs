@@ -22,12 +22,21 @@ pub(crate) struct Files {
 impl Files {
     /// The files of `--input`, with the columns of the command line.
     pub(crate) fn new(lines: &LinesArgs, named: Option<&ColumnArgs>) -> Result<Self, Failure> {
+        let parts = named.map(ColumnArgs::parts).unwrap_or_default();
+        Self::open(lines, RecordFields { parts, keep: lines.keep.clone(), lenient: false }, true)
+    }
+
+    /// The files of `--input`, whose texts are in any fields.
+    pub(crate) fn of_any_fields(lines: &LinesArgs) -> Result<Self, Failure> {
+        Self::open(lines, RecordFields { keep: vec!["*".to_owned()], ..RecordFields::default() }, false)
+    }
+
+    fn open(lines: &LinesArgs, fields: RecordFields, needs_text: bool) -> Result<Self, Failure> {
         let format = lines.input_format.as_deref();
         let format = Format::ALL.into_iter().find(|known| Some(known.name()) == format);
         let sources = sources(&lines.input, format)?;
-        let parts = named.map(ColumnArgs::parts).unwrap_or_default();
         let is_table = sources.iter().any(|source| source.format != Format::JsonLines);
-        let mut fields = RecordFields { parts, keep: lines.keep.clone(), lenient: is_table };
+        let mut fields = RecordFields { lenient: is_table, ..fields };
         if let Some(name) = fields.keep.iter().find(|name| {
             let is_named = fields.parts.iter().any(|(_, field)| field == *name);
             fields.part_of(name).is_some() && !is_named
@@ -43,6 +52,9 @@ impl Files {
         let columns = all.as_ref().map(|all| all.iter().flatten().cloned().collect::<Vec<Column>>());
         if let (Some(all), Some(source)) = (&all, sources.first()) {
             check_columns(&source.name, all, &fields)?;
+            if needs_text {
+                check_text(&source.name, all, &fields)?;
+            }
         }
         if let Some(columns) = columns.as_ref().filter(|_| fields.keep.iter().any(|name| name == "*")) {
             let others = columns.iter().map(|column| column.name.clone());
@@ -117,9 +129,8 @@ impl Files {
     }
 }
 
-/// Checks that a table has the columns that are asked for, and some text.
+/// Checks that a table has the columns that are asked for.
 fn check_columns(file: &str, all: &[Result<Column, String>], fields: &RecordFields) -> Result<(), Failure> {
-    const TEXTS: [&str; 5] = ["text", "source", "target", "messages", "sources"];
     let names: Vec<&str> = all.iter().flatten().map(|column| column.name.as_str()).collect();
     let there = names.join(", ");
     let asked = fields.parts.iter().map(|(_, field)| field).chain(fields.keep.iter().filter(|name| *name != "*"));
@@ -139,6 +150,14 @@ fn check_columns(file: &str, all: &[Result<Column, String>], fields: &RecordFiel
             format!("its columns are {there}"),
         ));
     }
+    Ok(())
+}
+
+/// Checks that a table has some text.
+fn check_text(file: &str, all: &[Result<Column, String>], fields: &RecordFields) -> Result<(), Failure> {
+    const TEXTS: [&str; 5] = ["text", "source", "target", "messages", "sources"];
+    let names: Vec<&str> = all.iter().flatten().map(|column| column.name.as_str()).collect();
+    let there = names.join(", ");
     match names.iter().any(|name| fields.part_of(name).is_some_and(|part| TEXTS.contains(&part))) {
         true => Ok(()),
         false => Err(Failure::usage(

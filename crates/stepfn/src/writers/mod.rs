@@ -14,6 +14,7 @@ use stepfn_report::{html, svg};
 use crate::destination::Way;
 use crate::{Answer, Error, ErrorKind, Outcome, Result};
 
+pub use crate::compare::comparisons;
 pub use evaluations::{EVALUATIONS, evaluations};
 pub use reliance::{RELIANCES, reliances};
 pub use stepfn_attribution::formats::csv::plain;

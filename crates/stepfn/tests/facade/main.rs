@@ -7,6 +7,7 @@ mod aligned;
 mod contexts;
 mod own;
 mod units;
+mod words;
 
 use std::cell::{Cell, RefCell};
 use std::iter;

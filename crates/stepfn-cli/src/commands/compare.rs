@@ -1,0 +1,86 @@
+//! `stepfn compare`: which of several texts a model prefers.
+
+use core::ops::ControlFlow;
+use std::time::Instant;
+
+use stepfn::backend::{Devices, OnBackend};
+use stepfn::writers::{WriterOptions, comparisons};
+use stepfn::{CompareTask, Input, RunOptions, Variant};
+
+use super::loading::{dispatch, load, note_loaded};
+use super::unused;
+use crate::args::{CompareArgs, GenerationArgs};
+use crate::failure::Failure;
+use crate::input::{Inputs, columns};
+use crate::output::{self, Results};
+use crate::progress::Teller;
+
+/// Compares texts.
+pub(super) fn run(args: &CompareArgs) -> Result<(), Failure> {
+    dispatch(&args.model, Compare(args))
+}
+
+struct Compare<'a>(&'a CompareArgs);
+
+impl OnBackend for Compare<'_> {
+    type Output = Result<(), Failure>;
+
+    fn run<D: Devices>(self) -> Result<(), Failure> {
+        let args = self.0;
+        let task = task(args)?;
+        unused::check_once("--keep", &args.lines.keep, String::clone)?;
+        unused::check_once("--columns", &args.columns, String::clone)?;
+        if args.columns.len() == 1 {
+            return Err(Failure::usage(
+                "--columns: one text has nothing to be compared with",
+                "name two fields or more",
+            ));
+        }
+        let given =
+            (1..).zip(&args.text).map(|(number, text): (usize, &String)| Variant::new(number.to_string(), text));
+        let one = Input { source: args.source.clone(), variants: given.collect(), ..Input::default() };
+        let fields = columns(&args.output.format, &args.lines, None)?;
+        // Groups are read from fields that travel along.
+        let inputs = Inputs::comparisons(&args.lines, one, &args.columns, args.group_by.as_ref())?;
+        let single = inputs.len() == Some(1);
+        let options = WriterOptions { single, fields, ..WriterOptions::default() };
+        let writer = comparisons(&args.output.format, &options, args.summary)?;
+        let mut places = output::places(inputs.paths(), &args.model);
+        let destination = output::open(&args.output.to, writer.way(), &mut places)?;
+        let started = Instant::now();
+        let model = load::<D>(&args.model, &GenerationArgs::default(), args.output.to.quiet)?;
+        let teller = Teller::new(&args.output.to, inputs.extent());
+        note_loaded(&model, started, &teller);
+        let watch = inputs.watch();
+        let results = Results {
+            destination,
+            writer: Box::new(writer),
+            extras: Vec::new(),
+            places,
+            teller: teller.clone(),
+            single,
+            watch,
+        };
+        let progress = |progress: stepfn::Progress| {
+            teller.done(progress.texts_done);
+            ControlFlow::Continue(())
+        };
+        let started = Instant::now();
+        let warn = output::early(&teller, single);
+        let compared = model.compare_all(inputs, &task).on_progress(progress).on_warning(warn);
+        let done = results.write_all(compared);
+        teller.note(|| format!("compared in {:.2} s", started.elapsed().as_secs_f64()));
+        done
+    }
+}
+
+fn task(args: &CompareArgs) -> Result<CompareTask, Failure> {
+    let (batch_tokens, seed, memory) = (args.batches.batch_tokens, args.model.seed, args.model.memory);
+    Ok(CompareTask {
+        criterion: args.criterion()?,
+        group_by: args.group_by.clone(),
+        long: args.reading.long,
+        start_token: args.reading.start(),
+        options: RunOptions { batch_tokens, seed, memory, ..RunOptions::default() },
+    })
+}

@@ -1,0 +1,91 @@
+//! How good and how certain a text is as a whole, from the predictions of all its tokens and from passes with dropout.
+
+use burn::tensor::{Tensor, backend::Backend};
+use stepfn_attribution::TextScores;
+use stepfn_core::{Join, Needs, StepBatch, StepError, StepFunction, StepScore};
+
+/// What is computed of each token for [`measures`], in passes that all functions share.
+enum Part {
+    /// `ln p_y` in a pass with dropout.
+    Pass(usize),
+    /// Of the mean prediction of all passes, in nats.
+    Entropy,
+    /// `H(mean) − mean H`, in nats.
+    MutualInformation,
+    /// `mean KL(mean ‖ pass)`, in nats.
+    ReverseMutualInformation,
+}
+
+struct PartScore {
+    name: String,
+    part: Part,
+    passes: usize,
+}
+
+impl StepScore for PartScore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn join(&self) -> Join {
+        Join::Mean
+    }
+
+    fn needs(&self) -> Needs {
+        Needs::noisy(self.passes)
+    }
+}
+
+impl<B: Backend> StepFunction<B> for PartScore {
+    fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
+        let noisy = steps.require_noisy(&self.name, self.passes)?;
+        Ok(match self.part {
+            Part::Pass(pass) => noisy.log_prob(steps.target_ids(), pass + 1).slice(pass..pass + 1).squeeze_dim(0),
+            Part::Entropy => noisy.mixture(self.passes).entropy.squeeze_dim(1),
+            Part::MutualInformation => noisy.mixture(self.passes).mutual_information.squeeze_dim(1),
+            Part::ReverseMutualInformation => noisy.reverse_mutual_information(self.passes).squeeze_dim(1),
+        })
+    }
+}
+
+/// What has to be computed in so many passes with dropout.
+pub(crate) fn parts<B: Backend>(passes: usize) -> Vec<Box<dyn StepFunction<B>>> {
+    let others = [Part::Entropy, Part::MutualInformation, Part::ReverseMutualInformation];
+    let parts = (0..passes).map(Part::Pass).chain(others).enumerate();
+    // No function of a user's has such a name.
+    let part = |(number, part)| PartScore { name: format!("uncertainty {number}"), part, passes };
+    parts.map(|numbered| Box::new(part(numbered)) as Box<dyn StepFunction<B>>).collect()
+}
+
+/// Takes what was computed of each token out of the scores of a text, and makes measures of the whole text of it, with their names.
+///
+/// Of Fomicheva et al. 2020 (arXiv:2005.10608), with `TP` the mean log-probability of the tokens in nats: `tp`; `softmax_entropy`, the mean
+/// entropy; `sent_std`, the standard deviation of the log-probabilities; over the passes `d_tp`, the mean of `TP`, `d_var`, its variance, and `d_combo = 1 −
+/// d_tp / d_var`, which is NaN where all passes agree. Of Malinin & Gales 2021 (arXiv:2002.07650), as means over tokens in nats: `total_uncertainty`, the entropy of the mean
+/// prediction; `knowledge_uncertainty`, the mutual information; `reverse_mutual_information`.
+pub(crate) fn measures(scores: &mut TextScores, passes: usize) -> Vec<(String, f64)> {
+    let first = scores.scores.len() - (passes + 3).min(scores.scores.len());
+    let parts: Vec<(String, Vec<f32>)> = scores.scores.drain(first..).collect();
+    parts.iter().for_each(|(name, _)| {
+        scores.joins.remove(name);
+    });
+    let of_parts: Vec<f64> = parts.iter().map(|(_, values)| moments(values.iter().map(|&x| f64::from(x)))[0]).collect();
+    let (of_passes, others) = of_parts.split_at(passes.min(of_parts.len()));
+    let [tp, spread] = moments(scores.log_probs.iter().map(|&x| f64::from(x)));
+    let [softmax_entropy, _] = moments(scores.entropies.iter().map(|&x| f64::from(x)));
+    let [d_tp, d_var] = moments(of_passes.iter().copied());
+    let d_combo = if d_var > 0.0 { 1.0 - d_tp / d_var } else { f64::NAN };
+    let named = [("tp", tp), ("softmax_entropy", softmax_entropy), ("sent_std", spread.sqrt())];
+    let of_dropout = [("d_tp", d_tp), ("d_var", d_var), ("d_combo", d_combo)];
+    let uncertainties = ["total_uncertainty", "knowledge_uncertainty", "reverse_mutual_information"];
+    let uncertainties = uncertainties.into_iter().zip(others.iter().copied());
+    let all = named.into_iter().chain(of_dropout).chain(uncertainties);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Mean and variance of all values, which are the whole population.
+fn moments(values: impl Iterator<Item = f64> + Clone) -> [f64; 2] {
+    let n = values.clone().count() as f64;
+    let mean = values.clone().sum::<f64>() / n;
+    [mean, values.map(|value| (value - mean) * (value - mean)).sum::<f64>() / n]
+}
