@@ -162,7 +162,7 @@ fn scores_by_word_have_a_row_for_each_word() {
 #[test]
 fn long_texts_are_an_error_unless_windows_are_asked_for() {
     let gpt2 = model("gpt2", &[100]);
-    let ids = golden_ids("gpt2", "target_ids");
+    let ids = golden_ids("gpt2", "input_ids");
     let long: Vec<u32> = ids.iter().copied().filter(|&id| id != 100).cycle().take(150).collect();
     let run = |rest: &[&str]| {
         let text = words(&long);

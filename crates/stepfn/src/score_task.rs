@@ -1,6 +1,7 @@
 //! Step functions of texts.
 
 use core::fmt;
+use core::str::FromStr;
 
 use burn::tensor::{Tensor, backend::Backend};
 use serde_json::{Map, Value, json};
@@ -65,6 +66,26 @@ pub enum LongTexts {
         /// How many tokens each window but the first predicts; half the model's positions by default.
         stride: Option<usize>,
     },
+}
+
+impl FromStr for LongTexts {
+    type Err = Error;
+
+    /// From `error`, `truncate`, `windows` or `windows:N`.
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong =
+            |hint: &str| Error::new(ErrorKind::Option, format!("`{text}` is not what can happen to long texts"), hint);
+        match text.split_once(':') {
+            None if text == "error" => Ok(Self::Error),
+            None if text == "truncate" => Ok(Self::Truncate),
+            None if text == "windows" => Ok(Self::Windows { stride: None }),
+            Some(("windows", stride)) => match stride.parse() {
+                Ok(stride) if stride > 0 => Ok(Self::Windows { stride: Some(stride) }),
+                _ => Err(wrong("windows go on by 1 token or more: windows:256")),
+            },
+            _ => Err(wrong("choose error, truncate, windows or windows:N")),
+        }
+    }
 }
 
 /// Step functions to compute, and how. For many texts: [`LanguageModel::score_all`].

@@ -54,6 +54,16 @@ pub enum WordSplit {
     Unicode,
 }
 
+impl WordSplit {
+    /// Its name: `whitespace` or `unicode`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Whitespace => "whitespace",
+            Self::Unicode => "unicode",
+        }
+    }
+}
+
 /// A part of a text that has scores of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {

@@ -134,7 +134,7 @@ mod tests {
         let readings = Windows { stride: 10 }.readings(config, &text).unwrap();
         assert!(readings.iter().all(|reading| reading.text.target[0] == start && reading.text.steps.end - 1 <= most));
         assert_eq!(readings.iter().map(|reading| reading.text.steps.len()).sum::<usize>(), ids.len() - 1);
-        assert_eq!(readings[1].text.target[1..], ids[12..most + 11]);
+        assert_eq!(readings[1].text.target[1..], ids[11..most + 11]);
     }
 
     #[test]

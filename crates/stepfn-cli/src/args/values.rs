@@ -40,16 +40,7 @@ pub(super) fn variable(text: &str) -> Result<(String, Json), String> {
 
 /// What happens to texts that are too long.
 pub(super) fn long(text: &str) -> Result<LongTexts, String> {
-    match text.split_once(':') {
-        None if text == "error" => Ok(LongTexts::Error),
-        None if text == "truncate" => Ok(LongTexts::Truncate),
-        None if text == "windows" => Ok(LongTexts::Windows { stride: None }),
-        Some(("windows", stride)) => match whole(stride)? {
-            0 => Err("windows must go on by 1 token or more".to_owned()),
-            stride => Ok(LongTexts::Windows { stride: Some(stride) }),
-        },
-        _ => Err("expected error, truncate, windows or windows:N".to_owned()),
-    }
+    text.trim().parse().map_err(|error: stepfn::Error| error.hint().to_owned())
 }
 
 /// Passes with dropout that are compared.
