@@ -42,14 +42,17 @@ pub fn given_words(text: &str, words: &[String], from: usize) -> Result<Vec<Rang
 /// The tokens of each part of a text. Parts are in bytes, in order, and don't overlap.
 ///
 /// A token belongs to the part in which its first visible character is, and one without any to the part of what follows. Visible characters between two
-/// parts belong to the one before, those in front of all parts to the first. Tokens that are not in the text, as those that
+/// parts belong to the one before, those in front of all parts but not before the byte `from` to the first. Tokens that are not in the text, as those that
 /// the tokenizer adds, belong to none. A part in which no token begins has an empty range.
-pub fn tokens_of_parts(text: &str, tokens: &[Token], parts: &[Range<usize>]) -> Vec<Range<usize>> {
+pub fn tokens_of_parts(text: &str, tokens: &[Token], parts: &[Range<usize>], from: usize) -> Vec<Range<usize>> {
     let mut found: Vec<Option<Range<usize>>> = vec![None; parts.len()];
     let end = parts.last().map_or(0, |last| last.end);
     for (position, token) in tokens.iter().enumerate().filter(|(_, token)| !token.span.is_empty()) {
         let rest = text.get(token.span.start..).unwrap_or_default();
         let visible = rest.find(|c: char| !c.is_whitespace()).map_or(end, |skipped| token.span.start + skipped);
+        if visible < from {
+            continue;
+        }
         let part = parts.partition_point(|part| part.start <= visible).saturating_sub(1);
         if let Some(part) = found.get_mut(part) {
             part.get_or_insert(position..position).end = position + 1;
@@ -108,13 +111,15 @@ mod tests {
         let words = whitespace_words(text);
         // <s> The| cat|,| |sat</s>
         let all = tokens(&[(0, 0), (0, 3), (3, 7), (7, 8), (8, 9), (9, 12), (12, 12)]);
-        assert_eq!(tokens_of_parts(text, &all, &words), [1..2, 2..4, 4..6]);
+        assert_eq!(tokens_of_parts(text, &all, &words, 0), [1..2, 2..4, 4..6]);
         // A token over a boundary, and a word in which none begins.
         let all = tokens(&[(0, 5), (5, 12)]);
-        assert_eq!(tokens_of_parts(text, &all, &words), [0..1, 1..2, 0..0]);
+        assert_eq!(tokens_of_parts(text, &all, &words, 0), [0..1, 1..2, 0..0]);
         // What is between regions belongs to the one before, and what is before them to the first.
         let all = tokens(&[(0, 3), (3, 7), (7, 8), (8, 12)]);
-        assert_eq!(tokens_of_parts(text, &all, core::slice::from_ref(&(4..7))).first(), Some(&(0..4)));
-        assert!(tokens_of_parts(text, &all, &[]).is_empty());
+        assert_eq!(tokens_of_parts(text, &all, core::slice::from_ref(&(4..7)), 0).first(), Some(&(0..4)));
+        // A prompt is in none.
+        assert_eq!(tokens_of_parts(text, &all, core::slice::from_ref(&(4..7)), 3).first(), Some(&(1..4)));
+        assert!(tokens_of_parts(text, &all, &[], 0).is_empty());
     }
 }

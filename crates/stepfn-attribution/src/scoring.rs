@@ -48,7 +48,7 @@ pub struct ScoringOptions<'a> {
     pub batch_tokens: usize,
     /// How many of the most likely tokens of each step to name; 0 for none, [`MOST_ALTERNATIVES`] at most.
     pub alternatives: usize,
-    /// How a text is read that is longer than the model's positions. `None`: it is an error.
+    /// How a text is read that is longer than the model's positions. `None`: as a whole, which is an error where the model has a last position.
     pub windows: Option<Windows>,
     /// Called after each batch; [`Break`](core::ops::ControlFlow::Break) ends the call with [`AttributionError::Cancelled`].
     pub progress: Option<&'a OnProgress<'a>>,

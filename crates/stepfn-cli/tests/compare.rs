@@ -109,7 +109,9 @@ fn regions_and_formulas_decide() {
 fn wrong_usage_of_compare_is_told_before_a_model_is_loaded() {
     for (args, says) in [
         (&["a"][..], "fewer than two texts"),
-        (&["a", "b", "--columns", "x,y"], "--input"),
+        (&["a", "b", "--columns", "x,y"], "--columns"),
+        (&["a", "b", "--group-by", "x"], "--group-by"),
+        (&["--columns", "x,y"], "--input"),
         (&["--input", "-", "--columns", "x"], "--columns: one text"),
         (&["--input", "-", "--formula", "x +"], "the formula `x +` has its end"),
         (&["--input", "-", "--region", "x", "--criterion", "word"], "--region"),

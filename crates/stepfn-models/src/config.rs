@@ -92,6 +92,11 @@ impl StackConfig {
         self.positions.most().into_iter().chain(capacity).min()
     }
 
+    /// The number of tokens in the longest texts that the model was made for, if that is known.
+    pub fn made_for(&self) -> Option<usize> {
+        self.positions.made_for().into_iter().chain(self.most_tokens()).min()
+    }
+
     /// Width of the hidden activations that a token has in a layer, together with those of all experts that it goes to.
     pub fn active_size(&self, layer: usize) -> usize {
         match self.experts.as_ref().filter(|_| self.has_experts(layer)) {

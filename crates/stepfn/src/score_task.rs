@@ -53,7 +53,7 @@ macro_rules! tuples {
 
 tuples!((F), (F, G), (F, G, H), (F, G, H, I));
 
-/// What happens to a text that is longer than the model's positions.
+/// What happens to a text that is longer than the model's positions, or than those that it was made for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LongTexts {
     /// It is an error.
@@ -204,6 +204,14 @@ impl<B: Backend> ScoreTask<B> {
         Ok(())
     }
 
+    /// What to know of a text that is longer than those that the model was made for, if it is read as a whole.
+    fn length(&self, config: &TransformerConfig, text: &Text) -> Option<String> {
+        match self.long {
+            LongTexts::Error => warnings::of_length(config, text),
+            _ => warnings::of_lengths(config, text.source.as_ref().map_or(0, Vec::len), 0),
+        }
+    }
+
     /// A text that is ready to be scored.
     fn prepare(&self, model: &LanguageModel<B>, input: &Input) -> Result<Ready> {
         input.without_spans()?;
@@ -223,7 +231,7 @@ impl<B: Backend> ScoreTask<B> {
         crate::attribute::narrow(&mut prepared, input)?;
         let units = Units::new(self.by, self.words, input, &prepared, model.is_encoder_decoder())?;
         let text = &mut prepared.text;
-        let most = model.config().decoder.most_tokens().unwrap_or(usize::MAX);
+        let most = model.config().decoder.made_for().unwrap_or(usize::MAX);
         if self.long == LongTexts::Truncate {
             text.steps.end = text.steps.end.min(most.saturating_add(1)).max(text.steps.start + 1);
         }
@@ -279,11 +287,7 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
         let preparer = model.preparer_masking(self.options.masking)?;
         let prepare = |Numbered { id, input, .. }: &Numbered| {
             let ready = self.prepare(model, input.as_ref().map_err(Clone::clone)?)?;
-            if self.long == LongTexts::Error {
-                warnings::of_length(model.config(), &ready.prepared.text)
-                    .iter()
-                    .for_each(|length| (told.warning)(id, length));
-            }
+            self.length(model.config(), &ready.prepared.text).iter().for_each(|length| (told.warning)(id, length));
             Ok(ready)
         };
         let prepared: Vec<Result<Ready>> = window.iter().map(prepare).collect();
@@ -337,7 +341,7 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
                     alternatives,
                     messages,
                     about: Provenance {
-                        warnings: warnings::of_length(model.config(), &text).into_iter().chain(chat).collect(),
+                        warnings: self.length(model.config(), &text).into_iter().chain(chat).collect(),
                         ..about.clone()
                     },
                 })
@@ -391,6 +395,6 @@ impl<B: Backend> StepFunction<B> for Borrowed<'_, B> {
 /// The windows over texts that are too long.
 fn windows(long: LongTexts, config: &TransformerConfig) -> Option<Windows> {
     let LongTexts::Windows { stride } = long else { return None };
-    let half = config.decoder.positions.most().map_or(1, |most| most.div_ceil(2));
+    let half = config.decoder.positions.made_for().map_or(1, |most| most.div_ceil(2));
     Some(Windows { stride: stride.unwrap_or(half) })
 }

@@ -177,9 +177,9 @@ impl Units {
                     let end = (start..own.end).take_while(begins).last().map_or(start, |last| last + 1);
                     start..end
                 };
-                tokens_of_parts(target_text, target, &spans).into_iter().zip(&spans).map(ends).collect()
+                tokens_of_parts(target_text, target, &spans, from).into_iter().zip(&spans).map(ends).collect()
             }
-            _ => tokens_of_parts(target_text, target, &spans),
+            _ => tokens_of_parts(target_text, target, &spans, from),
         };
         Ok(Self { parts, tokens })
     }

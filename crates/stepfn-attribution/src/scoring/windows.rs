@@ -7,7 +7,7 @@ use stepfn_models::config::TransformerConfig;
 use crate::masked::{Places, Reading};
 use crate::{AttributionError, Text};
 
-/// Windows over a text that is longer than the model's positions `P`.
+/// Windows over a text that is longer than the model's positions `P`: those that it has, or where it has no last one, those that it was made for.
 ///
 /// The first window reads the first `P` tokens and predicts all it can. Each of the others reads `P` tokens and predicts the last `stride` of what
 /// follows them, so that every token is predicted from at least `P − stride` tokens, and once. If the text begins with the model's start token,
@@ -29,12 +29,12 @@ impl Windows {
         text: &'t Text,
     ) -> Result<Vec<Reading<'t>>, AttributionError> {
         text.check()?;
-        let most = config.decoder.most_tokens().filter(|&most| text.masked.is_none() && text.steps.end - 1 > most);
+        let most = config.decoder.made_for().filter(|&most| text.masked.is_none() && text.steps.end - 1 > most);
         let Some(most) = most else { return text.readings() };
         let Self { stride } = self;
         if stride >= most {
             let what =
-                format!("windows that go on by {stride} tokens leave no context, because the model can read {most}");
+                format!("windows that go on by {stride} tokens leave no context, because the model reads {most}");
             return Err(AttributionError::Text(what));
         }
         let keeps_first = config.is_encoder_decoder() || config.special.bos == text.target.first().copied();

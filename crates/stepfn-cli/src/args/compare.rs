@@ -16,19 +16,19 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "input", allow_hyphen_values = true)]
     pub(crate) source: Option<String>,
     /// Fields of --input with the texts, the expected one first; default: good,bad or sentence_good,sentence_bad
-    #[arg(long, value_name = "FIELDS", value_delimiter = ',', value_parser = name, requires = "input")]
+    #[arg(long, value_name = "FIELDS", value_delimiter = ',', value_parser = name, requires = "input", conflicts_with = "text")]
     pub(crate) columns: Vec<String>,
     /// The log-probability that decides
     #[arg(long, value_enum, value_name = "HOW", default_value_t = CriterionName::Sum, conflicts_with_all = ["region", "formula"])]
     pub(crate) criterion: CriterionName,
     /// Compare the log-probability of this region only, by its name or its number from 1
-    #[arg(long, value_name = "REGION", value_parser = name, conflicts_with = "formula", requires = "input")]
+    #[arg(long, value_name = "REGION", value_parser = name, conflicts_with_all = ["formula", "text"], requires = "input")]
     pub(crate) region: Option<String>,
     /// Count as expected where this holds: a condition on surprisals in bits, such as '(bad[verb] > good[verb]) & (bad > good)'
-    #[arg(long, value_name = "FORMULA", requires = "input")]
+    #[arg(long, value_name = "FORMULA", requires = "input", conflicts_with = "text")]
     pub(crate) formula: Option<String>,
     /// A field of --input that says which group a comparison belongs to
-    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input")]
+    #[arg(long, value_name = "FIELD", value_parser = name, requires = "input", conflicts_with = "text")]
     pub(crate) group_by: Option<String>,
     /// Write only how often the expected text is preferred, by group and in all, with intervals
     #[arg(long)]

@@ -45,9 +45,14 @@ fn scores_of_units_are_joined_from_those_of_their_tokens() {
         assert_eq!(&TEXT[unit.span.clone()], unit.text);
         assert!(close(unit.scores[0].1, values("surprisal").sum()));
         assert!(close(unit.scores[1].1, values("probability").product()));
-        assert!(close(unit.scores[2].1, values("entropy").sum::<f64>() / own.len() as f64));
+        assert!(close(unit.scores[2].1, values("entropy").sum()));
         assert!(close(unit.scores[0].1, -unit.scores[1].1.log2()));
     }
+    let ranks = ScoreTask { by: ScoreUnit::Word, ..ScoreTask::new((Rank::default(),)) };
+    let ranks = scored(Input::text(TEXT), &ranks).unwrap();
+    let said = &ranks.units[2].tokens;
+    let own = &ranks.values("rank").unwrap()[said.start - ranks.scores.first..said.end - ranks.scores.first];
+    assert_eq!((own.len(), ranks.units[2].scores[0].1), (2, f64::from(own[0] + own[1]) / 2.0), "others are averaged");
     let whole = scored(Input::text(TEXT), &by(ScoreUnit::Text)).unwrap();
     assert_eq!((texts(&whole), whole.units.len()), (vec![TEXT], 1));
     assert!(close(of(&whole, 0)[0], of(&words, 0).iter().sum()));
@@ -205,6 +210,21 @@ fn runs_in_parts_have_the_scores_of_one() {
         let alone = scored(Input::text(text), &task).unwrap();
         assert!(of(&alone, 0).iter().zip(of(scored_together, 0)).all(|(alone, together)| close(*alone, together)));
     }
+}
+
+#[test]
+fn windows_are_as_long_as_the_texts_that_the_model_was_made_for() {
+    let text = [TEXT; 9].join(" ");
+    let run = |long| scored(Input::text(text.as_str()), &ScoreTask { long, ..by(ScoreUnit::Word) }).unwrap();
+    let (whole, windows) = (run(LongTexts::Error), run(LongTexts::Windows { stride: Some(32) }));
+    assert!(whole.about.warnings[0].contains("made for 128") && windows.about.warnings.is_empty());
+    let [whole, windows, cut] = [of(&whole, 0), of(&windows, 0), of(&run(LongTexts::Truncate), 0)];
+    assert!(windows.iter().all(|bits| bits.is_finite()));
+    // The first window is the beginning of the text.
+    let known = cut.iter().take_while(|bits| bits.is_finite()).count();
+    assert!(known > 60 && cut[known..].iter().all(|bits| bits.is_nan()), "{known}");
+    assert!((0..known).all(|word| close(whole[word], windows[word]) && close(whole[word], cut[word])));
+    assert!(!close(whole[whole.len() - 1], windows[whole.len() - 1]));
 }
 
 #[test]
