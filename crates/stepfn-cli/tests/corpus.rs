@@ -367,7 +367,7 @@ fn parts_of_a_run_are_the_whole_and_damaged_shards_are_done_again() {
         fine(&stepfn(run.call(&parts)));
         assert_eq!(content(&parts), content(&whole));
     }
-    fs::remove_file(Path::new(&parts).join("lengths.txt")).unwrap();
+    fs::remove_file(Path::new(&parts).join("_lengths.txt")).unwrap();
     fine(&stepfn(run.call(&parts)));
     assert_eq!(content(&parts), content(&whole));
 }
@@ -411,7 +411,10 @@ fn standard_input_and_attributions_have_shards() {
     let run = |out: &str| stepfn_reading(&text, &call(out).each_ref().map(String::as_str));
     fine(&run(&at("whole")));
     let names: Vec<String> = content(&at("whole")).into_keys().collect();
-    assert_eq!(names, ["lengths.txt", "manifest.json", "score-00000.jsonl", "score-00001.jsonl", "score-00002.jsonl"]);
+    assert_eq!(
+        names,
+        ["_lengths.txt", "_manifest.json", "score-00000.jsonl", "score-00001.jsonl", "score-00002.jsonl"]
+    );
     fine(&run(&at("again")));
     fs::remove_file(folder.0.join("again/score-00001.jsonl")).unwrap();
     fine(&run(&at("again")));

@@ -2,12 +2,12 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `manifest.json` | what the results are made of, written before the first of them |
+//! | `_manifest.json` | what the results are made of, written before the first of them |
 //! | `scores-00003-of-00014.jsonl` | a shard: whole, because it takes this name when all of it is on the disk |
-//! | `lengths.txt` | the length of each shard in a line of its own, written before the shard takes its name |
+//! | `_lengths.txt` | the length of each shard in a line of its own, written before the shard takes its name |
 //! | `.….part` | what is being written; removed at the next start if its writer was killed |
 //!
-//! A shard whose length is not the one in `lengths.txt` is done again.
+//! A shard whose length is not the one in `_lengths.txt` is done again.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, OpenOptions};
@@ -35,8 +35,9 @@ pub struct Folder {
     format: Format,
 }
 
-const MANIFEST: &str = "manifest.json";
-const LENGTHS: &str = "lengths.txt";
+// Programs that read a folder as one table pass over files whose names begin so.
+const MANIFEST: &str = "_manifest.json";
+const LENGTHS: &str = "_lengths.txt";
 /// Bytes of a line of lengths: twenty digits and a line break.
 const LENGTH: usize = 21;
 
@@ -186,7 +187,7 @@ fn check_empty(path: &Path, name: &str) -> io::Result<Result<()>> {
         // Another program may have written its manifest just now.
         if !file.starts_with('.') && file != MANIFEST && !path.join(MANIFEST).exists() {
             let what =
-                format!("{name}: this folder has files, such as {file}, and no manifest.json that says what they are");
+                format!("{name}: this folder has files, such as {file}, and no _manifest.json that says what they are");
             return Ok(Err(CorpusError::option(what, "write to a new folder")));
         }
     }
