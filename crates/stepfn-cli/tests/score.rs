@@ -323,11 +323,6 @@ fn nothing_that_is_given_is_ignored() {
         asked(&["--memory", "1KiB"]).fails(2, "1MiB or more", "--help");
         asked(&["--memory", "1e30"]).fails(2, "a size that a machine may have", "--help");
         asked(&["--keep", "item"]).fails(2, "--keep: texts on the command line", "--input FILE");
-        asked(&["--input", "-", "--keep", "id"]).fails(
-            2,
-            "--keep id: this field means something to stepfn",
-            "leave it out",
-        );
         asked(&["--input", "-", "--keep", ""]).fails(2, "'--keep <FIELDS>'", "--help");
         asked(&["--target", "K", "--max-new-tokens", "3"]).fails(2, "so the model writes nothing", "--target");
         for option in ["--top", "--seed", "--memory", "--max-new-tokens", "--dropout"] {

@@ -72,7 +72,8 @@ pub fn sources(patterns: &[PathBuf], format: Option<Format>) -> Result<Vec<Sourc
     let mut sources: Vec<Source> = Vec::new();
     for pattern in patterns {
         let text = pattern.to_string_lossy();
-        let is_pattern = text.contains(['*', '?', '[']) && !pattern.exists();
+        let is_set = text.split_once('[').is_some_and(|(_, rest)| rest.contains(']'));
+        let is_pattern = (is_set || text.contains(['*', '?'])) && !pattern.exists();
         if !is_pattern {
             sources.push(Source::new(pattern, format));
             continue;
@@ -167,6 +168,7 @@ mod tests {
         let (a, b) = (("a.jsonl".to_owned(), Format::JsonLines), ("b.jsonl".to_owned(), Format::JsonLines));
         assert_eq!(names(&["c.csv", "*.jsonl"]), [("c.csv".to_owned(), Format::Csv), a, b]);
         assert_eq!(names(&["[x].tsv"])[0].1, Format::Tsv, "a file of that name is no pattern");
+        assert!(of(&["[2J"]).unwrap()[0].name.ends_with("[2J"), "neither is this");
         assert!(of(&["*.pq"]).unwrap_err().what.ends_with("*.pq: there is no such file"));
         assert!(of(&["a.jsonl", "a*"]).unwrap_err().what.ends_with("a.jsonl is read twice"));
         assert!(of(&["a***"]).unwrap_err().what.contains("this is no pattern"));

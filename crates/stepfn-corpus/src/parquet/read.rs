@@ -36,11 +36,19 @@ fn open(source: &Source) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File
 }
 
 fn broken(source: &Source, error: &ParquetError) -> CorpusError {
-    let hint = match error {
-        ParquetError::NYI(_) => "write it with the compression zstd or snappy, or none",
-        _ => "write the file again: it is no Parquet, or it is damaged",
-    };
-    CorpusError::file(format!("{}: {error}", source.name), hint)
+    let (what, hint) = said(&error.to_string());
+    CorpusError::file(format!("{}: {what}", source.name), hint)
+}
+
+/// What is wrong with a file, and what to do.
+fn said(error: &str) -> (String, &'static str) {
+    match error.contains("Disabled feature") {
+        true => {
+            let what = "the file has a compression that can't be read here";
+            (what.to_owned(), "write it with the compression zstd or snappy, or none")
+        }
+        false => (error.to_owned(), "write the file again: it is no Parquet, or it is damaged"),
+    }
 }
 
 /// The number of rows of a file.
@@ -102,11 +110,11 @@ impl Iterator for ParquetRows {
                 Some(Ok(batch)) => (self.batch, self.next) = (batch, 0),
                 // The rows that the file says it has keep their numbers.
                 other => {
-                    let what = match other {
-                        Some(Err(error)) => error.to_string(),
-                        _ => "the file has fewer rows than it says".to_owned(),
+                    let (what, hint) = match other {
+                        Some(Err(error)) => said(&error.to_string()),
+                        _ => ("the file has fewer rows than it says".to_owned(), "write the file again: it is damaged"),
                     };
-                    self.failed = Some(CorpusError::record(what, "write the file again: it is damaged"));
+                    self.failed = Some(CorpusError::record(what, hint));
                 }
             }
         }
