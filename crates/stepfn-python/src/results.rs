@@ -147,6 +147,11 @@ impl Scored {
         (of_all.logprob, of_all.mean_entropy, of_all.perplexity)
     }
 
+    /// What has scores of its own, and of words, sentences or regions what they are, as JSON.
+    fn units(&self) -> PyResult<(&'static str, String)> {
+        Ok((self.0.by.name(), to_json(&self.0.units)?))
+    }
+
     /// As JSON.
     fn json(&self, py: Python<'_>) -> PyResult<String> {
         self.0.json().map_err(|error| {

@@ -12,8 +12,9 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
-    Alignment, AttributeContextTask, AttributeTask, AttributedFn, ContextTask, Error, ErrorKind, Input, Map, Masking,
-    Operator, OutputContext, Progress, Registry, RunOptions, ScoreTask, Selection, Split, TargetUnit, Unit, Value,
+    Alignment, AttributeContextTask, AttributeTask, AttributedFn, BowCorrection, ContextTask, Error, ErrorKind, Input,
+    LongTexts, Map, Masking, Operator, OutputContext, Progress, Registry, RunOptions, ScoreTask, ScoreUnit, Selection,
+    Split, TargetUnit, Unit, Value, WordSplit,
 };
 
 use crate::convert::from_json;
@@ -99,6 +100,12 @@ pub(crate) struct Options {
     contrast_force_inputs: bool,
     raw: bool,
     aggregate: Option<String>,
+    by: Option<String>,
+    words: Option<String>,
+    bow_correction: Option<String>,
+    long: Option<String>,
+    start_token: Option<bool>,
+    uncertainty: Option<usize>,
 }
 
 impl Options {
@@ -171,7 +178,23 @@ pub(crate) fn score_task<B: Backend>(
     registry: &Registry<B>,
 ) -> stepfn::Result<ScoreTask<B>> {
     let task = ScoreTask::new(boxed(functions, registry)?);
-    Ok(ScoreTask { alternatives: options.alternatives, options: options.run()?, ..task })
+    let by = options.by.as_deref().map(|name| chosen("unit", name, ScoreUnit::ALL, ScoreUnit::name)).transpose()?;
+    let splits = [WordSplit::Whitespace, WordSplit::Unicode];
+    let words = options.words.as_deref().map(|name| chosen("way to find words", name, splits, WordSplit::name));
+    let variants = [BowCorrection::Published, BowCorrection::Minicons];
+    let bow = options.bow_correction.as_deref();
+    let bow = bow.map(|name| chosen("correction of words", name, variants, BowCorrection::name)).transpose()?;
+    Ok(ScoreTask {
+        alternatives: options.alternatives,
+        by: by.unwrap_or_default(),
+        words: words.transpose()?.unwrap_or_default(),
+        bow_correction: bow,
+        uncertainty: options.uncertainty,
+        long: options.long.as_deref().map_or(Ok(LongTexts::Error), str::parse)?,
+        start_token: options.start_token,
+        options: options.run()?,
+        ..task
+    })
 }
 
 /// Attribution of texts.

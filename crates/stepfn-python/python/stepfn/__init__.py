@@ -48,7 +48,7 @@ from ._registry import (
 )
 from ._reliance import Cues, Reliance
 from ._results import Answer, Answers, ScoredText, ScoredTexts, Written, read, write
-from ._tokens import Alternative, Token
+from ._tokens import Alternative, ScoredUnit, Token
 from ._torch import from_torch
 
 __version__: str = _stepfn.__version__
@@ -96,6 +96,7 @@ __all__ = [
     "SavedError",
     "ScoredText",
     "ScoredTexts",
+    "ScoredUnit",
     "StepFunction",
     "Token",
     "UsageError",

@@ -11,7 +11,7 @@ from . import _stepfn
 from ._arguments import check_arguments, dumps, no_argument
 from ._errors import Error, UsageError
 from ._evaluation import Evaluation, listed
-from ._options import in_window, options_of, string, whole
+from ._options import Joined, in_window, options_of, string, whole
 from ._progress import Downloads, Progress
 from ._registry import Chosen, assign
 from ._reliance import Reliance
@@ -511,6 +511,12 @@ class LanguageModel:
         from_: int | None = None,
         to: int | None = None,
         alternatives: int = 0,
+        by: Literal["token", "word", "sentence", "text", "region"] = "token",
+        words: Literal["whitespace", "unicode"] = "whitespace",
+        bow_correction: bool | Literal["published", "minicons"] = False,
+        uncertainty: int | None = None,
+        long: str = "error",
+        start_token: bool | None = None,
         chat_template: str | None = None,
         chat_variables: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -527,6 +533,13 @@ class LanguageModel:
 
         Args:
             functions: One or several step functions, by name, as :class:`stepfn.StepFunction`, or of your own.
+            by: What has scores of its own, as ``units``: the scores of its tokens are joined as each function says. Records may have ``words``, a list
+                of all words, and ``regions``, a list of parts or of ``(start, end)`` in characters.
+            words: How words are found in texts that don't bring their own.
+            bow_correction: Corrects probability, surprisal and crossentropy of words for tokenizers that have the space before a word in its first token.
+            uncertainty: With ``by="text"``: measures of quality and uncertainty from so many passes with dropout.
+            long: What happens to a text longer than the model's positions: ``"error"``, ``"truncate"``, ``"windows"`` or ``"windows:256"``.
+            start_token: Whether a causal model's text begins with its start token; by default as the tokenizer has it.
             batch_tokens: The greatest number of tokens, padding included, that run at once.
 
         The other arguments are those of :meth:`attribute`.
@@ -536,7 +549,8 @@ class LanguageModel:
         >>> [round(float(text["surprisal"].sum())) for text in scores]
         [23, 19]
         """
-        run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
+        joined = Joined(by, words, bow_correction, uncertainty, long, start_token)
+        run = self._scoring(functions, joined, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         one, records = records_of(texts, source, target, messages, contrast, contrast_source, None, None)
         common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
         found = run_texts(run, records, common, ScoredText, progress, errors)
@@ -548,6 +562,12 @@ class LanguageModel:
         functions: Any = ("probability", "surprisal", "entropy"),
         *,
         alternatives: int = 0,
+        by: Literal["token", "word", "sentence", "text", "region"] = "token",
+        words: Literal["whitespace", "unicode"] = "whitespace",
+        bow_correction: bool | Literal["published", "minicons"] = False,
+        uncertainty: int | None = None,
+        long: str = "error",
+        start_token: bool | None = None,
         seed: int = 0,
         dropout: float | None = None,
         masking: Literal["token", "word"] | None = None,
@@ -560,7 +580,8 @@ class LanguageModel:
         if isinstance(texts, str | bytes | Mapping) or not isinstance(texts, Iterable):
             what = f"texts are a list or another iterable, not {type(texts).__name__}"
             raise UsageError(what, "for one text write score(…), or [text]")
-        run = self._scoring(functions, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
+        joined = Joined(by, words, bow_correction, uncertainty, long, start_token)
+        run = self._scoring(functions, joined, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         common = Common(self.is_encoder_decoder, None, None, None, None, None, keep)
         self._checked()
         return streamed(run, iter(texts), common)
@@ -568,6 +589,7 @@ class LanguageModel:
     def _scoring(
         self,
         functions: Any,
+        joined: Joined,
         alternatives: int,
         seed: int,
         dropout: float | None,
@@ -582,6 +604,7 @@ class LanguageModel:
         assign(chosen, parameters)
         natives = [function.native() for function in chosen]
         given_options = {
+            **joined.options(),
             "alternatives": alternatives,
             "seed": seed,
             "dropout": dropout,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from ._errors import UsageError
 from ._arguments import dumps
 
-_WHOLE = ("alternatives", "batch_tokens", "memory", "seed")
+_WHOLE = ("uncertainty", "alternatives", "batch_tokens", "memory", "seed")
 # What no pass runs in, and no machine has; and what no batch has.
 _LEAST_MEMORY, _MOST_MEMORY = 1 << 20, 1 << 50
 _MOST_TOKENS = 1 << 24
@@ -34,13 +34,30 @@ def string(name: str, value: Any) -> str | None:
     return value
 
 
+class Joined(NamedTuple):
+    """What has scores of its own, and how texts are read."""
+
+    by: Any
+    words: Any
+    bow_correction: Any
+    uncertainty: Any
+    long: Any
+    start_token: Any
+
+    def options(self) -> dict[str, Any]:
+        """As options of a call; those that say nothing are left out."""
+        bow = self.bow_correction
+        correction = "published" if bow is True else None if bow is False else bow
+        return {**self._asdict(), "bow_correction": correction}
+
+
 def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that are given, without mistakes that can be seen here."""
     given = {name: value for name, value in options.items() if value is not None}
     given |= {name: whole(name, given[name]) for name in _WHOLE if name in given}
-    for name in ("features", "unit"):
+    for name in ("features", "unit", "by", "words", "bow_correction", "long"):
         string(name, given.get(name))
-    for name in ("target_side", "contrast_force_inputs", "raw", "unit_mean", "prompt_only"):
+    for name in ("target_side", "contrast_force_inputs", "raw", "unit_mean", "prompt_only", "start_token"):
         if not isinstance(given.get(name, False), bool):
             raise UsageError(f"`{name}` must be True or False, not {given[name]!r}", "change this argument")
     memory, tokens = given.get("memory", _LEAST_MEMORY), given.get("batch_tokens", 1)

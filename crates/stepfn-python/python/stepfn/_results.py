@@ -13,7 +13,7 @@ from ._errors import Error, FileError, UsageError
 from ._options import pipeline
 from ._show import notebook, show
 from ._tables import answer_columns, arrow, frame, scored_columns
-from ._tokens import Alternative, Token, characters, tokens_of
+from ._tokens import Alternative, ScoredUnit, Token, characters, tokens_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -301,6 +301,22 @@ class ScoredText(_Result):
         """Values of step functions by name, one for each scored token; NaN where there is none."""
         return {name: _fixed(values) for name, values in self._native.values()}
 
+    @property
+    def by(self) -> str:
+        """What has scores of its own: ``"token"``, ``"word"``, ``"sentence"``, ``"text"`` or ``"region"``."""
+        return self._native.units()[0]
+
+    @cached_property
+    def units(self) -> list[ScoredUnit]:
+        """Words, sentences or regions with their scores; of tokens, none."""
+        at = characters(self._header.get("target_text") or "")
+
+        def unit(row: dict[str, Any]) -> ScoredUnit:
+            scores = {name: float("nan") if score is None else score for name, score in row["scores"].items()}
+            return ScoredUnit(row["text"], row.get("name"), at(row["start"]), at(row["end"]), row["tokens"], scores)
+
+        return [unit(row) for row in json.loads(self._native.units()[1])]
+
     def __getitem__(self, name: str) -> Floats:
         if name not in self.values:
             raise KeyError(f"{name}: the text has scores of {', '.join(self.values)}")
@@ -324,7 +340,7 @@ class ScoredText(_Result):
         return self.table()
 
     def columns(self) -> dict[str, Any]:
-        """As a table: a row for each scored token, as in CSV, with positions in characters."""
+        """As a table: a row for each scored token, or each word, sentence or region, as in CSV, with positions in characters."""
         return scored_columns([self])
 
 

@@ -64,6 +64,8 @@ def answer_columns(answers: Sequence[Answer]) -> dict[str, Any]:
 def scored_columns(texts: Sequence[ScoredText]) -> dict[str, Any]:
     import numpy as np
 
+    if texts and texts[0].by != "token":
+        return _unit_columns(texts)
     functions = list(dict.fromkeys(name for text in texts for name in text.values))
     columns: dict[str, list[Any]] = {name: [] for name in ("id", "position", "token", "token_id", "start", "end", *functions)}
     for name, text in zip(_ids(texts), texts, strict=True):
@@ -75,6 +77,20 @@ def scored_columns(texts: Sequence[ScoredText]) -> dict[str, Any]:
         for function in functions:
             columns[function].extend(text.values.get(function, np.full(count, np.nan, dtype=np.float32)))
     return {name: np.asarray(values, dtype=np.float32) if name in functions else values for name, values in columns.items()}
+
+
+def _unit_columns(texts: Sequence[ScoredText]) -> dict[str, Any]:
+    import numpy as np
+
+    functions = list(dict.fromkeys(name for text in texts for unit in text.units for name in unit.scores))
+    by = texts[0].by
+    columns: dict[str, list[Any]] = {name: [] for name in ("id", "position", by, "name", "start", "end", "tokens", *functions)}
+    for id, text in zip(_ids(texts), texts, strict=True):
+        for position, unit in enumerate(text.units):
+            own = (id, position, unit.text, unit.name, unit.start, unit.end, unit.tokens, *(unit.scores.get(name, np.nan) for name in functions))
+            for column, value in zip(columns.values(), own, strict=True):
+                column.append(value)
+    return {name: np.asarray(values, dtype=np.float64) if name in functions else values for name, values in columns.items()}
 
 
 def frame(columns: dict[str, Any]) -> pandas.DataFrame:

@@ -14,7 +14,7 @@ from ._arguments import dumps, nearest
 from ._tokens import characters
 
 Text = str | Mapping[str, Any]
-"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units."""
+"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, words, regions."""
 
 Given = _stepfn.Given
 
@@ -34,6 +34,8 @@ _FIELDS = (
     "input_context",
     "output_context",
     "contextless_output_next_tokens",
+    "words",
+    "regions",
 )
 
 
@@ -116,6 +118,8 @@ def _text_of(record: Mapping[str, Any], side: str, is_encoder_decoder: bool) -> 
 def in_bytes(record: Mapping[str, Any], is_encoder_decoder: bool) -> Mapping[str, Any]:
     """A record with its spans in bytes instead of characters."""
     changed = dict(record)
+    if changed.get("regions") is not None:
+        changed["regions"] = _regions_in_bytes(changed["regions"], _text_of(record, "target", is_encoder_decoder))
     for name, side in (("source_spans", "source"), ("target_spans", "target"), ("units", "target")):
         spans = changed.get(name)
         if spans is None:
@@ -138,6 +142,19 @@ def in_bytes(record: Mapping[str, Any], is_encoder_decoder: bool) -> Mapping[str
             _check_spans(name, places, text)
             changed[name] = [[len(text[:place].encode()) for place in span] for span in places]
     return changed
+
+
+def _regions_in_bytes(regions: Any, text: str | None) -> Any:
+    """Regions, with places in bytes instead of characters; what is no place stays as it is."""
+
+    def counted(region: Any) -> Any:
+        if isinstance(region, Mapping):
+            return {**region, "span": counted(region["span"])} if "span" in region else region
+        if text is None or isinstance(region, str) or not isinstance(region, Sequence):
+            return region
+        return [len(text[: whole("regions", place)].encode()) for place in region]
+
+    return [counted(region) for region in regions] if isinstance(regions, list | tuple) else regions
 
 
 def _check_spans(name: str, places: Sequence[tuple[int, int]], text: str) -> None:

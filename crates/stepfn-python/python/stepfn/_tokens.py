@@ -24,6 +24,26 @@ class Token(NamedTuple):
     special: bool
 
 
+class ScoredUnit(NamedTuple):
+    """A word, sentence, region or text with scores of its own.
+
+    Attributes:
+        text: What it says.
+        name: What a region is called.
+        start: Where it starts, in characters of the text.
+        end: Where it ends, in characters of the text.
+        tokens: The number of its tokens.
+        scores: A number for each step function, by name; NaN where one of its tokens has none.
+    """
+
+    text: str
+    name: str | None
+    start: int
+    end: int
+    tokens: int
+    scores: dict[str, float]
+
+
 class Alternative(NamedTuple):
     """A token that the model could have written: its text, its number in the vocabulary, its probability."""
 
