@@ -39,6 +39,7 @@ const FAMILIES: [&str; 28] = [
     "phi3_longrope",
     "qwen2_moe",
     "smollm3",
+    "switch_transformers",
     "t5_gated",
     "umt5",
 ];

@@ -182,7 +182,7 @@ fn invalid_model_inputs_are_errors() {
     let long = batch(vec![vec![1; 65]]).unwrap();
     let decoder = model.decoder();
     let error = message(decoder.forward(decoder.embed(&long), Pass::new(&long)).unwrap_err());
-    assert_eq!(error, "the model's input: expected at most 64 tokens, for which the model has positions, found 65");
+    assert_eq!(error, "the model's input: expected at most 64 tokens, as many as the model can read, found 65");
     let marian = Model::<Flex>::load(folder().join("models/marian"), DType::F32, &Default::default()).unwrap();
     let short = batch(vec![vec![1, 2]]).unwrap();
     let decoder = marian.decoder();
@@ -241,7 +241,7 @@ fn generation_stops_where_positions_end() {
         let error = model.generate(source, &[5; 65], &ways[0]).unwrap_err().to_string();
         assert_eq!(
             error,
-            "the model's input: expected a prompt of at most 64 tokens, for which the model has positions, found 65"
+            "the model's input: expected a prompt of at most 64 tokens, as many as the model can read, found 65"
         );
     }
     assert!(with_an_end >= 5, "{with_an_end}");

@@ -175,7 +175,7 @@ fn long_texts_are_an_error_unless_windows_are_asked_for() {
                 .chain(rest.iter().copied()),
         )
     };
-    assert!(run(&[]).err.contains("the model has positions for 64"));
+    assert!(run(&[]).err.contains("the model can read 64"));
     let windows = run(&["--long", "windows:16", "--by", "text"]).json();
     assert_eq!(windows["scores"]["surprisal"].as_array().unwrap().len(), 149);
     assert!(windows["scores"]["surprisal"].as_array().unwrap().iter().all(Value::is_f64));

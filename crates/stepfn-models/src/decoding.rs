@@ -83,7 +83,7 @@ impl<B: Backend> Model<B> {
             return generate(&mut decoding, prompt, settings);
         };
         if prompt.len() > most {
-            let expected = format!("a prompt of at most {most} tokens, as the model can read");
+            let expected = format!("a prompt of at most {most} tokens, as many as the model can read");
             return Err(ModelError::input(expected, prompt.len()));
         }
         // The last token is written and never read.

@@ -27,7 +27,7 @@ impl<B: Backend> Stack<B> {
         let Some(most) = self.config.most_tokens() else { return Ok(()) };
         match batch.texts().iter().position(|text| text.len() > most) {
             Some(text) => {
-                let expected = format!("at most {most} tokens, as the model can read");
+                let expected = format!("at most {most} tokens, as many as the model can read");
                 Err(ModelError::input(expected, batch.in_text(text, batch.texts()[text].len())))
             }
             None => Ok(()),
