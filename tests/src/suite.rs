@@ -12,7 +12,7 @@ use crate::{golden, gradients, identities, models, values};
 
 /// Golden models that have every kind of every part: one for each kind of positions, of norms, activations and feed-forwards, and both kinds of
 /// encoder–decoder. A test below compares them with all others.
-const FAMILIES: [&str; 28] = [
+const FAMILIES: [&str; 29] = [
     "apertus",
     "blenderbot_small",
     "bloom",
