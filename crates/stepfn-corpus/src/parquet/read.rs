@@ -32,7 +32,27 @@ fn open(source: &Source) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File
     // Without it, types are those that Parquet has: dictionaries and views are what they stand for.
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let file = source.open_file()?;
-    ParquetRecordBatchReaderBuilder::try_new_with_options(file, options).map_err(|error| broken(source, &error))
+    let builder = guarded(|| ParquetRecordBatchReaderBuilder::try_new_with_options(file, options))
+        .map_err(|error| broken(source, &error))?;
+    // The library takes offsets and sizes at their word, and panics at negative ones.
+    let size = source.size().and_then(|size| i64::try_from(size).ok()).unwrap_or(i64::MAX);
+    let mut chunks = builder.metadata().row_groups().iter().flat_map(|group| group.columns());
+    let is_inside =
+        |start: i64, length: i64| start >= 0 && length >= 0 && start.checked_add(length).is_some_and(|end| end <= size);
+    let is_damaged = chunks.any(|chunk| {
+        let start = chunk.dictionary_page_offset().unwrap_or_else(|| chunk.data_page_offset());
+        !(is_inside(start, chunk.compressed_size()) && is_inside(chunk.data_page_offset(), 0))
+    });
+    match is_damaged {
+        true => Err(broken(source, &ParquetError::General("columns are outside of the file".to_owned()))),
+        false => Ok(builder),
+    }
+}
+
+/// What the library finds in a file; where it panics, the file is damaged.
+fn guarded<T>(read: impl FnOnce() -> core::result::Result<T, ParquetError>) -> core::result::Result<T, ParquetError> {
+    let damaged = |_| Err(ParquetError::General("the file is damaged".to_owned()));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_or_else(damaged)
 }
 
 fn broken(source: &Source, error: &ParquetError) -> CorpusError {
@@ -90,7 +110,7 @@ impl ParquetRows {
         }
         let groups = (first..builder.metadata().num_row_groups()).collect();
         let builder = builder.with_row_groups(groups).with_offset(passed);
-        let reader = builder.with_projection(mask).with_batch_size(BATCH).build();
+        let reader = guarded(|| builder.with_projection(mask).with_batch_size(BATCH).build());
         let reader = reader.map_err(|error| broken(source, &error))?;
         let batch = RecordBatch::new_empty(std::sync::Arc::new(arrow_schema::Schema::empty()));
         let bytes = source.size().unwrap_or(0);
@@ -106,7 +126,7 @@ impl Iterator for ParquetRows {
             return None;
         }
         while self.next == self.batch.num_rows() && self.failed.is_none() {
-            match self.reader.next() {
+            match guarded(|| self.reader.next().transpose().map_err(ParquetError::from)).transpose() {
                 Some(Ok(batch)) => (self.batch, self.next) = (batch, 0),
                 // The rows that the file says it has keep their numbers.
                 other => {

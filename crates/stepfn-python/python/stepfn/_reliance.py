@@ -119,7 +119,12 @@ class Reliance:
     def cci_scores(self) -> list[Cues]:
         """The tokens that do, the most dependent first, and what they depend on."""
         floats = ("input_context_scores", "output_context_scores")
-        return [Cues(**{name: _floats(value) if name in floats else value for name, value in cues.items()}) for cues in self._all["cci_scores"]]
+
+        def cues(found: dict[str, Any]) -> Cues:
+            arrays: dict[str, Any] = {name: _floats(found[name]) for name in floats if name in found}
+            return Cues(**(found | arrays))
+
+        return [cues(found) for found in self._all["cci_scores"]]
 
     @property
     def info(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 __all__ = [
     "Answer",
+    "Evaluation",
     "Function",
     "Given",
     "Method",

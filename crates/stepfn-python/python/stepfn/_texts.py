@@ -60,10 +60,12 @@ class Common:
     ) -> None:
         try:
             pairs: Any = align
-            if align is not None and align != "auto":
+            if align is not None and not isinstance(align, str):
                 pairs = [(whole("align", left), whole("align", right)) for left, right in align]
+            elif align not in (None, "auto"):
+                raise ValueError(align)
         except (TypeError, ValueError) as error:
-            raise UsageError(f"`align` must be pairs of positions or "auto", not {align!r}", "write [(0, 0), (1, 2)]") from error
+            raise UsageError(f'`align` must be pairs of positions or "auto", not {align!r}', "write [(0, 0), (1, 2)]") from error
         from_ = None if from_ is None else whole("from_", from_)
         to = None if to is None else whole("to", to)
         if chat_variables is not None and not isinstance(chat_variables, Mapping):
