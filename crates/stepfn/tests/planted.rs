@@ -36,7 +36,9 @@ fn drops(model: &LanguageModel, method: ContextMethod) -> ([f64; 3], usize) {
             *sum += answer.measured[name];
         }
         let scores = answer.source_scores.as_ref().unwrap();
-        let score = |source: &usize| scores.at(*source, 0)[0];
+        // Those that a prefilter passes over have none.
+        let score =
+            |source: &usize| Some(scores.at(*source, 0)[0]).filter(|score| score.is_finite()).unwrap_or(f32::MIN);
         let best = (0..FACTS.len()).max_by(|a, b| score(a).total_cmp(&score(b)));
         right += usize::from(best == Some(asked));
     }
