@@ -22,19 +22,32 @@ const SAMPLES: usize = 1000;
 pub fn intervals(series: &[Vec<f64>], seed: u64) -> Vec<Interval> {
     let texts = series.first().map_or(0, Vec::len);
     let mut random = SplitMix64::stream(seed, 0);
-    let samples: Vec<Vec<usize>> = (0..SAMPLES).map(|_| (0..texts).map(|_| random.below(texts)).collect()).collect();
-    let of_series = |values: &Vec<f64>| {
+    let mut means = vec![Vec::with_capacity(SAMPLES); series.len()];
+    for _ in 0..SAMPLES {
+        // Added up as they are drawn: a sample of many texts takes no memory.
+        let mut sums = vec![(0.0, 0_u32); series.len()];
+        for _ in 0..texts {
+            let text = random.below(texts);
+            for ((sum, count), value) in sums.iter_mut().zip(series.iter().map(|values| values[text])) {
+                if !value.is_nan() {
+                    (*sum, *count) = (*sum + value, *count + 1);
+                }
+            }
+        }
+        for (means, (sum, count)) in means.iter_mut().zip(sums) {
+            means.extend((count > 0).then(|| sum / f64::from(count)));
+        }
+    }
+    let of_series = |(values, mut means): (&Vec<f64>, Vec<f64>)| {
         let known = values.iter().filter(|value| !value.is_nan()).count();
         let mean = mean(values.iter().copied());
         if known < 2 {
             return Interval { mean, low: f64::NAN, high: f64::NAN };
         }
-        let means = samples.iter().map(|sample| self::mean(sample.iter().map(|&text| values[text])));
-        let mut means: Vec<f64> = means.filter(|mean| !mean.is_nan()).collect();
         means.sort_by(f64::total_cmp);
         Interval { mean, low: quantile(&means, 0.025), high: quantile(&means, 0.975) }
     };
-    series.iter().map(of_series).collect()
+    series.iter().zip(means).map(of_series).collect()
 }
 
 /// The mean of the numbers among these.
