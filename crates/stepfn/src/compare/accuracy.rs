@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use stepfn_models::random::SplitMix64;
+use stepfn_evaluate::{Interval, intervals};
 
 use super::Comparison;
 use crate::destination::Way;
@@ -56,23 +56,12 @@ impl Tally {
     }
 }
 
-/// The share, with the percentile interval of the bootstrap (Efron & Tibshirani 1993, §13.3) of 1,000 samples.
+/// The share, with an interval by bootstrap.
 fn accuracy(group: Option<String>, found: &[bool], seed: u64) -> Accuracy {
-    const SAMPLES: usize = 1000;
-    let n = found.len();
-    let share = |right: usize| right as f64 / n as f64;
-    let right = found.iter().filter(|prefers| **prefers).count();
-    let mut random = SplitMix64::stream(seed, 0);
-    let mut sample = || share((0..n).filter(|_| random.below(n) < right).count());
-    let mut shares: Vec<f64> = if n < 2 { Vec::new() } else { (0..SAMPLES).map(|_| sample()).collect() };
-    shares.sort_by(f64::total_cmp);
-    // Between two of the sorted shares by straight lines.
-    let quantile = |level: f64| {
-        let at = level * shares.len().checked_sub(1)? as f64;
-        let (below, above) = (*shares.get(at.floor() as usize)?, *shares.get(at.ceil() as usize)?);
-        Some(below + (above - below) * (at - at.floor()))
-    };
-    Accuracy { group, n, accuracy: share(right), low: quantile(0.025), high: quantile(0.975) }
+    let preferred: Vec<f64> = found.iter().map(|&prefers| f64::from(u8::from(prefers))).collect();
+    let Interval { mean, low, high } = intervals(&[preferred], seed)[0];
+    let end = |end: f64| Some(end).filter(|end| !end.is_nan());
+    Accuracy { group, n: found.len(), accuracy: mean, low: end(low), high: end(high) }
 }
 
 /// A form of the shares.
