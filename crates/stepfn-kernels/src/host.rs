@@ -201,6 +201,7 @@ pub(crate) mod flex {
     use burn_flex::FlexTensor;
 
     use crate::product::Matrix;
+    use crate::weight::StoredRows;
 
     /// Takes the tensor itself, without adding a handle to it.
     pub(crate) fn owned<B: Backend, const D: usize>(x: Tensor<B, D>) -> Result<FlexTensor, Tensor<B, D>> {
@@ -263,6 +264,31 @@ pub(crate) mod flex {
         /// The stride of each dimension; 0 if the dimension has one element, so that any index reads it.
         pub(crate) fn strides(&self) -> [usize; D] {
             core::array::from_fn(|dim| if self.size[dim] == 1 { 0 } else { self.strides[dim] })
+        }
+    }
+
+    impl core::fmt::Debug for Strided<2> {
+        fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+            f.debug_struct("Strided").field("size", &self.size).field("strides", &self.strides).finish_non_exhaustive()
+        }
+    }
+
+    impl StoredRows for Strided<2> {
+        fn size(&self) -> [usize; 2] {
+            self.size
+        }
+
+        fn block(&self) -> usize {
+            1
+        }
+
+        fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+            let [stride, step] = self.strides();
+            let numbers = &self.data()[row * stride + columns.start * step..];
+            match step {
+                1 => values.copy_from_slice(&numbers[..columns.len()]),
+                _ => values.iter_mut().enumerate().for_each(|(at, value)| *value = numbers[at * step]),
+            }
         }
     }
 

@@ -19,7 +19,7 @@
 //! | [`power_sum`] | log Σ pᵅ, for Rényi entropies |
 //! | [`dropout`] | dropout masks from a counter-based generator |
 //! | [`linear`] | `x W + b` without copying transposed weights |
-//! | [`weight`] | the same with weights as files have them, in half precision or in blocks |
+//! | [`weight`] | the same with weights laid out for products, or as files have them, in half precision or in blocks |
 //! | [`norm`] | LayerNorm and RMSNorm, and their gradients |
 //! | [`activation`] | feed-forward nonlinearities, gated or not, and their gradients |
 //! | [`rotary`] | rotary positions, forward and backward |
@@ -33,6 +33,7 @@ mod half;
 mod host;
 mod interrupt;
 mod lanes;
+mod panels;
 #[cfg(feature = "flex")]
 mod product;
 mod threefry;

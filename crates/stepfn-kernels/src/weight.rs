@@ -11,6 +11,7 @@ use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
 use crate::linear;
+pub use crate::panels::Panels;
 
 /// A matrix whose elements are stored in another form than products read, in memory that this value keeps.
 pub trait StoredRows: Debug + Send + Sync {
@@ -22,6 +23,11 @@ pub trait StoredRows: Debug + Send + Sync {
 
     /// Writes the elements of a row that are in a range of columns, which starts and ends where blocks do.
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]);
+
+    /// These rows, if they are laid out for products already.
+    fn panels(&self) -> Option<&Panels> {
+        None
+    }
 }
 
 /// The weight of a linear layer, `[out, in]`, or of an embedding, `[tokens, size]`.
@@ -29,7 +35,8 @@ pub trait StoredRows: Debug + Send + Sync {
 pub enum Weight<B: Backend> {
     /// A tensor on a device.
     Tensor(Tensor<B, 2>),
-    /// Rows that are expanded when they are needed: on the CPU a tile at a time, elsewhere all of them for each product.
+    /// Rows that are laid out for products ([`Panels`]), or are expanded when they are needed: on the CPU a tile at a time, elsewhere all of them for each
+    /// product.
     Stored(Arc<dyn StoredRows>),
 }
 
@@ -45,6 +52,37 @@ impl<B: Backend> Weight<B> {
         {
             let _ = dtype;
             false
+        }
+    }
+
+    /// The weight in a tensor, laid out for products if this backend and this machine have them.
+    pub fn of(tensor: Tensor<B, 2>) -> Self {
+        #[cfg(feature = "flex")]
+        if Self::expands_tiles(tensor.dtype())
+            && Panels::is_supported()
+            && let Some(rows) = crate::host::flex::Strided::of(&tensor)
+        {
+            return Self::Stored(Arc::new(Panels::of(&rows)));
+        }
+        Self::Tensor(tensor)
+    }
+
+    /// The rows with these numbers, in this order, as a weight.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn chosen(self, rows: &[usize]) -> Self {
+        match self {
+            Self::Tensor(tensor) => {
+                let numbers: Vec<i32> = rows.iter().map(|&row| row as i32).collect();
+                let numbers = Tensor::<B, 1, Int>::from_data(TensorData::new(numbers, [rows.len()]), &tensor.device());
+                Self::Tensor(tensor.select(0, numbers))
+            }
+            Self::Stored(stored) => {
+                let laid_out = stored.panels().is_some();
+                let chosen = ChosenRows::new(stored, rows.iter().copied());
+                Self::Stored(if laid_out { Arc::new(Panels::of(&chosen)) } else { Arc::new(chosen) })
+            }
         }
     }
 

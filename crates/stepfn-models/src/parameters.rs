@@ -19,7 +19,10 @@ pub(crate) struct Parameters<'a, B: Backend> {
     names: Vec<Name>,
     dtype: DType,
     device: &'a B::Device,
-    matrices: RefCell<HashMap<String, Tensor<B, 2>>>,
+    /// The last two that were read: a layer's projections come from one.
+    matrices: RefCell<Vec<(String, Tensor<B, 2>)>>,
+    /// Weights by the tensor that they are, and whether it is transposed.
+    weights: RefCell<HashMap<(String, bool), Weight<B>>>,
     /// How many experts the model has in a layer.
     experts: usize,
     /// The last two tensors of all experts that were read: an expert's projections come from two.
@@ -44,8 +47,8 @@ impl<'a, B: Backend> Parameters<'a, B> {
         dtype: DType,
         device: &'a B::Device,
     ) -> Self {
-        let (matrices, stacked, used) = Default::default();
-        Self { source, family, names, dtype, device, matrices, experts: 0, stacked, used }
+        let (matrices, weights, stacked, used) = Default::default();
+        Self { source, family, names, dtype, device, matrices, weights, experts: 0, stacked, used }
     }
 
     /// The same of a model with so many experts in a layer.
@@ -72,8 +75,23 @@ impl<'a, B: Backend> Parameters<'a, B> {
         };
         match stored {
             Some(stored) => Ok(Weight::Stored(stored)),
-            None => self.matrix(name, shape, packed).map(Weight::Tensor),
+            None => self.laid_out(name, shape, packed),
         }
+    }
+
+    /// A weight that is laid out for products, once if several parameters are the same whole tensor, as a head and an embedding.
+    fn laid_out(&self, name: &str, shape: [usize; 2], packed: Option<PackedRows>) -> Result<Weight<B>, ModelError> {
+        let Found { stored, layout, .. } = self.find(name, "weight")?;
+        let is_whole = matches!(layout, Layout::Whole | Layout::Transposed);
+        let key = (stored, layout == Layout::Transposed);
+        if let Some(weight) = self.weights.borrow().get(&key).filter(|weight| is_whole && weight.size() == shape) {
+            return Ok(weight.clone());
+        }
+        let weight = Weight::of(self.matrix(name, shape, packed)?);
+        if is_whole {
+            self.weights.borrow_mut().insert(key, weight.clone());
+        }
+        Ok(weight)
     }
 
     /// A weight in the form in which the source has it. `None` if it has to be read; that is where another shape is reported.
@@ -280,26 +298,34 @@ impl<'a, B: Backend> Parameters<'a, B> {
 
     /// The matrices of all experts, one below the other.
     fn stacked_matrix(&self, stored: &str, shape: [usize; 3]) -> Result<Tensor<B, 2>, ModelError> {
-        let mut last = self.stacked.borrow_mut();
-        if let Some((_, matrix)) = last.iter().find(|(name, _)| name == stored) {
-            return Ok(matrix.clone());
-        }
         let [experts, rows, columns] = shape;
-        let matrix = self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix();
-        let matrix = matrix.reshape([experts * rows, columns]);
-        last.insert(0, (stored.to_owned(), matrix.clone()));
-        last.truncate(2);
-        Ok(matrix)
+        recent(&self.stacked, stored, || {
+            let matrix = self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix();
+            Ok(matrix.reshape([experts * rows, columns]))
+        })
     }
 
     fn stored_matrix(&self, stored: &str, shape: [usize; 2]) -> Result<Tensor<B, 2>, ModelError> {
-        if let Some(matrix) = self.matrices.borrow().get(stored) {
-            return Ok(matrix.clone());
-        }
-        let matrix = self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix();
-        self.matrices.borrow_mut().insert(stored.to_owned(), matrix.clone());
-        Ok(matrix)
+        recent(&self.matrices, stored, || {
+            Ok(self.source.tensor(stored, &shape, self.dtype, self.device)?.into_matrix())
+        })
     }
+}
+
+/// A matrix that is one of the last two, or is read and becomes the last.
+fn recent<B: Backend>(
+    last: &RefCell<Vec<(String, Tensor<B, 2>)>>,
+    stored: &str,
+    read: impl FnOnce() -> Result<Tensor<B, 2>, ModelError>,
+) -> Result<Tensor<B, 2>, ModelError> {
+    let mut last = last.borrow_mut();
+    if let Some((_, matrix)) = last.iter().find(|(name, _)| name == stored) {
+        return Ok(matrix.clone());
+    }
+    let matrix = read()?;
+    last.insert(0, (stored.to_owned(), matrix.clone()));
+    last.truncate(2);
+    Ok(matrix)
 }
 
 /// Where a parameter is stored.

@@ -32,6 +32,9 @@ pub(crate) fn linear<B: Backend>(
     weight: &dyn StoredRows,
     bias: Option<&Tensor<B, 2>>,
 ) -> Option<Tensor<B, 2>> {
+    if let Some(panels) = weight.panels() {
+        return panels.linear(x, bias);
+    }
     let [outputs, inputs] = weight.size();
     let x = Strided::of(x).filter(|x| x.size()[1] == inputs)?;
     let bias = match bias {
@@ -57,6 +60,9 @@ pub(crate) fn linear<B: Backend>(
 /// - `weight`: `[out, in]`
 /// - result: `[rows, in]`
 pub(crate) fn pull<B: Backend>(grad: &Tensor<B, 2>, weight: &dyn StoredRows) -> Option<Tensor<B, 2>> {
+    if let Some(panels) = weight.panels() {
+        return panels.pull(grad);
+    }
     let [outputs, inputs] = weight.size();
     let grad = Strided::of(grad).filter(|grad| grad.size()[1] == outputs)?;
     let rows = grad.size()[0];

@@ -57,6 +57,16 @@ pub(crate) struct BlockTape<B: Backend> {
     feed_forward: BranchTape<B, FedTape<B>>,
 }
 
+/// A block before its feed-forward network.
+struct Attended<B: Backend> {
+    /// The residual stream.
+    stream: Tensor<B, 2>,
+    /// What the feed-forward network reads of it, before its normalization.
+    read: Tensor<B, 2>,
+    self_attention: BranchTape<B, AttentionTape<B>>,
+    cross_attention: Option<BranchTape<B, AttentionTape<B>>>,
+}
+
 impl<B: Backend> BlockTape<B> {
     /// What enters the block, `[texts · places, hidden]`.
     pub(crate) fn input(&self) -> &Tensor<B, 2> {
@@ -125,10 +135,23 @@ impl<B: Backend> Block<B> {
     /// [`record`](Part::record) with a cache of the places before those that are computed.
     pub(crate) fn record_with(
         &self,
-        Streams { x, memory }: Streams<Tensor<B, 2>>,
+        x: Streams<Tensor<B, 2>>,
         around: &BlockAround<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> (Tensor<B, 2>, BlockTape<B>) {
+        let Attended { stream, read, self_attention, cross_attention } = self.attend(x, around, cache);
+        let feed = |x| self.feed_forward.body.record(x, &around.feed_forward.body);
+        let (x, feed_forward) = self.feed_forward.record_onto(stream, read, around.feed_forward.mask.as_ref(), feed);
+        (x, BlockTape { self_attention, cross_attention, feed_forward })
+    }
+
+    /// All but the feed-forward network.
+    fn attend(
+        &self,
+        Streams { x, memory }: Streams<Tensor<B, 2>>,
+        around: &BlockAround<B>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Attended<B> {
         let (own_cache, memory_cache) = match cache {
             Some(LayerCache { own, memory }) => (Some(own), Some(memory)),
             None => (None, None),
@@ -137,7 +160,7 @@ impl<B: Backend> Block<B> {
         let attend = |x| self.self_attention.body.record_with(Streams { x, memory: None }, &own.body, own_cache);
         let (attended, self_attention) =
             self.self_attention.record_onto(x.clone(), x.clone(), own.mask.as_ref(), attend);
-        let (attended, cross_attention) = match (&self.cross_attention, &around.cross_attention) {
+        let (stream, cross_attention) = match (&self.cross_attention, &around.cross_attention) {
             (Some(cross), Some(around)) => {
                 let attend = |x| cross.body.record_with(Streams { x, memory }, &around.body, memory_cache);
                 let (x, tape) = cross.record_onto(attended.clone(), attended, around.mask.as_ref(), attend);
@@ -145,13 +168,11 @@ impl<B: Backend> Block<B> {
             }
             _ => (attended, None),
         };
-        let feed = |x| self.feed_forward.body.record(x, &around.feed_forward.body);
         let read = match self.residual {
-            Residual::Sequential | Residual::Scaled(_) => attended.clone(),
+            Residual::Sequential | Residual::Scaled(_) => stream.clone(),
             Residual::Parallel => x,
         };
-        let (x, feed_forward) = self.feed_forward.record_onto(attended, read, around.feed_forward.mask.as_ref(), feed);
-        (x, BlockTape { self_attention, cross_attention, feed_forward })
+        Attended { stream, read, self_attention, cross_attention }
     }
 
     /// The attention probabilities `[texts, heads, queries, keys]` of self-attention and of cross-attention.
@@ -199,6 +220,12 @@ impl<B: Backend> Part<B> for Block<B> {
 
     fn record(&self, x: Streams<Tensor<B, 2>>, around: &BlockAround<B>) -> (Tensor<B, 2>, BlockTape<B>) {
         self.record_with(x, around, None)
+    }
+
+    fn tape(&self, x: Streams<Tensor<B, 2>>, around: &BlockAround<B>) -> BlockTape<B> {
+        let Attended { stream, read, self_attention, cross_attention } = self.attend(x, around, None);
+        let feed_forward = self.feed_forward.tape_onto(stream, read, &around.feed_forward);
+        BlockTape { self_attention, cross_attention, feed_forward }
     }
 
     fn backward(

@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::front::Gradients;
 use super::norm::Norm;
-use super::part::{Forward, GradientsOf, Inputs, LiftedAround, Of, Part, constant};
+use super::part::{Forward, GradientsOf, Inputs, LiftedAround, Of, One, Part, constant};
 use super::places::Places;
 use super::rule::Saved;
 use crate::ModelError;
@@ -97,6 +97,28 @@ impl<B: Backend, T> Branch<B, T> {
 
     fn scaled(&self, y: Tensor<B, 2>) -> Tensor<B, 2> {
         if self.scale == 1.0 { y } else { y.mul_scalar(self.scale) }
+    }
+}
+
+impl<B: Backend, T: Part<B> + Forward<B, Inputs = One>> Branch<B, T> {
+    /// The tape of [`record_onto`](Self::record_onto).
+    pub(super) fn tape_onto(
+        &self,
+        stream: Tensor<B, 2>,
+        x: Tensor<B, 2>,
+        around: &BranchAround<B, T::Around>,
+    ) -> BranchTape<B, T::Tape> {
+        match self.norms {
+            Norms::None | Norms::Pre(_) => {
+                let body = self.body.tape(self.norms.before(x.clone()), &around.body);
+                BranchTape { x, unnormalized: None, body }
+            }
+            // What is normalized needs the output.
+            Norms::Post(_) | Norms::Sandwich(..) | Norms::Output(_) => {
+                let body = |x| self.body.record(x, &around.body);
+                self.record_onto(stream, x, around.mask.as_ref(), body).1
+            }
+        }
     }
 }
 

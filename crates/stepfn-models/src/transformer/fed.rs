@@ -99,6 +99,13 @@ impl<B: Backend> Part<B> for Fed<B> {
         }
     }
 
+    fn tape(&self, x: Tensor<B, 2>, mask: &Option<Tensor<B, 2>>) -> FedTape<B> {
+        match self {
+            Self::One(one) => FedTape::One(one.tape(x, mask)),
+            Self::Experts(experts) => FedTape::Experts(experts.tape(x, mask)),
+        }
+    }
+
     fn backward(
         &self,
         tape: Saved<'_, B, FedTape<B>>,

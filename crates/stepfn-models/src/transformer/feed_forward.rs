@@ -177,9 +177,13 @@ impl<B: Backend> Part<B> for FeedForward<B> {
 
     type Tape = FeedForwardTape<B>;
 
-    fn record(&self, x: Tensor<B, 2>, mask: &Option<Tensor<B, 2>>) -> (Tensor<B, 2>, FeedForwardTape<B>) {
+    fn tape(&self, x: Tensor<B, 2>, _mask: &Option<Tensor<B, 2>>) -> FeedForwardTape<B> {
         let gate = self.gate.as_ref().map(|gate| gate.apply(x.clone()));
-        let up = self.up.apply(x);
+        FeedForwardTape { gate, up: self.up.apply(x) }
+    }
+
+    fn record(&self, x: Tensor<B, 2>, mask: &Option<Tensor<B, 2>>) -> (Tensor<B, 2>, FeedForwardTape<B>) {
+        let FeedForwardTape { gate, up } = self.tape(x, mask);
         let hidden = match &gate {
             Some(gate) => {
                 let (gate, up) = self.factors(gate.clone(), up.clone());

@@ -1,10 +1,8 @@
 //! Linear layers: `y = x Wᵀ + b`.
 
-use std::sync::Arc;
-
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_kernels::weight::{ChosenRows, Weight};
+use stepfn_kernels::weight::Weight;
 
 use super::front::Gradients;
 use super::part::{Forward, One, Part, constant};
@@ -46,14 +44,7 @@ impl<B: Backend> Linear<B> {
             let order = numbers(&bias.device());
             bias.select(1, order)
         });
-        let weight = match self.weight {
-            Weight::Tensor(weight) => {
-                let order = numbers(&weight.device());
-                Weight::Tensor(weight.select(0, order))
-            }
-            Weight::Stored(rows) => Weight::Stored(Arc::new(ChosenRows::new(rows, order.iter().copied()))),
-        };
-        Self { weight, bias }
+        Self { weight: self.weight.chosen(order), bias }
     }
 
     /// `x Wᵀ + b`.

@@ -109,6 +109,11 @@ pub(crate) trait Part<B: Backend>: Forward<B> {
     /// What [`forward`](Forward::forward) computes, and the tape.
     fn record(&self, x: Of<B, Self, Tensor<B, 2>>, around: &Self::Around) -> (Tensor<B, 2>, Self::Tape);
 
+    /// The tape alone: what only the result needs is not computed, where that is worth it.
+    fn tape(&self, x: Of<B, Self, Tensor<B, 2>>, around: &Self::Around) -> Self::Tape {
+        self.record(x, around).1
+    }
+
     /// What the part read, if the tape has it: what the default [`backward`](Self::backward) starts from.
     fn input(_tape: &Self::Tape) -> Option<Of<B, Self, Tensor<B, 2>>> {
         None

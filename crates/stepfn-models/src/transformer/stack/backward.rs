@@ -109,7 +109,7 @@ impl<B: Backend> Stack<B> {
                 let source = tape.memory.as_ref().map(|(_, source)| source);
                 let around = self.around(layer, &tape.tables, source, &masks, &x.device());
                 let memory = tape.memory.as_ref().map(|(hidden, _): &(Tensor<B, 2>, _)| hidden.clone());
-                let (_, tape) = self.blocks[layer].record(Streams { x: x.clone(), memory }, &around);
+                let tape = self.blocks[layer].tape(Streams { x: x.clone(), memory }, &around);
                 Cow::Owned(Recorded { tape, around })
             }
         }

@@ -1,0 +1,126 @@
+//! Weights in the order in which products read them, and these products.
+//!
+//! A weight `W` `[out, in]` is laid out once, in panels of [`PANEL`] outputs: for each panel, for each input, one number per output. `y = x Wᵀ` reads a panel row by row as
+//! vectors of outputs, and `dx = dy W` reads its numbers one by one, for `dxᵀ = Wᵀ dyᵀ`. So one layout, of the size of the weight, serves both, and neither turns or copies the
+//! weight. Outputs are filled up with 0 to whole panels.
+//!
+//! The blocking is that of Goto and van de Geijn (2008, doi:10.1145/1356052.1356053), with the weight's part of the packing done beforehand.
+
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod packing;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod products;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod tiles;
+
+use core::ops::Range;
+
+use burn::tensor::{Tensor, backend::Backend};
+use rayon::prelude::*;
+
+use crate::weight::StoredRows;
+
+/// Outputs of a panel: two vectors of the widest instructions.
+const PANEL: usize = 32;
+
+/// A weight in panels.
+#[derive(Debug)]
+pub struct Panels {
+    /// `[panels, in, PANEL]`
+    numbers: Vec<f32>,
+    /// Rows (outputs) and columns (inputs) of the weight.
+    size: [usize; 2],
+}
+
+impl Panels {
+    /// Whether this machine has the instructions of their products.
+    pub fn is_supported() -> bool {
+        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        {
+            tiles::Instructions::of_machine().is_some()
+        }
+        #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+        {
+            false
+        }
+    }
+
+    /// Lays out rows.
+    pub fn of(rows: &dyn StoredRows) -> Self {
+        let [outputs, inputs] = rows.size();
+        let mut numbers = vec![0.0; outputs.div_ceil(PANEL) * inputs * PANEL];
+        let of_panel = |(panel, numbers): (usize, &mut [f32])| {
+            /// Inputs of all of a panel's rows that fit a core's L1 cache.
+            const NEAR: usize = 256;
+            let block = rows.block().max(1);
+            let each = NEAR.next_multiple_of(block);
+            let mut near = vec![0.0; each];
+            for start in (0..inputs).step_by(each) {
+                let columns = start..inputs.min(start + each);
+                let numbers = &mut numbers[start * PANEL..columns.end * PANEL];
+                for (lane, row) in (panel * PANEL..outputs.min((panel + 1) * PANEL)).enumerate() {
+                    let near = &mut near[..columns.len()];
+                    rows.expand(row, columns.clone(), near);
+                    numbers[lane..].iter_mut().step_by(PANEL).zip(near).for_each(|(to, from)| *to = *from);
+                }
+            }
+        };
+        numbers.par_chunks_mut((inputs * PANEL).max(1)).enumerate().for_each(of_panel);
+        Self { numbers, size: [outputs, inputs] }
+    }
+
+    /// `x Wᵀ + b`, or `None` if fused loops can't read the tensors.
+    ///
+    /// # Shapes
+    /// - `x`: `[rows, in]`
+    /// - `bias`: `[1, out]`
+    /// - result: `[rows, out]`
+    pub(crate) fn linear<B: Backend>(&self, x: &Tensor<B, 2>, bias: Option<&Tensor<B, 2>>) -> Option<Tensor<B, 2>> {
+        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        {
+            products::linear(self, x, bias)
+        }
+        #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+        {
+            let _ = (x, bias);
+            None
+        }
+    }
+
+    /// `grad W`, or `None` if fused loops can't read the tensor.
+    ///
+    /// # Shapes
+    /// - `grad`: `[rows, out]`
+    /// - result: `[rows, in]`
+    pub(crate) fn pull<B: Backend>(&self, grad: &Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        {
+            products::pull(self, grad)
+        }
+        #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+        {
+            let _ = grad;
+            None
+        }
+    }
+}
+
+impl StoredRows for Panels {
+    fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
+    fn block(&self) -> usize {
+        1
+    }
+
+    fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+        let [_, inputs] = self.size;
+        let panel = &self.numbers[row / PANEL * inputs * PANEL..][columns.start * PANEL..columns.end * PANEL];
+        values.iter_mut().zip(panel[row % PANEL..].iter().step_by(PANEL)).for_each(|(to, from)| *to = *from);
+    }
+
+    fn panels(&self) -> Option<&Panels> {
+        Some(self)
+    }
+}

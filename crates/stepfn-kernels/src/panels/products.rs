@@ -1,0 +1,393 @@
+//! Products with weights in panels, on all cores.
+
+use core::ops::Range;
+
+use burn::tensor::{Tensor, backend::Backend};
+use rayon::prelude::*;
+
+use super::packing::{Groups, TILE, in_groups, in_panels, parts_of, turn_tile};
+use super::tiles::{Instructions, MOST_DOTS, MOST_ROWS, Start, Target, backward, dots, forward};
+use super::{PANEL, Panels};
+use crate::host::HostRows;
+use crate::host::flex::{self, Strided};
+use crate::product::Matrix;
+use crate::watched::is_moot;
+
+/// Number of multiplications from which on several cores are faster.
+const PARALLEL_MIN: usize = 1 << 20;
+/// Tasks per thread: a thread that is delayed leaves some of them to the others.
+const TASKS: usize = 3;
+/// Rows whose numbers stay in a core's L2 cache, or near it, while all of a task's panels pass.
+const ROWS: usize = 256;
+
+pub(super) fn linear<B: Backend>(
+    weight: &Panels,
+    x: &Tensor<B, 2>,
+    bias: Option<&Tensor<B, 2>>,
+) -> Option<Tensor<B, 2>> {
+    let [outputs, inputs] = weight.size;
+    let x = Strided::of(x).filter(|x| x.size()[1] == inputs)?;
+    let bias = match bias {
+        Some(bias) => Some(HostRows::of(bias).filter(|bias| bias.as_slice().len() == outputs)?),
+        None => None,
+    };
+    let rows = x.size()[0];
+    if is_moot(rows * inputs * outputs) {
+        return Some(flex::made(vec![0.0; rows * outputs], [rows, outputs]));
+    }
+    let y = Work::new(weight, rows)?.linear(x.matrix(), bias.as_ref().map(HostRows::as_slice));
+    Some(flex::made(y, [rows, outputs]))
+}
+
+pub(super) fn pull<B: Backend>(weight: &Panels, grad: &Tensor<B, 2>) -> Option<Tensor<B, 2>> {
+    let [outputs, inputs] = weight.size;
+    let grad = Strided::of(grad).filter(|grad| grad.size()[1] == outputs)?;
+    let rows = grad.size()[0];
+    if is_moot(rows * inputs * outputs) {
+        return Some(flex::made(vec![0.0; rows * inputs], [rows, inputs]));
+    }
+    let work = Work::new(weight, rows)?;
+    let to_x = if rows <= MOST_DOTS { work.pull_few(grad.matrix()) } else { work.pull(grad.matrix()) };
+    Some(flex::made(to_x, [rows, inputs]))
+}
+
+/// A product with some rows.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    weight: &'a Panels,
+    with: Instructions,
+    rows: usize,
+    threads: usize,
+}
+
+/// Memory that several tasks fill, each its own part.
+struct Shared(*mut f32);
+
+#[allow(unsafe_code, reason = "tasks write interleaved parts of one matrix")]
+// SAFETY: tasks write disjoint elements, as each use says.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    /// The element at an index, to be written by one task alone.
+    fn at(&self, index: usize) -> *mut f32 {
+        self.0.wrapping_add(index)
+    }
+}
+
+/// Memory for so many elements, all of which `fill` writes.
+#[allow(unsafe_code, reason = "products write each element, so that clearing them first would be in vain")]
+fn filled(elements: usize, fill: impl FnOnce(&Shared)) -> Vec<f32> {
+    let mut memory = Vec::with_capacity(elements);
+    fill(&Shared(memory.as_mut_ptr()));
+    // SAFETY: `fill` has written all of them (callers' tiles partition the result), within the capacity.
+    unsafe { memory.set_len(elements) };
+    memory
+}
+
+/// Splits a length in about so many parts, whose lengths are multiples of `unit` but for the last.
+fn split(length: usize, parts: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    let each = length.div_ceil(parts.max(1)).next_multiple_of(unit).max(1);
+    (0..length).step_by(each).map(move |start| start..length.min(start + each))
+}
+
+impl<'a> Work<'a> {
+    fn new(weight: &'a Panels, rows: usize) -> Option<Self> {
+        let [outputs, inputs] = weight.size;
+        let multiplications = rows * inputs * outputs;
+        if multiplications == 0 {
+            return None;
+        }
+        let parallel = multiplications >= PARALLEL_MIN;
+        let threads = if parallel { rayon::current_num_threads() } else { 1 };
+        Some(Self { weight, with: Instructions::of_machine()?, rows, threads })
+    }
+
+    /// Calls `task` with each pair of parts of two dimensions.
+    fn each<T: Clone + Send + Sync>(&self, first: &[T], second: &[T], task: impl Fn(T, T) + Sync + Send) {
+        let pair = |index: usize| task(first[index % first.len()].clone(), second[index / first.len()].clone());
+        let pairs = first.len() * second.len();
+        if self.threads > 1 {
+            (0..pairs).into_par_iter().with_max_len(1).for_each(pair);
+        } else {
+            (0..pairs).for_each(pair);
+        }
+    }
+
+    /// How many parts the second dimension has, if the first has so many.
+    fn parts_beside(&self, first: usize) -> usize {
+        if self.threads > 1 { (self.threads * TASKS).div_ceil(first.max(1)) } else { 1 }
+    }
+
+    /// `y = x Wᵀ + b`.
+    fn linear(&self, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+        let Self { weight, with, rows, threads } = *self;
+        let [outputs, _] = weight.size;
+        let groups = Groups::new(rows, with.rows());
+        let numbers = in_groups(x, groups, threads > 1);
+        let of_rows: Vec<Range<usize>> = split(groups.len(), rows.div_ceil(ROWS), 1).collect();
+        let panels = outputs.div_ceil(PANEL);
+        let of_panels: Vec<Range<usize>> = split(panels, self.parts_beside(of_rows.len()), 1).collect();
+        // The last panel's outputs may be fewer than its columns.
+        let bias = bias.map(|bias| {
+            let mut bias = bias.to_vec();
+            bias.resize(panels * PANEL, 0.0);
+            bias
+        });
+        filled(rows * outputs, |y| {
+            self.each(&of_panels, &of_rows, |panels, within| {
+                self.linear_part(&numbers, bias.as_deref(), (groups, within), panels, y);
+            });
+        })
+    }
+
+    /// Some groups of rows by some panels.
+    #[allow(unsafe_code, reason = "tiles are pointers into the factors and the result")]
+    fn linear_part(
+        &self,
+        numbers: &[f32],
+        bias: Option<&[f32]>,
+        (groups, within): (Groups, Range<usize>),
+        panels: Range<usize>,
+        y: &Shared,
+    ) {
+        let [outputs, inputs] = self.weight.size;
+        for part in parts_of(inputs) {
+            let of_part = &numbers[part.start * self.rows..part.end * self.rows];
+            for panel in panels.clone() {
+                let columns = PANEL.min(outputs - panel * PANEL);
+                let start = match (part.start, bias) {
+                    (0, None) => Start::Zero,
+                    (0, Some(bias)) => Start::Bias(bias[panel * PANEL..][..PANEL].as_ptr()),
+                    _ => Start::Target,
+                };
+                let of_panel = &self.weight.numbers[(panel * inputs + part.start) * PANEL..][..part.len() * PANEL];
+                for group in within.clone() {
+                    let rows = groups.get(group);
+                    let numbers = &of_part[rows.start * part.len()..rows.end * part.len()];
+                    let size = [rows.len(), part.len()];
+                    let first = y.at(rows.start * outputs + panel * PANEL);
+                    let run = |target| {
+                        // SAFETY: a group has from 1 to as many rows as a tile, slices have the sizes of both factors, and each task writes its own rows and columns.
+                        unsafe { forward(self.with, size, numbers.as_ptr(), of_panel.as_ptr(), start, target) }
+                    };
+                    if columns == PANEL {
+                        run(Target { first, stride: outputs });
+                        continue;
+                    }
+                    let mut near = [0.0; MOST_ROWS * PANEL];
+                    for (row, near) in near.chunks_exact_mut(PANEL).enumerate().take(rows.len()) {
+                        let row = first.wrapping_add(row * outputs);
+                        if matches!(start, Start::Target) {
+                            // SAFETY: the row's elements in this panel were written for the part before.
+                            near[..columns].copy_from_slice(unsafe { core::slice::from_raw_parts(row, columns) });
+                        }
+                    }
+                    run(Target { first: near.as_mut_ptr(), stride: PANEL });
+                    for (row, near) in near.chunks_exact(PANEL).enumerate().take(rows.len()) {
+                        // SAFETY: these are the row's elements in this panel, which no other task writes.
+                        unsafe { first.wrapping_add(row * outputs).copy_from_nonoverlapping(near.as_ptr(), columns) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// `dx = dy W`, as `dxᵀ = Wᵀ dyᵀ`.
+    fn pull(&self, grad: Matrix) -> Vec<f32> {
+        let Self { rows, threads, .. } = *self;
+        let [_, inputs] = self.weight.size;
+        let turned = in_panels(grad, threads > 1);
+        let of_rows: Vec<Range<usize>> = split(rows.div_ceil(PANEL), rows.div_ceil(ROWS), 1).collect();
+        // Inputs in whole tiles of both kinds.
+        let unit = MOST_ROWS * 4;
+        let of_inputs: Vec<Range<usize>> = split(inputs, self.parts_beside(of_rows.len()), unit).collect();
+        filled(rows * inputs, |to_x| {
+            self.each(&of_inputs, &of_rows, |inputs, panels| self.pull_part(&turned, inputs, panels, to_x));
+        })
+    }
+
+    /// Some inputs, for some panels of rows.
+    #[allow(unsafe_code, reason = "tiles are pointers into the factors and the result")]
+    fn pull_part(&self, turned: &[f32], within: Range<usize>, panels: Range<usize>, to_x: &Shared) {
+        /// Panels of the weight that are read at a time; what belongs to them of all of the task's rows fits a core's L2 cache.
+        const DEEP: usize = 16;
+        let [outputs, inputs] = self.weight.size;
+        let (depth, width) = (outputs.div_ceil(PANEL), panels.len() * PANEL);
+        // Turned: `[inputs, rows]`.
+        let mut near = vec![0.0; within.len() * width];
+        let most = self.with.rows();
+        for first in (0..depth).step_by(DEEP) {
+            let deep = DEEP.min(depth - first);
+            let start = if first == 0 { Start::Zero } else { Start::Target };
+            for (input, near) in within.clone().step_by(most).zip(near.chunks_mut(most * width)) {
+                let rows = most.min(within.end - input);
+                let last = (first + deep - 1) * inputs + input;
+                let weight = &self.weight.numbers[(first * inputs + input) * PANEL..(last + rows) * PANEL];
+                for (panel, near) in
+                    panels.clone().zip((0..width).step_by(PANEL).map(|start| near[start..].as_mut_ptr()))
+                {
+                    let of_panel = &turned[(panel * depth + first) * PANEL * PANEL..][..deep * PANEL * PANEL];
+                    let target = Target { first: near, stride: width };
+                    let weight = (weight.as_ptr(), inputs * PANEL);
+                    // SAFETY: there are from 1 to as many rows as a tile has, and slices have the sizes of both factors; a tile's columns are those of a panel.
+                    unsafe { backward(self.with, [rows, deep], weight, of_panel.as_ptr(), start, target) };
+                }
+            }
+        }
+        let near = Matrix::new(&near, [within.len(), width], [width, 1]);
+        let rows = panels.start * PANEL..self.rows.min(panels.end * PANEL);
+        let mut tile = [0.0; TILE * TILE];
+        for first in rows.clone().step_by(TILE) {
+            let of_tile = first..rows.end.min(first + TILE);
+            for input in within.clone().step_by(TILE) {
+                let across = TILE.min(within.end - input);
+                let from = input - within.start..input - within.start + across;
+                let columns = first - rows.start..of_tile.end - rows.start;
+                turn_tile(near, from, columns, &mut tile, TILE);
+                for (row, tile) in of_tile.clone().zip(tile.chunks_exact(TILE)) {
+                    // SAFETY: these are the row's elements for the task's inputs, which no other task writes.
+                    unsafe { to_x.at(row * inputs + input).copy_from_nonoverlapping(tile.as_ptr(), across) };
+                }
+            }
+        }
+    }
+
+    /// `dx = dy W` for few rows, as dot products: each number of the weight is read once.
+    #[allow(unsafe_code, reason = "rows are pointers into the factors and the result")]
+    fn pull_few(&self, grad: Matrix) -> Vec<f32> {
+        let rows = self.rows;
+        let [outputs, inputs] = self.weight.size;
+        let (panels, [stride, step]) = (outputs.div_ceil(PANEL), grad.strides());
+        let mut padded = vec![0.0; rows * panels * PANEL];
+        for (row, padded) in padded.chunks_exact_mut((panels * PANEL).max(1)).enumerate() {
+            padded[..outputs].iter_mut().enumerate().for_each(|(at, to)| *to = grad.data()[row * stride + at * step]);
+        }
+        let of_inputs: Vec<Range<usize>> = split(inputs, self.parts_beside(1), TILE).collect();
+        filled(rows * inputs, |to_x| {
+            let only = [Range::default()];
+            self.each(&of_inputs, &only, |within, _| {
+                for input in within {
+                    let mut results = [0.0; MOST_DOTS];
+                    let results = &mut results[..rows];
+                    let weight = &self.weight.numbers[(input * PANEL).min(self.weight.numbers.len())..];
+                    let (weight, padded) = ((weight.as_ptr(), inputs * PANEL), (padded.as_ptr(), panels * PANEL));
+                    if rows > 0 {
+                        // SAFETY: there are from 1 to `MOST_DOTS` rows, each filled up to whole panels, and a row of the weight in each panel.
+                        unsafe { dots(self.with, panels, weight, padded, results) };
+                    }
+                    for (row, result) in results.iter().enumerate() {
+                        // SAFETY: no other task writes this input's elements.
+                        unsafe { to_x.at(row * inputs + input).write(*result) };
+                    }
+                }
+            });
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Flex, noise};
+    use crate::weight::Weight;
+    use proptest::prelude::*;
+
+    fn length() -> impl Strategy<Value = usize> {
+        prop_oneof![1_usize..50, Just(512), (1_usize..9).prop_map(|panels| 32 * panels), 1_usize..300, Just(1500)]
+    }
+
+    fn rows() -> impl Strategy<Value = usize> {
+        prop_oneof![1_usize..14, 14_usize..70, Just(300)]
+    }
+
+    /// A weight, as numbers and in panels.
+    fn weight([outputs, inputs]: [usize; 2]) -> (Vec<f32>, Panels) {
+        let tensor = noise::<Flex, 2>([outputs, inputs], 2);
+        let numbers = HostRows::of(&tensor).expect("numbers in memory").as_slice().to_vec();
+        (numbers, Panels::of(&Strided::of(&tensor).expect("numbers in memory")))
+    }
+
+    fn numbers(size: [usize; 2], seed: u64) -> Vec<f32> {
+        HostRows::of(&noise::<Flex, 2>(size, seed)).expect("numbers in memory").as_slice().to_vec()
+    }
+
+    /// Panics unless each element is the sum of the products, up to rounding.
+    fn assert_sums(
+        actual: &[f32],
+        width: usize,
+        terms: usize,
+        products: impl Fn(usize, usize, usize) -> f64,
+        plus: impl Fn(usize) -> f64,
+    ) {
+        for (at, &actual) in actual.iter().enumerate() {
+            let (row, column) = (at / width, at % width);
+            let each = (0..terms).map(|term| products(row, column, term));
+            let (sum, size) = each.fold((plus(column), 1.0), |(sum, size), term| (sum + term, size + term.abs()));
+            assert!((f64::from(actual) - sum).abs() <= 1e-6 * size, "({row}, {column}): {actual}, not {sum}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// With all instructions, on one thread and on several.
+        #[test]
+        fn products_are_sums((rows, inputs, outputs) in (rows(), length(), length()), has_bias: bool, threads in 1_usize..4) {
+            let (plain, panels) = weight([outputs, inputs]);
+            let (x, dy, bias) = (numbers([rows, inputs], 1), numbers([rows, outputs], 3), numbers([1, outputs], 4));
+            let bias = has_bias.then_some(bias.as_slice());
+            for with in Instructions::all() {
+                let work = Work { weight: &panels, with, rows, threads };
+                let y = work.linear(Matrix::new(&x, [rows, inputs], [inputs, 1]), bias);
+                let product = |row: usize, column: usize, term: usize| f64::from(x[row * inputs + term]) * f64::from(plain[column * inputs + term]);
+                assert_sums(&y, outputs, inputs, product, |column| bias.map_or(0.0, |bias| f64::from(bias[column])));
+                let grad = Matrix::new(&dy, [rows, outputs], [outputs, 1]);
+                let product = |row: usize, column: usize, term: usize| f64::from(dy[row * outputs + term]) * f64::from(plain[term * inputs + column]);
+                assert_sums(&work.pull(grad), inputs, outputs, product, |_| 0.0);
+                if rows <= MOST_DOTS {
+                    assert_sums(&work.pull_few(grad), inputs, outputs, product, |_| 0.0);
+                }
+            }
+        }
+
+        /// To the last bit: what a batch holds besides a row does not matter, nor how many cores there are, nor which instructions they have.
+        #[test]
+        fn rows_do_not_depend_on_each_other((rows, inputs, outputs) in (rows(), length(), length()), row in any::<prop::sample::Index>(), threads in 1_usize..4) {
+            let (_, panels) = weight([outputs, inputs]);
+            let x = numbers([rows, inputs], 1);
+            let row = row.index(rows);
+            let alone = |with| {
+                let x = Matrix::new(&x[row * inputs..][..inputs], [1, inputs], [inputs, 1]);
+                Work { weight: &panels, with, rows: 1, threads: 1 }.linear(x, None)
+            };
+            for with in Instructions::all() {
+                let together = Work { weight: &panels, with, rows, threads }.linear(Matrix::new(&x, [rows, inputs], [inputs, 1]), None);
+                for other in Instructions::all() {
+                    prop_assert_eq!(&together[row * outputs..][..outputs], alone(other));
+                }
+            }
+        }
+
+        #[test]
+        fn factors_with_any_strides_are_read((rows, inputs, outputs) in (rows(), length(), length())) {
+            let (_, panels) = weight([outputs, inputs]);
+            let [x, dy] = [(inputs, 1), (outputs, 3)].map(|(columns, seed)| noise::<Flex, 2>([columns, rows], seed).transpose());
+            let contiguous = |x: &Tensor<Flex, 2>| Tensor::from_data(x.to_data(), &Default::default());
+            let same = |a: Option<Tensor<Flex, 2>>, b: Option<Tensor<Flex, 2>>| a.map(|a| a.into_data()) == b.map(|b| b.into_data());
+            prop_assert!(same(panels.linear(&x, None), panels.linear(&contiguous(&x), None)));
+            prop_assert!(same(panels.pull(&dy), panels.pull(&contiguous(&dy))));
+        }
+
+        #[test]
+        fn rows_are_read_and_chosen((outputs, inputs) in (length(), length()), order in prop::collection::vec(any::<prop::sample::Index>(), 1..40)) {
+            let (plain, panels) = weight([outputs, inputs]);
+            let order: Vec<usize> = order.iter().map(|index| index.index(outputs)).collect();
+            let chosen = Weight::<Flex>::Stored(std::sync::Arc::new(panels)).chosen(&order);
+            let all = chosen.select((0..order.len() as i32).collect(), &Default::default());
+            let expected: Vec<f32> = order.iter().flat_map(|&row| &plain[row * inputs..][..inputs]).copied().collect();
+            prop_assert_eq!(all.into_data().to_vec::<f32>().expect("numbers"), expected);
+            let Weight::Stored(chosen) = chosen else { unreachable!("it was stored") };
+            prop_assert!(chosen.panels().is_some());
+        }
+    }
+}
