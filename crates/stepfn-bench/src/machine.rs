@@ -35,6 +35,8 @@ pub fn peak<B: Backend>(
     const LARGE: usize = 256 << 20;
     /// Small enough to copy in any budget.
     const SMALL: usize = 32 << 20;
+    // With weights of 8 bits, beside the peak in single precision.
+    let dtype = if dtype == DType::I8 { DType::F32 } else { dtype };
     let product = product::<B>(device, dtype, budget / 2)?;
     let bytes = if budget < Duration::from_secs(1) { SMALL } else { LARGE };
     let mut copy = device_copy::<B>(device, dtype, bytes, budget / 4)?;

@@ -112,7 +112,7 @@ impl Shape {
         }
     }
 
-    /// A model of that shape: weights close to normal with a standard deviation of 0.02, norms as initialized in training.
+    /// A model of that shape, in `dtype` as in [`Model::load`]: weights close to normal with a standard deviation of 0.02, norms as initialized in training.
     ///
     /// # Errors
     /// If the device runs out of memory.
@@ -123,7 +123,7 @@ impl Shape {
         let stored = |name: &str| !(name.contains("lm_head.weight") || seq2seq && name.contains("embed_tokens"));
         let outline = Model::<B>::outline(&config, stored, device)?;
         let tensor = |(name, shape): (String, Vec<usize>)| {
-            let options = (device, dtype);
+            let options = (device, if dtype == DType::I8 { DType::F32 } else { dtype });
             let tensor = match *shape {
                 [len] if name.ends_with("bias") => StoredTensor::Vector(Tensor::<B, 1>::zeros([len], options)),
                 [len] => StoredTensor::Vector(Tensor::<B, 1>::ones([len], options)),
@@ -136,7 +136,7 @@ impl Shape {
             (name, tensor)
         };
         let tensors: Tensors<B> = outline.into_iter().map(tensor).collect();
-        Model::from_tensors(&config, &tensors, device)
+        Model::from_source(&config, &tensors, dtype, device)
     }
 }
 

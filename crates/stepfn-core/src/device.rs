@@ -34,7 +34,7 @@ pub struct DeviceInfo {
     pub name: String,
     /// Its memory in bytes, if known.
     pub memory: Option<u64>,
-    /// The floating-point types that models can run in on it.
+    /// The types that models can run in on it: floating-point types, and `I8` for weights of 8 bits with everything else in single precision.
     pub element_types: Vec<DType>,
 }
 
@@ -44,8 +44,16 @@ impl fmt::Display for DeviceInfo {
         if let Some(memory) = self.memory {
             write!(f, ", {:.1} GiB", memory as f64 / f64::from(1 << 30))?;
         }
-        let element_types: Vec<_> = self.element_types.iter().map(|dtype| dtype.name()).collect();
+        let element_types: Vec<_> = self.element_types.iter().map(|&dtype| type_name(dtype)).collect();
         write!(f, " ({})", element_types.join(", "))
+    }
+}
+
+/// What people call a type that models run in: `f32`, `int8`, …
+pub fn type_name(dtype: DType) -> &'static str {
+    match dtype {
+        DType::I8 => "int8",
+        dtype => dtype.name(),
     }
 }
 

@@ -10,6 +10,7 @@ compile_error!("stepfn-cpu: choose a backend with the feature `flex` (default) o
 pub mod allocator;
 
 use stepfn_core::device::{DeviceError, DeviceInfo, Devices};
+use stepfn_kernels::weight::Weight;
 
 #[cfg(feature = "flex")]
 pub use flex::{Backend, Device};
@@ -72,11 +73,13 @@ pub fn describe(device: &Device) -> DeviceInfo {
     use burn::tensor::{DType, backend::Backend as _};
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let element_types = [DType::F32, DType::F64, DType::F16, DType::BF16];
+    let supported = element_types.into_iter().filter(|&dtype| Backend::supports_dtype(device, dtype));
+    let int8 = Weight::<Backend>::has_int8().then_some(DType::I8);
     DeviceInfo {
         index: "0".to_owned(),
         name: format!("CPU with {threads} threads ({})", Backend::name(device)),
         memory: memory(),
-        element_types: element_types.into_iter().filter(|&dtype| Backend::supports_dtype(device, dtype)).collect(),
+        element_types: supported.chain(int8).collect(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Files have weights in half precision, or in blocks of few-bit numbers. In that form they stay small: a product expands a tile at a time,
 //! forward (`x Wᵀ`) and backward (`dy W`).
 
+use core::any::Any;
 use core::fmt::Debug;
 use core::ops::Range;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::linear;
 pub use crate::panels::Panels;
 
 /// A matrix whose elements are stored in another form than products read, in memory that this value keeps.
-pub trait StoredRows: Debug + Send + Sync {
+pub trait StoredRows: Any + Debug + Send + Sync {
     /// Rows and columns.
     fn size(&self) -> [usize; 2];
 
@@ -23,11 +24,6 @@ pub trait StoredRows: Debug + Send + Sync {
 
     /// Writes the elements of a row that are in a range of columns, which starts and ends where blocks do.
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]);
-
-    /// These rows, if they are laid out for products already.
-    fn panels(&self) -> Option<&Panels> {
-        None
-    }
 }
 
 /// The weight of a linear layer, `[out, in]`, or of an embedding, `[tokens, size]`.
@@ -67,6 +63,29 @@ impl<B: Backend> Weight<B> {
         Self::Tensor(tensor)
     }
 
+    /// Whether this backend and this machine multiply weights of 8 bits.
+    pub fn has_int8() -> bool {
+        Self::expands_tiles(DType::F32) && Form::Int8.is_supported()
+    }
+
+    /// The weight rounded to 8 bits, by output, for products with rows that are rounded to 8 bits too. Gradients are those of the rounded weight, for rows in single precision.
+    ///
+    /// # Panics
+    /// If there are [no such products](Self::has_int8).
+    pub fn in_int8(self) -> Self {
+        assert!(Self::has_int8(), "this machine doesn't multiply weights of 8 bits");
+        match self {
+            Self::Stored(stored) => Self::Stored(Form::Int8.laid_out(stored)),
+            #[cfg(feature = "flex")]
+            Self::Tensor(tensor) => match crate::host::flex::Strided::of(&tensor) {
+                Some(rows) => Self::Stored(Form::Int8.laid_out(rows)),
+                None => Self::Tensor(tensor),
+            },
+            #[cfg(not(feature = "flex"))]
+            tensor => tensor,
+        }
+    }
+
     /// The rows with these numbers, in this order, as a weight.
     ///
     /// # Panics
@@ -79,9 +98,9 @@ impl<B: Backend> Weight<B> {
                 Self::Tensor(tensor.select(0, numbers))
             }
             Self::Stored(stored) => {
-                let laid_out = stored.panels().is_some();
+                let form = Form::of(stored.as_ref());
                 let chosen = ChosenRows::new(stored, rows.iter().copied());
-                Self::Stored(if laid_out { Arc::new(Panels::of(&chosen)) } else { Arc::new(chosen) })
+                Self::Stored(form.laid_out(chosen))
             }
         }
     }
@@ -161,6 +180,69 @@ impl<B: Backend> Weight<B> {
                 Tensor::from_data(TensorData::new(values, [len, columns]), (device, DType::F32))
             }
         }
+    }
+}
+
+/// How stored rows are multiplied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Expanded a tile at a time.
+    Expanded,
+    Panels,
+    Int8,
+}
+
+impl Form {
+    fn of(rows: &dyn StoredRows) -> Self {
+        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        if (rows as &dyn Any).is::<crate::panels::int8::Int8>() {
+            return Self::Int8;
+        }
+        if (rows as &dyn Any).is::<Panels>() { Self::Panels } else { Self::Expanded }
+    }
+
+    fn is_supported(self) -> bool {
+        match self {
+            Self::Expanded => true,
+            Self::Panels => Panels::is_supported(),
+            #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+            Self::Int8 => crate::panels::int8::is_supported(),
+            #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+            Self::Int8 => false,
+        }
+    }
+
+    /// Rows in this form, which must be supported.
+    fn laid_out(self, rows: impl StoredRows) -> Arc<dyn StoredRows> {
+        match self {
+            Self::Expanded => Arc::new(rows),
+            Self::Panels => Arc::new(Panels::of(&rows)),
+            #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+            Self::Int8 => match crate::panels::int8::Int8::of(&rows) {
+                Some(rounded) => Arc::new(rounded),
+                None => Arc::new(rows),
+            },
+            #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+            Self::Int8 => Arc::new(rows),
+        }
+    }
+}
+
+/// Rows that are shared are rows too.
+impl<T: StoredRows + ?Sized> StoredRows for Arc<T>
+where
+    Arc<T>: Any,
+{
+    fn size(&self) -> [usize; 2] {
+        self.as_ref().size()
+    }
+
+    fn block(&self) -> usize {
+        self.as_ref().block()
+    }
+
+    fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+        self.as_ref().expand(row, columns, values);
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
 use serde_json::Value;
+use stepfn_kernels::weight::Weight;
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
@@ -26,7 +27,8 @@ pub struct Model<B: Backend> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Loads a checkpoint folder, or a GGUF file, its parameters in `dtype` (f32, f16, bf16 or f64, as the backend has them).
+    /// Loads a checkpoint folder, or a GGUF file, its parameters in `dtype`: f32, f16, bf16 or f64, as the backend has them.
+    /// `I8` means f32, but for weights of linear layers and embeddings, which are rounded to 8 bits ([`Weight::in_int8`]).
     ///
     /// Weight files are memory-mapped. On the CPU, in f32, weights stay there if they are smaller in the file, in half precision or in blocks of
     /// GGUF: products expand a tile at a time. So files must not be changed or truncated while the model exists.
@@ -45,8 +47,8 @@ impl<B: Backend> Model<B> {
         Self::from_source(checkpoint.config(), checkpoint, dtype, device)
     }
 
-    /// Builds a model of tensors in memory, by the names that the family's checkpoints have. The model shares them: on a backend with automatic
-    /// differentiation, gradients of what it computes are gradients of these tensors.
+    /// Builds a model of tensors in memory, by the names that the family's checkpoints have. The model shares them, unless it lays weights
+    /// out for products: on a backend with automatic differentiation, gradients of what it computes are gradients of these tensors.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -64,6 +66,10 @@ impl<B: Backend> Model<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<Self, ModelError> {
+        if dtype == DType::I8 && !Weight::<B>::has_int8() {
+            let expected = "a type that this backend and this machine compute with";
+            return Err(ModelError::input(expected, "8 bits, for which they have no instructions"));
+        }
         let family = families::of(config_json)?;
         let config = family.configure(config_json)?;
         let experts = config.decoder.experts.as_ref().map_or(0, |experts| experts.count);

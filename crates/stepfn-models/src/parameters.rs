@@ -17,7 +17,10 @@ pub(crate) struct Parameters<'a, B: Backend> {
     source: &'a dyn TensorSource<B>,
     family: &'static Family,
     names: Vec<Name>,
+    /// The type of tensors.
     dtype: DType,
+    /// Whether weights are rounded to 8 bits.
+    int8: bool,
     device: &'a B::Device,
     /// The last two that were read: a layer's projections come from one.
     matrices: RefCell<Vec<(String, Tensor<B, 2>)>>,
@@ -48,7 +51,9 @@ impl<'a, B: Backend> Parameters<'a, B> {
         device: &'a B::Device,
     ) -> Self {
         let (matrices, weights, stacked, used) = Default::default();
-        Self { source, family, names, dtype, device, matrices, weights, experts: 0, stacked, used }
+        let int8 = dtype == DType::I8;
+        let dtype = if int8 { DType::F32 } else { dtype };
+        Self { source, family, names, dtype, int8, device, matrices, weights, experts: 0, stacked, used }
     }
 
     /// The same of a model with so many experts in a layer.
@@ -62,32 +67,30 @@ impl<'a, B: Backend> Parameters<'a, B> {
     }
 
     /// The weight `[rows, columns]` of a linear layer or an embedding; `name` has no `.weight`. It stays in the form in which the source has its
-    /// rows if products of this backend can expand them from there.
+    /// rows if products of this backend can expand them from there, unless it is rounded to 8 bits. Otherwise it is laid out for products: once if several parameters are
+    /// the same whole tensor, as a head and an embedding.
     pub(crate) fn weight(
         &self,
         name: &str,
         shape: [usize; 2],
         packed: Option<PackedRows>,
     ) -> Result<Weight<B>, ModelError> {
-        let stored = match Weight::<B>::expands_tiles(self.dtype) {
-            true => self.rows(name, shape, packed)?,
-            false => None,
-        };
-        match stored {
-            Some(stored) => Ok(Weight::Stored(stored)),
-            None => self.laid_out(name, shape, packed),
-        }
-    }
-
-    /// A weight that is laid out for products, once if several parameters are the same whole tensor, as a head and an embedding.
-    fn laid_out(&self, name: &str, shape: [usize; 2], packed: Option<PackedRows>) -> Result<Weight<B>, ModelError> {
         let Found { stored, layout, .. } = self.find(name, "weight")?;
         let is_whole = matches!(layout, Layout::Whole | Layout::Transposed);
         let key = (stored, layout == Layout::Transposed);
         if let Some(weight) = self.weights.borrow().get(&key).filter(|weight| is_whole && weight.size() == shape) {
             return Ok(weight.clone());
         }
-        let weight = Weight::of(self.matrix(name, shape, packed)?);
+        let rows = match Weight::<B>::expands_tiles(self.dtype) {
+            true => self.rows(name, shape, packed)?,
+            false => None,
+        };
+        let weight = match (rows, self.int8) {
+            (Some(rows), false) => Weight::Stored(rows),
+            (Some(rows), true) => Weight::Stored(rows).in_int8(),
+            (None, false) => Weight::of(self.matrix(name, shape, packed)?),
+            (None, true) => Weight::Tensor(self.matrix(name, shape, packed)?).in_int8(),
+        };
         if is_whole {
             self.weights.borrow_mut().insert(key, weight.clone());
         }

@@ -42,7 +42,7 @@ impl Loading {
         let dtype = self.dtype.as_deref().unwrap_or("f32");
         let dtype = element_type(dtype).ok_or_else(|| {
             let what = format!("there is no element type `{dtype}` to compute with");
-            Error::new(ErrorKind::Option, what, "choose one of f64, f32, f16 and bf16")
+            Error::new(ErrorKind::Option, what, "choose one of f64, f32, f16, bf16 and int8")
         })?;
         Ok(LoadOptions {
             device: self.device.clone().unwrap_or(default.device),

@@ -51,6 +51,7 @@ pub(crate) fn element_type(name: &str) -> Option<DType> {
         "f32" => Some(DType::F32),
         "f16" => Some(DType::F16),
         "bf16" => Some(DType::BF16),
+        "int8" => Some(DType::I8),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 //! Which backends a program has is decided by this crate's features. The list below is the only place that names them all.
 
 use stepfn_core::device::DeviceOf;
-pub use stepfn_core::device::{DeviceError, DeviceInfo, Devices};
+pub use stepfn_core::device::{DeviceError, DeviceInfo, Devices, type_name};
 
 pub use burn::tensor::DType;
 
@@ -105,7 +105,7 @@ impl<D: Devices> Place<D> {
         let device = D::find(index)?;
         let info = D::describe(&device);
         if !info.element_types.contains(&dtype) {
-            let what = format!("the device does not compute in {}: {info}", dtype.name());
+            let what = format!("the device does not compute in {}: {info}", type_name(dtype));
             return Err(Error::new(ErrorKind::Device, what, "use another type of numbers, or another device"));
         }
         Ok(Self { device, info, dtype })

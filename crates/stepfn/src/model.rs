@@ -6,6 +6,7 @@ use burn::tensor::DType;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::{AttributedFn, AttributionMethod, GenerationOptions, Masking, Preparer, Provenance};
+use stepfn_core::device::type_name;
 use stepfn_models::Model;
 use stepfn_models::checkpoint::MemoryTensor;
 use stepfn_models::config::TransformerConfig;
@@ -48,7 +49,7 @@ pub struct LanguageModel<B: Backend = DefaultBackend> {
 pub struct LoadOptions {
     /// Number of the device.
     pub device: String,
-    /// Type of the numbers that it computes with.
+    /// Type of the numbers that it computes with. `I8`: weights are rounded to 8 bits, and everything else is in single precision.
     pub dtype: DType,
     /// Fields of `generation_config.json` that are to be different: how the model writes.
     pub generation: Map<String, Value>,
@@ -193,7 +194,7 @@ impl<B: Backend> LanguageModel<B> {
 
     /// Name of the backend and type of the numbers: `cpu f32`.
     pub fn backend(&self) -> String {
-        format!("{} {}", self.backend, self.dtype.name())
+        format!("{} {}", self.backend, type_name(self.dtype))
     }
 
     /// The type of the numbers that it computes with.

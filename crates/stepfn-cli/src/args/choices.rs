@@ -95,6 +95,8 @@ pub(crate) enum ElementType {
     F32,
     F16,
     Bf16,
+    /// Weights of 8 bits, everything else in f32: for scores and texts, faster and less exact
+    Int8,
 }
 
 impl ElementType {
@@ -105,6 +107,7 @@ impl ElementType {
             Self::F32 => DType::F32,
             Self::F16 => DType::F16,
             Self::Bf16 => DType::BF16,
+            Self::Int8 => DType::I8,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use stepfn::backend::{Devices, OnBackend, Place};
+use stepfn::backend::{Devices, OnBackend, Place, type_name};
 use stepfn::writers::number;
 use stepfn::{Error, Model, nearest};
 use stepfn_bench::machine::{self, Memory};
@@ -172,7 +172,7 @@ fn describe<D: Devices>(place: &Place<D>) -> Machine {
         // wgpu's device names include the driver.
         driver: if D::NAME == "cuda" { machine::nvidia_driver() } else { None },
         memory: place.info.memory,
-        dtype: place.dtype.name().to_owned(),
+        dtype: type_name(place.dtype).to_owned(),
         threads: machine::threads(),
     }
 }

@@ -4,6 +4,7 @@
 //! Going forward, a tile is some whole rows of the weight, which give as many columns of `y`. Going back, every row adds to all of `dx`: a
 //! task has some columns of `dx` to itself, and takes these columns of the weight some rows at a time.
 
+use core::any::Any;
 use core::cell::Cell;
 use core::ops::Range;
 
@@ -12,9 +13,11 @@ use rayon::prelude::*;
 use super::fused::{COLLIDING, PARALLEL_MIN, TILE, repeated, turned};
 use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
+#[cfg(target_arch = "x86_64")]
+use crate::panels::int8::Int8;
 use crate::product::{Before, Blocks, Matrix, Tiles, product};
 use crate::watched::is_moot;
-use crate::weight::StoredRows;
+use crate::weight::{Panels, StoredRows};
 use burn::tensor::{Tensor, backend::Backend};
 
 /// Elements of a tile: a megabyte, which a core's L2 cache has room for.
@@ -32,8 +35,13 @@ pub(crate) fn linear<B: Backend>(
     weight: &dyn StoredRows,
     bias: Option<&Tensor<B, 2>>,
 ) -> Option<Tensor<B, 2>> {
-    if let Some(panels) = weight.panels() {
+    let any: &dyn Any = weight;
+    if let Some(panels) = any.downcast_ref::<Panels>() {
         return panels.linear(x, bias);
+    }
+    #[cfg(target_arch = "x86_64")]
+    if let Some(rounded) = any.downcast_ref::<Int8>() {
+        return rounded.linear(x, bias);
     }
     let [outputs, inputs] = weight.size();
     let x = Strided::of(x).filter(|x| x.size()[1] == inputs)?;
@@ -60,7 +68,7 @@ pub(crate) fn linear<B: Backend>(
 /// - `weight`: `[out, in]`
 /// - result: `[rows, in]`
 pub(crate) fn pull<B: Backend>(grad: &Tensor<B, 2>, weight: &dyn StoredRows) -> Option<Tensor<B, 2>> {
-    if let Some(panels) = weight.panels() {
+    if let Some(panels) = (weight as &dyn Any).downcast_ref::<Panels>() {
         return panels.pull(grad);
     }
     let [outputs, inputs] = weight.size();

@@ -7,6 +7,8 @@
 //! The blocking is that of Goto and van de Geijn (2008, doi:10.1145/1356052.1356053), with the weight's part of the packing done beforehand.
 
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+pub(crate) mod int8;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod packing;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod products;
@@ -118,9 +120,5 @@ impl StoredRows for Panels {
         let [_, inputs] = self.size;
         let panel = &self.numbers[row / PANEL * inputs * PANEL..][columns.start * PANEL..columns.end * PANEL];
         values.iter_mut().zip(panel[row % PANEL..].iter().step_by(PANEL)).for_each(|(to, from)| *to = *from);
-    }
-
-    fn panels(&self) -> Option<&Panels> {
-        Some(self)
     }
 }

@@ -16,7 +16,7 @@ use crate::watched::is_moot;
 /// Number of multiplications from which on several cores are faster.
 const PARALLEL_MIN: usize = 1 << 20;
 /// Tasks per thread: a thread that is delayed leaves some of them to the others.
-const TASKS: usize = 3;
+pub(super) const TASKS: usize = 3;
 /// Rows whose numbers stay in a core's L2 cache, or near it, while all of a task's panels pass.
 const ROWS: usize = 256;
 
@@ -61,7 +61,7 @@ struct Work<'a> {
 }
 
 /// Memory that several tasks fill, each its own part.
-struct Shared(*mut f32);
+pub(super) struct Shared(*mut f32);
 
 #[allow(unsafe_code, reason = "tasks write interleaved parts of one matrix")]
 // SAFETY: tasks write disjoint elements, as each use says.
@@ -69,14 +69,14 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     /// The element at an index, to be written by one task alone.
-    fn at(&self, index: usize) -> *mut f32 {
+    pub(super) fn at(&self, index: usize) -> *mut f32 {
         self.0.wrapping_add(index)
     }
 }
 
 /// Memory for so many elements, all of which `fill` writes.
 #[allow(unsafe_code, reason = "products write each element, so that clearing them first would be in vain")]
-fn filled(elements: usize, fill: impl FnOnce(&Shared)) -> Vec<f32> {
+pub(super) fn filled(elements: usize, fill: impl FnOnce(&Shared)) -> Vec<f32> {
     let mut memory = Vec::with_capacity(elements);
     fill(&Shared(memory.as_mut_ptr()));
     // SAFETY: `fill` has written all of them (callers' tiles partition the result), within the capacity.
@@ -85,7 +85,7 @@ fn filled(elements: usize, fill: impl FnOnce(&Shared)) -> Vec<f32> {
 }
 
 /// Splits a length in about so many parts, whose lengths are multiples of `unit` but for the last.
-fn split(length: usize, parts: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+pub(super) fn split(length: usize, parts: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
     let each = length.div_ceil(parts.max(1)).next_multiple_of(unit).max(1);
     (0..length).step_by(each).map(move |start| start..length.min(start + each))
 }
@@ -387,7 +387,7 @@ mod tests {
             let expected: Vec<f32> = order.iter().flat_map(|&row| &plain[row * inputs..][..inputs]).copied().collect();
             prop_assert_eq!(all.into_data().to_vec::<f32>().expect("numbers"), expected);
             let Weight::Stored(chosen) = chosen else { unreachable!("it was stored") };
-            prop_assert!(chosen.panels().is_some());
+            prop_assert!((chosen.as_ref() as &dyn core::any::Any).is::<Panels>());
         }
     }
 }

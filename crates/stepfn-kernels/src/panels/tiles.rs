@@ -70,6 +70,7 @@ macro_rules! by_rows {
         $module::$name::<$count>($($argument),*)
     };
 }
+pub(super) use by_rows;
 
 macro_rules! tiles {
     ($module:ident, $features:literal, $vector:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $all:ident, $multiply_add:ident, $add:ident) => {

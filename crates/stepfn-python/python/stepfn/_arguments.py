@@ -80,7 +80,7 @@ def check_arguments(backend: Any, device: Any, dtype: Any) -> None:
     types = {"float64": "f64", "double": "f64", "float32": "f32", "float": "f32", "float16": "f16", "half": "f16", "bfloat16": "bf16"}
     other = types.get(str(dtype).removeprefix("torch.").removeprefix("numpy."))
     if other is not None:
-        raise UsageError(f"there is no element type `{dtype}` to compute with", f"write dtype={other!r}: choose one of f64, f32, f16 and bf16")
+        raise UsageError(f"there is no element type `{dtype}` to compute with", f"write dtype={other!r}: choose one of f64, f32, f16, bf16 and int8")
     backends = {"cpu": "cpu", "cuda": "cuda", "gpu": "cuda", "mps": "wgpu", "metal": "wgpu", "wgpu": "wgpu", "vulkan": "wgpu"}
     name, _, number = str(device).partition(":")
     if name in backends:
@@ -90,6 +90,6 @@ def check_arguments(backend: Any, device: Any, dtype: Any) -> None:
     if device is not None and not str(device).isdigit():
         raise UsageError(f"`device` is the number of a device, from 0, not {device!r}", "see stepfn.list_backends()")
     if dtype is not None and not isinstance(dtype, str):
-        raise UsageError(f"there is no element type `{dtype}` to compute with", "choose one of f64, f32, f16 and bf16")
+        raise UsageError(f"there is no element type `{dtype}` to compute with", "choose one of f64, f32, f16, bf16 and int8")
     if not isinstance(backend, str):
         raise UsageError(f"a backend is named by a string, not {backend!r}", "see stepfn.list_backends()")

@@ -697,7 +697,7 @@ def load(
     *,
     backend: str = "cpu",
     device: int | str | None = None,
-    dtype: Literal["f32", "f64", "f16", "bf16"] = "f32",
+    dtype: Literal["f32", "f64", "f16", "bf16", "int8"] = "f32",
     generation: Mapping[str, Any] | None = None,
     base: str | None = None,
     source_lang: str | None = None,
@@ -712,7 +712,7 @@ def load(
             on a hub, ``org/name`` or ``org/name@revision``. A folder of that name comes first.
         backend: What it runs on: see :func:`stepfn.list_backends`.
         device: Number of the device.
-        dtype: Type of the numbers that it computes with.
+        dtype: Type of the numbers that it computes with. With ``"int8"``, weights are rounded to 8 bits: faster and less exact, for scores and texts.
         generation: Fields of ``generation_config.json`` that are to be different: how the model writes.
         base: Of an adapter, the model that it changes; by default the one that it names itself.
         source_lang: The language that a model for several languages reads: ``eng_Latn``, ``en_XX``, ``__en__``, …
