@@ -105,6 +105,15 @@ impl<B: Backend> Weight<B> {
         }
     }
 
+    /// The weight in panels, if it is.
+    #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+    fn panels(&self) -> Option<&Panels> {
+        match self {
+            Self::Stored(stored) => (stored.as_ref() as &dyn Any).downcast_ref(),
+            Self::Tensor(_) => None,
+        }
+    }
+
     /// Rows and columns.
     pub fn size(&self) -> [usize; 2] {
         match self {
@@ -133,6 +142,25 @@ impl<B: Backend> Weight<B> {
         }
         let weight = expanded(stored, &x).transpose();
         linear::composed(x, &weight, bias)
+    }
+
+    /// [`linear`](Self::linear) for each of some weights, with their biases: where they are laid out for products, they share the work on `x`.
+    ///
+    /// # Panics
+    /// If the shapes don't match.
+    pub fn linear_all<const N: usize>(
+        x: Tensor<B, 2>,
+        layers: [(&Self, Option<&Tensor<B, 2>>); N],
+    ) -> [Tensor<B, 2>; N] {
+        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        {
+            let laid_out: Vec<_> = layers.iter().filter_map(|(weight, bias)| Some((weight.panels()?, *bias))).collect();
+            let all = if laid_out.len() == N { crate::panels::products::linear(&x, &laid_out) } else { None };
+            if let Some(Ok(all)) = all.map(<[Tensor<B, 2>; N]>::try_from) {
+                return all;
+            }
+        }
+        layers.map(|(weight, bias)| weight.linear(x.clone(), bias))
     }
 
     /// Pulls gradients of [`linear`](Self::linear) back: `grad W`.

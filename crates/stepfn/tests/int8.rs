@@ -43,7 +43,7 @@ fn a_model_in_int8_says_so_and_attributes_by_gradients_of_its_weights() {
     let exact = LanguageModel::load("verse").unwrap();
     let [a, b] = [&model, &exact].map(|model| {
         let attributed = model.ask("so sings").target("so sings the sea").attribute(Saliency::default()).unwrap();
-        attributed.target_scores.unwrap().values().to_vec()
+        attributed.target_scores.as_ref().unwrap().values().to_vec()
     });
     let size = b.iter().fold(0.0_f32, |size, b| size.max(b.abs()));
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 0.1 * size || b.is_nan()), "{a:?} {b:?}");

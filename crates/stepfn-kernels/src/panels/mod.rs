@@ -11,7 +11,7 @@ pub(crate) mod int8;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod packing;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
-mod products;
+pub(crate) mod products;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod tiles;
 
@@ -80,7 +80,7 @@ impl Panels {
     pub(crate) fn linear<B: Backend>(&self, x: &Tensor<B, 2>, bias: Option<&Tensor<B, 2>>) -> Option<Tensor<B, 2>> {
         #[cfg(all(feature = "flex", target_arch = "x86_64"))]
         {
-            products::linear(self, x, bias)
+            products::linear(x, &[(self, bias)]).map(|mut y| y.swap_remove(0))
         }
         #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
         {

@@ -20,23 +20,31 @@ pub(super) const TASKS: usize = 3;
 /// Rows whose numbers stay in a core's L2 cache, or near it, while all of a task's panels pass.
 const ROWS: usize = 256;
 
-pub(super) fn linear<B: Backend>(
-    weight: &Panels,
+/// `x Wᵀ + b` for each of some weights with as many inputs, and their biases: `x` is put into the order of tiles once, and cores share all products.
+pub(crate) fn linear<B: Backend>(
     x: &Tensor<B, 2>,
-    bias: Option<&Tensor<B, 2>>,
-) -> Option<Tensor<B, 2>> {
-    let [outputs, inputs] = weight.size;
-    let x = Strided::of(x).filter(|x| x.size()[1] == inputs)?;
-    let bias = match bias {
-        Some(bias) => Some(HostRows::of(bias).filter(|bias| bias.as_slice().len() == outputs)?),
-        None => None,
-    };
-    let rows = x.size()[0];
-    if is_moot(rows * inputs * outputs) {
-        return Some(flex::made(vec![0.0; rows * outputs], [rows, outputs]));
+    layers: &[(&Panels, Option<&Tensor<B, 2>>)],
+) -> Option<Vec<Tensor<B, 2>>> {
+    let x = Strided::of(x)?;
+    let [rows, inputs] = x.size();
+    let mut work = Vec::with_capacity(layers.len());
+    for (weight, bias) in layers {
+        let [outputs, _] = weight.size;
+        let bias = match bias {
+            Some(bias) => Some(HostRows::of(bias).filter(|bias| bias.as_slice().len() == outputs)?),
+            None => None,
+        };
+        work.push((Work::new(weight, rows).filter(|_| weight.size[1] == inputs)?, bias));
     }
-    let y = Work::new(weight, rows)?.linear(x.matrix(), bias.as_ref().map(HostRows::as_slice));
-    Some(flex::made(y, [rows, outputs]))
+    let outputs = |work: &Work| work.weight.size[0];
+    if is_moot(work.iter().map(|(work, _)| rows * inputs * outputs(work)).sum()) {
+        let zeros = |work: &Work| flex::made(vec![0.0; rows * outputs(work)], [rows, outputs(work)]);
+        return Some(work.iter().map(|(work, _)| zeros(work)).collect());
+    }
+    let layers: Vec<(Work, Option<&[f32]>)> =
+        work.iter().map(|(work, bias)| (*work, bias.as_ref().map(HostRows::as_slice))).collect();
+    let made = |(y, (work, _)): (Vec<f32>, &(Work, _))| flex::made(y, [rows, outputs(work)]);
+    Some(all_linear(x.matrix(), &layers).into_iter().zip(&layers).map(made).collect())
 }
 
 pub(super) fn pull<B: Backend>(weight: &Panels, grad: &Tensor<B, 2>) -> Option<Tensor<B, 2>> {
@@ -51,7 +59,7 @@ pub(super) fn pull<B: Backend>(weight: &Panels, grad: &Tensor<B, 2>) -> Option<T
     Some(flex::made(to_x, [rows, inputs]))
 }
 
-/// A product with some rows.
+/// A product of a weight and some rows.
 #[derive(Clone, Copy)]
 struct Work<'a> {
     weight: &'a Panels,
@@ -90,6 +98,54 @@ pub(super) fn split(length: usize, parts: usize, unit: usize) -> impl Iterator<I
     (0..length).step_by(each).map(move |start| start..length.min(start + each))
 }
 
+/// `y = x Wᵀ + b` for each layer.
+fn all_linear(x: Matrix, layers: &[(Work, Option<&[f32]>)]) -> Vec<Vec<f32>> {
+    let Some(&(Work { with, rows, .. }, _)) = layers.first() else { return Vec::new() };
+    let threads = layers.iter().map(|(work, _)| work.threads).max().unwrap_or(1);
+    let groups = Groups::new(rows, with.rows());
+    let numbers = in_groups(x, groups, threads > 1);
+    let of_rows: Vec<Range<usize>> = split(groups.len(), rows.div_ceil(ROWS), 1).collect();
+    let panels_of = |work: &Work| work.weight.size[0].div_ceil(PANEL);
+    let all_panels: usize = layers.iter().map(|(work, _)| panels_of(work)).sum();
+    let parts = if threads > 1 { (threads * TASKS).div_ceil(of_rows.len()) } else { 1 };
+    // The last panel's outputs may be fewer than its columns.
+    let padded = |(work, bias): &(Work, Option<&[f32]>)| {
+        bias.map(|bias| {
+            let mut bias = bias.to_vec();
+            bias.resize(panels_of(work) * PANEL, 0.0);
+            bias
+        })
+    };
+    let biases: Vec<Option<Vec<f32>>> = layers.iter().map(padded).collect();
+    let mut results: Vec<Vec<f32>> =
+        layers.iter().map(|(work, _)| Vec::with_capacity(rows * work.weight.size[0])).collect();
+    let shared: Vec<Shared> = results.iter_mut().map(|result| Shared(result.as_mut_ptr())).collect();
+    let mut tasks = Vec::new();
+    for within in &of_rows {
+        for (layer, (work, _)) in layers.iter().enumerate() {
+            // Tasks of about the same size, whichever layer they are of.
+            let parts = (parts * panels_of(work)).div_ceil(all_panels);
+            tasks.extend(split(panels_of(work), parts, 1).map(|panels| (layer, panels, within.clone())));
+        }
+    }
+    let run = |(layer, panels, within): (usize, Range<usize>, Range<usize>)| {
+        let (work, _) = &layers[layer];
+        work.linear_part(&numbers, biases[layer].as_deref(), (groups, within), panels, &shared[layer]);
+    };
+    match threads > 1 {
+        true => tasks.into_par_iter().with_max_len(1).for_each(run),
+        false => tasks.into_iter().for_each(run),
+    }
+    for (result, (work, _)) in results.iter_mut().zip(layers) {
+        // SAFETY: tasks' rows and panels partition the result, so that each of its elements was written, within the capacity.
+        #[allow(unsafe_code, reason = "products write each element, so that clearing them first would be in vain")]
+        unsafe {
+            result.set_len(rows * work.weight.size[0]);
+        }
+    }
+    results
+}
+
 impl<'a> Work<'a> {
     fn new(weight: &'a Panels, rows: usize) -> Option<Self> {
         let [outputs, inputs] = weight.size;
@@ -119,25 +175,9 @@ impl<'a> Work<'a> {
     }
 
     /// `y = x Wᵀ + b`.
-    fn linear(&self, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
-        let Self { weight, with, rows, threads } = *self;
-        let [outputs, _] = weight.size;
-        let groups = Groups::new(rows, with.rows());
-        let numbers = in_groups(x, groups, threads > 1);
-        let of_rows: Vec<Range<usize>> = split(groups.len(), rows.div_ceil(ROWS), 1).collect();
-        let panels = outputs.div_ceil(PANEL);
-        let of_panels: Vec<Range<usize>> = split(panels, self.parts_beside(of_rows.len()), 1).collect();
-        // The last panel's outputs may be fewer than its columns.
-        let bias = bias.map(|bias| {
-            let mut bias = bias.to_vec();
-            bias.resize(panels * PANEL, 0.0);
-            bias
-        });
-        filled(rows * outputs, |y| {
-            self.each(&of_panels, &of_rows, |panels, within| {
-                self.linear_part(&numbers, bias.as_deref(), (groups, within), panels, y);
-            });
-        })
+    #[cfg(test)]
+    fn linear(self, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+        all_linear(x, &[(self, bias)]).swap_remove(0)
     }
 
     /// Some groups of rows by some panels.
@@ -365,6 +405,20 @@ mod tests {
                 for other in Instructions::all() {
                     prop_assert_eq!(&together[row * outputs..][..outputs], alone(other));
                 }
+            }
+        }
+
+        /// To the last bit.
+        #[test]
+        fn layers_that_share_their_input_don_t_change((rows, inputs) in (rows(), length()), outputs in prop::collection::vec(length(), 1..4)) {
+            let x = noise::<Flex, 2>([rows, inputs], 1);
+            let panels: Vec<Panels> = outputs.iter().map(|&outputs| weight([outputs, inputs]).1).collect();
+            let biases: Vec<Tensor<Flex, 2>> = outputs.iter().map(|&outputs| noise([1, outputs], 4)).collect();
+            let layers: Vec<_> = panels.iter().zip(&biases).map(|(panels, bias)| (panels, Some(bias))).collect();
+            let together = linear(&x, &layers).expect("tensors in memory");
+            for (layer, together) in layers.iter().zip(together) {
+                let alone = linear(&x, &[*layer]).expect("tensors in memory").swap_remove(0);
+                prop_assert_eq!(together.into_data(), alone.into_data());
             }
         }
 

@@ -145,17 +145,27 @@ impl<B: Backend> Attention<B> {
         view: &View<B>,
         cache: Option<&mut Option<KeyValues<B>>>,
     ) -> (Tensor<B, 2>, AttentionTape<B>) {
-        let make = |hidden: Tensor<B, 2>| self.keys_and_values(hidden, view);
-        let (kind, seen) = match (memory, cache) {
-            (None, None) => (AttentionKind::Own, make(x.clone())),
-            (None, Some(kept)) => {
-                let joined = KeyValues::joined(kept.take(), make(x.clone()));
-                (AttentionKind::Own, kept.insert(joined).clone())
-            }
-            (Some(memory), None) => (AttentionKind::Cross, make(memory)),
-            (Some(memory), Some(kept)) => (AttentionKind::Cross, kept.get_or_insert_with(|| make(memory)).clone()),
+        let Some(memory) = memory else {
+            let [query, key, value] = Linear::apply_all([&self.query, &self.key, &self.value], x);
+            let made = self.keys_and_values(key, value, view);
+            let seen = match cache {
+                None => made,
+                Some(kept) => {
+                    let joined = KeyValues::joined(kept.take(), made);
+                    kept.insert(joined).clone()
+                }
+            };
+            return self.read_by(query, AttentionKind::Own, seen, view);
         };
-        self.read(x, kind, seen, view)
+        let make = || {
+            let [key, value] = Linear::apply_all([&self.key, &self.value], memory);
+            self.keys_and_values(key, value, view)
+        };
+        let seen = match cache {
+            None => make(),
+            Some(kept) => kept.get_or_insert_with(make).clone(),
+        };
+        self.read(x, AttentionKind::Cross, seen, view)
     }
 
     /// What queries read from keys and values that are there already.
@@ -169,8 +179,19 @@ impl<B: Backend> Attention<B> {
         seen: KeyValues<B>,
         view: &View<B>,
     ) -> (Tensor<B, 2>, AttentionTape<B>) {
+        self.read_by(self.query.apply(x), kind, seen, view)
+    }
+
+    /// [`read`](Self::read) by projected queries.
+    fn read_by(
+        &self,
+        query: Tensor<B, 2>,
+        kind: AttentionKind,
+        seen: KeyValues<B>,
+        view: &View<B>,
+    ) -> (Tensor<B, 2>, AttentionTape<B>) {
         let norm = self.query_key_norm.as_ref().map(|(norm, _)| norm);
-        let (query, unnormalized_query) = self.placed(self.query.apply(x), norm, view);
+        let (query, unnormalized_query) = self.placed(query, norm, view);
         let query = match &view.growth {
             Some(growth) => query * growth.clone(),
             None => query,
@@ -187,14 +208,14 @@ impl<B: Backend> Attention<B> {
         attention_probabilities(&self.inputs(tape, &key, &value, view))
     }
 
-    /// Keys and values of hidden states, the keys normalized and rotated.
+    /// Keys and values of hidden states from their projections: the keys normalized and rotated.
     ///
     /// # Shapes
-    /// - `hidden`: `[texts · width, hidden]`
-    fn keys_and_values(&self, hidden: Tensor<B, 2>, view: &View<B>) -> KeyValues<B> {
+    /// - `key`, `value`: `[texts · width, key heads · head]`
+    fn keys_and_values(&self, key: Tensor<B, 2>, value: Tensor<B, 2>, view: &View<B>) -> KeyValues<B> {
         let norm = self.query_key_norm.as_ref().map(|(_, norm)| norm);
-        let (keys, unnormalized) = self.placed(self.key.apply(hidden.clone()), norm, view);
-        KeyValues::new(view.visible.texts(), keys, self.value.apply(hidden), unnormalized)
+        let (keys, unnormalized) = self.placed(key, norm, view);
+        KeyValues::new(view.visible.texts(), keys, value, unnormalized)
     }
 
     /// The gradients of queries, keys and values by the tape's rule. `tape` and `view` have the queries that cotangents are at.

@@ -178,8 +178,13 @@ impl<B: Backend> Part<B> for FeedForward<B> {
     type Tape = FeedForwardTape<B>;
 
     fn tape(&self, x: Tensor<B, 2>, _mask: &Option<Tensor<B, 2>>) -> FeedForwardTape<B> {
-        let gate = self.gate.as_ref().map(|gate| gate.apply(x.clone()));
-        FeedForwardTape { gate, up: self.up.apply(x) }
+        match &self.gate {
+            Some(gate) => {
+                let [gate, up] = Linear::apply_all([gate, &self.up], x);
+                FeedForwardTape { gate: Some(gate), up }
+            }
+            None => FeedForwardTape { gate: None, up: self.up.apply(x) },
+        }
     }
 
     fn record(&self, x: Tensor<B, 2>, mask: &Option<Tensor<B, 2>>) -> (Tensor<B, 2>, FeedForwardTape<B>) {

@@ -56,6 +56,11 @@ impl<B: Backend> Linear<B> {
         self.weight.linear(x, self.bias.as_ref())
     }
 
+    /// [`apply`](Self::apply) for each of some layers.
+    pub(crate) fn apply_all<const N: usize>(layers: [&Self; N], x: Tensor<B, 2>) -> [Tensor<B, 2>; N] {
+        Weight::linear_all(x, layers.map(|layer| (&layer.weight, layer.bias.as_ref())))
+    }
+
     /// Pulls cotangents back, by every rule: `grad W`.
     ///
     /// # Shapes
