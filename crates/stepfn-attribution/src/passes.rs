@@ -302,7 +302,9 @@ impl<'a, B: Backend> Passes<'a, B> {
         let source = text.source.as_deref().zip(self.model.encoder());
         let source = source.map(|(source, encoder)| token_batch(encoder, source, count)).transpose()?;
         let target = token_batch(self.model.decoder(), &text.target[..steps.width()], count)?;
-        Ok(Batches { source, target: target.beginning(core::iter::repeat_n(read(&text.target), count)) })
+        let target = target.beginning(core::iter::repeat_n(read(&text.target), count));
+        let source = source.map(|source| source.hiding(variants.hidden_of(Side::Source)));
+        Ok(Batches { source, target: target.hiding(variants.hidden_of(Side::Target)) })
     }
 }
 
@@ -387,5 +389,7 @@ fn of_each_sample<B: Backend>(x: &Tensor<B, 2>, rows: usize, chunk: &Range<usize
     part.reshape([samples * chunk.len(), size])
 }
 
+#[cfg(test)]
+mod hiding;
 #[cfg(test)]
 mod tests;

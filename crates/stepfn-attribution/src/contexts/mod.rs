@@ -26,18 +26,21 @@ pub enum Operator {
     /// Its tokens are removed, and what follows moves up.
     #[default]
     Remove,
+    /// Its tokens stay, and no token attends to them. What follows keeps its positions.
+    Mask,
     /// Each of its tokens is replaced by the baseline's.
     Baseline,
 }
 
 impl Operator {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Remove, Self::Baseline];
+    pub const ALL: [Self; 3] = [Self::Remove, Self::Mask, Self::Baseline];
 
-    /// Its name: `remove` or `baseline`.
+    /// Its name: `remove`, `mask` or `baseline`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Remove => "remove",
+            Self::Mask => "mask",
             Self::Baseline => "baseline",
         }
     }
@@ -117,7 +120,9 @@ impl<B: Backend> Contexts<'_, '_, B> {
         let (steps, progress) = (self.question.steps(), |done, all| self.question.progress(done, all));
         let values = match self.operator {
             Operator::Remove => self.perturbation.shortened(function.plain(), &variants, steps, progress)?,
-            Operator::Baseline => self.perturbation.values_of(function.plain(), &variants, steps, progress)?,
+            Operator::Mask | Operator::Baseline => {
+                self.perturbation.values_of(function.plain(), &variants, steps, progress)?
+            }
         };
         let statement = |values: &[f64], statement: &Range<usize>| -> f64 {
             values[statement.start - steps.start()..statement.end - steps.start()].iter().sum()
@@ -131,6 +136,7 @@ impl<B: Backend> Contexts<'_, '_, B> {
         let mut variant = self.perturbation.text();
         let hidden = self.text.sources.iter().zip(kept).filter(|(_, kept)| !**kept).map(|(source, _)| source.clone());
         match self.operator {
+            Operator::Mask => variant.hidden = hidden.flatten().map(|token| (self.text.side, token)).collect(),
             Operator::Baseline => {
                 let ids = variant.ids_mut(self.text.side);
                 hidden.flatten().for_each(|token| ids[token] = self.question.options().baseline.id);

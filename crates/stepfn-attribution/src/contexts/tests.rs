@@ -84,7 +84,8 @@ fn subsets_together_are_what_each_is_alone_in_every_family() {
             continue;
         }
         let text = text(&model);
-        for operator in Operator::ALL {
+        // `mask` has tests of its own.
+        for operator in [Operator::Remove, Operator::Baseline] {
             let found = values(&model, &text, &all, operator, 1 << 30);
             for (kept, found) in all.iter().zip(&found) {
                 let expected = slowly(&model, &text, kept, operator);
@@ -127,7 +128,7 @@ fn every_method_scores_every_statement() {
             for method in ContextMethod::ALL {
                 let found = context(&model, &text, (&method, operator), Some(8), &options).unwrap();
                 assert_eq!((found.scores.len(), found.scores[0].len()), (4, 2), "{}", method.name());
-                let expected = slowly(&model, &text, &[true; 4], operator);
+                let expected = slowly(&model, &text, &[true; 4], Operator::Remove);
                 assert!(found.log_probs.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-3));
                 assert_eq!(found.checks.unwrap().drops.len(), 2);
             }
@@ -137,6 +138,29 @@ fn every_method_scores_every_statement() {
         let all = slowly(&model, &text, &[true; 4], Operator::Remove);
         let without = slowly(&model, &text, &[true, true, false, true], Operator::Remove);
         assert!((leave_one_out.scores[2][1] - (all[1] - without[1])).abs() < 1e-4);
+    }
+}
+
+#[test]
+fn masked_sources_keep_their_places_and_are_not_read() {
+    for name in ["gpt2", "marian"] {
+        let model = load(name);
+        let text = text(&model);
+        let mut other = text.clone();
+        let ids = match text.side {
+            Side::Source => other.text.source.as_mut().unwrap(),
+            Side::Target => &mut other.text.target,
+        };
+        [3, 5, 6, 10].into_iter().for_each(|token| ids[token] += 20);
+        let kept = [vec![true, false, true, false], vec![true, true, true, false], vec![true; 4]];
+        let [found, other] = [&text, &other].map(|text| values(&model, text, &kept, Operator::Mask, 1 << 30));
+        let far = |one: &[f64], other: &[f64]| one.iter().zip(other).any(|(one, other)| (one - other).abs() > 1e-4);
+        assert!(!far(&found[0], &other[0]), "{name}: a masked source is read");
+        assert!(far(&found[1], &other[1]) && far(&found[2], &other[2]), "{name}: a source that is kept is not read");
+        assert!(
+            far(&found[0], &values(&model, &text, &kept[..1], Operator::Remove, 1 << 30)[0]),
+            "{name}: places move"
+        );
     }
 }
 

@@ -1,4 +1,4 @@
-//! Values of a text with other tokens in some places, for perturbation methods.
+//! Values of a text with other tokens in some places, or with some that nobody attends to, for perturbation methods.
 //!
 //! One pass of a variant scores all steps. If the first changed token is token `i` of the target, everything before it is as in the text: keys
 //! and values of these places come from a cache, the encoder's output is shared, and only places from `i` on run, for the steps that see them.
@@ -15,12 +15,14 @@ use crate::steps::Steps;
 use crate::{AttributionError, Side};
 
 /// The tokens of a variant, as many as in the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Perturbed {
     /// What the encoder reads; `None` for a causal model.
     pub source: Option<Vec<u32>>,
     /// The target. The model reads as much of it as the steps need.
     pub target: Vec<u32>,
+    /// Tokens that no token attends to. They keep their places, and positions are as in the text.
+    pub hidden: Vec<(Side, usize)>,
 }
 
 impl Perturbed {
@@ -30,6 +32,11 @@ impl Perturbed {
             Side::Source => self.source.as_deref_mut().unwrap_or_default(),
             Side::Target => &mut self.target,
         }
+    }
+
+    /// The hidden tokens of one side.
+    fn hidden_of(&self, side: Side) -> impl Iterator<Item = usize> {
+        self.hidden.iter().filter(move |(of, _)| *of == side).map(|(_, token)| *token)
     }
 }
 
@@ -72,7 +79,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
     /// The tokens of the text itself.
     pub fn text(&self) -> Perturbed {
         let text = self.passes.question.text();
-        Perturbed { source: text.source.clone(), target: text.target.clone() }
+        Perturbed { source: text.source.clone(), target: text.target.clone(), hidden: Vec::new() }
     }
 
     /// The decoder's last hidden state at every token that it reads, `[width, hidden]`.
@@ -150,9 +157,11 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let mut later = Vec::new();
         for (number, variant) in variants.iter().enumerate() {
             let differs = |place: &usize| variant.target[*place] != text.target[*place];
-            let first = (0..width).find(differs);
+            let hidden = variant.hidden_of(Side::Target).filter(|place| *place < width);
+            let first = (0..width).find(differs).into_iter().chain(hidden).min();
+            let of_source = variant.source != text.source || variant.hidden_of(Side::Source).next().is_some();
             match first {
-                _ if variant.source != text.source => sourced.push((number, 0)),
+                _ if of_source => sourced.push((number, 0)),
                 Some(_) if whole => sourced.push((number, 0)),
                 Some(first) => later.push((number, first)),
                 None => {}
@@ -182,7 +191,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
             (Some(sources), Some(encoder)) => Some(encoder.embed(&batch_of(encoder, sources)?)),
             _ => None,
         };
-        let variants = Variants::new(count, source, model.decoder().embed(&target));
+        let hidden = members.iter().map(|variant| variant.hidden.clone()).collect();
+        let variants = Variants::new(count, source, model.decoder().embed(&target)).hiding(hidden);
         if function.needs().noisy_samples > 0 {
             return passes.step_values(&variants, steps);
         }
@@ -254,7 +264,8 @@ fn nearby(sorted: &[(usize, usize)], width: usize, enough: usize, fits: impl Fn(
 /// The first `width` tokens of the targets of variants.
 fn targets<B: Backend>(model: &Model<B>, members: &[&Perturbed], width: usize) -> Result<TokenBatch, AttributionError> {
     let texts = members.iter().map(|variant| variant.target[..width].to_vec()).collect();
-    Ok(batch_of(model.decoder(), texts)?.beginning(members.iter().map(|variant| read(&variant.target))))
+    let batch = batch_of(model.decoder(), texts)?.beginning(members.iter().map(|variant| read(&variant.target)));
+    Ok(batch.hiding(members.iter().map(|variant| variant.hidden_of(Side::Target).collect()).collect()))
 }
 
 #[cfg(test)]

@@ -53,11 +53,13 @@ fn value((name, summary): (&'static str, &'static str)) -> PossibleValue {
     PossibleValue::new(name).help(summary)
 }
 
-/// What becomes of a source that is left out.
+/// What becomes of what is hidden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OperatorName {
     /// Its tokens are removed, and what follows moves up
     Remove,
+    /// Its tokens stay, and no token attends to them
+    Mask,
     /// Its tokens are replaced by the baseline's
     Baseline,
 }
@@ -66,6 +68,7 @@ impl OperatorName {
     pub(crate) fn operator(self) -> Operator {
         match self {
             Self::Remove => Operator::Remove,
+            Self::Mask => Operator::Mask,
             Self::Baseline => Operator::Baseline,
         }
     }

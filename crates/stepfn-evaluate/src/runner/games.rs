@@ -53,7 +53,9 @@ impl<'g, 'a, B: Backend> Games<'g, 'a, B> {
             let function = self.passes.function().plain();
             let nothing = |_, _| self.passes.question().progress(done, all);
             let values = match operator {
-                Operator::Baseline => self.perturbation.values_of(function, &variants, steps, nothing)?,
+                Operator::Mask | Operator::Baseline => {
+                    self.perturbation.values_of(function, &variants, steps, nothing)?
+                }
                 Operator::Remove => self.perturbation.shortened(function, &variants, steps, nothing)?,
             };
             for ((set, by), values) in sets.into_iter().zip(values) {
@@ -83,9 +85,13 @@ impl<'g, 'a, B: Backend> Games<'g, 'a, B> {
     fn variant(&self, operator: Operator, hidden: &[Token], first: Steps) -> Perturbed {
         let mut variant = self.perturbation.text();
         let baseline = self.passes.question().options().baseline.id;
-        if operator == Operator::Baseline {
-            hidden.iter().for_each(|&(side, token)| variant.ids_mut(side)[token] = baseline);
-            return variant;
+        match operator {
+            Operator::Mask => return Perturbed { hidden: hidden.to_vec(), ..variant },
+            Operator::Baseline => {
+                hidden.iter().for_each(|&(side, token)| variant.ids_mut(side)[token] = baseline);
+                return variant;
+            }
+            Operator::Remove => {}
         }
         let left = |side: Side, ids: &[u32]| -> Vec<u32> {
             let gone: BTreeSet<usize> = hidden.iter().filter(|(of, _)| *of == side).map(|(_, token)| *token).collect();

@@ -17,7 +17,7 @@ mod visible;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-pub use visible::Visible;
+pub use visible::{Visible, masked};
 
 /// The dimensions of an attention layer.
 #[derive(Debug, Clone, Copy, PartialEq)]

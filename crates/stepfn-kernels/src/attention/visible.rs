@@ -20,8 +20,8 @@ pub struct Visible<B: Backend> {
     mask: OnceLock<Tensor<B, 4>>,
 }
 
-/// The mask value: so low that its exponential is 0, but not so low that a fully masked row overflows.
-fn masked(dtype: DType) -> f32 {
+/// What is added to the score of a key that is not seen: so low that its exponential is 0, but not so low that a fully masked row overflows.
+pub fn masked(dtype: DType) -> f32 {
     if dtype == DType::F16 { -3e4 } else { -1e30 }
 }
 

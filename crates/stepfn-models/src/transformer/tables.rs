@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
-use stepfn_kernels::attention::Visible;
+use stepfn_kernels::attention::{Visible, masked};
 use stepfn_kernels::rotary::Rotation;
 
 use super::TokenBatch;
@@ -35,6 +35,46 @@ pub(crate) struct Tables<B: Backend> {
     windows: Vec<(Option<usize>, Arc<Visible<B>>)>,
     /// What cross-attention sees of the encoder's places.
     memory: Option<Arc<Visible<B>>>,
+    /// Single places that self-attention does not see.
+    hidden: Option<Hidden<B>>,
+    /// The same of the encoder's places, for cross-attention.
+    hidden_memory: Option<Hidden<B>>,
+}
+
+/// Single keys that no query sees. A query that is left with none reads zeros.
+#[derive(Debug, Clone)]
+struct Hidden<B: Backend> {
+    /// Added to their scores, `[texts, 1, 1, keys]`.
+    bias: Tensor<B, 4>,
+    /// What probabilities are multiplied by, `[texts, 1, 1, keys]`.
+    kept: Tensor<B, 4>,
+}
+
+impl<B: Backend> Hidden<B> {
+    fn of(batch: &TokenBatch, dtype: DType, device: &B::Device) -> Option<Self> {
+        let table = |hidden: f32, seen: f32| {
+            let value = |text, place| if batch.is_hidden(text, place) { hidden } else { seen };
+            let values = batch.map(batch.width(), value);
+            let data = TensorData::new(values, [batch.len(), 1, 1, batch.width()]).convert_dtype(dtype);
+            Tensor::from_data(data, (device, dtype))
+        };
+        batch.hides().then(|| Self { bias: table(masked(dtype), 0.0), kept: table(0.0, 1.0) })
+    }
+
+    /// The first `keys` of them.
+    fn first(&self, keys: usize) -> Self {
+        Self { bias: self.bias.clone().slice_dim(3, 0..keys), kept: self.kept.clone().slice_dim(3, 0..keys) }
+    }
+
+    /// A view without them.
+    fn from(view: View<B>, hidden: Option<&Self>) -> View<B> {
+        let Some(Self { bias, kept }) = hidden else { return view };
+        View {
+            bias: Some(view.bias.map_or_else(|| bias.clone(), |own| own + bias.clone())),
+            dropout: Some(view.dropout.map_or_else(|| kept.clone(), |own| own * kept.clone())),
+            ..view
+        }
+    }
 }
 
 /// What relative positions add to the scores, broadcast over `[texts, heads, queries, keys]`.
@@ -98,7 +138,9 @@ impl<B: Backend> Tables<B> {
         };
         let growth =
             config.attention.query_growth.map(|growth| positions::growth(growth, batch, (places, dtype, device)));
-        Self { rotations, growth, bias, windows, memory }
+        let hidden = Hidden::of(batch, dtype, device);
+        let hidden_memory = source.and_then(|source| Hidden::of(source, dtype, device));
+        Self { rotations, growth, bias, windows, memory, hidden, hidden_memory }
     }
 
     /// What self-attention of a layer sees, with dropout's multipliers of its probabilities.
@@ -108,13 +150,15 @@ impl<B: Backend> Tables<B> {
         let (_, visible) = found.unwrap_or(&self.windows[0]);
         let rotation = sees.rotation.and_then(|rotation| self.rotations.get(rotation)).cloned();
         let bias = self.bias.of(sees.layer);
-        View { visible: visible.clone(), bias, rotation, growth: self.growth.clone(), dropout }
+        let view = View { visible: visible.clone(), bias, rotation, growth: self.growth.clone(), dropout };
+        Hidden::from(view, self.hidden.as_ref())
     }
 
     /// What cross-attention sees, where there is an encoder.
     pub(crate) fn memory(&self, dropout: Option<Tensor<B, 4>>) -> Option<View<B>> {
         let visible = self.memory.clone()?;
-        Some(View { visible, bias: None, rotation: None, growth: None, dropout })
+        let view = View { visible, bias: None, rotation: None, growth: None, dropout };
+        Some(Hidden::from(view, self.hidden_memory.as_ref()))
     }
 
     /// The tables of a pass over the first places of each text.
@@ -136,6 +180,8 @@ impl<B: Backend> Tables<B> {
             bias,
             windows: self.windows.iter().map(|(window, own)| (*window, cut(own, places.len()))).collect(),
             memory: self.memory.as_ref().map(|memory| cut(memory, memory.keys())),
+            hidden: self.hidden.as_ref().map(|hidden| hidden.first(places.len())),
+            hidden_memory: self.hidden_memory.clone(),
         }
     }
 }

@@ -10,6 +10,8 @@ pub struct TokenBatch {
     texts: Vec<Vec<u32>>,
     /// Tokens of the whole texts, of which these may be the first.
     lengths: Vec<usize>,
+    /// Positions that no token attends to; none, or some of each text.
+    hidden: Vec<Vec<usize>>,
     width: usize,
     side: PaddingSide,
 }
@@ -32,7 +34,7 @@ impl TokenBatch {
     pub fn new(texts: Vec<Vec<u32>>, vocab_size: usize, side: PaddingSide) -> Result<Self, ModelError> {
         let width = texts.iter().map(Vec::len).max().unwrap_or(0);
         let lengths = texts.iter().map(Vec::len).collect();
-        let batch = Self { texts, lengths, width, side };
+        let batch = Self { texts, lengths, hidden: Vec::new(), width, side };
         if batch.texts.is_empty() {
             return Err(ModelError::input("at least one text", "none"));
         }
@@ -53,6 +55,24 @@ impl TokenBatch {
     pub fn beginning(self, lengths: impl IntoIterator<Item = usize>) -> Self {
         let lengths = self.texts.iter().zip(lengths).map(|(text, length)| length.max(text.len())).collect();
         Self { lengths, ..self }
+    }
+
+    /// The same with some tokens of each text hidden, by their positions: no token attends to them, and they do not attend to themselves. All keep
+    /// their places and positions. A token that is left with nothing to attend to reads zeros.
+    pub fn hiding(self, hidden: Vec<Vec<usize>>) -> Self {
+        let none = hidden.iter().all(Vec::is_empty);
+        Self { hidden: if none { Vec::new() } else { hidden }, ..self }
+    }
+
+    /// Whether any token is hidden.
+    pub(crate) fn hides(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
+    /// Whether the token at a place of a text is hidden.
+    pub(crate) fn is_hidden(&self, text: usize, place: usize) -> bool {
+        let position = self.position(text, place);
+        self.hidden.get(text).zip(position).is_some_and(|(hidden, position)| hidden.contains(&position))
     }
 
     /// Tokens of a whole text.
@@ -120,13 +140,15 @@ impl TokenBatch {
     pub(crate) fn first(&self, places: usize) -> Self {
         let kept = |text: usize| places.saturating_sub(self.start(text)).min(self.texts[text].len());
         let texts = (0..self.len()).map(|text| self.texts[text][..kept(text)].to_vec()).collect();
-        Self { texts, lengths: self.lengths.clone(), width: places, side: self.side }
+        let (lengths, hidden) = (self.lengths.clone(), self.hidden.clone());
+        Self { texts, lengths, hidden, width: places, side: self.side }
     }
 
     /// Copies of the first text.
     pub(crate) fn repeated(&self, times: usize) -> Self {
         let lengths = vec![self.length(0); times];
-        Self { texts: vec![self.texts[0].clone(); times], lengths, width: self.width, side: self.side }
+        let hidden = self.hidden.first().map(|hidden| vec![hidden.clone(); times]).unwrap_or_default();
+        Self { texts: vec![self.texts[0].clone(); times], lengths, hidden, width: self.width, side: self.side }
     }
 
     /// Text `i` becomes text `parents[i]`, followed by `tokens[i]`. Ids are those of the vocabulary, texts padded on the left or of one length.
@@ -138,7 +160,9 @@ impl TokenBatch {
         };
         let texts: Vec<Vec<u32>> = parents.iter().zip(tokens).map(text).collect();
         let lengths = texts.iter().map(Vec::len).collect();
-        Self { texts, lengths, width: self.width + 1, side: self.side }
+        let hidden = |&parent: &usize| self.hidden[parent].clone();
+        let hidden = if self.hides() { parents.iter().map(hidden).collect() } else { Vec::new() };
+        Self { texts, lengths, hidden, width: self.width + 1, side: self.side }
     }
 }
 

@@ -226,7 +226,7 @@ class LanguageModel:
         answer: str | None = None,
         method: Literal["context_cite", "leave_one_out", "hierarchical", "gradient", "kernel_shap"] = "context_cite",
         *,
-        operator: Literal["remove", "baseline"] = "remove",
+        operator: Literal["remove", "mask", "baseline"] = "remove",
         split: Literal["none", "paragraphs", "lines", "sentences"] = "none",
         statement: Literal["token", "word", "sentence", "answer"] = "sentence",
         template: str | None = None,
@@ -247,7 +247,7 @@ class LanguageModel:
             question: What is asked about them.
             answer: The answer. Without one, the model writes it.
             method: How sources are scored.
-            operator: What becomes of a source that is left out: its tokens are removed, or replaced by the baseline's.
+            operator: What becomes of a source that is left out: its tokens are removed, stay where no token attends to them, or are replaced by the baseline's.
             split: What each source is divided into; the parts are scored.
             statement: What a statement of the answer is.
             template: What the model is given, with ``{sources}`` and ``{question}``.
@@ -439,7 +439,7 @@ class LanguageModel:
             methods: Attribution methods, by name, as :class:`stepfn.Method`, or of your own.
             functions: Step functions to attribute; by default the log-probability of each token.
             metrics: Names of metrics; by default comprehensiveness, sufficiency, morf and lerf.
-            operators: What becomes of hidden tokens: ``"baseline"``, ``"remove"``, or both.
+            operators: What becomes of hidden tokens: ``"baseline"``, ``"remove"`` and ``"mask"``, one or more.
             special: Whether special tokens are among those that are hidden; both by default.
             ranking: How scores order tokens.
             unit: What is attributed as one: the sum of the function's values over its tokens.

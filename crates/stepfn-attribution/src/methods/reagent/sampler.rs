@@ -34,7 +34,7 @@ impl Sampler {
                 "reagent replaces tokens by others, and this model has hardly any that are not special".to_owned(),
             ));
         }
-        let Perturbed { source, target } = perturbation.text();
+        let Perturbed { source, target, .. } = perturbation.text();
         let mut sampler = Self { all, predicted: Vec::new(), source: source.unwrap_or_default(), target };
         if replacement == Replacement::Predicted && passes.question().attributes_target() {
             sampler.predicted = sampler.predictions(passes, perturbation, seed);
