@@ -176,6 +176,22 @@ pub(crate) struct Results<T> {
     pub(crate) watch: Watch,
 }
 
+/// Opens the outputs of results that come in the forms that `forms` knows by name: in one of them where results go, and as a page if there is a path for it.
+pub(crate) fn results<T: 'static>(
+    args: &DestinationArgs,
+    (format, page): (&str, Option<&Path>),
+    forms: impl Fn(&str) -> stepfn::Result<Box<dyn Writer<T>>>,
+    mut places: Places,
+    teller: &Teller,
+    single: bool,
+) -> Result<Results<T>, Failure> {
+    let writer = forms(format)?;
+    let destination = open(args, writer.way(), &mut places)?;
+    let page = page.map(|path| Extra::open("--html", path, forms("html")?, &mut places)).transpose()?;
+    let (extras, watch) = (page.into_iter().collect(), Watch::default());
+    Ok(Results { destination, writer: Box::new(writer), extras, places, teller: teller.clone(), single, watch })
+}
+
 /// A warning that says which text it is of, if there are several.
 fn of_text(single: bool, id: &Value, warning: &str) -> String {
     let which = if single { String::new() } else { format!("text {}: ", plain(id)) };

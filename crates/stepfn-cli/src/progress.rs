@@ -1,5 +1,6 @@
 //! Progress and messages on standard error: a bar on a terminal, and no bar in a pipe.
 
+use core::ops::ControlFlow;
 use core::time::Duration;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{HashSet, VecDeque};
@@ -107,6 +108,15 @@ impl Teller {
             Extent::Bytes(_, ends) => ends.of(number),
             _ => number as u64,
         });
+    }
+
+    /// Shows how far the work is, and lets it go on.
+    pub(crate) fn progress(&self) -> impl Fn(Progress) -> ControlFlow<()> + use<> {
+        let teller = self.clone();
+        move |progress| {
+            teller.within(&progress);
+            ControlFlow::Continue(())
+        }
     }
 
     /// Sets how far the work on the only text is.

@@ -20,7 +20,7 @@ use stepfn_models::config::TransformerConfig;
 use crate::chat::Asked;
 use crate::error::FORCE_INPUTS;
 use crate::room;
-use crate::texts::{Numbered, Task, Told};
+use crate::texts::{Numbered, Task, Told, each};
 use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, TargetUnit, Unit, warnings};
 
 /// A method, what it attributes, and how. For many texts: [`LanguageModel::attribute_all`].
@@ -222,16 +222,12 @@ impl<B: Backend> AttributeTask<B> {
             let empty = Attribution::new(source, target, prepared.text.steps.clone());
             pipeline.apply(&Attribution { messages: messages.clone(), ..empty })?;
         }
-        let length = warnings::of_length(model.config(), &prepared.text);
-        length.iter().for_each(|length| (told.warning)(&id, length));
+        let length = told.of_length(&id, model.config(), &prepared.text);
         let features = self.hidden_as_one(input, &prepared, &messages)?;
         let spans = self.spans(input, &prepared)?;
         let function = self.attributed(spans.is_some());
         let options = AttributionOptions {
-            seed: self.options.seed,
             rates: self.options.rates(model.config()),
-            first_number: number as u32,
-            memory: model.memory(&self.options),
             attribute_target: self.target_side,
             raw: self.raw || self.aggregate.as_ref().is_some_and(Pipeline::needs_raw),
             features: core::slice::from_ref(&features),
@@ -239,8 +235,7 @@ impl<B: Backend> AttributeTask<B> {
             prompt_only: self.prompt_only,
             contrast_force_inputs: self.contrast_force_inputs,
             alternatives: self.alternatives,
-            progress: Some(told.progress),
-            ..AttributionOptions::new(preparer.baseline())
+            ..told.attribution(model, &self.options, number)
         };
         let texts = core::slice::from_ref(&prepared.text);
         let attributed = attribute(model.model(), texts, &*self.method, &function, &self.step_scores, &options)?;
@@ -289,11 +284,7 @@ impl<B: Backend> Task<B> for &AttributeTask<B> {
 
     fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<Answer>>> {
         self.check()?;
-        let outcome = |Numbered { number, id, fields, input, .. }| {
-            let result = input.and_then(|input| self.answer(model, &input, number, id.clone(), told));
-            Outcome { id, number, fields, result }
-        };
-        Ok(window.into_iter().map(outcome).collect())
+        Ok(each(window, |input, number, id| self.answer(model, input, number, id.clone(), told)))
     }
 }
 

@@ -22,8 +22,8 @@ use stepfn_core::{Need, StepFunction, StepScore};
 use self::cues::Cue;
 use self::runs::Runs;
 use self::templates::{CURRENT, WITH, WITHOUT, fill};
-use crate::texts::{Numbered, Task, Told};
-use crate::{Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, Saliency, warnings};
+use crate::texts::{Numbered, Task, Told, each};
+use crate::{Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, Saliency};
 
 pub use self::answer::RelianceAnswer;
 pub use self::written::OutputContext;
@@ -246,8 +246,7 @@ impl<B: Backend> AttributeContextTask<B> {
         }
         let (asked, divided) = self.asked(model, input)?;
         let runs = Runs::new(self, model, &asked)?;
-        let long = warnings::of_length(model.config(), &runs.contextual.prepared.text);
-        long.iter().for_each(|long| (told.warning)(&id, long));
+        let long = told.of_length(&id, model.config(), &runs.contextual.prepared.text);
         let (cti_scores, preferred) = self.sensitivity(model, &runs, number)?;
         let cti_threshold = self.context_sensitivity.threshold(&cti_scores);
         let selected = self.context_sensitivity.select(&cti_scores);
@@ -322,11 +321,7 @@ impl<B: Backend> Task<B> for &AttributeContextTask<B> {
         told: Told<'_>,
     ) -> Result<Vec<Outcome<RelianceAnswer>>> {
         self.check()?;
-        let outcome = |Numbered { number, id, fields, input, .. }| {
-            let result = input.and_then(|input| self.answer(model, &input, number, id.clone(), told));
-            Outcome { id, number, fields, result }
-        };
-        Ok(window.into_iter().map(outcome).collect())
+        Ok(each(window, |input, number, id| self.answer(model, input, number, id.clone(), told)))
     }
 }
 

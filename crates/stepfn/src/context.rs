@@ -8,19 +8,15 @@ use std::time::Instant;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::contexts::{Checks, ContextMethod, ContextScores, ContextText, Operator, context};
-use stepfn_attribution::{
-    Attribution, AttributionError, AttributionOptions, MERGED, Prepared, Provenance, Scores, Side, SpanTarget,
-};
+use stepfn_attribution::{Attribution, AttributionError, MERGED, Prepared, Provenance, Scores, Side, SpanTarget};
 use stepfn_models::tokenizer::Token;
 
 use self::sources::{Filled, QUESTION, SOURCES, tokens_of};
 pub(crate) use self::sources::{begins_in, first_visible};
 use crate::chat::Asked;
 use crate::room;
-use crate::texts::{Numbered, Task, Told};
-use crate::{
-    Answer, Error, ErrorKind, Input, LanguageModel, Message, Outcome, Result, RunOptions, TargetUnit, warnings,
-};
+use crate::texts::{Numbered, Task, Told, each};
+use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Message, Outcome, Result, RunOptions, TargetUnit};
 
 pub use self::sources::Split;
 
@@ -215,15 +211,8 @@ impl ContextTask {
     ) -> Result<Answer> {
         let started = Instant::now();
         let (prepared, text, filled) = self.prepare(model, input)?;
-        let length = warnings::of_length(model.config(), &prepared.text);
-        length.iter().for_each(|length| (told.warning)(&id, length));
-        let options = AttributionOptions {
-            seed: self.options.seed,
-            first_number: number as u32,
-            memory: model.memory(&self.options),
-            progress: Some(told.progress),
-            ..AttributionOptions::new(model.preparer().baseline())
-        };
+        let length = told.of_length(&id, model.config(), &prepared.text);
+        let options = told.attribution(model, &self.options, number);
         let found = context(model.model(), &text, (&self.method, self.operator), self.checks, &options)?;
         let mut attribution = self.attribution(&prepared, &text, &filled, found);
         attribution.about = Provenance {
@@ -300,11 +289,7 @@ impl<B: Backend> Task<B> for &ContextTask {
 
     fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<Answer>>> {
         self.check()?;
-        let outcome = |Numbered { number, id, fields, input, .. }| {
-            let result = input.and_then(|input| self.answer(model, &input, number, id.clone(), told));
-            Outcome { id, number, fields, result }
-        };
-        Ok(window.into_iter().map(outcome).collect())
+        Ok(each(window, |input, number, id| self.answer(model, input, number, id.clone(), told)))
     }
 }
 

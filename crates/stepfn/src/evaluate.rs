@@ -19,10 +19,8 @@ use stepfn_evaluate::{Candidate, Task as Measures, TextRow, evaluate};
 use crate::attribute::narrow;
 use crate::chat::Asked;
 use crate::room;
-use crate::texts::{Numbered, Task, Told};
-use crate::{
-    Error, ErrorKind, Input, IntoInput, LanguageModel, Outcome, Outcomes, Result, RunOptions, TargetUnit, warnings,
-};
+use crate::texts::{Numbered, Task, Told, each};
+use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Outcome, Outcomes, Result, RunOptions, TargetUnit};
 
 pub use self::result::Evaluated;
 
@@ -187,8 +185,7 @@ impl<B: Backend> EvaluateTask<B> {
         prepared.text.contrast = None;
         room::check(model, &prepared.text)?;
         narrow(&mut prepared, input)?;
-        let length = warnings::of_length(model.config(), &prepared.text);
-        length.iter().for_each(|length| (told.warning)(id, length));
+        let length = told.of_length(id, model.config(), &prepared.text);
         if !input.source_spans.is_empty() || !input.target_spans.is_empty() {
             let what = "the text has spans that are to be hidden as one, and evaluation hides token by token";
             return Err(Error::new(ErrorKind::Option, what, "leave out source_spans and target_spans"));
@@ -208,13 +205,8 @@ impl<B: Backend> EvaluateTask<B> {
                     (told.progress)(Progress { pieces_done: done, pieces: all * pieces, ..progress })
                 }
             };
-            let options = AttributionOptions {
-                seed: self.options.seed,
-                first_number: number as u32,
-                memory: model.memory(&self.options),
-                spans: spans.as_slice(),
-                ..AttributionOptions::new(preparer.baseline())
-            };
+            let options =
+                AttributionOptions { spans: spans.as_slice(), ..told.attribution(model, &self.options, number) };
             let text = core::slice::from_ref(&prepared.text);
             let mut candidates = Vec::new();
             for (method_number, (name, method)) in methods.iter().zip(&self.methods).enumerate() {
@@ -306,11 +298,7 @@ impl<B: Backend> Task<B> for &EvaluateTask<B> {
         told: Told<'_>,
     ) -> Result<Vec<Outcome<EvaluatedText>>> {
         self.check()?;
-        let outcome = |Numbered { number, id, fields, input, .. }| {
-            let result = input.and_then(|input| self.rows(model, &input, (number, &id), told));
-            Outcome { id, number, fields, result }
-        };
-        Ok(window.into_iter().map(outcome).collect())
+        Ok(each(window, |input, number, id| self.rows(model, input, (number, id), told)))
     }
 }
 

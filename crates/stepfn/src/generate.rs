@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use stepfn_attribution::Provenance;
 use stepfn_models::chat::MessageSpan;
 
-use crate::texts::{Numbered, Task, Told};
+use crate::texts::{Numbered, Task, Told, each};
 use crate::writers::{Record, csv_lines, plain, printable_lines, values};
 use crate::{Input, LanguageModel, Outcome, Result, warnings};
 
@@ -61,11 +61,7 @@ impl<B: Backend> Task<B> for GenerateTask {
             };
             Ok(model.preparer().generate(&source, is_complete)?.into_iter().map(written).collect())
         };
-        let outcome = |Numbered { number, id, fields, input, .. }| {
-            let result = input.and_then(|input: Input| write(&id, &input));
-            Outcome { id, number, fields, result }
-        };
-        Ok(window.into_iter().map(outcome).collect())
+        Ok(each(window, |input, _, id| write(id, input)))
     }
 }
 

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
-use stepfn_attribution::{Masking, Progress};
+use stepfn_attribution::{AttributionOptions, Masking, Progress, Text};
 use stepfn_models::config::{DropoutRates, TransformerConfig};
 
-use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result};
+use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result, warnings};
 
 /// How work runs, whatever it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,6 +102,15 @@ pub(crate) trait Task<B: Backend> {
     ) -> Result<Vec<Outcome<Self::Output>>>;
 }
 
+/// The results of texts that are worked on one after the other: what comes of an input, with its number and id, that could be read.
+pub(crate) fn each<T>(window: Vec<Numbered>, work: impl Fn(&Input, usize, &Value) -> Result<T>) -> Vec<Outcome<T>> {
+    let outcome = |Numbered { number, id, fields, input, .. }| {
+        let result = input.and_then(|input: Input| work(&input, number, &id));
+        Outcome { id, number, fields, result }
+    };
+    window.into_iter().map(outcome).collect()
+}
+
 /// Who is told what while work goes on.
 #[derive(Clone, Copy)]
 pub(crate) struct Told<'a> {
@@ -109,6 +118,31 @@ pub(crate) struct Told<'a> {
     pub(crate) progress: &'a dyn Fn(Progress) -> ControlFlow<()>,
     /// What to know before the work on the text of this id begins, which may take long.
     pub(crate) warning: &'a dyn Fn(&Value, &str),
+}
+
+impl<'a> Told<'a> {
+    /// Warns of a text that is longer than those that the model was made for, and returns the warning.
+    pub(crate) fn of_length(&self, id: &Value, config: &TransformerConfig, text: &Text) -> Option<String> {
+        let length = warnings::of_length(config, text);
+        length.iter().for_each(|length| (self.warning)(id, length));
+        length
+    }
+
+    /// The options of an attribution of the text of this number: seed, memory and progress.
+    pub(crate) fn attribution<B: Backend>(
+        &self,
+        model: &LanguageModel<B>,
+        options: &RunOptions,
+        number: usize,
+    ) -> AttributionOptions<'a> {
+        AttributionOptions {
+            seed: options.seed,
+            first_number: number as u32,
+            memory: model.memory(options),
+            progress: Some(self.progress),
+            ..AttributionOptions::new(model.preparer().baseline())
+        }
+    }
 }
 
 type OnWarning<'m> = Box<dyn Fn(&Value, &str) + 'm>;

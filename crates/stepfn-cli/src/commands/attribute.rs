@@ -1,6 +1,5 @@
 //! `stepfn attribute`: shows which input tokens predictions came from.
 
-use core::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
@@ -63,12 +62,8 @@ impl OnBackend for Attribute<'_> {
         unused::check_writing_of(&model, &args.texts, &args.generation)?;
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
         let started = Instant::now();
-        let progress = |progress: stepfn::Progress| {
-            teller.within(&progress);
-            ControlFlow::Continue(())
-        };
         let warn = output::early(&teller, texts == Some(1));
-        let attributed = model.attribute_all(narrowed, &task).on_progress(progress).on_warning(warn);
+        let attributed = model.attribute_all(narrowed, &task).on_progress(teller.progress()).on_warning(warn);
         let done = results.write_all(attributed);
         teller.note(|| format!("attributed in {:.2} s", started.elapsed().as_secs_f64()));
         done

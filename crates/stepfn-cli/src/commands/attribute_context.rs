@@ -1,6 +1,5 @@
 //! `stepfn attribute-context`: shows which tokens of an output depend on context, and on what in it.
 
-use core::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
@@ -15,7 +14,7 @@ use super::{unused, view};
 use crate::args::{AttributeContextArgs, Threshold};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
-use crate::output::{self, Extra, Results};
+use crate::output::{self, Results};
 use crate::progress::Teller;
 
 /// Shows what texts depend on.
@@ -36,37 +35,22 @@ impl OnBackend for AttributeContext<'_> {
         let given = args.output_current_text.as_ref().filter(|_| args.output_template.is_none());
         unused::check_written(given.map(|_| "--output-current-text"), &args.generation)?;
         let inputs = Inputs::reliances(&args.lines, input(args))?;
-        let mut places = output::places(inputs.paths(), &args.model);
+        let places = output::places(inputs.paths(), &args.model);
         let texts = inputs.len();
         let single = texts == Some(1);
         let fields = columns(&args.format, &args.lines, None)?;
         let options = WriterOptions { single, fields, terminal: view::terminal(&args.to) };
-        let writer = reliances(&args.format, &options)?;
-        let destination = output::open(&args.to, writer.way(), &mut places)?;
-        let extras =
-            args.html.iter().map(|path| Extra::open("--html", path, reliances("html", &options)?, &mut places));
-        let extras = extras.collect::<Result<Vec<_>, Failure>>()?;
         let teller = Teller::new(&args.to, inputs.extent());
-        let results = Results {
-            destination,
-            writer: Box::new(writer),
-            extras,
-            places,
-            teller: teller.clone(),
-            single,
-            watch: inputs.watch(),
-        };
+        let forms = |format: &str| reliances(format, &options);
+        let results = output::results(&args.to, (&args.format, args.html.as_deref()), forms, places, &teller, single)?;
+        let results = Results { watch: inputs.watch(), ..results };
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.to.quiet)?;
         let model = with_aligner::<D>(model, &args.aligner, &args.model, args.to.quiet)?;
         note_loaded(&model, started, &teller);
         let started = Instant::now();
-        let progress = |progress: stepfn::Progress| {
-            teller.within(&progress);
-            ControlFlow::Continue(())
-        };
         let warn = output::early(&teller, single);
-        let found = model.attribute_context_all(inputs, &task).on_progress(progress).on_warning(warn);
+        let found = model.attribute_context_all(inputs, &task).on_progress(teller.progress()).on_warning(warn);
         let done = results.write_all(found);
         teller.note(|| format!("attributed in {:.2} s", started.elapsed().as_secs_f64()));
         done

@@ -1,6 +1,5 @@
 //! `stepfn context`: shows which of its sources an answer came from.
 
-use core::ops::ControlFlow;
 use std::time::Instant;
 
 use stepfn::backend::{Devices, OnBackend};
@@ -46,12 +45,8 @@ impl OnBackend for Context<'_> {
         let model = load::<D>(&args.model, &args.generation, args.view.to.quiet)?;
         note_loaded(&model, started, &teller);
         let started = Instant::now();
-        let progress = |progress: stepfn::Progress| {
-            teller.within(&progress);
-            ControlFlow::Continue(())
-        };
         let warn = output::early(&teller, texts == Some(1));
-        let scored = model.context_all(inputs, &task).on_progress(progress).on_warning(warn).map(|outcome| {
+        let scored = model.context_all(inputs, &task).on_progress(teller.progress()).on_warning(warn).map(|outcome| {
             let aggregated = |answer: stepfn::Answer| match &pipeline {
                 Some(pipeline) => answer.through(pipeline),
                 None => Ok(answer),

@@ -1,6 +1,5 @@
 //! `stepfn evaluate`: which methods are faithful.
 
-use core::ops::ControlFlow;
 use std::io;
 use std::time::Instant;
 
@@ -14,8 +13,8 @@ use super::parameters::{Owner, assigned, function, method};
 use super::unused;
 use crate::args::{ContrastArgs, EvaluateArgs, OperatorName};
 use crate::failure::Failure;
-use crate::input::{Inputs, Watch};
-use crate::output::{self, Extra, Results};
+use crate::input::Inputs;
+use crate::output;
 use crate::progress::Teller;
 
 /// Evaluates methods.
@@ -41,28 +40,22 @@ impl OnBackend for Evaluate<'_> {
         let nothing = ContrastArgs::default();
         let needs = unused::needs(task.functions.iter());
         let inputs = unused::without_contrasts(Inputs::new(&args.texts, &nothing)?, needs);
-        let mut places = output::places(inputs.paths(), &args.model);
+        let places = output::places(inputs.paths(), &args.model);
         let (single, extent, watch) = (inputs.len() == Some(1), inputs.extent(), inputs.watch());
         let options = WriterOptions { single: true, ..WriterOptions::default() };
-        let writer = evaluations(&args.format, &options)?;
-        let destination = output::open(&args.to_file, writer.way(), &mut places)?;
-        let page = args.html.as_ref();
-        let page =
-            page.map(|path| Extra::open("--html", path, evaluations("html", &options)?, &mut places)).transpose()?;
-        let started = Instant::now();
         let teller = Teller::new(&args.to_file, extent);
+        let forms = |format: &str| evaluations(format, &options);
+        let results =
+            output::results(&args.to_file, (&args.format, args.html.as_deref()), forms, places, &teller, true)?;
+        let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.to_file.quiet)?;
         note_loaded(&model, started, &teller);
         unused::check_writing_of(&model, &args.texts, &args.generation)?;
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
-        let progress = |progress: stepfn::Progress| {
-            teller.within(&progress);
-            ControlFlow::Continue(())
-        };
         let warn = output::early(&teller, single);
         let (mut texts, mut failed, mut all) = (Vec::new(), 0_usize, 0_usize);
         let started = Instant::now();
-        for outcome in model.evaluate_all(narrowed, &task).on_progress(progress).on_warning(warn) {
+        for outcome in model.evaluate_all(narrowed, &task).on_progress(teller.progress()).on_warning(warn) {
             all += 1;
             match outcome.result {
                 Ok(text) => texts.push(text),
@@ -82,17 +75,6 @@ impl OnBackend for Evaluate<'_> {
         }
         let result = Evaluated::of(&model, &task, &texts, started.elapsed().as_secs_f64())?;
         teller.note(|| format!("evaluated in {:.2} s", started.elapsed().as_secs_f64()));
-        let extras = page.into_iter().collect();
-        let watch = Watch::default();
-        let results = Results {
-            destination,
-            writer: Box::new(writer),
-            extras,
-            places,
-            teller: teller.clone(),
-            single: true,
-            watch,
-        };
         results.write_all(core::iter::once(Outcome {
             id: 1.into(),
             number: 0,

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _stepfn
-from ._errors import FileError, UsageError
-from ._results import path_of
+from ._errors import UsageError
+from ._results import save_as
 from ._show import notebook, show
 from ._tables import frame
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas
 
 
@@ -80,13 +81,7 @@ class Evaluation:
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Saves it, in the format that the file's ending names: json, csv, html, txt (tables)."""
-        path = Path(path_of(path))
-        ending = path.suffix.removeprefix(".")
-        text = self._native.write(format or ("table" if ending == "txt" else ending))
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise FileError(f"{path} can't be written: {error.strerror}", "give a place that can be written to") from error
+        save_as(self._native.write, path, format)
 
     def show(self) -> None:
         """Shows the page in a notebook, and prints the tables elsewhere."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _stepfn
-from ._errors import FileError
-from ._results import path_of
+from ._results import save_as
 from ._show import notebook, show
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
 
@@ -153,13 +153,7 @@ class Reliance:
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Saves it, in the format that the file's ending names: ``.json``, ``.csv``, ``.html``, or ``.txt`` for the table."""
-        path = Path(path_of(path))
-        ending = path.suffix.removeprefix(".")
-        text = self._native.written(format or ("table" if ending == "txt" else ending))
-        try:
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise FileError(f"{path} can't be written: {error.strerror}", "give a place that can be written to") from error
+        save_as(self._native.written, path, format)
 
     def show(self) -> None:
         """Shows it: as a page in a notebook, and otherwise as text."""

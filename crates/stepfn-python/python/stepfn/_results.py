@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
 
@@ -522,11 +522,16 @@ def _pipeline(stages: Sequence[Any]) -> str:
 
 
 def save(results: Sequence[Any], path: str | Path, format: str | None, *, single: bool) -> None:
+    save_as(lambda name: write(results, name, single=single), path, format)
+
+
+def save_as(written: Callable[[str], str], path: str | Path, format: str | None) -> None:
+    """Writes a file, in the format that its ending names unless one is given."""
     from pathlib import Path
 
     path = Path(path_of(path))
     ending = path.suffix.removeprefix(".")
-    text = write(results, format or ("table" if ending == "txt" else ending), single=single)
+    text = written(format or ("table" if ending == "txt" else ending))
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
