@@ -111,6 +111,30 @@ pub fn attribute<B: Backend>(
     Ok(all)
 }
 
+/// What comes of passes over each reading of a text. One that predicts what comes next is read as it is; of a model of masked tokens, a masked copy is read for
+/// each step: a text of one step, with [`Question::masked`] tokens, which comes after all others.
+///
+/// # Errors
+/// A text that the model can't read, or whose contrast can't make a difference; those of `work`.
+pub fn over_readings<B: Backend, T>(
+    model: &Model<B>,
+    text: &Text,
+    function: &AttributedFn<B>,
+    options: &AttributionOptions<'_>,
+    mut work: impl FnMut(&Passes<'_, B>) -> Result<T, AttributionError>,
+) -> Result<Vec<T>, AttributionError> {
+    check_kind(model.config(), text)?;
+    check_can_differ(text, function, !options.contrast_force_inputs)?;
+    let readings = text.readings()?;
+    options.spans.first().map_or(Ok(()), |target| target.check(text))?;
+    let of_reading = |(part, reading): (usize, &Reading<'_>)| {
+        let question = Question::of(reading, options, [0, 1], [part, readings.len()])?;
+        let found = Passes::new(question, model, function).and_then(|passes| work(&passes));
+        found.map_err(|error| error.at_reading(part, reading.places))
+    };
+    readings.iter().enumerate().map(of_reading).collect()
+}
+
 /// The columns none of whose steps has a partner in the contrast, counted from the first: there a contrastive function has no value, and no input a
 /// share of it.
 fn unpaired(question: &Question<'_>) -> Result<Vec<usize>, AttributionError> {

@@ -46,7 +46,7 @@ mod text;
 mod tokens;
 pub mod word_alignment;
 
-pub use attribute::{Attributed, StepScores, attribute};
+pub use attribute::{Attributed, StepScores, attribute, over_readings};
 pub use attributed_fn::{AttributedFn, Registries};
 pub use completeness::Completeness;
 pub use error::AttributionError;

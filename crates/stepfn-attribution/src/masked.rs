@@ -83,6 +83,8 @@ impl Masked {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Places {
     pub(crate) own: usize,
+    /// The place after the last that is masked there.
+    pub(crate) until: usize,
     pub(crate) contrast: usize,
 }
 
@@ -109,7 +111,10 @@ impl Text {
             let target = masked.copy(&self.target, step);
             let end = target.len();
             let text = Text { source: None, target, steps: end - 1..end, contrast, masked: None };
-            Reading { text: Cow::Owned(text), places: Some(Places { own: step, contrast: place.unwrap_or(0) }) }
+            Reading {
+                text: Cow::Owned(text),
+                places: Some(Places { own: step, until: masked.until[step], contrast: place.unwrap_or(0) }),
+            }
         };
         Ok(self.steps.clone().zip(partners).map(reading).collect())
     }

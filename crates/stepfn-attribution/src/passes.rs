@@ -192,12 +192,25 @@ impl<'a, B: Backend> Passes<'a, B> {
         if self.question.span_target().is_none() {
             return values;
         }
-        let of_span = |span: Steps| {
-            let counted = self.counted(span);
-            let sum: f64 = counted.iter().map(|position| values[position - steps.start()]).sum();
-            sum * self.weight(counted.len())
-        };
-        self.question.spans(steps).into_iter().map(of_span).collect()
+        self.question.spans(steps).into_iter().map(|span| self.over_span(span, &values[span.within(steps)])).collect()
+    }
+
+    /// The value of a span of steps, from those of its steps: of those that are compared with something, if the function needs that. NaN if none is.
+    pub fn over_span(&self, span: Steps, values: &[f64]) -> f64 {
+        let counted = self.counted(span);
+        let sum: f64 = counted.iter().map(|position| values[position - span.start()]).sum();
+        sum * self.weight(counted.len())
+    }
+
+    /// Whether the function has a value for a span: one that needs a contrast has none where no step is compared with one of it.
+    pub fn has_value(&self, span: Steps) -> bool {
+        let first = self.question.steps().start();
+        match &self.comparison {
+            Some(comparison) if self.needs().contrast == Need::Required => {
+                span.positions().any(|position| comparison.partners[position - first].is_some())
+            }
+            _ => true,
+        }
     }
 
     /// How many variants fit into memory together.

@@ -54,6 +54,16 @@ impl<'a> Question<'a> {
         self.places
     }
 
+    /// The tokens that are masked in a masked copy, the first of which is predicted; none in other texts.
+    pub fn masked(&self) -> Range<usize> {
+        self.places.map_or(0..0, |places| places.own..places.until)
+    }
+
+    /// The number of a masked copy among those of its text; 0 for other texts.
+    pub fn reading(&self) -> usize {
+        self.part[0]
+    }
+
     /// The text.
     pub fn text(&self) -> &'a Text {
         self.text

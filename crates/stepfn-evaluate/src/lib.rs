@@ -21,7 +21,7 @@ pub use interval::{Interval, intervals};
 pub use linear::{infidelity, linear_score, max_sensitivity, random_sets};
 pub use metric::{Measured, Metric, Settings, measure};
 pub use order::{Ranking, ordered};
-pub use runner::{Candidate, FIRST, LAST, RANDOM, Task, TextRow, evaluate};
+pub use runner::{Candidate, FIRST, LAST, RANDOM, Task, TextRow, evaluate, evaluate_text};
 pub use soft::{SoftSettings, inclusion, soft};
 
 /// The values of a step, or of a span of steps, without some features: one for each set, in which `true` is a feature that is hidden.

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::backend::Backend;
 use stepfn_attribution::contexts::Operator;
-use stepfn_attribution::{AttributionError, Passes, Side, Steps};
+use stepfn_attribution::{
+    AttributedFn, AttributionError, AttributionOptions, Passes, Side, Steps, Text, over_readings,
+};
 use stepfn_core::StepScore;
+use stepfn_models::Model;
 use stepfn_models::random::SplitMix64;
 
 use self::games::Games;
@@ -119,6 +122,13 @@ pub struct TextRow {
     pub columns: usize,
 }
 
+impl TextRow {
+    /// Whether it is of the same method, operator and choice of special tokens.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.name.as_str(), self.operator, self.special) == (other.name.as_str(), other.operator, other.special)
+    }
+}
+
 /// A token of the text that can be hidden.
 pub(crate) type Token = (Side, usize);
 
@@ -132,14 +142,69 @@ pub(crate) struct Column {
 /// Sets of tokens, for each column.
 type Asked = BTreeMap<usize, BTreeSet<Vec<Token>>>;
 
-/// Measures the scores of candidates on one text, beside random orders and orders by position. The value is that of the attributed function at each step, or
-/// its sum over each span of the [question](stepfn_attribution::Question::spans). Hidden are tokens before the column's first step: those of the source of an
-/// encoder–decoder, those of the target of a causal model.
+/// Measures the scores of candidates on one text, beside random orders and orders by position: all readings of it together, of which a model of masked
+/// tokens has one for each step.
 ///
 /// # Errors
-/// [`AttributionError::Unsuited`] for a model of masked tokens, and for a function that compares with a contrast or needs dropout;
-/// [`AttributionError::Text`] if no step has two tokens that can be hidden; those of the model.
+/// As [`evaluate`]; a text that the model can't read.
+pub fn evaluate_text<B: Backend>(
+    model: &Model<B>,
+    text: &Text,
+    function: &AttributedFn<B>,
+    options: &AttributionOptions<'_>,
+    candidates: &[Candidate],
+    task: &Task,
+) -> Result<Vec<TextRow>, AttributionError> {
+    let parts = over_readings(model, text, function, options, |passes| rows(passes, candidates, task))?;
+    let mut keys: Vec<&TextRow> = Vec::new();
+    for row in parts.iter().flatten() {
+        if !keys.iter().any(|known| known.is_like(row)) {
+            keys.push(row);
+        }
+    }
+    // A reading of several has one column.
+    let merged = |key: &TextRow| {
+        let own: Vec<&TextRow> = parts.iter().flatten().filter(|row| row.is_like(key)).collect();
+        let mean_of = |of: fn(&TextRow) -> &Vec<f64>| -> Vec<f64> {
+            (0..of(key).len()).map(|at| mean(own.iter().map(|row| of(row)[at]))).collect()
+        };
+        TextRow {
+            figures: mean_of(|row| &row.figures),
+            most: mean_of(|row| &row.most),
+            least: mean_of(|row| &row.least),
+            columns: own.iter().map(|row| row.columns).sum(),
+            ..key.clone()
+        }
+    };
+    some(keys.into_iter().map(merged).collect())
+}
+
+/// Measures the scores of candidates on one reading of a text. The value is that of the attributed function at each step, or its sum over each span of the
+/// [question](stepfn_attribution::Question::spans). Hidden are tokens before the column's first step: those of the source of an encoder–decoder, those of the
+/// target of a causal model; of a masked copy all that are not masked. The scores of its step are the column of its [number](stepfn_attribution::Question::reading).
+///
+/// # Errors
+/// [`AttributionError::Unsuited`] for a function that needs dropout; [`AttributionError::Text`] if no step has two tokens that can be hidden; those of the
+/// model.
 pub fn evaluate<B: Backend>(
+    passes: &Passes<'_, B>,
+    candidates: &[Candidate],
+    task: &Task,
+) -> Result<Vec<TextRow>, AttributionError> {
+    some(rows(passes, candidates, task)?)
+}
+
+fn some(rows: Vec<TextRow>) -> Result<Vec<TextRow>, AttributionError> {
+    match rows.is_empty() {
+        true => Err(AttributionError::Text(
+            "no step of this text has two tokens that can be hidden; give a longer prompt or source".to_owned(),
+        )),
+        false => Ok(rows),
+    }
+}
+
+/// The rows of one reading; none if no step has two tokens that can be hidden.
+fn rows<B: Backend>(
     passes: &Passes<'_, B>,
     candidates: &[Candidate],
     task: &Task,
@@ -175,13 +240,7 @@ pub fn evaluate<B: Backend>(
             })?);
         }
     }
-    match rows.is_empty() {
-        true => Err(AttributionError::Text(
-            "no step of this text has two tokens before it that can be hidden; give a longer prompt or source"
-                .to_owned(),
-        )),
-        false => Ok(rows),
-    }
+    Ok(rows)
 }
 
 /// Which game is asked.
@@ -211,16 +270,19 @@ impl<B: Backend> Round<'_, '_, B> {
         columns: &[Column],
         ask: &mut Ask<'_>,
     ) -> Result<Vec<TextRow>, AttributionError> {
-        let playable = |(_, column): &(usize, &Column)| column.features.len() > 1;
+        let playable =
+            |(_, column): &(usize, &Column)| column.features.len() > 1 && self.passes.has_value(column.steps);
         let columns: Vec<(usize, &Column)> = columns.iter().enumerate().filter(playable).collect();
         if columns.is_empty() {
             return Ok(Vec::new());
         }
+        let reading = self.passes.question().reading();
         let mut rows = Vec::new();
         let mut row = |name: &str, with_noise: &[Candidate], scores: &dyn Fn(usize, &Column) -> Vec<Vec<f64>>| {
             let mut measured = Vec::new();
             for &(number, column) in &columns {
-                let with_noise: Vec<Vec<f64>> = with_noise.iter().map(|noisy| noisy.scores(column, number)).collect();
+                let with_noise: Vec<Vec<f64>> =
+                    with_noise.iter().map(|noisy| noisy.scores(column, number + reading)).collect();
                 for scores in scores(number, column) {
                     let mut one = self.measured(number, column, &scores, ask)?;
                     let of_noise = self.task.metrics.iter().position(|metric| metric.is_of_noise());
@@ -243,7 +305,7 @@ impl<B: Backend> Round<'_, '_, B> {
             Ok::<(), AttributionError>(())
         };
         for candidate in candidates {
-            let scores = |number, column: &Column| vec![candidate.scores(column, number)];
+            let scores = |number, column: &Column| vec![candidate.scores(column, number + reading)];
             row(&candidate.name, &candidate.with_noise, &scores)?;
         }
         row(RANDOM, &[], &|number, column| {
@@ -267,8 +329,9 @@ impl<B: Backend> Round<'_, '_, B> {
 
     fn seed(&self, column: usize, use_of: usize) -> [u64; 2] {
         // Apart from the streams that methods draw from.
-        let seed = self.task.seed ^ 0x6661_6974_6866_756c;
-        [seed, (u64::from(self.passes.question().number()) << 40) + ((column as u64) << 16) + use_of as u64]
+        let (seed, question) = (self.task.seed ^ 0x6661_6974_6866_756c, self.passes.question());
+        let column = (column + question.reading()) as u64;
+        [seed, (u64::from(question.number()) << 40) + (column << 16) + use_of as u64]
     }
 
     /// The metrics of one column.
@@ -318,14 +381,9 @@ fn is_log_prob<B: Backend>(passes: &Passes<'_, B>) -> bool {
 fn check<B: Backend>(passes: &Passes<'_, B>) -> Result<(), AttributionError> {
     let unsuited = |what: &str| Err(AttributionError::Unsuited(what.to_owned()));
     let needs = passes.function().needs();
-    if passes.model().config().is_masked() {
-        return unsuited(
-            "this model predicts masked tokens, and evaluation hides what comes before a prediction; use a causal model or an encoder-decoder",
-        );
-    }
-    if needs.noisy_samples > 0 || needs.contrast == stepfn_core::Need::Required {
+    if needs.noisy_samples > 0 {
         return unsuited(&format!(
-            "`{}` needs other passes beside that of the text, which evaluation does not hide tokens of; use a function of one prediction, such as probability",
+            "`{}` needs passes with dropout, which evaluation does not hide tokens of; use a function of one prediction, such as probability",
             passes.function().name()
         ));
     }
@@ -341,7 +399,9 @@ fn columns<B: Backend>(passes: &Passes<'_, B>, special: bool) -> Vec<Column> {
             Some(source) => (Side::Source, source.len()),
             None => (Side::Target, steps.start()),
         };
-        let hideable = |token: &usize| special || !question.is_kept(text.ids(side)[*token]);
+        let masked = question.masked();
+        let hideable =
+            |token: &usize| !masked.contains(token) && (special || !question.is_kept(text.ids(side)[*token]));
         Column { steps, features: (0..until).filter(hideable).map(|token| (side, token)).collect() }
     };
     question.spans(question.steps()).into_iter().map(column).collect()

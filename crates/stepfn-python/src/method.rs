@@ -97,7 +97,7 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
         let text = question.text();
         let kept = |ids: &[u32]| ids.iter().map(|&id| question.is_kept(id)).collect::<Vec<bool>>();
         let about = About {
-            text: Perturbed { source: text.source.clone(), target: text.target.clone(), hidden: Vec::new() },
+            text: Perturbed { source: text.source.clone(), target: text.target.clone(), ..Perturbed::default() },
             steps: question.steps().positions(),
             kept: [kept(text.source.as_deref().unwrap_or_default()), kept(&text.target)],
             attributes_target: question.attributes_target(),

@@ -130,7 +130,7 @@ impl Passes {
         let variant = |number: usize| Perturbed {
             source: source.as_ref().map_or_else(|| own.source.clone(), |rows| Some(rows[number].clone())),
             target: target.as_ref().map_or_else(|| own.target.clone(), |rows| rows[number].clone()),
-            hidden: Vec::new(),
+            ..Perturbed::default()
         };
         let variants: Vec<Perturbed> = (0..count).map(variant).collect();
         let (clean, values) =

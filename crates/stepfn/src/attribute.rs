@@ -149,16 +149,6 @@ impl<B: Backend> AttributeTask<B> {
         Err(Error::new(ErrorKind::Option, what, hint))
     }
 
-    /// Checks that a source to compare with is read by something.
-    fn check_contrast(&self, input: &Input) -> Result<()> {
-        let compared = self.step_scores.iter().any(|function| function.needs().contrast != Need::Unused);
-        if input.contrast_source.is_none() || self.contrast_force_inputs || compared {
-            return Ok(());
-        }
-        let what = "the contrast's source is given, but the contrast is predicted in the text's own context";
-        Err(Error::new(ErrorKind::SameContext, what, FORCE_INPUTS))
-    }
-
     fn hides_nothing(&self, asked: &str) -> Error {
         let what = format!("{} does not hide tokens, so it cannot hide {asked}", self.method.name());
         let hint = "use a method that hides tokens, such as occlusion, or merge scores by aggregation (`subwords`, `sentences`, `messages`)";
@@ -205,7 +195,8 @@ impl<B: Backend> AttributeTask<B> {
         told: Told<'_>,
     ) -> Result<Answer> {
         let started = Instant::now();
-        self.check_contrast(input)?;
+        let compared = self.step_scores.iter().any(|function| function.needs().contrast != Need::Unused);
+        check_contrast(input, self.contrast_force_inputs || compared)?;
         // What can't be is told before anything is computed.
         if let Some(pipeline) = &self.aggregate {
             pipeline.check_axes(model.config(), self.method.hides_tokens().then_some(&[]))?;
@@ -285,6 +276,17 @@ impl<B: Backend> Task<B> for &AttributeTask<B> {
     fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<Answer>>> {
         self.check()?;
         Ok(each(window, |input, number, id| self.answer(model, input, number, id.clone(), told)))
+    }
+}
+
+/// Checks that a source to compare with is read, if there is one.
+pub(crate) fn check_contrast(input: &Input, is_read: bool) -> Result<()> {
+    match input.contrast_source.is_some() && !is_read {
+        true => {
+            let what = "the contrast's source is given, but the contrast is predicted in the text's own context";
+            Err(Error::new(ErrorKind::SameContext, what, FORCE_INPUTS))
+        }
+        false => Ok(()),
     }
 }
 

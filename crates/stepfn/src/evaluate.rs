@@ -9,14 +9,14 @@ use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value, json};
 use stepfn_attribution::{
-    AttributedFn, Attribution, AttributionMethod, AttributionOptions, Noise, Passes, Progress, Provenance, Question,
-    Scores, SpanTarget, attribute,
+    AttributedFn, Attribution, AttributionMethod, AttributionOptions, Noise, Progress, Provenance, Scores, SpanTarget,
+    attribute,
 };
 use stepfn_core::functions::Probability;
-use stepfn_core::{Need, StepFunction, StepScore};
-use stepfn_evaluate::{Candidate, Task as Measures, TextRow, evaluate};
+use stepfn_core::{StepFunction, StepScore};
+use stepfn_evaluate::{Candidate, Task as Measures, TextRow, evaluate_text};
 
-use crate::attribute::narrow;
+use crate::attribute::{check_contrast, narrow};
 use crate::chat::Asked;
 use crate::room;
 use crate::texts::{Numbered, Task, Told, each};
@@ -32,6 +32,8 @@ pub struct EvaluateTask<B: Backend> {
     pub functions: Vec<AttributedFn<B>>,
     /// What a column is, in texts that bring no units of their own: the function's value at each token, or its sum over units of several. One unit takes fewer passes than its tokens do.
     pub unit: TargetUnit,
+    /// Let contrastive functions use the contrast's own context. Tokens are hidden in the text alone.
+    pub contrast_force_inputs: bool,
     /// The metrics, operators and random orders. Its seed is that of the options.
     pub measures: Measures,
     /// How it runs.
@@ -45,6 +47,7 @@ impl<B: Backend> EvaluateTask<B> {
             methods: methods.into_iter().collect(),
             functions: Vec::new(),
             unit: TargetUnit::default(),
+            contrast_force_inputs: false,
             measures: Measures::default(),
             options: RunOptions::default(),
         }
@@ -118,10 +121,8 @@ impl<B: Backend> EvaluateTask<B> {
         }
         for (name, function) in self.attributed() {
             let needs = function.needs();
-            if needs.noisy_samples > 0 || needs.contrast == Need::Required {
-                let what = format!(
-                    "`{name}` needs other passes beside that of the text, which evaluation does not hide tokens of"
-                );
+            if needs.noisy_samples > 0 {
+                let what = format!("`{name}` needs passes with dropout, which evaluation does not hide tokens of");
                 return wrong(what, "use a function of one prediction, such as probability or entropy");
             }
             if let Some(metric) = metrics.iter().find(|metric| metric.is_of_log_prob())
@@ -144,6 +145,9 @@ impl<B: Backend> EvaluateTask<B> {
         parameters.insert("ranking".to_owned(), ranking.name().into());
         parameters.insert("unit".to_owned(), self.unit.name().into());
         parameters.insert("random_orders".to_owned(), json!(orders));
+        if self.contrast_force_inputs {
+            parameters.insert("contrast_force_inputs".to_owned(), true.into());
+        }
         if metrics.iter().any(|metric| ["infidelity", "lds"].contains(&metric.name())) {
             parameters.insert("random_sets".to_owned(), json!(sets));
         }
@@ -175,15 +179,13 @@ impl<B: Backend> EvaluateTask<B> {
         (number, id): (usize, &Value),
         told: Told<'_>,
     ) -> Result<EvaluatedText> {
-        if model.is_masked() {
-            let what = "this model predicts masked tokens, and evaluation hides what comes before a prediction";
-            return Err(Error::new(ErrorKind::Option, what, "use a causal model or an encoder-decoder"));
-        }
-        let preparer = model.preparer();
+        let functions = self.attributed();
+        check_contrast(input, self.contrast_force_inputs)?;
+        let preparer = model.preparer_masking(self.options.masking)?;
         let Asked { request, .. } = model.asked(input)?;
         let mut prepared = preparer.prepare(&request)?;
-        prepared.text.contrast = None;
         room::check(model, &prepared.text)?;
+        model.align(&mut prepared)?;
         narrow(&mut prepared, input)?;
         let length = told.of_length(id, model.config(), &prepared.text);
         if !input.source_spans.is_empty() || !input.target_spans.is_empty() {
@@ -194,7 +196,6 @@ impl<B: Backend> EvaluateTask<B> {
             true => self.unit.spans(&prepared),
             false => Some(SpanTarget::bytes(&prepared, &input.units)?),
         };
-        let functions = self.attributed();
         let (methods, all) = (self.names(), functions.len() * (self.methods.len() + 1));
         let mut texts = Vec::new();
         for (at, (function_name, function)) in functions.into_iter().enumerate() {
@@ -205,8 +206,11 @@ impl<B: Backend> EvaluateTask<B> {
                     (told.progress)(Progress { pieces_done: done, pieces: all * pieces, ..progress })
                 }
             };
-            let options =
-                AttributionOptions { spans: spans.as_slice(), ..told.attribution(model, &self.options, number) };
+            let options = AttributionOptions {
+                spans: spans.as_slice(),
+                contrast_force_inputs: self.contrast_force_inputs,
+                ..told.attribution(model, &self.options, number)
+            };
             let text = core::slice::from_ref(&prepared.text);
             let mut candidates = Vec::new();
             for (method_number, (name, method)) in methods.iter().zip(&self.methods).enumerate() {
@@ -230,10 +234,9 @@ impl<B: Backend> EvaluateTask<B> {
             }
             let progress = stage(self.methods.len());
             let options = AttributionOptions { progress: Some(&progress), ..options.clone() };
-            let question = Question::new(&prepared.text, &options, 0, 1)?;
-            let passes = Passes::new(question, model.model(), &function)?;
             let measures = Measures { seed: self.options.seed, ..self.measures.clone() };
-            texts.push((function_name, evaluate(&passes, &candidates, &measures)?));
+            let rows = evaluate_text(model.model(), &prepared.text, &function, &options, &candidates, &measures)?;
+            texts.push((function_name, rows));
         }
         Ok(EvaluatedText { rows: texts, warnings: length.into_iter().collect() })
     }

@@ -55,7 +55,7 @@ impl Players {
         mut by: impl FnMut(usize, (Side, usize)) -> Option<u32>,
     ) -> Perturbed {
         let text = question.text();
-        let mut text = Perturbed { source: text.source.clone(), target: text.target.clone(), hidden: Vec::new() };
+        let mut text = Perturbed { source: text.source.clone(), target: text.target.clone(), ..Perturbed::default() };
         for (number, player) in self.all.iter().enumerate() {
             let ids = text.ids_mut(player.side);
             for &token in &player.tokens {

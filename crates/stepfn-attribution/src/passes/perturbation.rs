@@ -23,6 +23,8 @@ pub struct Perturbed {
     pub target: Vec<u32>,
     /// Tokens that no token attends to. They keep their places, and positions are as in the text.
     pub hidden: Vec<(Side, usize)>,
+    /// Where the step of a masked copy is predicted, in a variant that lacks tokens before its mask.
+    pub mask: Option<usize>,
 }
 
 impl Perturbed {
@@ -79,7 +81,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
     /// The tokens of the text itself.
     pub fn text(&self) -> Perturbed {
         let text = self.passes.question.text();
-        Perturbed { source: text.source.clone(), target: text.target.clone(), hidden: Vec::new() }
+        Perturbed { source: text.source.clone(), target: text.target.clone(), ..Perturbed::default() }
     }
 
     /// The decoder's last hidden state at every token that it reads, `[width, hidden]`.

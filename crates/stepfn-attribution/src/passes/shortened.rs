@@ -31,6 +31,9 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         mut progress: impl FnMut(usize, usize) -> Result<(), AttributionError>,
     ) -> Result<Vec<Vec<f64>>, AttributionError> {
         let passes = self.passes;
+        if passes.model.config().is_masked() {
+            return self.around_masks(function, variants, steps, progress);
+        }
         let text = passes.question.text();
         let mut values = vec![Vec::new(); variants.len()];
         let (mut sourced, mut later) = (Vec::new(), Vec::new());
@@ -79,6 +82,34 @@ impl<B: Backend> Perturbation<'_, '_, B> {
             before = Some(cache);
             done += 1;
             progress(done, all)?;
+        }
+        Ok(values)
+    }
+
+    /// Variants of a masked copy: every place sees all others, and nothing is shared.
+    fn around_masks(
+        &self,
+        function: &dyn StepFunction<B>,
+        variants: &[Perturbed],
+        steps: Steps,
+        mut progress: impl FnMut(usize, usize) -> Result<(), AttributionError>,
+    ) -> Result<Vec<Vec<f64>>, AttributionError> {
+        let model = self.passes.model;
+        let at_once = self.passes.budget.variants(self.passes.question.lengths(steps));
+        let all = variants.len().div_ceil(at_once);
+        let mut values = Vec::with_capacity(variants.len());
+        for (done, chunk) in variants.chunks(at_once).enumerate() {
+            let texts = chunk.iter().map(|variant| variant.target[..read(&variant.target)].to_vec()).collect();
+            let batch = batch_of(model.decoder(), texts)?;
+            let target = StackInput::embedded(&batch, model.decoder().embed(&batch));
+            let hidden = model.hidden(ModelInput { source: None, target, dropout: &Dropout::Off })?;
+            let place = |(number, variant): (usize, &Perturbed)| {
+                number * batch.width() + variant.mask.unwrap_or(steps.places().start)
+            };
+            let rows: Vec<usize> = chunk.iter().enumerate().map(place).collect();
+            let found = self.values_at(function, select(&hidden, &rows), steps)?;
+            values.extend(found.into_iter().map(|value| vec![value]));
+            progress(done + 1, all)?;
         }
         Ok(values)
     }

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use stepfn::Ranking;
 
 use super::TargetUnitName;
-use super::choices::{OperatorName, evaluation_formats, metrics};
-use super::shared::{DestinationArgs, GenerationArgs, ModelArgs, TextArgs};
+use super::choices::{MaskingName, OperatorName, evaluation_formats, metrics};
+use super::shared::{ContrastArgs, DestinationArgs, GenerationArgs, ModelArgs, TextArgs};
 use super::values::{count, name, number, whole};
 
 /// What the command does, with examples.
@@ -18,7 +18,7 @@ Examples:
   stepfn evaluate --model gpt2 --input texts.jsonl --unit answer --metric comprehensiveness,lds,soft_nc,soft_ns --format json -o faithful.json
 
 A faithful method names the tokens that the model used: hide them, and the prediction is lost; keep nothing else, and it stays. Tokens are hidden by two \
-operators: replaced by the baseline's token, or removed. A metric favours methods that hide tokens as it does, so compare both tables. All figures are \
+operators: replaced by the baseline's token, or removed (a third, mask, leaves them where no token attends to them). A metric favours methods that hide tokens as it does, so compare both tables. All figures are \
 beside random orders and the orders of the text, with intervals by bootstrap over texts.
 
 Metrics:
@@ -66,6 +66,14 @@ pub(crate) struct EvaluateArgs {
     /// First token after the attributed ones; default: the end of the target
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) to: Option<usize>,
+    #[command(flatten)]
+    pub(crate) contrast: ContrastArgs,
+    /// Let a contrastive function use the contrast's own context, instead of the contrast target in the original context
+    #[arg(long)]
+    pub(crate) contrast_force_inputs: bool,
+    /// What a model of masked tokens (bert, roberta, …) does not see where it predicts a token; default: token
+    #[arg(long, value_name = "UNIT", value_enum)]
+    pub(crate) masking: Option<MaskingName>,
     /// Random orders that are averaged
     #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
     pub(crate) random_orders: Option<usize>,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
-use stepfn::extend::{Need, Needs, StepScore};
+use stepfn::extend::{Needs, StepScore};
 use stepfn::writers::{WriterOptions, answers};
 use stepfn::{Answer, AttributeTask, Input, Outcome, Registry, TargetUnit, Unit, Value, json};
 use stepfn_corpus::Format;
@@ -35,15 +35,11 @@ impl OnBackend for Attribute<'_> {
         let task = task::<D::Backend>(args)?;
         let needs = unused::needs(task.step_scores.iter().map(AsRef::as_ref));
         let needs = task.function.as_ref().map_or(needs, |function| needs.union(function.needs()));
-        unused::check(&args.contrast, args.parameters.dropout, needs)?;
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
         unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
-        unused::check_missing(&args.texts, &args.contrast, needs)?;
-        if args.contrast_force_inputs && needs.contrast == Need::Unused {
-            let what = "--contrast-force-inputs: no step function asked for compares with a contrast";
-            return Err(Failure::usage(what, unused::COMPARING));
-        }
+        let passes = (args.parameters.dropout, args.contrast_force_inputs);
+        unused::check_comparing(&args.texts, &args.contrast, passes, needs)?;
         sharding::check(&args.shards, &args.view.format, &["jsonl", "csv"], None)?;
         if args.shards.is_given() {
             return shards::<D>(args, task, needs);

@@ -8,10 +8,10 @@ use stepfn::backend::{Devices, OnBackend};
 use stepfn::writers::{WriterOptions, evaluations};
 use stepfn::{EvaluateTask, Evaluated, Input, Map, Measures, Metric, Outcome, Registry, RunOptions, Value};
 
-use super::loading::{dispatch, load, note_loaded};
+use super::loading::{dispatch, load, note_loaded, with_aligner};
 use super::parameters::{Owner, assigned, function, method};
 use super::unused;
-use crate::args::{ContrastArgs, EvaluateArgs, OperatorName};
+use crate::args::{EvaluateArgs, MaskingName, OperatorName};
 use crate::failure::Failure;
 use crate::input::Inputs;
 use crate::output;
@@ -37,9 +37,9 @@ impl OnBackend for Evaluate<'_> {
             let what = "--keep: the results are of all texts together, which have no fields of yours";
             return Err(Failure::usage(what, "leave it out"));
         }
-        let nothing = ContrastArgs::default();
         let needs = unused::needs(task.functions.iter());
-        let inputs = unused::without_contrasts(Inputs::new(&args.texts, &nothing)?, needs);
+        unused::check_comparing(&args.texts, &args.contrast, (None, args.contrast_force_inputs), needs)?;
+        let inputs = unused::without_contrasts(Inputs::new(&args.texts, &args.contrast)?, needs);
         let places = output::places(inputs.paths(), &args.model);
         let (single, extent, watch) = (inputs.len() == Some(1), inputs.extent(), inputs.watch());
         let options = WriterOptions { single: true, ..WriterOptions::default() };
@@ -49,6 +49,7 @@ impl OnBackend for Evaluate<'_> {
             output::results(&args.to_file, (&args.format, args.html.as_deref()), forms, places, &teller, true)?;
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.to_file.quiet)?;
+        let model = with_aligner::<D>(model, &args.contrast.aligner, &args.model, args.to_file.quiet)?;
         note_loaded(&model, started, &teller);
         unused::check_writing_of(&model, &args.texts, &args.generation)?;
         let narrowed = inputs.map(|named| named.map(|input| Input { from: args.from, to: args.to, ..input }));
@@ -140,8 +141,10 @@ fn task<B: Backend>(args: &EvaluateArgs) -> Result<EvaluateTask<B>, Failure> {
     measures.sets = args.random_sets.unwrap_or(measures.sets);
     measures.soft_share = args.soft_share.unwrap_or(measures.soft_share);
     measures.soft_draws = args.soft_draws.unwrap_or(measures.soft_draws);
-    let options = RunOptions { seed: args.model.seed, memory: args.model.memory, ..RunOptions::default() };
-    let task = EvaluateTask { functions, unit: args.unit.unit(), measures, options, ..EvaluateTask::new(methods) };
+    let (seed, masking) = (args.model.seed, args.masking.map(MaskingName::masking));
+    let options = RunOptions { seed, memory: args.model.memory, masking, ..RunOptions::default() };
+    let (unit, contrast_force_inputs) = (args.unit.unit(), args.contrast_force_inputs);
+    let task = EvaluateTask { functions, unit, contrast_force_inputs, measures, options, ..EvaluateTask::new(methods) };
     task.check().map_err(|error| Failure::usage(error.what().to_owned(), error.hint().to_owned()))?;
     Ok(task)
 }

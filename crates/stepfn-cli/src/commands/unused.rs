@@ -50,6 +50,21 @@ pub(super) fn check(contrast: &ContrastArgs, dropout: Option<f64>, needs: Needs)
     }
 }
 
+/// Checks what is compared with: the contrast, the dropout rate, whose context is read, and that nothing is missing.
+pub(super) fn check_comparing(
+    texts: &TextArgs,
+    contrast: &ContrastArgs,
+    (dropout, force_inputs): (Option<f64>, bool),
+    needs: Needs,
+) -> Result<(), Failure> {
+    check(contrast, dropout, needs)?;
+    if force_inputs && needs.contrast == Need::Unused {
+        let what = "--contrast-force-inputs: no step function asked for compares with a contrast";
+        return Err(Failure::usage(what, COMPARING));
+    }
+    check_missing(texts, contrast, needs)
+}
+
 /// The texts without contrasts, if no function compares with them.
 pub(super) fn without_contrasts(inputs: Inputs, needs: Needs) -> Inputs {
     const WHY: &str = "no step function asked for compares with a contrast";

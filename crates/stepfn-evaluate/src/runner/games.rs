@@ -60,7 +60,8 @@ impl<'g, 'a, B: Backend> Games<'g, 'a, B> {
             };
             for ((set, by), values) in sets.into_iter().zip(values) {
                 for column in by {
-                    let sum = values[columns[column].steps.within(steps)].iter().sum();
+                    let own = columns[column].steps;
+                    let sum = self.passes.over_span(own, &values[own.within(steps)]);
                     found.insert((column, set.clone()), sum);
                 }
             }
@@ -102,6 +103,11 @@ impl<'g, 'a, B: Backend> Games<'g, 'a, B> {
         };
         variant.source = variant.source.map(|source| left(Side::Source, &source));
         variant.target = left(Side::Target, &variant.target);
+        let masked = self.passes.question().masked();
+        if !masked.is_empty() {
+            let before = hidden.iter().filter(|(side, token)| *side == Side::Target && *token < masked.start).count();
+            variant.mask = Some(masked.start - before);
+        }
         variant
     }
 

@@ -3,10 +3,11 @@
 use burn::tensor::DType;
 use stepfn_attribution::methods::Saliency;
 use stepfn_attribution::{
-    AttributedFn, AttributionOptions, Baseline, Perturbed, Question, ScoringOptions, SpanTarget, Text, attribute, score,
+    AttributedFn, AttributionOptions, Baseline, ContrastText, Masked, Perturbed, Question, ScoringOptions, SpanTarget,
+    Text, attribute, score,
 };
-use stepfn_core::StepFunction;
-use stepfn_core::functions::{Entropy, McDropoutProbAvg, Probability};
+use stepfn_core::functions::{ContrastProbDiff, Entropy, McDropoutProbAvg, Probability};
+use stepfn_core::{Alignment, StepFunction};
 use stepfn_models::Model;
 
 use super::*;
@@ -82,24 +83,42 @@ fn all_hard() -> Task {
     Task { metrics, operators: Operator::ALL.to_vec(), sets: 6, orders: 2, ..Task::default() }
 }
 
-fn rows(model: &Model<Cpu>, text: &Text, spans: &[SpanTarget], task: &Task) -> (Vec<TextRow>, Vec<Vec<Column>>) {
-    let options = AttributionOptions { spans, ..options() };
-    let function = log_prob();
-    let passes = Passes::new(Question::new(text, &options, 0, 1).unwrap(), model, &function).unwrap();
-    let columns = [false, true].map(|special| columns(&passes, special)).to_vec();
-    let candidate = candidate(text, columns[0].len());
-    (evaluate(&passes, &[candidate], task).unwrap(), columns)
+/// The log-probability of the token of one step of a text of masked tokens without some others, scored by itself.
+fn slowly_masked(model: &Model<Cpu>, text: &Text, step: usize, operator: Operator, hidden: &[Token]) -> f64 {
+    let is_hidden = |token: usize| hidden.contains(&(Side::Target, token));
+    let id = |(token, &id): (usize, &u32)| match (is_hidden(token), operator) {
+        (false, _) => Some(id),
+        (true, Operator::Remove) => None,
+        (true, _) => Some(BASELINE),
+    };
+    let target: Vec<u32> = text.target.iter().enumerate().filter_map(id).collect();
+    let step = match operator {
+        Operator::Remove => (0..step).filter(|&token| !is_hidden(token)).count(),
+        _ => step,
+    };
+    let masked = text.masked.as_ref().map(|masked| Masked::alone(masked.id, target.len()));
+    let text = Text { steps: step..step + 1, target, masked, ..text.clone() };
+    let function: Box<dyn StepFunction<Cpu>> = Box::new(log_prob());
+    let scored = score(model, &[text], &[function], &ScoringOptions::default()).unwrap().remove(0).unwrap();
+    f64::from(scored.scores[0].1[0])
 }
 
-fn assert_as_slow(name: &str, text: &Text, spans: &[SpanTarget]) {
-    let model = model(name);
-    let task = all_hard();
-    let (rows, columns) = rows(&model, text, spans, &task);
-    assert_eq!(rows.len(), 3 * 2 * 4, "{name}");
-    let candidate = candidate(text, columns[0].len());
+fn assert_as_slow(name: &str, text: &Text, spans: &[SpanTarget], task: &Task) {
+    let (model, function) = (model(name), log_prob());
+    let options = AttributionOptions { spans, ..options() };
+    let readings = over_readings(&model, text, &function, &options, |passes| {
+        Ok((passes.question().reading(), [false, true].map(|special| columns(passes, special))))
+    });
+    let readings = readings.unwrap();
+    let candidate = candidate(text, readings.iter().map(|(_, columns)| columns[0].len()).sum());
+    let rows = evaluate_text(&model, text, &function, &options, core::slice::from_ref(&candidate), task).unwrap();
+    assert_eq!(rows.len(), task.operators.len() * 2 * 4, "{name}");
     for row in rows.iter().filter(|row| row.name != RANDOM) {
         let mut figures = Vec::new();
-        for (number, column) in columns[usize::from(row.special)].iter().enumerate() {
+        let columns = readings.iter().flat_map(|(reading, columns)| {
+            columns[usize::from(row.special)].iter().enumerate().map(move |(number, column)| (number + reading, column))
+        });
+        for (number, column) in columns {
             let n = column.features.len();
             if n < 2 {
                 continue;
@@ -124,7 +143,10 @@ fn assert_as_slow(name: &str, text: &Text, spans: &[SpanTarget]) {
                     .filter(|(_, hidden)| **hidden)
                     .map(|(token, _)| *token)
                     .collect();
-                slowly(&model, text, column.steps, row.operator, &hidden)
+                match text.masked {
+                    Some(_) => slowly_masked(&model, text, text.steps.start + number, row.operator, &hidden),
+                    None => slowly(&model, text, column.steps, row.operator, &hidden),
+                }
             };
             let slow = measure(&scores, &settings, &mut |sets| Ok(sets.iter().map(value).collect())).unwrap();
             figures.push(slow.figures);
@@ -142,18 +164,83 @@ fn assert_as_slow(name: &str, text: &Text, spans: &[SpanTarget]) {
 }
 
 #[test]
+fn steps_of_masked_tokens_have_the_figures_of_a_pass_for_each_set() {
+    // Whole words are masked where their first token is predicted.
+    let masked = Masked { id: 7, until: vec![1, 3, 3, 4, 5, 6] };
+    let text = Text { masked: Some(masked), ..Text::causal(vec![SPECIAL, 31, 8, 16, 40, SPECIAL], 1) };
+    let alone = Text { masked: Some(Masked::alone(7, 6)), steps: 1..5, ..text.clone() };
+    let task = Task { operators: vec![Operator::Baseline, Operator::Remove], ..all_hard() };
+    for name in ["bert", "modernbert"] {
+        assert_as_slow(name, &alone, &[], &task);
+    }
+    let (model, options, function) = (model("bert"), options(), log_prob());
+    let words = Text { steps: 1..5, ..text };
+    let features =
+        over_readings(&model, &words, &function, &options, |passes| Ok(columns(passes, true).remove(0).features));
+    let features: Vec<Vec<usize>> =
+        features.unwrap().iter().map(|all| all.iter().map(|(_, token)| *token).collect()).collect();
+    assert_eq!(features, [vec![0, 3, 4, 5], vec![0, 1, 3, 4, 5], vec![0, 1, 2, 4, 5], vec![0, 1, 2, 3, 5]]);
+    // What nobody attends to is no matter: another token in a hidden place.
+    let task = Task { operators: vec![Operator::Mask], ..all_hard() };
+    let rows = evaluate_text(&model, &alone, &function, &options, &[candidate(&alone, 4)], &task).unwrap();
+    assert!(rows.iter().all(|row| row.columns == 4 && row.figures[0].abs() > 1e-3), "{rows:?}");
+}
+
+/// In the text's own context: the probability of a token less that of the contrast's.
+#[test]
+fn contrasts_are_compared_with_in_the_text_without_tokens() {
+    let model = model("gpt2");
+    let (_, own) = texts()[0].clone();
+    let (step, other) = (6, 35);
+    let mut target = own.target.clone();
+    target[step] = other;
+    let contrast =
+        ContrastText { source: None, target: target.clone(), first: 3, alignment: Alignment::OneToOne, masked: None };
+    let text = Text { contrast: Some(contrast), ..own.clone() };
+    let (options, function) = (options(), AttributedFn::new(ContrastProbDiff::default()));
+    let passes = Passes::new(Question::new(&text, &options, 0, 1).unwrap(), &model, &function).unwrap();
+    let all = columns(&passes, true);
+    let games = Games::new(&passes).unwrap();
+    let token = |token: usize| (Side::Target, token);
+    let sets = [vec![], vec![token(1)], vec![token(0), token(4)]];
+    for operator in [Operator::Baseline, Operator::Remove] {
+        let found = games.values(operator, &all, &Asked::from([(step - 3, sets.iter().cloned().collect())])).unwrap();
+        let other = Text { target: target.clone(), ..own.clone() };
+        for set in &sets {
+            let probability = |text| slowly(&model, text, all[step - 3].steps, operator, set).exp();
+            let (found, expected) = (found[&(step - 3, set.clone())], probability(&own) - probability(&other));
+            assert!((found - expected).abs() < 1e-5, "{operator:?}, {set:?}: {found} instead of {expected}");
+        }
+    }
+    // Where both say the same there is nothing to lose.
+    let task = Task { metrics: vec![Metric::Comprehensiveness], special: vec![true], ..Task::default() };
+    let rows = evaluate(&passes, &[candidate(&text, 6)], &task).unwrap();
+    assert!(rows.iter().all(|row| row.columns == 6 && row.figures[0] != 0.0), "{rows:?}");
+    // A step without a partner has no value.
+    let contrast = text
+        .contrast
+        .clone()
+        .map(|contrast| ContrastText { alignment: Alignment::Pairs(vec![(step - 3, step - 3)]), ..contrast });
+    let text = Text { contrast, ..text };
+    let passes = Passes::new(Question::new(&text, &options, 0, 1).unwrap(), &model, &function).unwrap();
+    let rows = evaluate(&passes, &[candidate(&text, 6)], &task).unwrap();
+    assert!(rows.iter().all(|row| row.columns == 1 && row.figures[0].is_finite()), "{rows:?}");
+}
+
+#[test]
 fn steps_have_the_figures_of_a_pass_for_each_set() {
     for (name, text) in texts() {
-        assert_as_slow(name, &text, &[]);
+        assert_as_slow(name, &text, &[], &all_hard());
     }
 }
 
 #[test]
 fn spans_have_the_figures_of_a_pass_for_each_set() {
+    let task = all_hard();
     for (name, text) in texts() {
         let (start, end) = (text.steps.start, text.steps.end);
-        assert_as_slow(name, &text, &[SpanTarget::new(vec![start..start + 1, start + 1..end])]);
-        assert_as_slow(name, &text, &[SpanTarget::new(core::iter::once(start..end).collect())]);
+        assert_as_slow(name, &text, &[SpanTarget::new(vec![start..start + 1, start + 1..end])], &task);
+        assert_as_slow(name, &text, &[SpanTarget::new(core::iter::once(start..end).collect())], &task);
     }
 }
 
