@@ -18,7 +18,7 @@ use stepfn_bench::Shape;
 use stepfn_benches::peer::Peer;
 use stepfn_benches::{Measured as B, median, wait};
 use stepfn_core::functions::Probability;
-use stepfn_evaluate::{Candidate, Task, evaluate};
+use stepfn_evaluate::{Candidate, Given, Task, evaluate};
 
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
@@ -80,7 +80,7 @@ fn row(unit: &str, [quick, all]: [bool; 2], peer: &mut Option<Peer>) {
         let function = AttributedFn::new(Probability { logprob: true });
         let question = Question::new(&text, &options, 0, 1).expect("the text has steps");
         let passes = Passes::new(question, &model, &function).expect("the text fits");
-        evaluate(&passes, &candidates, &task).expect("the text has tokens to hide")
+        evaluate(&passes, Given::new(&candidates), &task).expect("the text has tokens to hide")
     };
     let setup = json!({
         "shape": shape, "prompt": prompt, "answer": answer, "methods": methods, "unit": unit, "orders": task.orders,

@@ -35,11 +35,19 @@ pub enum Metric {
     SoftNc,
     /// π-Soft-NS, the second of [`soft`](crate::soft).
     SoftNs,
+    /// [`Plausibility::auprc`](crate::Plausibility::auprc).
+    Auprc,
+    /// [`Plausibility::token_f1`](crate::Plausibility::token_f1).
+    TokenF1,
+    /// [`Plausibility::iou`](crate::Plausibility::iou).
+    Iou,
+    /// [`Plausibility::reciprocal_rank`](crate::Plausibility::reciprocal_rank), whose mean is the mean reciprocal rank.
+    Mrr,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::Comprehensiveness,
         Self::Sufficiency,
         Self::Morf,
@@ -52,6 +60,10 @@ impl Metric {
         Self::MaxSensitivity,
         Self::SoftNc,
         Self::SoftNs,
+        Self::Auprc,
+        Self::TokenF1,
+        Self::Iou,
+        Self::Mrr,
     ];
 
     /// Those that are computed unless others are asked for: all that are read off the two curves.
@@ -72,6 +84,10 @@ impl Metric {
             Self::MaxSensitivity => "max_sensitivity",
             Self::SoftNc => "soft_nc",
             Self::SoftNs => "soft_ns",
+            Self::Auprc => "auprc",
+            Self::TokenF1 => "token_f1",
+            Self::Iou => "iou",
+            Self::Mrr => "mrr",
         }
     }
 
@@ -90,6 +106,10 @@ impl Metric {
             Self::MaxSensitivity => "how far scores move with a little noise on the embeddings, of their size",
             Self::SoftNc => "how far the prediction moves without tokens drawn by their scores, of how far it can",
             Self::SoftNs => "how near the prediction stays with nothing but tokens drawn by their scores",
+            Self::Auprc => "the area under precision over recall of the tokens that people marked",
+            Self::TokenF1 => "F1 of the top tokens, as many as people marked, and the marked ones",
+            Self::Iou => "intersection over union of the same",
+            Self::Mrr => "one over the rank of the first token that people marked",
         }
     }
 
@@ -101,7 +121,7 @@ impl Metric {
     /// Whether faithful scores make it great. If not, they make it small.
     pub fn more_is_better(self) -> bool {
         use Metric::{Comprehensiveness, Insertion, Lds, Morf, SoftNc, SoftNs};
-        matches!(self, Comprehensiveness | Morf | Insertion | Lds | SoftNc | SoftNs)
+        matches!(self, Comprehensiveness | Morf | Insertion | Lds | SoftNc | SoftNs) || self.is_of_marks()
     }
 
     /// Whether it needs `f` to be a log-probability.
@@ -119,6 +139,16 @@ impl Metric {
         self == Self::MaxSensitivity
     }
 
+    /// Whether it compares scores with what people marked, and hides nothing.
+    pub fn is_of_marks(self) -> bool {
+        matches!(self, Self::Auprc | Self::TokenF1 | Self::Iou | Self::Mrr)
+    }
+
+    /// Whether it needs values without tokens.
+    pub(crate) fn is_of_values(self) -> bool {
+        !self.is_soft() && !self.is_of_noise() && !self.is_of_marks()
+    }
+
     /// What of the two curves these metrics need.
     fn points(metrics: &[Self]) -> Points {
         let has = |any: &[Self]| metrics.iter().any(|metric| any.contains(metric));
@@ -134,7 +164,8 @@ impl Metric {
 /// What is measured.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// The metrics. Those that [are soft](Metric::is_soft) or [of noise](Metric::is_of_noise) are not measured here and are NaN.
+    /// The metrics. Those that [are soft](Metric::is_soft), [of noise](Metric::is_of_noise) or [of marks](Metric::is_of_marks) are not measured here and
+    /// are NaN.
     pub metrics: Vec<Metric>,
     /// How scores order features.
     pub ranking: Ranking,
@@ -185,7 +216,13 @@ pub fn measure(scores: &[f64], settings: &Settings, values: &mut Values<'_>) -> 
         }),
         Metric::Infidelity => infidelity(scores, &sets, &lost),
         Metric::Lds => linear_score(scores, &sets, &lost),
-        Metric::MaxSensitivity | Metric::SoftNc | Metric::SoftNs => f64::NAN,
+        Metric::MaxSensitivity
+        | Metric::SoftNc
+        | Metric::SoftNs
+        | Metric::Auprc
+        | Metric::TokenF1
+        | Metric::Iou
+        | Metric::Mrr => f64::NAN,
     };
     Ok(Measured {
         figures: metrics.iter().map(figure).collect(),

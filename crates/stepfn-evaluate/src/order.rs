@@ -21,14 +21,19 @@ impl Ranking {
             Self::Magnitude => "magnitude",
         }
     }
+
+    /// What a score is ordered by.
+    pub(crate) fn key(self, score: f64) -> f64 {
+        match self {
+            Self::Signed => score,
+            Self::Magnitude => score.abs(),
+        }
+    }
 }
 
 /// The features, the most important first. Those with equal scores stay in the order of the text.
 pub fn ordered(scores: &[f64], ranking: Ranking) -> Vec<usize> {
-    let key = |at: usize| match ranking {
-        Ranking::Signed => scores[at],
-        Ranking::Magnitude => scores[at].abs(),
-    };
+    let key = |at: usize| ranking.key(scores[at]);
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| key(b).total_cmp(&key(a)));
     order

@@ -15,7 +15,7 @@ use stepfn_models::random::SplitMix64;
 
 use self::games::Games;
 use crate::interval::mean;
-use crate::{Measured, Metric, Ranking, SHARES, Settings, SoftSettings, max_sensitivity, measure, soft};
+use crate::{Measured, Metric, Plausibility, Ranking, SHARES, Settings, SoftSettings, max_sensitivity, measure, soft};
 
 /// The order of the text, from its first token.
 pub const FIRST: &str = "first_to_last";
@@ -103,6 +103,22 @@ impl Candidate {
     }
 }
 
+/// What is given of one text.
+#[derive(Debug, Clone, Copy)]
+pub struct Given<'g> {
+    /// The scores of methods.
+    pub candidates: &'g [Candidate],
+    /// The tokens that people marked as what the prediction should come from.
+    pub marked: &'g [(Side, usize)],
+}
+
+impl<'g> Given<'g> {
+    /// Scores of a text of which nothing is marked.
+    pub fn new(candidates: &'g [Candidate]) -> Self {
+        Self { candidates, marked: &[] }
+    }
+}
+
 /// What was measured of a candidate on one text: means over the text's columns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextRow {
@@ -152,10 +168,10 @@ pub fn evaluate_text<B: Backend>(
     text: &Text,
     function: &AttributedFn<B>,
     options: &AttributionOptions<'_>,
-    candidates: &[Candidate],
+    given: Given<'_>,
     task: &Task,
 ) -> Result<Vec<TextRow>, AttributionError> {
-    let parts = over_readings(model, text, function, options, |passes| rows(passes, candidates, task))?;
+    let parts = over_readings(model, text, function, options, |passes| rows(passes, given, task))?;
     let mut keys: Vec<&TextRow> = Vec::new();
     for row in parts.iter().flatten() {
         if !keys.iter().any(|known| known.is_like(row)) {
@@ -188,10 +204,10 @@ pub fn evaluate_text<B: Backend>(
 /// model.
 pub fn evaluate<B: Backend>(
     passes: &Passes<'_, B>,
-    candidates: &[Candidate],
+    given: Given<'_>,
     task: &Task,
 ) -> Result<Vec<TextRow>, AttributionError> {
-    some(rows(passes, candidates, task)?)
+    some(rows(passes, given, task)?)
 }
 
 fn some(rows: Vec<TextRow>) -> Result<Vec<TextRow>, AttributionError> {
@@ -204,22 +220,17 @@ fn some(rows: Vec<TextRow>) -> Result<Vec<TextRow>, AttributionError> {
 }
 
 /// The rows of one reading; none if no step has two tokens that can be hidden.
-fn rows<B: Backend>(
-    passes: &Passes<'_, B>,
-    candidates: &[Candidate],
-    task: &Task,
-) -> Result<Vec<TextRow>, AttributionError> {
+fn rows<B: Backend>(passes: &Passes<'_, B>, given: Given<'_>, task: &Task) -> Result<Vec<TextRow>, AttributionError> {
     check(passes)?;
     let games = Games::new(passes)?;
     let mut rows = Vec::new();
     for &operator in &task.operators {
         let settings: Vec<(bool, Vec<Column>)> =
             task.special.iter().map(|&special| (special, columns(passes, special))).collect();
-        let is_hard = |metric: &Metric| !metric.is_soft() && !metric.is_of_noise();
-        let round = Round { passes, task, operator };
+        let round = Round { passes, task, operator, marked: given.marked };
         let mut asked = [Asked::new(), Asked::new()];
         for (special, columns) in &settings {
-            round.play(candidates, *special, columns, &mut |kind, column, sets| {
+            round.play(given.candidates, *special, columns, &mut |kind, column, sets| {
                 asked[kind as usize].entry(column).or_default().extend(sets.iter().cloned());
                 Ok(vec![0.0; sets.len()])
             })?;
@@ -227,14 +238,14 @@ fn rows<B: Backend>(
         let [tokens, embeddings] = asked;
         let all = columns(passes, true);
         let mut found = [BTreeMap::new(), BTreeMap::new()];
-        if task.metrics.iter().any(is_hard) {
+        if task.metrics.iter().any(|metric| metric.is_of_values()) {
             found[0] = games.values(operator, &all, &tokens)?;
         }
         if !embeddings.is_empty() {
             found[1] = games.distances(&all, &embeddings)?;
         }
         for (special, columns) in &settings {
-            rows.extend(round.play(candidates, *special, columns, &mut |kind, column, sets| {
+            rows.extend(round.play(given.candidates, *special, columns, &mut |kind, column, sets| {
                 let value = |set: &Vec<Token>| found[kind as usize].get(&(column, set.clone())).copied();
                 Ok(sets.iter().map(|set| value(set).unwrap_or(f64::NAN)).collect())
             })?);
@@ -260,6 +271,7 @@ struct Round<'r, 'a, B: Backend> {
     passes: &'r Passes<'a, B>,
     task: &'r Task,
     operator: Operator,
+    marked: &'r [Token],
 }
 
 impl<B: Backend> Round<'_, '_, B> {
@@ -364,6 +376,19 @@ impl<B: Backend> Round<'_, '_, B> {
                 match metric {
                     Metric::SoftNc => *figure = nc,
                     Metric::SoftNs => *figure = ns,
+                    _ => {}
+                }
+            }
+        }
+        if task.metrics.iter().any(|metric| metric.is_of_marks()) {
+            let marked: Vec<bool> = column.features.iter().map(|token| self.marked.contains(token)).collect();
+            let found = Plausibility::of(scores, &marked, task.ranking);
+            for (figure, metric) in measured.figures.iter_mut().zip(&task.metrics) {
+                match metric {
+                    Metric::Auprc => *figure = found.auprc,
+                    Metric::TokenF1 => *figure = found.token_f1,
+                    Metric::Iou => *figure = found.iou,
+                    Metric::Mrr => *figure = found.reciprocal_rank,
                     _ => {}
                 }
             }

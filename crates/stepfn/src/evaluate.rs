@@ -3,24 +3,27 @@
 mod result;
 
 use core::fmt;
+use core::ops::Range;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value, json};
 use stepfn_attribution::{
-    AttributedFn, Attribution, AttributionMethod, AttributionOptions, Noise, Progress, Provenance, Scores, SpanTarget,
-    attribute,
+    AttributedFn, Attribution, AttributionMethod, AttributionOptions, Features, Noise, Prepared, Progress, Provenance,
+    Scores, Side, SpanTarget, attribute,
 };
 use stepfn_core::functions::Probability;
 use stepfn_core::{StepFunction, StepScore};
-use stepfn_evaluate::{Candidate, Task as Measures, TextRow, evaluate_text};
+use stepfn_evaluate::{Candidate, Given, Task as Measures, TextRow, evaluate_text};
 
 use crate::attribute::{check_contrast, narrow};
 use crate::chat::Asked;
 use crate::room;
 use crate::texts::{Numbered, Task, Told, each};
-use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Outcome, Outcomes, Result, RunOptions, TargetUnit};
+use crate::{
+    Error, ErrorKind, Input, IntoInput, LanguageModel, Mark, Outcome, Outcomes, Result, RunOptions, TargetUnit,
+};
 
 pub use self::result::Evaluated;
 
@@ -171,6 +174,51 @@ impl<B: Backend> EvaluateTask<B> {
         (0..count as u64).map(move |noise| Noise { radius: *radius, seed: first.wrapping_add(noise) })
     }
 
+    /// The tokens that people marked, where a metric compares with them: those that marked bytes touch.
+    fn marked(&self, prepared: &Prepared, input: &Input) -> Result<Vec<(Side, usize)>> {
+        let Some(metric) = self.measures.metrics.iter().find(|metric| metric.is_of_marks()) else {
+            return Ok(Vec::new());
+        };
+        let (side, text) = match &prepared.source_text {
+            Some(source) if prepared.text.source.is_some() => (Side::Source, source),
+            _ => (Side::Target, &prepared.target_text),
+        };
+        if input.rationale.is_empty() {
+            let what = format!("{} compares with what people marked, and the text has no `rationale`", metric.name());
+            return Err(Error::new(
+                ErrorKind::Text,
+                what,
+                "give one, a list of words or of [start, end], or leave out the metric",
+            ));
+        }
+        let mut marked = Vec::new();
+        for mark in &input.rationale {
+            let spans: Vec<Range<usize>> = match mark {
+                Mark::Bytes(span) => core::iter::once(span.clone()).collect(),
+                Mark::Text(words) => {
+                    text.match_indices(words.as_str()).map(|(start, found)| start..start + found.len()).collect()
+                }
+            };
+            if let (Mark::Text(words), true) = (mark, spans.is_empty()) {
+                let what = format!("the rationale {words:?} is not in the text that the prediction is made from");
+                return Err(Error::new(
+                    ErrorKind::Text,
+                    what,
+                    "give words as the text has them, or [start, end] in bytes",
+                ));
+            }
+            for span in &spans {
+                let span = core::slice::from_ref(span);
+                let touched = match side {
+                    Side::Source => Features::spans(prepared, span, &[])?.source,
+                    Side::Target => Features::spans(prepared, &[], span)?.target,
+                };
+                marked.extend(touched.into_iter().flatten().map(|token| (side, token)));
+            }
+        }
+        Ok(marked)
+    }
+
     /// Measures all methods on one text.
     fn rows(
         &self,
@@ -192,6 +240,7 @@ impl<B: Backend> EvaluateTask<B> {
             let what = "the text has spans that are to be hidden as one, and evaluation hides token by token";
             return Err(Error::new(ErrorKind::Option, what, "leave out source_spans and target_spans"));
         }
+        let marked = self.marked(&prepared, input)?;
         let spans = match input.units.is_empty() {
             true => self.unit.spans(&prepared),
             false => Some(SpanTarget::bytes(&prepared, &input.units)?),
@@ -235,7 +284,8 @@ impl<B: Backend> EvaluateTask<B> {
             let progress = stage(self.methods.len());
             let options = AttributionOptions { progress: Some(&progress), ..options.clone() };
             let measures = Measures { seed: self.options.seed, ..self.measures.clone() };
-            let rows = evaluate_text(model.model(), &prepared.text, &function, &options, &candidates, &measures)?;
+            let given = Given { candidates: &candidates, marked: &marked };
+            let rows = evaluate_text(model.model(), &prepared.text, &function, &options, given, &measures)?;
             texts.push((function_name, rows));
         }
         Ok(EvaluatedText { rows: texts, warnings: length.into_iter().collect() })

@@ -11,6 +11,15 @@ use stepfn_models::chat::{Json, Message};
 
 use crate::{Error, ErrorKind, Region, Result, Variant};
 
+/// A part of a text that people marked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mark {
+    /// From a byte of the text to another, which is no longer part of it.
+    Bytes(Range<usize>),
+    /// Wherever the text has these characters.
+    Text(String),
+}
+
 /// One text, what it is compared with, and which tokens are asked about.
 ///
 /// A string alone ([`text`](Self::text)) is what a causal model should say, or what an encoder–decoder reads.
@@ -44,6 +53,9 @@ pub struct Input {
     pub target_spans: Vec<Range<usize>>,
     /// Parts of the target that are attributed as one, in bytes: each is a column of scores.
     pub units: Vec<Range<usize>>,
+    /// The parts of the text that people marked as what the prediction should come from: of an encoder–decoder's source, or of a causal model's text. For
+    /// metrics of plausibility, see [`EvaluateTask`](crate::EvaluateTask).
+    pub rationale: Vec<Mark>,
     /// The words of the text, or of what follows its prompt, for scores [by word](crate::ScoreUnit::Word): each has one score. Without them,
     /// words are found as [`WordSplit`](crate::WordSplit) says.
     pub words: Vec<String>,
@@ -138,8 +150,20 @@ impl Input {
         }
     }
 
+    /// Checks that nothing is marked, for work that compares with nothing that people marked.
+    pub(crate) fn without_rationale(&self) -> Result<()> {
+        match self.rationale.is_empty() {
+            true => Ok(()),
+            false => {
+                let what = "`rationale` says what people marked, and this is other work";
+                Err(Error::new(ErrorKind::Text, what, "leave it out, or use `evaluate` with a metric such as auprc"))
+            }
+        }
+    }
+
     /// Checks that there are no words and regions, for work that joins no scores.
     pub(crate) fn without_parts(&self) -> Result<()> {
+        self.without_rationale()?;
         match self.words.is_empty() && self.regions.is_empty() {
             true if !self.variants.is_empty() => {
                 let what = "texts to compare were given, and this is other work";
@@ -155,6 +179,7 @@ impl Input {
 
     /// Checks that there are no spans, for work that hides nothing.
     pub(crate) fn without_spans(&self) -> Result<()> {
+        self.without_rationale()?;
         if !self.units.is_empty() {
             let what = "units say what is attributed as one, and nothing is attributed";
             return Err(Error::new(ErrorKind::Text, what, "leave out the units, or attribute"));

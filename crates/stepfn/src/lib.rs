@@ -82,7 +82,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use evaluate::{EvaluateTask, Evaluated, EvaluatedText};
 pub use files::{Download, is_there, model_files, model_folder};
 pub use generate::{GenerateTask, Written};
-pub use input::{Input, IntoInput};
+pub use input::{Input, IntoInput, Mark};
 pub use model::{LanguageModel, LoadOptions, families, models};
 pub use record::{RECORD_FIELDS, RecordFields, RecordText, record};
 pub use registry::Registry;

@@ -10,10 +10,10 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 pub use self::fields::{RecordFields, RecordText};
-use crate::{Error, ErrorKind, Input, Json, Message, Place, Region};
+use crate::{Error, ErrorKind, Input, Json, Mark, Message, Place, Region};
 
 /// The fields of a [`record`] that mean something.
-pub const RECORD_FIELDS: [&str; 17] = [
+pub const RECORD_FIELDS: [&str; 18] = [
     "id",
     "text",
     "source",
@@ -24,6 +24,7 @@ pub const RECORD_FIELDS: [&str; 17] = [
     "source_spans",
     "target_spans",
     "units",
+    "rationale",
     "sources",
     "question",
     "input_context",
@@ -97,6 +98,7 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Resul
         source_spans: spans(&mut fields, "source_spans")?,
         target_spans: spans(&mut fields, "target_spans")?,
         units: spans(&mut fields, "units")?,
+        rationale: marks(&mut fields)?,
         sources: texts(&mut fields, "sources")?,
         question: text(&mut fields, "question")?,
         input_context: text(&mut fields, "input_context")?,
@@ -111,6 +113,31 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Resul
         return Err(wrong("neither `text`, `source` nor `target`, nor `messages`".to_owned()));
     }
     Ok(input)
+}
+
+/// What people marked: `[start, end]` in bytes, or strings; or one string. In a cell of a table, a list is JSON.
+fn marks(fields: &mut Map<String, Value>) -> crate::Result<Vec<Mark>> {
+    let wrong_list = |found: &Value| {
+        wrong(format!("`rationale` must be a list of [start, end] or of strings, not {}", shortened(found)))
+    };
+    let found = match fields.remove("rationale").unwrap_or_default() {
+        Value::Null => return Ok(Vec::new()),
+        Value::String(text) => match serde_json::from_str(&text) {
+            Ok(Value::Array(list)) => list,
+            _ => vec![Value::String(text)],
+        },
+        Value::Array(list) => list,
+        other => return Err(wrong_list(&other)),
+    };
+    let mark = |mark: &Value| match mark {
+        Value::String(text) if !text.is_empty() => Some(Mark::Text(text.clone())),
+        Value::Array(span) => match span[..] {
+            [ref start, ref end] => Some(Mark::Bytes(number(start)?..number(end)?)),
+            _ => None,
+        },
+        _ => None,
+    };
+    found.iter().map(|one| mark(one).ok_or_else(|| wrong_list(one))).collect()
 }
 
 fn texts(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<String>> {
@@ -254,6 +281,17 @@ mod tests {
     }
 
     #[test]
+    fn what_people_marked_is_spans_or_words() {
+        let marks = |line| read(line).unwrap().rationale;
+        let both = vec![Mark::Bytes(0..3), Mark::Text("light".to_owned())];
+        assert_eq!(marks(r#"{"text": "a", "rationale": [[0, 3], "light"]}"#), both);
+        // As tables have it.
+        assert_eq!(marks(r#"{"text": "a", "rationale": "[[0, 3], \"light\"]"}"#), both);
+        assert_eq!(marks(r#"{"text": "a", "rationale": "light"}"#), both[1..]);
+        assert_eq!(marks(r#"{"text": "a", "rationale": null}"#), []);
+    }
+
+    #[test]
     fn a_text_alone_is_read() {
         assert_eq!(read(r#"{"text": "a"}"#).unwrap(), Input::text("a"));
     }
@@ -278,6 +316,7 @@ mod tests {
             (r#"{"messages": [], "messages": []}"#, "the field `messages` twice"),
             (r#"{"source": 3}"#, "`source` must be a string or null, not 3"),
             (r#"{"source": "a", "source_spans": [[-1, 2]]}"#, "`source_spans` must be a list of [start, end]"),
+            (r#"{"source": "a", "rationale": [3]}"#, "`rationale` must be a list of [start, end] or of strings, not 3"),
             (r#"{"source": "a", "source": "b"}"#, "the field `source` twice"),
         ] {
             assert!(read(line).unwrap_err().what().starts_with(says), "{:?}", read(line));

@@ -32,6 +32,9 @@ Metrics:
   lds                their rank correlation
   max_sensitivity    how far scores move with a little noise on the embeddings, of their size; not of methods that hide tokens
   soft_nc, soft_ns   how the prediction moves as tokens are hidden or kept at random, by their scores
+  auprc              the area under precision over recall of the tokens that people marked, in the field `rationale` of --input
+  token_f1, iou      the top tokens, as many as are marked, and the marked ones
+  mrr                one over the rank of the first marked token
 
 What is lost is in the unit of the attributed function: nats, for log-probabilities.";
 

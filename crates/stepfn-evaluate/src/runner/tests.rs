@@ -79,7 +79,7 @@ fn slowly(model: &Model<Cpu>, text: &Text, steps: Steps, operator: Operator, hid
 }
 
 fn all_hard() -> Task {
-    let metrics = Metric::ALL.into_iter().filter(|metric| !metric.is_soft() && !metric.is_of_noise()).collect();
+    let metrics = Metric::ALL.into_iter().filter(|metric| metric.is_of_values()).collect();
     Task { metrics, operators: Operator::ALL.to_vec(), sets: 6, orders: 2, ..Task::default() }
 }
 
@@ -111,7 +111,8 @@ fn assert_as_slow(name: &str, text: &Text, spans: &[SpanTarget], task: &Task) {
     });
     let readings = readings.unwrap();
     let candidate = candidate(text, readings.iter().map(|(_, columns)| columns[0].len()).sum());
-    let rows = evaluate_text(&model, text, &function, &options, core::slice::from_ref(&candidate), task).unwrap();
+    let rows =
+        evaluate_text(&model, text, &function, &options, Given::new(core::slice::from_ref(&candidate)), task).unwrap();
     assert_eq!(rows.len(), task.operators.len() * 2 * 4, "{name}");
     for row in rows.iter().filter(|row| row.name != RANDOM) {
         let mut figures = Vec::new();
@@ -182,7 +183,7 @@ fn steps_of_masked_tokens_have_the_figures_of_a_pass_for_each_set() {
     assert_eq!(features, [vec![0, 3, 4, 5], vec![0, 1, 3, 4, 5], vec![0, 1, 2, 4, 5], vec![0, 1, 2, 3, 5]]);
     // What nobody attends to is no matter: another token in a hidden place.
     let task = Task { operators: vec![Operator::Mask], ..all_hard() };
-    let rows = evaluate_text(&model, &alone, &function, &options, &[candidate(&alone, 4)], &task).unwrap();
+    let rows = evaluate_text(&model, &alone, &function, &options, Given::new(&[candidate(&alone, 4)]), &task).unwrap();
     assert!(rows.iter().all(|row| row.columns == 4 && row.figures[0].abs() > 1e-3), "{rows:?}");
 }
 
@@ -214,7 +215,7 @@ fn contrasts_are_compared_with_in_the_text_without_tokens() {
     }
     // Where both say the same there is nothing to lose.
     let task = Task { metrics: vec![Metric::Comprehensiveness], special: vec![true], ..Task::default() };
-    let rows = evaluate(&passes, &[candidate(&text, 6)], &task).unwrap();
+    let rows = evaluate(&passes, Given::new(&[candidate(&text, 6)]), &task).unwrap();
     assert!(rows.iter().all(|row| row.columns == 6 && row.figures[0] != 0.0), "{rows:?}");
     // A step without a partner has no value.
     let contrast = text
@@ -223,7 +224,7 @@ fn contrasts_are_compared_with_in_the_text_without_tokens() {
         .map(|contrast| ContrastText { alignment: Alignment::Pairs(vec![(step - 3, step - 3)]), ..contrast });
     let text = Text { contrast, ..text };
     let passes = Passes::new(Question::new(&text, &options, 0, 1).unwrap(), &model, &function).unwrap();
-    let rows = evaluate(&passes, &[candidate(&text, 6)], &task).unwrap();
+    let rows = evaluate(&passes, Given::new(&[candidate(&text, 6)]), &task).unwrap();
     assert!(rows.iter().all(|row| row.columns == 1 && row.figures[0].is_finite()), "{rows:?}");
 }
 
@@ -281,7 +282,7 @@ fn soft_metrics_are_those_of_distributions_without_embeddings() {
             assert!((found - expected).abs() < 1e-4, "{name}, {set:?}: {found} instead of {expected}");
         }
         let task = Task { metrics: vec![Metric::SoftNc, Metric::SoftNs], ..Task::default() };
-        let rows = evaluate(&passes, &[candidate(&text, all.len())], &task).unwrap();
+        let rows = evaluate(&passes, Given::new(&[candidate(&text, all.len())]), &task).unwrap();
         assert!(rows.iter().all(|row| row.figures.iter().all(|figure| (0.0..=2.0).contains(figure))), "{rows:?}");
         assert!(rows.iter().all(|row| row.most.iter().all(|lost| lost.is_nan() || *lost == 0.0)));
     }
@@ -325,7 +326,7 @@ fn scores_that_read_the_truth_win() {
             special: vec![true],
             ..Task::default()
         };
-        let rows = evaluate(&passes, &[truth, saliency], &task).unwrap();
+        let rows = evaluate(&passes, Given::new(&[truth, saliency]), &task).unwrap();
         assert!(rows[1..].iter().all(|row| row.figures[0] < rows[0].figures[0]), "{rows:?}");
     }
 }
@@ -336,7 +337,7 @@ fn what_can_not_be_evaluated_is_told() {
     let options = options();
     let ask = |text: &Text, function: &AttributedFn<Cpu>| {
         let passes = Passes::new(Question::new(text, &options, 0, 1).unwrap(), &model, function).unwrap();
-        evaluate(&passes, &[], &Task::default())
+        evaluate(&passes, Given::new(&[]), &Task::default())
     };
     let (_, text) = texts()[0].clone();
     let error = ask(&text, &AttributedFn::new(McDropoutProbAvg::default())).unwrap_err().to_string();
@@ -348,7 +349,7 @@ fn what_can_not_be_evaluated_is_told() {
     let task = Task { metrics: vec![Metric::Comprehensiveness, Metric::Deletion], ..Task::default() };
     let function = AttributedFn::new(Entropy::default());
     let passes = Passes::new(Question::new(&text, &options, 0, 1).unwrap(), &model, &function).unwrap();
-    let rows = evaluate(&passes, &[], &task).unwrap();
+    let rows = evaluate(&passes, Given::new(&[]), &task).unwrap();
     assert!(rows.iter().all(|row| row.figures[0].is_finite() && row.figures[1].is_nan()), "{rows:?}");
 }
 
@@ -364,6 +365,30 @@ fn sensitivity_is_the_greatest_change_of_a_column() {
     };
     own.with_noise = vec![scaled(1.1), scaled(0.7), scaled(1.0)];
     let task = Task { metrics: vec![Metric::MaxSensitivity], ..Task::default() };
-    let rows = evaluate(&passes, &[own], &task).unwrap();
+    let rows = evaluate(&passes, Given::new(&[own]), &task).unwrap();
     assert!((rows[0].figures[0] - 0.3).abs() < 1e-9 && rows[1].figures[0].is_nan(), "{rows:?}");
+}
+
+#[test]
+fn marked_tokens_are_found_by_scores_and_by_chance() {
+    let (_, text) = texts()[0].clone();
+    let (model, options, function) = (model("gpt2"), options(), log_prob());
+    let passes = Passes::new(Question::new(&text, &options, 0, 1).unwrap(), &model, &function).unwrap();
+    let mut own = candidate(&text, 6);
+    // The second token is the first of each column, and the fourth the second.
+    own.target[1] = vec![10.0; 6];
+    own.target[3] = vec![9.0; 6];
+    let marked = [(Side::Target, 1), (Side::Target, 3)];
+    let metrics = vec![Metric::Auprc, Metric::TokenF1, Metric::Iou, Metric::Mrr, Metric::Comprehensiveness];
+    let task =
+        Task { metrics, operators: vec![Operator::Baseline], special: vec![true], orders: 50, ..Task::default() };
+    let rows = evaluate(&passes, Given { candidates: &[own.clone()], marked: &marked }, &task).unwrap();
+    assert!(rows[0].figures[..4].iter().all(|figure| (figure - 1.0).abs() < 1e-12), "{rows:?}");
+    assert!(rows[1].figures[..4].iter().all(|figure| *figure > 0.2 && *figure < 0.9), "{rows:?}");
+    // From the first token on: of three tokens before the first step, the second is marked, of more also the fourth.
+    let mrr = rows[2].figures[3];
+    assert!((mrr - 0.5).abs() < 1e-12, "{mrr}");
+    assert!(rows[0].figures[4].is_finite());
+    let rows = evaluate(&passes, Given::new(&[own]), &task).unwrap();
+    assert!(rows.iter().all(|row| row.figures[..4].iter().all(|figure| figure.is_nan())), "{rows:?}");
 }

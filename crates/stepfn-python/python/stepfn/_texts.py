@@ -14,7 +14,7 @@ from ._arguments import dumps, nearest
 from ._tokens import characters
 
 Text = str | Mapping[str, Any]
-"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, words, regions."""
+"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, rationale, words, regions."""
 
 Given = _stepfn.Given
 
@@ -27,6 +27,7 @@ _FIELDS = (
     "contrast_source",
     "contrast_target",
     "source_spans",
+    "rationale",
     "target_spans",
     "units",
     "sources",
@@ -122,6 +123,8 @@ def in_bytes(record: Mapping[str, Any], is_encoder_decoder: bool) -> Mapping[str
     changed = dict(record)
     if changed.get("regions") is not None:
         changed["regions"] = _regions_in_bytes(changed["regions"], _text_of(record, "target", is_encoder_decoder))
+    if changed.get("rationale") is not None:
+        changed["rationale"] = _marks_in_bytes(changed["rationale"], _text_of(record, "source" if is_encoder_decoder else "target", is_encoder_decoder))
     for name, side in (("source_spans", "source"), ("target_spans", "target"), ("units", "target")):
         spans = changed.get(name)
         if spans is None:
@@ -157,6 +160,17 @@ def _regions_in_bytes(regions: Any, text: str | None) -> Any:
         return [len(text[: whole("regions", place)].encode()) for place in region]
 
     return [counted(region) for region in regions] if isinstance(regions, list | tuple) else regions
+
+
+def _marks_in_bytes(marks: Any, text: str | None) -> Any:
+    """What people marked, with places in bytes instead of characters; words stay as they are."""
+
+    def counted(mark: Any) -> Any:
+        if text is None or isinstance(mark, str) or not isinstance(mark, Sequence):
+            return mark
+        return [len(text[: whole("rationale", place)].encode()) for place in mark]
+
+    return [counted(mark) for mark in marks] if isinstance(marks, list | tuple) else marks
 
 
 def _check_spans(name: str, places: Sequence[tuple[int, int]], text: str) -> None:
