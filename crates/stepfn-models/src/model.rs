@@ -10,7 +10,7 @@ use stepfn_kernels::weight::Weight;
 
 use crate::ModelError;
 use crate::checkpoint::Checkpoint;
-use crate::config::TransformerConfig;
+use crate::config::{HeadConfig, TransformerConfig};
 use crate::families;
 use crate::json::shortened;
 use crate::parameters::Parameters;
@@ -47,6 +47,15 @@ impl<B: Backend> Model<B> {
         Self::from_source(checkpoint.config(), checkpoint, dtype, device)
     }
 
+    /// Loads an open checkpoint for its hidden states. An encoder that was saved without the head that predicts masked tokens (LaBSE, and other encoders of
+    /// sentences) will do; its logits then mean nothing.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for a missing head.
+    pub fn for_states(checkpoint: &Checkpoint, dtype: DType, device: &B::Device) -> Result<Self, ModelError> {
+        Self::built(checkpoint.config(), checkpoint, (dtype, device), true)
+    }
+
     /// Builds a model of tensors in memory, by the names that the family's checkpoints have. The model shares them, unless it lays weights
     /// out for products: on a backend with automatic differentiation, gradients of what it computes are gradients of these tensors.
     ///
@@ -70,10 +79,26 @@ impl<B: Backend> Model<B> {
             let expected = "a type that this backend and this machine compute with";
             return Err(ModelError::input(expected, "8 bits, for which they have no instructions"));
         }
+        Self::built(config_json, source, (dtype, device), false)
+    }
+
+    /// Builds a model, which may lack its head if only hidden states are wanted.
+    fn built(
+        config_json: &Value,
+        source: &dyn TensorSource<B>,
+        (dtype, device): (DType, &B::Device),
+        for_states: bool,
+    ) -> Result<Self, ModelError> {
         let family = families::of(config_json)?;
-        let config = family.configure(config_json)?;
+        let mut config = family.configure(config_json)?;
         let experts = config.decoder.experts.as_ref().map_or(0, |experts| experts.count);
-        let parameters = Parameters::new(source, family, family.names(&config), dtype, device).with_experts(experts);
+        let mut parameters =
+            Parameters::new(source, family, family.names(&config), dtype, device).with_experts(experts);
+        if for_states && config.head.transform.is_some() && !parameters.has("head.transform.weight") {
+            // The embeddings stand in for it.
+            config.head = HeadConfig { transform: None, tied: true, bias: false, ..config.head };
+            parameters = Parameters::new(source, family, family.names(&config), dtype, device).with_experts(experts);
+        }
         let encoder = match &config.encoder {
             Some(stack) => Some(Stack::load(
                 &parameters,

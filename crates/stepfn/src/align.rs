@@ -38,8 +38,8 @@ pub(crate) struct Words {
 }
 
 impl<B: Backend> LanguageModel<B> {
-    /// Lets another model align texts, [`Alignment::Auto`]: one that reads both sides of each token is best, such as a multilingual `bert`. By
-    /// default the model itself does: the encoder of an encoder–decoder.
+    /// Lets another model align texts, [`Alignment::Auto`]: one that reads both sides of each token is best, such as a multilingual `bert`, or an
+    /// encoder of sentences that is loaded [for its hidden states](crate::LoadOptions::for_states), such as LaBSE. By default the model itself does: the encoder of an encoder–decoder.
     #[must_use]
     pub fn aligned_by(mut self, model: Self) -> Self {
         self.aligner = Aligner { model: Some(Box::new(model)), layer: None };

@@ -61,6 +61,9 @@ pub struct LoadOptions {
     pub target_lang: Option<String>,
     /// Seed of sampling.
     pub seed: u64,
+    /// Load it for its hidden states, as what [aligns](LanguageModel::aligned_by): an encoder of sentences without the head that predicts tokens will do. What
+    /// such a model predicts means nothing.
+    pub for_states: bool,
 }
 
 impl Default for LoadOptions {
@@ -73,6 +76,7 @@ impl Default for LoadOptions {
             source_lang: None,
             target_lang: None,
             seed: 0,
+            for_states: false,
         }
     }
 }
@@ -148,7 +152,10 @@ impl<B: Backend> LanguageModel<B> {
         let Place { device, info, dtype } = Place::<D>::new(&options.device, options.dtype)?;
         let languages = Languages { source: options.source_lang.clone(), target: options.target_lang.clone() };
         let Files { checkpoint, tokenizers, generation: published } = files(&languages)?;
-        let model = Model::from_checkpoint(&checkpoint, dtype, &device)?;
+        let model = match options.for_states {
+            true => Model::for_states(&checkpoint, dtype, &device)?,
+            false => Model::from_checkpoint(&checkpoint, dtype, &device)?,
+        };
         let tokenizers = tokenizers.limited_to([model.config().source_vocab_size(), model.config().vocab_size]);
         check_target_language(options, &tokenizers, model.config())?;
         let changes = with_language(options, &tokenizers);

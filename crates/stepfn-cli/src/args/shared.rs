@@ -141,7 +141,7 @@ pub(crate) struct ContrastArgs {
 /// What aligns texts.
 #[derive(Debug, Default, Args)]
 pub(crate) struct AlignerArgs {
-    /// Let this model align texts by its hidden states, such as a bert that reads both languages; default: the model itself
+    /// Let this model align texts by its hidden states, such as LaBSE, or a bert that reads both languages; default: the model itself
     #[arg(long, value_name = "MODEL")]
     pub(crate) align_model: Option<String>,
     /// Align by the hidden states behind so many of its blocks; default: two thirds of them

@@ -42,8 +42,8 @@ pub(super) fn with_aligner<D: Devices>(
         None => model,
         Some(name) => {
             let bar = DownloadBar::new(quiet);
-            let options =
-                LoadOptions { device: args.device.clone(), dtype: args.dtype.dtype(), ..LoadOptions::default() };
+            let (device, dtype) = (args.device.clone(), args.dtype.dtype());
+            let options = LoadOptions { device, dtype, for_states: true, ..LoadOptions::default() };
             let other = LanguageModel::load_watched::<D>(name, &options, &|download| bar.set(download));
             model.aligned_by(other.map_err(|error| Failure::from(error).at(&format!("--align-model {name}")))?)
         }
@@ -75,6 +75,7 @@ fn load_options(args: &ModelArgs, generation: &GenerationArgs) -> Result<LoadOpt
         source_lang: generation.source_lang.clone(),
         target_lang: generation.target_lang.clone(),
         seed: args.seed,
+        for_states: false,
     })
 }
 

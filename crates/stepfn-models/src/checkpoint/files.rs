@@ -141,7 +141,7 @@ pub(super) fn folder_of(file: &Path) -> PathBuf {
 }
 
 /// The folder of a model in place of what people also name: the folder of a model in the cache of Hugging Face's tools, which has the model
-/// a few folders further down, or a file in the folder.
+/// a few folders further down, a folder of sentence-transformers that has it in another, or a file in the folder.
 pub fn resolve(path: &Path) -> PathBuf {
     if is_weight_file(path) {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
@@ -150,7 +150,19 @@ pub fn resolve(path: &Path) -> PathBuf {
         let is_usual = is_shard || weights(&BTreeSet::from([name])).is_some();
         return if is_usual { in_cache(&parent).unwrap_or(parent) } else { path.to_owned() };
     }
-    in_cache(path).unwrap_or_else(|| path.to_owned())
+    let folder = in_cache(path).unwrap_or_else(|| path.to_owned());
+    transformer_of(&folder).unwrap_or(folder)
+}
+
+/// Of a folder in the layout of sentence-transformers without a model of its own, that of its first module, which is the model: `0_Transformer`.
+fn transformer_of(folder: &Path) -> Option<PathBuf> {
+    if is_there(&folder.join("config.json")).unwrap_or(true) {
+        return None;
+    }
+    let modules: Value = from_json(&fs::read(folder.join("modules.json")).ok()?).ok()?;
+    let path = modules.get(0)?.get("path")?.as_str()?;
+    let inner = folder.join(path);
+    (!path.is_empty() && inner.join("config.json").is_file()).then_some(inner)
 }
 
 /// The snapshot of `main`, or the only one.

@@ -1,7 +1,12 @@
 //! The alignment that is found automatically.
 
+use std::fs;
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
 use stepfn::functions::{ContrastProb, ContrastProbDiff, Probability};
-use stepfn::{LanguageModel, Saliency};
+use stepfn::{AttributeContextTask, Input, LanguageModel, LoadOptions, Saliency};
 
 #[test]
 fn tokens_of_the_same_words_are_compared() {
@@ -60,4 +65,81 @@ fn another_model_or_layer_aligns() {
             .score((ContrastProb::default(),))
             .is_err()
     );
+}
+
+/// BERT as an encoder of sentences: without the head that predicts tokens, with a pooler, its names without `bert.`, in the folder of its first module.
+fn encoder_of_sentences(folder: &Path) {
+    let replica = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/replicas/bert");
+    let inner = folder.join("0_Transformer");
+    fs::create_dir(&inner).unwrap();
+    for entry in fs::read_dir(&replica).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, inner.join(path.file_name().unwrap())).unwrap();
+    }
+    let bytes = fs::read(replica.join("model.safetensors")).unwrap();
+    let whole = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Vec<(String, TensorView<'_>)> = whole.tensors();
+    tensors.retain(|(name, _)| !name.starts_with("cls."));
+    tensors.iter_mut().for_each(|(name, _)| *name = name.trim_start_matches("bert.").to_owned());
+    let size = whole.tensor("bert.encoder.layer.0.attention.self.query.bias").unwrap().shape()[0];
+    let zeros = vec![0; 4 * size * size];
+    tensors.push(("pooler.dense.weight".to_owned(), TensorView::new(Dtype::F32, vec![size, size], &zeros).unwrap()));
+    tensors
+        .push(("pooler.dense.bias".to_owned(), TensorView::new(Dtype::F32, vec![size], &zeros[..4 * size]).unwrap()));
+    let made = safetensors::serialize(tensors, None).unwrap();
+    fs::write(inner.join("model.safetensors"), made).unwrap();
+    let modules = r#"[{"idx": 0, "name": "0", "path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]"#;
+    fs::write(folder.join("modules.json"), modules).unwrap();
+}
+
+#[test]
+fn an_encoder_of_sentences_aligns_as_the_model_it_was_made_of() {
+    let folder = tempfile::tempdir().unwrap();
+    encoder_of_sentences(folder.path());
+    let name = folder.path().to_str().unwrap();
+    let error = LanguageModel::load(name).unwrap_err();
+    assert!(error.to_string().contains("with the weights of its head"), "{error}");
+    let options = LoadOptions { for_states: true, ..LoadOptions::default() };
+    let replica = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/replicas/bert");
+    let partners = |aligner: LanguageModel| {
+        let model = LanguageModel::load("verse").unwrap().aligned_by(aligner);
+        let asked = model.ask("the ship sails at dawn").contrast("at dawn the big ship sails").align_auto();
+        let answer = asked.function(ContrastProbDiff::default()).attribute(Saliency::default()).unwrap();
+        answer.contrast.iter().map(|token| token.as_ref().map(|token| token.surface.clone())).collect::<Vec<_>>()
+    };
+    let found = partners(LanguageModel::load_with(name, &options).unwrap());
+    assert_ne!(found.iter().flatten().count(), 0);
+    assert_eq!(found, partners(LanguageModel::load(replica.to_str().unwrap()).unwrap()));
+}
+
+/// An encoder–decoder writes context and current text as one, and what is aligned with the input's context is the output's.
+#[test]
+fn what_an_encoder_decoder_writes_is_divided_where_the_context_of_its_input_ends() {
+    let model = LanguageModel::load("g2p").unwrap();
+    let input = Input {
+        source: Some("evaluation".to_owned()),
+        input_context: Some("phonetics".to_owned()),
+        ..Input::default()
+    };
+    let template = |text: &str| Some(text.to_owned());
+    let task = AttributeContextTask {
+        input_template: template("{context} {current}"),
+        output_template: template("{context} {current}"),
+        ..AttributeContextTask::default()
+    };
+    let whole = model.ask("phonetics evaluation").generate().unwrap().remove(0).text;
+    let found = model.attribute_context(input.clone(), &task).unwrap();
+    let context = found.output_context.clone().unwrap();
+    assert!(
+        whole.starts_with(&context) && whole.ends_with(&found.output_current),
+        "{whole}: {context} | {}",
+        found.output_current
+    );
+    let warning = found.about.warnings.iter().find(|warning| warning.contains("was taken to be")).unwrap();
+    assert!(warning.contains(&whole) && warning.contains(&context), "{warning}");
+    // Given, it is the same.
+    let given = Input { output_context: Some(context), target: Some(found.output_current.clone()), ..input };
+    let given = model.attribute_context(given, &task).unwrap();
+    assert_eq!(given.cti_scores, found.cti_scores);
 }
