@@ -9,12 +9,13 @@ mod derivatives;
 mod perturbation;
 pub(crate) mod prediction;
 mod shortened;
+mod spans;
 mod variants;
 
 use core::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use stepfn_core::{Need, Needs, StepFunction, StepScore};
+use stepfn_core::{Needs, StepFunction, StepScore};
 use stepfn_kernels::is_host;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, Entry, Inside, Keep, NoisyPass, PaddingSide, Stack, TokenBatch};
@@ -162,55 +163,6 @@ impl<'a, B: Backend> Passes<'a, B> {
             values.clone().select(1, counted).sum_dim(1).mul_scalar(self.weight(count))
         };
         Ok(Tensor::cat(self.question.spans(steps).into_iter().map(of_span).collect(), 1))
-    }
-
-    /// The steps of a span that count: those that are compared with something, if the function needs that. All if none are: then the span has
-    /// no value.
-    fn counted(&self, span: Steps) -> Vec<usize> {
-        let all = || span.positions().collect();
-        let first = self.question.steps().start();
-        match &self.comparison {
-            Some(comparison) if self.needs().contrast == Need::Required => {
-                let compared = span.positions().filter(|position| comparison.partners[position - first].is_some());
-                Some(compared.collect()).filter(|compared: &Vec<usize>| !compared.is_empty()).unwrap_or_else(all)
-            }
-            _ => all(),
-        }
-    }
-
-    /// What the value of each of `count` steps of a span is multiplied by.
-    fn weight(&self, count: usize) -> f64 {
-        match self.question.span_target() {
-            Some(target) if target.mean => 1.0 / count as f64,
-            _ => 1.0,
-        }
-    }
-
-    /// The values of spans, from those of all steps.
-    fn over_spans(&self, values: Vec<f64>) -> Vec<f64> {
-        let steps = self.question.steps();
-        if self.question.span_target().is_none() {
-            return values;
-        }
-        self.question.spans(steps).into_iter().map(|span| self.over_span(span, &values[span.within(steps)])).collect()
-    }
-
-    /// The value of a span of steps, from those of its steps: of those that are compared with something, if the function needs that. NaN if none is.
-    pub fn over_span(&self, span: Steps, values: &[f64]) -> f64 {
-        let counted = self.counted(span);
-        let sum: f64 = counted.iter().map(|position| values[position - span.start()]).sum();
-        sum * self.weight(counted.len())
-    }
-
-    /// Whether the function has a value for a span: one that needs a contrast has none where no step is compared with one of it.
-    pub fn has_value(&self, span: Steps) -> bool {
-        let first = self.question.steps().start();
-        match &self.comparison {
-            Some(comparison) if self.needs().contrast == Need::Required => {
-                span.positions().any(|position| comparison.partners[position - first].is_some())
-            }
-            _ => true,
-        }
     }
 
     /// How many variants fit into memory together.

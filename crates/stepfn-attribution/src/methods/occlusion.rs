@@ -23,11 +23,13 @@ pub struct Occlusion {
     pub window: usize,
     /// Number of tokens (or groups) from one window to the next.
     pub stride: usize,
+    /// Whether hidden tokens stay where no token attends to them, instead of being replaced by the baseline's.
+    pub mask: bool,
 }
 
 impl Default for Occlusion {
     fn default() -> Self {
-        Self { abs: true, window: 1, stride: 1 }
+        Self { abs: true, window: 1, stride: 1, mask: false }
     }
 }
 
@@ -88,7 +90,7 @@ impl<B: Backend> AttributionMethod<B> for Occlusion {
         }
         let perturbation = passes.perturb()?;
         let variants: Vec<Perturbed> =
-            windows.iter().map(|window| hidden(question, perturbation.text(), window)).collect();
+            windows.iter().map(|window| self.hidden(question, perturbation.text(), window)).collect();
         let (clean, values) = perturbation.values(&variants)?;
 
         let mut table = ScoreTable::zeros(question);
@@ -122,11 +124,15 @@ impl Occlusion {
     fn windows(&self, tokens: usize) -> usize {
         if tokens == 0 { 0 } else { tokens.saturating_sub(self.window).div_ceil(self.stride) + 1 }
     }
-}
 
-/// The text without a window.
-fn hidden(question: &Question<'_>, mut text: Perturbed, window: &Window) -> Perturbed {
-    let ids = text.ids_mut(window.side);
-    window.tokens.iter().for_each(|&token| ids[token] = question.options().baseline.id);
-    text
+    /// The text without a window.
+    fn hidden(&self, question: &Question<'_>, mut text: Perturbed, window: &Window) -> Perturbed {
+        if self.mask {
+            text.hidden = window.tokens.iter().map(|&token| (window.side, token)).collect();
+            return text;
+        }
+        let ids = text.ids_mut(window.side);
+        window.tokens.iter().for_each(|&token| ids[token] = question.options().baseline.id);
+        text
+    }
 }

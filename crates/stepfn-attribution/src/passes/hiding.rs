@@ -79,6 +79,40 @@ fn hidden_tokens_are_zeros_of_attention_masks_of_transformers() {
     }
 }
 
+#[test]
+fn occlusion_by_mask_is_what_is_lost_where_nobody_attends() {
+    for name in ["gpt2", "marian"] {
+        let model = load(name, DType::F32);
+        let registries = Registries::<B>::default();
+        let function = registries.attributed("probability", &serde_json::Map::new()).unwrap();
+        let text = match model.encoder() {
+            None => Text::causal(vec![5, 9, 30, 7, 61, 12], 3),
+            Some(_) => Text::seq2seq(vec![5, 9, 30, 7], vec![0, 61, 12, 50]),
+        };
+        let options = AttributionOptions::new(Baseline::token(0));
+        let method = crate::methods::Occlusion { abs: false, mask: true, ..Default::default() };
+        let texts = core::slice::from_ref(&text);
+        let found = crate::attribute(&model, texts, &method, &function, &[], &options).unwrap().remove(0).unwrap();
+        let (side, scores) = match found.scores.source {
+            Some(scores) => (Side::Source, scores),
+            None => (Side::Target, found.scores.target.unwrap()),
+        };
+        let source = text.source.as_deref().unwrap_or_default();
+        let at = |hidden: &[usize], step: usize| {
+            let [of_source, of_target] = if side == Side::Source { [hidden, &[]] } else { [&[], hidden] };
+            let found = predictions(&model, (source, of_source), (&text.target[..text.target.len() - 1], of_target));
+            let [_, vocab] = found.dims();
+            numbers(found)[(step - 1) * vocab + text.target[step] as usize].exp()
+        };
+        for (column, step) in text.steps.clone().enumerate() {
+            for token in 0..3 {
+                let expected = at(&[], step) - at(&[token], step);
+                assert_close(&[f64::from(scores.at(token, column)[0])], &[expected], 1e-5, name);
+            }
+        }
+    }
+}
+
 fn families() -> impl Iterator<Item = String> {
     families::all().iter().map(|family| family.name.replace('-', "_"))
 }
