@@ -87,11 +87,6 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
         self.0.parameters.clone()
     }
 
-    fn takes_spans(&self) -> bool {
-        // Its function is told of steps.
-        false
-    }
-
     fn attribute(&self, passes: &stepfn::extend::Passes<'_, B>) -> Result<InputScores, AttributionError> {
         let question = passes.question();
         let text = question.text();
@@ -99,6 +94,7 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
         let about = About {
             text: Perturbed { source: text.source.clone(), target: text.target.clone(), ..Perturbed::default() },
             steps: question.steps().positions(),
+            columns: question.spans(question.steps()).into_iter().map(|span| (span.start(), span.last() + 1)).collect(),
             kept: [kept(text.source.as_deref().unwrap_or_default()), kept(&text.target)],
             attributes_target: question.attributes_target(),
         };
@@ -162,11 +158,11 @@ impl<B: Backend> AttributionMethod<B> for PythonMethod {
                 continue;
             };
             let rows = values.len() / (*columns).max(1);
-            if *columns != steps.len() || rows < tokens {
+            let expected = question.columns(steps);
+            if *columns != expected || rows < tokens {
                 let what = format!(
-                    "method `{}`: its scores have shape [{rows}, {columns}], and there are {tokens} tokens and {} steps",
-                    self.0.name,
-                    steps.len()
+                    "method `{}`: its scores have shape [{rows}, {columns}], and there are {tokens} tokens and {expected} columns: one for each of `passes.columns`",
+                    self.0.name
                 );
                 return Err(AttributionError::Unsuited(what));
             }

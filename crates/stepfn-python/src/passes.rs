@@ -37,6 +37,8 @@ pub(crate) struct Rows {
 pub(crate) struct About {
     pub(crate) text: Perturbed,
     pub(crate) steps: core::ops::Range<usize>,
+    /// The steps of each column of scores, as positions in the target.
+    pub(crate) columns: Vec<(usize, usize)>,
     /// Whether each token is never to be replaced, because it is a special token: of the source, and of the target.
     pub(crate) kept: [Vec<bool>; 2],
     pub(crate) attributes_target: bool,
@@ -89,6 +91,12 @@ impl Passes {
         (self.about.steps.start, self.about.steps.end)
     }
 
+    /// For each column of scores, the first of its steps and what comes after the last.
+    #[getter]
+    fn columns(&self) -> Vec<(usize, usize)> {
+        self.about.columns.clone()
+    }
+
     /// Whether target tokens get scores; if not, they must stay as they are.
     #[getter]
     fn attributes_target(&self) -> bool {
@@ -100,7 +108,7 @@ impl Passes {
         PyArray1::from_vec(py, self.about.kept[usize::from(!source)].clone())
     }
 
-    /// The function's values for the text, `[steps]`, and for variants of it, `[variants, steps]`.
+    /// The function's values for the text, `[columns]`, and for variants of it, `[variants, columns]`.
     fn values<'py>(
         &self,
         py: Python<'py>,
@@ -135,19 +143,19 @@ impl Passes {
         let variants: Vec<Perturbed> = (0..count).map(variant).collect();
         let (clean, values) =
             self.ask(py, |answer| Request::Values(variants, answer))?.map_err(PyRuntimeError::new_err)?;
-        let steps = clean.len();
-        let values = PyArray1::from_vec(py, values.concat()).reshape([count, steps])?;
+        let columns = clean.len();
+        let values = PyArray1::from_vec(py, values.concat()).reshape([count, columns])?;
         Ok((PyArray1::from_vec(py, clean), values))
     }
 
-    /// The function's derivatives with respect to the embeddings of each side, `[steps, tokens, size]`; `None` where a side has none.
+    /// The function's derivatives with respect to the embeddings of each side, `[columns, tokens, size]`; `None` where a side has none.
     fn gradients<'py>(&self, py: Python<'py>) -> PyResult<Sides<Bound<'py, PyArray3<f32>>>> {
         let [source, target] = self.ask(py, Request::Gradients)?.map_err(PyRuntimeError::new_err)?;
-        let steps = self.about.steps.len();
+        let columns = self.about.columns.len();
         let array = |rows: Option<Rows>| -> PyResult<Option<_>> {
             let Some(Rows { values, size }) = rows else { return Ok(None) };
-            let tokens = values.len() / size.max(1) / steps.max(1);
-            Ok(Some(PyArray1::from_vec(py, values).reshape([steps, tokens, size])?))
+            let tokens = values.len() / size.max(1) / columns.max(1);
+            Ok(Some(PyArray1::from_vec(py, values).reshape([columns, tokens, size])?))
         };
         Ok((array(source)?, array(target)?))
     }

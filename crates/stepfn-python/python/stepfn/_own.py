@@ -164,6 +164,11 @@ class Passes:
         return range(*self._native.steps)
 
     @property
+    def columns(self) -> list[range]:
+        """What is attributed as one, a column of scores for each: every step by itself, or the steps of a unit (``unit="sentence"``)."""
+        return [range(*column) for column in self._native.columns]
+
+    @property
     def attributes_target(self) -> bool:
         """Whether target tokens get scores. If not, they must stay as they are."""
         return self._native.attributes_target
@@ -181,7 +186,7 @@ class Passes:
     def values(
         self, *, source: npt.ArrayLike | None = None, target: npt.ArrayLike | None = None
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """The function's values for the text, ``[steps]``, and for variants of it, ``[variants, steps]``.
+        """The function's values for the text, ``[columns]``, and for variants of it, ``[variants, columns]``; of a unit, the sum over its steps.
 
         ``source`` and ``target`` are token ids, ``[variants, tokens]``; a side that is left out stays as it is.
         """
@@ -198,7 +203,7 @@ class Passes:
         return self._native.values(*ids)
 
     def gradients(self) -> tuple[Floats | None, Floats | None]:
-        """Derivatives of each step's value with respect to the embeddings of the source and of the target, ``[steps, tokens, size]``."""
+        """Derivatives of each column's value with respect to the embeddings of the source and of the target, ``[columns, tokens, size]``."""
         return self._native.gradients()
 
     def embeddings(self) -> tuple[Floats | None, Floats | None]:
@@ -218,7 +223,7 @@ class OwnMethod(Own):
             sides = [None if side is None else _floats(side) for side in scores]
             if len(sides) != 2 or any(side is not None and side.ndim != 2 for side in sides):
                 what = f"the method `{self.name}` returned something else than scores"
-                raise UsageError(what, "return an array [tokens, steps], or two of them: of the source and of the target")
+                raise UsageError(what, "return an array [tokens, columns], or two of them: of the source and of the target")
             return sides[0], sides[1]
 
         return _stepfn.Method(self.name, dumps(given, self.name), call)
