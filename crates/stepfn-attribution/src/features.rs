@@ -5,7 +5,7 @@ use core::ops::Range;
 use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 
-use crate::aggregation::{lines, sentences, words};
+use crate::aggregation::{inside, lines, sentences, words};
 use crate::{AttributionError, Prepared};
 
 /// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is separate.
@@ -31,6 +31,43 @@ impl Features {
     /// The lines of a text: the groups that [`Stage::Lines`](crate::aggregation::Stage::Lines) merges. Special tokens stay separate.
     pub fn lines(prepared: &Prepared) -> Self {
         Self::of_texts(prepared, lines)
+    }
+
+    /// The documents of a text: of what the model reads, the source or else the target, the parts that these documents are, in their order; or, if there are
+    /// none, those between marks. Tokens between documents stay separate, and so do special tokens.
+    ///
+    /// # Errors
+    /// [`AttributionError::Text`] for a document that the text doesn't have, behind the one before it.
+    pub fn documents(prepared: &Prepared, documents: &[String], mark: &str) -> Result<Self, AttributionError> {
+        let (text, tokens, is_source) = match &prepared.source_text {
+            Some(source) if prepared.text.source.is_some() => (source, &prepared.source, true),
+            _ => (&prepared.target_text, &prepared.target, false),
+        };
+        let mut parts = Vec::new();
+        if documents.is_empty() {
+            let mut start = 0;
+            for part in text.split(mark) {
+                parts.push(start..start + part.len());
+                start += part.len() + mark.len();
+            }
+        }
+        let mut end = 0;
+        for (number, document) in documents.iter().enumerate() {
+            let document = document.trim();
+            let Some(at) = text.get(end..).and_then(|rest| rest.find(document)).filter(|_| !document.is_empty()) else {
+                return Err(AttributionError::Text(format!(
+                    "document {} is not in the text that the model reads, behind those before it; give documents as the text has them, in its order",
+                    number + 1
+                )));
+            };
+            parts.push(end + at..end + at + document.len());
+            end += at + document.len();
+        }
+        let groups = inside(text, tokens, &parts);
+        Ok(match is_source {
+            true => Self { source: groups, target: Vec::new() },
+            false => Self { source: Vec::new(), target: groups },
+        })
     }
 
     fn of_texts(prepared: &Prepared, units: impl Fn(&str, &[Token]) -> Vec<Range<usize>>) -> Self {
@@ -160,6 +197,38 @@ mod tests {
         let features = Features::spans(&pair(), &[5..8, 0..2], &[1..9]).unwrap();
         assert_eq!(features, Features { source: vec![1..3, 0..1], target: vec![1..4] });
         assert!(Features::spans(&pair(), &[], &[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn documents_are_given_or_between_marks() {
+        let text = "One two\n\nthree\n\nWhat?";
+        let words =
+            tokens(&[("<s>", 0), ("One", 0), (" two", 3), ("\n\n", 7), ("three", 9), ("\n\n", 14), ("What?", 16)]);
+        let prepared = Prepared {
+            text: Text::causal(vec![1; words.len()], 6),
+            source_text: None,
+            target_text: text.to_owned(),
+            source: Vec::new(),
+            target: words,
+        };
+        let documents = |given: &[&str], mark: &str| {
+            let given: Vec<String> = given.iter().map(|&document| document.to_owned()).collect();
+            Features::documents(&prepared, &given, mark)
+        };
+        assert_eq!(documents(&[], "\n\n").unwrap().target, [1..3, 4..5, 6..7]);
+        assert_eq!(documents(&["One two", "three\n"], "").unwrap().target, [1..3, 4..5]);
+        assert_eq!(documents(&["two"], "").unwrap().target, [2..3]);
+        let error = documents(&["three", "One"], "").unwrap_err().to_string();
+        assert!(error.starts_with("document 2 is not in the text"), "{error}");
+        assert!(documents(&[" "], "").is_err());
+        let source = Prepared {
+            text: Text::seq2seq(vec![1; 7], vec![1, 2]),
+            source_text: Some(text.to_owned()),
+            source: prepared.target.clone(),
+            target: Vec::new(),
+            target_text: String::new(),
+        };
+        assert_eq!(Features::documents(&source, &[], "\n\n").unwrap().source, [1..3, 4..5, 6..7]);
     }
 
     #[test]

@@ -254,6 +254,9 @@ pub(crate) struct AttributeArgs {
     /// What to hide together, for methods that hide tokens; spans in a line of --input take precedence
     #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
     pub(crate) features: UnitName,
+    /// What is between documents, with --features documents, where lines of --input have none of their own; default: an empty line
+    #[arg(long, value_name = "TEXT", value_parser = text, allow_hyphen_values = true)]
+    pub(crate) document_mark: Option<String>,
     /// First token to attribute, counted in the target from 0; default: the first after the prompt
     #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
     pub(crate) from: Option<usize>,
@@ -289,6 +292,8 @@ pub(crate) enum UnitName {
     Lines,
     /// The tokens of each message of a chat together
     Messages,
+    /// The tokens of each document together: those in the field `documents` of a line of --input, or parts between marks
+    Documents,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -86,3 +86,24 @@ fn wrong_usage_is_told_before_a_model_is_loaded() {
     let onto = stepfn(["evaluate", "-m", "verse", "--input", &own, "--html", &own]);
     assert!(onto.code != 0 && fs::read_to_string(&own).unwrap().contains("And it was so."), "{onto:?}");
 }
+
+#[test]
+fn what_people_marked_and_what_is_compared_with_are_read_from_lines() {
+    let lines = format!(
+        "{}\n{}\n",
+        json!({ "text": TEXTS[0], "rationale": ["there"] }),
+        json!({ "text": TEXTS[1], "rationale": [[0, 3]] })
+    );
+    let start =
+        ["evaluate", "-m", "verse", "--input", "-", "--method", "saliency", "--format", "json", "--operator", "mask"];
+    let asked = |metrics: &'static str| [&start[..], &["--metric", metrics]].concat();
+    let found = stepfn_reading(&lines, &asked("auprc,mrr")).json();
+    assert_eq!(found["rows"][0]["operator"], "mask");
+    assert!(found["rows"][0]["figures"]["mrr"]["mean"].as_f64().unwrap() > 0.0, "{found}");
+    let unmarked = stepfn_reading(format!("{}\n", json!({ "text": TEXTS[0] })), &asked("iou"));
+    assert!(unmarked.code == 1 && unmarked.err.contains("has no `rationale`"), "{unmarked:?}");
+    let other = TEXTS[0].replace("Let", "Here");
+    let compared = format!("{}\n", json!({ "text": TEXTS[0], "contrast_target": other }));
+    let found = stepfn_reading(&compared, &[&start[..], &["--attributed-fn", "contrast_prob_diff"]].concat()).json();
+    assert_eq!(found["rows"][0]["attributed_fn"], "contrast_prob_diff");
+}

@@ -45,13 +45,14 @@ impl Loading {
             Error::new(ErrorKind::Option, what, "choose one of f64, f32, f16, bf16 and int8")
         })?;
         Ok(LoadOptions {
-            device: self.device.clone().unwrap_or(default.device),
+            device: self.device.clone().unwrap_or_else(|| default.device.clone()),
             dtype,
             generation: self.generation.clone(),
             base: self.base.clone(),
             source_lang: self.source_lang.clone(),
             target_lang: self.target_lang.clone(),
             seed: self.seed,
+            ..default
         })
     }
 

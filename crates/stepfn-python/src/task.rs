@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
-    Alignment, AttributeContextTask, AttributeTask, AttributedFn, BowCorrection, ContextTask, Error, ErrorKind, Input,
-    LongTexts, Map, Masking, Operator, OutputContext, Progress, Registry, RunOptions, ScoreTask, ScoreUnit, Selection,
-    Split, TargetUnit, Unit, Value, WordSplit,
+    Alignment, AttributeContextTask, AttributeTask, AttributedFn, BowCorrection, ContextTask, DOCUMENT_MARK, Error,
+    ErrorKind, Input, LongTexts, Map, Masking, Operator, OutputContext, Progress, Registry, RunOptions, ScoreTask,
+    ScoreUnit, Selection, Split, TargetUnit, Unit, Value, WordSplit,
 };
 
 use crate::convert::from_json;
@@ -91,6 +91,7 @@ pub(crate) struct Options {
     alternatives: usize,
     target_side: bool,
     features: Option<String>,
+    document_mark: Option<String>,
     unit: Option<String>,
     unit_mean: bool,
     prompt_only: bool,
@@ -203,21 +204,8 @@ pub(crate) fn attribute_task<B: Backend>(
     options: &Options,
     registry: &Registry<B>,
 ) -> stepfn::Result<AttributeTask<B>> {
-    let features = match options.features.as_deref() {
-        None | Some("tokens") => Unit::Tokens,
-        Some("words") => Unit::Words,
-        Some("sentences") => Unit::Sentences,
-        Some("lines") => Unit::Lines,
-        Some("messages") => Unit::Messages,
-        Some(other) => {
-            let what = format!("there are no features `{other}`");
-            return Err(Error::new(
-                ErrorKind::Option,
-                what,
-                "choose one of tokens, words, sentences, lines and messages",
-            ));
-        }
-    };
+    let features =
+        options.features.as_deref().map(|name| chosen("features", name, Unit::ALL, Unit::name)).transpose()?;
     let unit = options.unit.as_deref().map(|name| chosen("unit", name, TargetUnit::ALL, TargetUnit::name));
     let task = AttributeTask {
         function: function.map(|function| function.make(registry)).transpose()?,
@@ -227,7 +215,8 @@ pub(crate) fn attribute_task<B: Backend>(
         step_scores: boxed(step_scores, registry)?,
         alternatives: options.alternatives,
         target_side: options.target_side,
-        features,
+        features: features.unwrap_or_default(),
+        document_mark: options.document_mark.clone().unwrap_or_else(|| DOCUMENT_MARK.to_owned()),
         contrast_force_inputs: options.contrast_force_inputs,
         raw: options.raw,
         aggregate: options.aggregate.as_deref().map(stepfn::pipeline).transpose()?,

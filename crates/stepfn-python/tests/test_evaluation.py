@@ -48,7 +48,7 @@ def test_methods_of_ones_own_are_measured(verse: stepfn.LanguageModel) -> None:
         ({"methods": []}, "`methods` is empty"),
         ({"methods": "salience"}, "saliency"),
         ({"metrics": "faithfulness"}, "there is no metric `faithfulness`"),
-        ({"operators": "mask"}, "there is no operator `mask`"),
+        ({"operators": "hide"}, "there is no operator `hide`"),
         ({"special": "both"}, "`special` must be True, False, or both"),
         ({"ranking": "size"}, "there is no ranking `size`"),
         ({"random_orders": 0}, "the number of random orders is 0"),
@@ -59,3 +59,25 @@ def test_methods_of_ones_own_are_measured(verse: stepfn.LanguageModel) -> None:
 def test_wrong_calls_say_what_is_wrong(verse: stepfn.LanguageModel, given: dict[str, Any], says: str) -> None:
     with pytest.raises(stepfn.Error, match=says):
         verse.evaluate(**{"texts": TEXTS, **given})
+
+
+def test_what_people_marked_is_compared_with(verse: stepfn.LanguageModel) -> None:
+    text = "é: Let there be light, and there was light."
+    at = text.index("light")
+    of = [
+        verse.evaluate({"text": text, "rationale": marks}, "saliency", metrics=["auprc", "mrr"], operators="mask", unit="answer", from_=14)
+        for marks in (["light,"], [(at, at + 6)])
+    ]
+    assert of[0].rows == of[1].rows and of[0].rows[0]["operator"] == "mask"
+    assert 0 < of[0].rows[0]["figures"]["mrr"]["mean"] <= 1
+    with pytest.raises(stepfn.Error, match="has no `rationale`"):
+        verse.evaluate(text, "saliency", metrics="iou")
+
+
+def test_functions_that_compare_are_measured(verse: stepfn.LanguageModel) -> None:
+    record = {"text": TEXTS[0], "contrast_target": TEXTS[0].replace("light", "darkness", 1)}
+    shared, own = [
+        verse.evaluate(record, "occlusion", "contrast_prob_diff", contrast_force_inputs=force, special=True).rows[0] for force in (False, True)
+    ]
+    assert shared["attributed_fn"] == "contrast_prob_diff"
+    assert shared["figures"]["comprehensiveness"]["mean"] != own["figures"]["comprehensiveness"]["mean"]

@@ -196,3 +196,32 @@ def test_a_method_that_fails_says_so(g2p: stepfn.LanguageModel) -> None:
     for scores, says in ((np.zeros((2, 2)), "have shape"), (np.zeros(3), "something else than scores"), ((None, None), "no scores of the source")):
         with pytest.raises(stepfn.Error, match=says):
             g2p.attribute("hi", lambda passes, found=scores: found)
+
+
+def test_a_method_of_units_has_a_column_for_each(verse: stepfn.LanguageModel) -> None:
+    text = "And God said, Let there be light. And there was light."
+
+    def by_hand(passes: stepfn.Passes) -> Any:
+        _, target = passes.gradients()
+        clean, _ = passes.values(target=passes.target_ids[None])
+        assert target is not None and len(passes.columns) == len(target) == len(clean)
+        return np.linalg.norm(target, axis=2).T
+
+    for unit in ("sentence", "answer", "token"):
+        answer = verse.attribute(text, by_hand, source="And God said,", unit=unit)
+        same(answer, verse.attribute(text, "saliency", source="And God said,", unit=unit))
+
+    def of_steps(passes: stepfn.Passes) -> Any:
+        return np.zeros((len(passes.target_ids), len(passes.steps)))
+
+    with pytest.raises(stepfn.Error, match="one for each of `passes.columns`"):
+        verse.attribute(text, of_steps, source="And God said,", unit="answer")
+
+
+def test_documents_are_hidden_as_one(verse: stepfn.LanguageModel) -> None:
+    text = "And God said.\n\nAnd there was light."
+    by_mark = verse.attribute(text, "occlusion", features="documents", from_=8)
+    given = verse.attribute({"target": text, "documents": ["And God said.", "And there was light."]}, "occlusion", features="documents", from_=8)
+    assert by_mark.target_scores is not None and given.target_scores is not None
+    np.testing.assert_allclose(by_mark.target_scores, given.target_scores)
+    assert by_mark.about["parameters"]["document_mark"] == "\n\n"

@@ -147,6 +147,12 @@ impl<'m, B: Backend> Ask<'m, B> {
         Self { features: Unit::Messages, ..self }
     }
 
+    /// Lets a perturbation method hide and show each of these documents as one: parts of the source, or of the prompt of a causal model, in their order.
+    pub fn documents<S: Into<String>>(self, documents: impl IntoIterator<Item = S>) -> Self {
+        let documents = documents.into_iter().map(Into::into).collect();
+        Self { features: Unit::Documents, ..self.with(|input| input.documents = documents) }
+    }
+
     /// What a perturbation method hides and shows as one.
     pub fn features(self, features: Unit) -> Self {
         Self { features, ..self }

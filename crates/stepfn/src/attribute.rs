@@ -23,6 +23,9 @@ use crate::room;
 use crate::texts::{Numbered, Task, Told, each};
 use crate::{Answer, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, TargetUnit, Unit, warnings};
 
+/// What is between documents, unless something else is given: an empty line.
+pub const DOCUMENT_MARK: &str = "\n\n";
+
 /// A method, what it attributes, and how. For many texts: [`LanguageModel::attribute_all`].
 pub struct AttributeTask<B: Backend> {
     /// The method.
@@ -38,6 +41,8 @@ pub struct AttributeTask<B: Backend> {
     pub target_side: bool,
     /// What perturbation methods hide and show as one, in texts that bring no spans of their own.
     pub features: Unit,
+    /// What is between documents, where they are hidden as one and the text brings none of its own.
+    pub document_mark: String,
     /// What is attributed as one, in texts that bring no units of their own: the sum of the function's values over its tokens.
     pub unit: TargetUnit,
     /// The mean over the tokens of a unit instead of their sum.
@@ -64,6 +69,7 @@ impl<B: Backend> AttributeTask<B> {
             alternatives: 0,
             target_side: false,
             features: Unit::default(),
+            document_mark: DOCUMENT_MARK.to_owned(),
             unit: TargetUnit::default(),
             unit_mean: false,
             prompt_only: false,
@@ -88,6 +94,10 @@ impl<B: Backend> AttributeTask<B> {
 
     /// What is hidden and shown as one: on each side a text's own spans, or else the unit.
     fn hidden_as_one(&self, input: &Input, prepared: &Prepared, messages: &[MessageSpan]) -> Result<Features> {
+        if !input.documents.is_empty() && self.features != Unit::Documents {
+            let what = "`documents` say what is hidden as one, and documents are not what is hidden";
+            return Err(Error::new(ErrorKind::Text, what, "leave them out, or hide documents: features `documents`"));
+        }
         let own = Features::spans(prepared, &input.source_spans, &input.target_spans)?;
         if !own.is_empty() && !self.method.hides_tokens() {
             return Err(self.hides_nothing("spans"));
@@ -106,6 +116,7 @@ impl<B: Backend> AttributeTask<B> {
                 return Err(Error::new(ErrorKind::Text, what, "hide tokens or words instead"));
             }
             Unit::Messages => Features::messages(prepared, messages),
+            Unit::Documents => Features::documents(prepared, &input.documents, &self.document_mark)?,
         };
         Ok(Features {
             source: if own.source.is_empty() { units.source } else { own.source },
@@ -132,6 +143,10 @@ impl<B: Backend> AttributeTask<B> {
     pub fn check(&self) -> Result<()> {
         if self.unit != TargetUnit::Token {
             self.check_takes_spans(self.unit.name())?;
+        }
+        if self.document_mark.is_empty() {
+            let what = "the mark between documents is empty";
+            return Err(Error::new(ErrorKind::Option, what, "give the characters that are between documents"));
         }
         match self.features != Unit::Tokens && !self.method.hides_tokens() {
             true => Err(self.hides_nothing(self.features.name())),
@@ -165,6 +180,9 @@ impl<B: Backend> AttributeTask<B> {
         parameters.extend(self.options.parameters(config));
         if self.features != Unit::Tokens {
             parameters.insert("features".to_owned(), Value::from(self.features.name()));
+            if self.features == Unit::Documents && input.documents.is_empty() {
+                parameters.insert("document_mark".to_owned(), Value::from(self.document_mark.as_str()));
+            }
         }
         if self.unit != TargetUnit::Token && input.units.is_empty() {
             parameters.insert("unit".to_owned(), Value::from(self.unit.name()));

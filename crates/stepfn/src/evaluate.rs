@@ -236,9 +236,9 @@ impl<B: Backend> EvaluateTask<B> {
         model.align(&mut prepared)?;
         narrow(&mut prepared, input)?;
         let length = told.of_length(id, model.config(), &prepared.text);
-        if !input.source_spans.is_empty() || !input.target_spans.is_empty() {
-            let what = "the text has spans that are to be hidden as one, and evaluation hides token by token";
-            return Err(Error::new(ErrorKind::Option, what, "leave out source_spans and target_spans"));
+        if !input.source_spans.is_empty() || !input.target_spans.is_empty() || !input.documents.is_empty() {
+            let what = "the text has parts that are to be hidden as one, and evaluation hides token by token";
+            return Err(Error::new(ErrorKind::Option, what, "leave out source_spans, target_spans and documents"));
         }
         let marked = self.marked(&prepared, input)?;
         let spans = match input.units.is_empty() {

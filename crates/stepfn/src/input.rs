@@ -51,6 +51,8 @@ pub struct Input {
     pub source_spans: Vec<Range<usize>>,
     /// Parts of the target that perturbation methods hide and show as one, in bytes.
     pub target_spans: Vec<Range<usize>>,
+    /// The documents in the source, or in the prompt of a causal model, in their order: what is hidden as one by [`Unit::Documents`](crate::Unit::Documents).
+    pub documents: Vec<String>,
     /// Parts of the target that are attributed as one, in bytes: each is a column of scores.
     pub units: Vec<Range<usize>>,
     /// The parts of the text that people marked as what the prediction should come from: of an encoder–decoder's source, or of a causal model's text. For
@@ -184,11 +186,11 @@ impl Input {
             let what = "units say what is attributed as one, and nothing is attributed";
             return Err(Error::new(ErrorKind::Text, what, "leave out the units, or attribute"));
         }
-        match self.source_spans.is_empty() && self.target_spans.is_empty() {
+        match self.source_spans.is_empty() && self.target_spans.is_empty() && self.documents.is_empty() {
             true => Ok(()),
             false => {
-                let what = "spans say what an attribution method hides as one, and only attribution hides anything";
-                Err(Error::new(ErrorKind::Text, what, "leave out the spans, or attribute"))
+                let what = "spans and documents say what an attribution method hides as one, and only attribution hides anything";
+                Err(Error::new(ErrorKind::Text, what, "leave them out, or attribute"))
             }
         }
     }

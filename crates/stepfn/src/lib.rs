@@ -73,7 +73,7 @@ mod warnings;
 
 pub use answer::{Answer, pipeline, read};
 pub use ask::Ask;
-pub use attribute::AttributeTask;
+pub use attribute::{AttributeTask, DOCUMENT_MARK};
 pub use attribute_context::{AttributeContextTask, OutputContext, RelianceAnswer};
 pub use bow::BowCorrection;
 pub use compare::{Accuracy, CompareTask, Compared, Comparison, Criterion, Formula, Variant, comparison};

@@ -13,7 +13,7 @@ pub use self::fields::{RecordFields, RecordText};
 use crate::{Error, ErrorKind, Input, Json, Mark, Message, Place, Region};
 
 /// The fields of a [`record`] that mean something.
-pub const RECORD_FIELDS: [&str; 18] = [
+pub const RECORD_FIELDS: [&str; 19] = [
     "id",
     "text",
     "source",
@@ -25,6 +25,7 @@ pub const RECORD_FIELDS: [&str; 18] = [
     "target_spans",
     "units",
     "rationale",
+    "documents",
     "sources",
     "question",
     "input_context",
@@ -99,6 +100,7 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Resul
         target_spans: spans(&mut fields, "target_spans")?,
         units: spans(&mut fields, "units")?,
         rationale: marks(&mut fields)?,
+        documents: texts(&mut fields, "documents")?,
         sources: texts(&mut fields, "sources")?,
         question: text(&mut fields, "question")?,
         input_context: text(&mut fields, "input_context")?,

@@ -16,10 +16,16 @@ pub enum Unit {
     Lines,
     /// The tokens of each message of a chat together, with its markup.
     Messages,
+    /// The tokens of each document together: of those that the text brings, or of parts between marks.
+    Documents,
 }
 
 impl Unit {
-    /// Its name: `tokens`, `words`, `sentences`, `lines` or `messages`.
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Tokens, Self::Words, Self::Sentences, Self::Lines, Self::Messages, Self::Documents];
+
+    /// Its name: `tokens`, `words`, `sentences`, `lines`, `messages` or `documents`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tokens => "tokens",
@@ -27,6 +33,7 @@ impl Unit {
             Self::Sentences => "sentences",
             Self::Lines => "lines",
             Self::Messages => "messages",
+            Self::Documents => "documents",
         }
     }
 }

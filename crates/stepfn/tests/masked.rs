@@ -148,3 +148,26 @@ fn such_a_model_writes_nothing() {
         model.ask_about(Input::chat([Message::new("user", "Hello")])).score([Probability::default()]).unwrap_err();
     assert!(error.what().contains("predicts masked tokens, so it can't answer a chat"), "{error}");
 }
+
+#[test]
+fn methods_are_evaluated_on_all_other_tokens() {
+    let model = bert();
+    let methods = ["occlusion", "saliency"].map(|name| model.method(name, stepfn::Value::Null).unwrap());
+    let measures = stepfn::Measures { operators: stepfn::Operator::ALL.to_vec(), ..stepfn::Measures::default() };
+    let task = stepfn::EvaluateTask { measures, ..stepfn::EvaluateTask::new(methods) };
+    let found = model.evaluate([TEXT, "the big ship"], &task).unwrap();
+    let rows = &found.functions[0].1.rows;
+    assert_eq!(rows.len(), 3 * 2 * 5);
+    assert!(
+        rows.iter().all(|row| row.texts == 2 && row.figures.iter().all(|figure| figure.mean.is_finite())),
+        "{rows:?}"
+    );
+    let tokens: usize = [TEXT, "the big ship"]
+        .map(|text| model.ask(text).score((Probability::default(),)).unwrap().tokens().len())
+        .into_iter()
+        .sum();
+    assert_eq!(rows[0].columns, tokens);
+    let words = stepfn::EvaluateTask { unit: stepfn::TargetUnit::Word, ..task };
+    let error = model.evaluate([TEXT], &words).unwrap_err();
+    assert!(error.what().contains("masked tokens predicts each token from a copy of its own"), "{error}");
+}

@@ -66,14 +66,29 @@ pub(crate) fn lines(text: &str, tokens: &[Token]) -> Groups {
     in_parts(text, tokens, core::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)))
 }
 
+/// The tokens of parts of a text: a token belongs to the part that its first visible character is in. Tokens between them are in no group, and neither are
+/// special tokens.
+pub(crate) fn inside(text: &str, tokens: &[Token], parts: &[Range<usize>]) -> Groups {
+    let is_in = |token: &Token, part: &Range<usize>| {
+        !token.special && !token.span.is_empty() && part.contains(&(token.span.start + visible(text, token)))
+    };
+    let of_part = |part: &Range<usize>| {
+        let own = |token: &Token| is_in(token, part);
+        Some(tokens.iter().position(own)?..tokens.iter().rposition(own)? + 1)
+    };
+    parts.iter().filter_map(of_part).collect()
+}
+
+/// Where the first visible character of a token is, in its own bytes.
+fn visible(text: &str, token: &Token) -> usize {
+    let own = text.get(token.span.clone()).unwrap_or_default();
+    own.find(|c: char| !c.is_whitespace()).unwrap_or(0)
+}
+
 /// The tokens of each part of a text, from where the parts start.
 fn in_parts(text: &str, tokens: &[Token], starts: impl Iterator<Item = usize>) -> Groups {
     let starts: Vec<usize> = starts.collect();
-    let part = |token: &Token| {
-        let own = text.get(token.span.clone()).unwrap_or_default();
-        let visible = own.find(|c: char| !c.is_whitespace()).unwrap_or(0);
-        starts.partition_point(|&start| start <= token.span.start + visible)
-    };
+    let part = |token: &Token| starts.partition_point(|&start| start <= token.span.start + visible(text, token));
     let apart = |token: &Token| token.special || token.span.is_empty();
     let begins = |at: usize| match at.checked_sub(1) {
         Some(before) => {

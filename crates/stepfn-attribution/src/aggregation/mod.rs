@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use stepfn_models::tokenizer::Token;
 
 pub use boundaries::{Separator, SplitMode};
-pub(crate) use boundaries::{lines, messages, sentences, words};
+pub(crate) use boundaries::{inside, lines, messages, sentences, words};
 pub use boundaries::{sentences_of, words_of};
 pub use function::Function;
 pub(crate) use merge::per_span;

@@ -49,7 +49,7 @@ pub(crate) struct ChatArgs {
 /// Texts from files.
 #[derive(Debug, Args)]
 pub(crate) struct LinesArgs {
-    /// Read texts from files or patterns such as 'data/*.parquet': JSON lines, CSV, TSV or Parquet with the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, rationale, words, regions; `-` is standard input
+    /// Read texts from files or patterns such as 'data/*.parquet': JSON lines, CSV, TSV or Parquet with the fields id, text, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, rationale, documents, words, regions; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(crate) input: Vec<PathBuf>,
     /// How --input is written; default: what the ending of each file says, and otherwise jsonl

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::{Needs, StepScore};
 use stepfn::writers::{WriterOptions, answers};
-use stepfn::{Answer, AttributeTask, Input, Outcome, Registry, TargetUnit, Unit, Value, json};
+use stepfn::{Answer, AttributeTask, DOCUMENT_MARK, Input, Outcome, Registry, TargetUnit, Unit, Value, json};
 use stepfn_corpus::Format;
 
 use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
@@ -95,6 +95,7 @@ fn shards<D: Devices>(args: &AttributeArgs, mut task: AttributeTask<D::Backend>,
         "unit_mean": args.unit_mean,
         "prompt_only": args.prompt_only,
         "features": task.features.name(),
+        "document_mark": args.document_mark,
         "contrast_force_inputs": args.contrast_force_inputs,
         "from": args.from,
         "to": args.to,
@@ -177,7 +178,9 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
             UnitName::Sentences => Unit::Sentences,
             UnitName::Lines => Unit::Lines,
             UnitName::Messages => Unit::Messages,
+            UnitName::Documents => Unit::Documents,
         },
+        document_mark: args.document_mark.clone().unwrap_or_else(|| DOCUMENT_MARK.to_owned()),
         contrast_force_inputs: args.contrast_force_inputs,
         raw: args.view.raw,
         aggregate: view::pipeline(&args.view)?,
@@ -200,6 +203,10 @@ fn task<B: Backend>(args: &AttributeArgs) -> Result<AttributeTask<B>, Failure> {
             "--unit-mean: every token is a unit by itself, so there is no mean to take",
             "leave it out, or say what is a unit with --unit",
         ));
+    }
+    if args.document_mark.is_some() && task.features != Unit::Documents {
+        let what = "--document-mark: documents are not what is hidden";
+        return Err(Failure::usage(what, "leave it out, or add --features documents"));
     }
     if task.check().is_err() {
         let hiding = registry.methods_that_hide_tokens().join(", ");

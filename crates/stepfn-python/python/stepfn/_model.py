@@ -122,7 +122,8 @@ class LanguageModel:
         step_scores: str | Sequence[Any] = (),
         alternatives: int = 0,
         target_side: bool = False,
-        features: Literal["tokens", "words", "sentences", "lines", "messages"] = "tokens",
+        features: Literal["tokens", "words", "sentences", "lines", "messages", "documents"] = "tokens",
+        document_mark: str | None = None,
         unit: Literal["token", "word", "sentence", "answer"] = "token",
         units: Sequence[tuple[int, int]] | None = None,
         unit_mean: bool = False,
@@ -163,7 +164,9 @@ class LanguageModel:
             step_scores: Step functions to compute in addition.
             alternatives: How many of the most likely tokens of each step to name, 100 at most.
             target_side: Also score the target prefix of an encoder–decoder. A causal model's text is always scored.
-            features: What a method that hides tokens hides and shows as one.
+            features: What a method that hides tokens hides and shows as one. Documents are those of a dict's ``documents``, a list of parts of the source (or the
+                prompt), or what is between marks.
+            document_mark: What is between documents; by default an empty line.
             unit: What is attributed as one: the sum of the function's values over its tokens, a column of scores for each.
             units: Parts of the target, in characters, that are attributed as one instead.
             unit_mean: Attribute the mean over the tokens of a unit instead of their sum.
@@ -198,6 +201,7 @@ class LanguageModel:
             "alternatives": alternatives,
             "target_side": target_side,
             "features": features,
+            "document_mark": document_mark,
             "unit": unit,
             "unit_mean": unit_mean,
             "prompt_only": prompt_only,
@@ -427,6 +431,8 @@ class LanguageModel:
         random_sets: int = 32,
         soft_share: float = 0.2,
         soft_draws: int = 8,
+        contrast_force_inputs: bool = False,
+        masking: Literal["token", "word"] | None = None,
         seed: int = 0,
         memory: int | None = None,
         progress: Progress = None,
@@ -438,7 +444,8 @@ class LanguageModel:
             texts: As in :meth:`attribute`.
             methods: Attribution methods, by name, as :class:`stepfn.Method`, or of your own.
             functions: Step functions to attribute; by default the log-probability of each token.
-            metrics: Names of metrics; by default comprehensiveness, sufficiency, morf and lerf.
+            metrics: Names of metrics; by default comprehensiveness, sufficiency, morf and lerf. auprc, token_f1, iou and mrr compare with a dict's
+                ``rationale``, what people marked: words of the source (or the prompt), or pairs of characters.
             operators: What becomes of hidden tokens: ``"baseline"``, ``"remove"`` and ``"mask"``, one or more.
             special: Whether special tokens are among those that are hidden; both by default.
             ranking: How scores order tokens.
@@ -449,6 +456,8 @@ class LanguageModel:
             random_sets: Random sets of tokens for infidelity and lds.
             soft_share: The share of tokens that soft_nc hides and soft_ns keeps, in the mean.
             soft_draws: Random sets for these.
+            contrast_force_inputs: As in :meth:`attribute`; tokens are hidden in the text alone.
+            masking: As in :meth:`attribute`.
             seed: Seed of everything random.
             memory: Bytes for what is computed, in addition to the model.
             progress: As in :meth:`attribute`.
@@ -480,7 +489,8 @@ class LanguageModel:
             raise UsageError(f"`special` must be True, False, or both, not {special!r}", "change this argument")
         if isinstance(soft_share, bool) or not isinstance(soft_share, int | float):
             raise UsageError(f"`soft_share` must be a number, not {soft_share!r}", "give a number between 0 and 1")
-        options = {**options_of({"unit": unit, "seed": seed, "memory": memory}), "evaluate": asked}
+        given = {"unit": unit, "contrast_force_inputs": contrast_force_inputs, "masking": masking, "seed": seed, "memory": memory}
+        options = {**options_of(given), "evaluate": asked}
         _, records = records_of(texts, None, None, None, None, None, None, None, None)
         common = Common(self.is_encoder_decoder, from_, to, None, None, None, ())
         chosen = [method.native() for method in by], [function.native() for function in of]

@@ -55,7 +55,7 @@ def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options that are given, without mistakes that can be seen here."""
     given = {name: value for name, value in options.items() if value is not None}
     given |= {name: whole(name, given[name]) for name in _WHOLE if name in given}
-    for name in ("features", "unit", "by", "words", "bow_correction", "long"):
+    for name in ("features", "document_mark", "unit", "by", "words", "bow_correction", "long"):
         string(name, given.get(name))
     for name in ("target_side", "contrast_force_inputs", "raw", "unit_mean", "prompt_only", "start_token"):
         if not isinstance(given.get(name, False), bool):

@@ -14,7 +14,7 @@ from ._arguments import dumps, nearest
 from ._tokens import characters
 
 Text = str | Mapping[str, Any]
-"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, rationale, words, regions."""
+"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, rationale, documents, words, regions."""
 
 Given = _stepfn.Given
 
@@ -28,6 +28,7 @@ _FIELDS = (
     "contrast_target",
     "source_spans",
     "rationale",
+    "documents",
     "target_spans",
     "units",
     "sources",

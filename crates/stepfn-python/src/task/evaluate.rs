@@ -50,6 +50,7 @@ pub(crate) fn evaluate_task<B: Backend>(
     let task = EvaluateTask {
         functions: functions.iter().map(|function| function.make(registry)).collect::<stepfn::Result<_>>()?,
         unit: unit.transpose()?.unwrap_or_default(),
+        contrast_force_inputs: options.contrast_force_inputs,
         measures,
         options: options.run()?,
         ..EvaluateTask::new(methods)

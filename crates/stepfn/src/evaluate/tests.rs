@@ -1,4 +1,5 @@
-use stepfn_core::functions::{Entropy, Probability, Surprisal};
+use stepfn_attribution::contexts::Operator;
+use stepfn_core::functions::{ContrastProbDiff, Entropy, Probability, Surprisal};
 use stepfn_evaluate::{FIRST, LAST, Metric, RANDOM};
 
 use super::*;
@@ -133,4 +134,62 @@ fn sensitivity_is_of_methods_that_read_embeddings() {
     let (none, little, more) = (of(0.0), of(0.01), of(0.1));
     assert_eq!(none, 0.0);
     assert!(0.0 < little && little < more && little < 0.3, "{little} {more}");
+}
+
+#[test]
+fn functions_that_compare_are_measured_where_they_compare() {
+    let model = model();
+    let task =
+        task(vec![Box::new(Occlusion { abs: false, ..Occlusion::default() })]).function(ContrastProbDiff::default());
+    let contrast = "Let there be light, and there was darkness.";
+    let input = || Input { contrast_target: Some(contrast.to_owned()), ..Input::text(TEXTS[0]) };
+    let of = |input: Input, task: &EvaluateTask<Cpu>| {
+        model.evaluate([input], task).map(|found| found.functions[0].1.rows[0].clone())
+    };
+    let shared = of(input(), &task).unwrap();
+    assert!(shared.columns > 3 && shared.figures.iter().all(|figure| figure.mean.is_finite()), "{shared:?}");
+    let own = EvaluateTask { contrast_force_inputs: true, ..task };
+    assert_ne!(of(input(), &own).unwrap().figures[0].mean, shared.figures[0].mean);
+    let missing = of(Input::text(TEXTS[0]), &own).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::Contrast, "{missing}");
+    let unread = Input { contrast_source: Some("Let".to_owned()), ..input() };
+    let own = EvaluateTask { contrast_force_inputs: false, ..own };
+    assert_eq!(of(unread, &own).unwrap_err().kind(), ErrorKind::SameContext);
+}
+
+#[test]
+fn what_people_marked_is_found_by_words_and_by_bytes() {
+    let model = model();
+    let metrics = vec![Metric::Auprc, Metric::TokenF1, Metric::Iou, Metric::Mrr];
+    let measures = Measures { metrics, special: vec![true], operators: vec![Operator::Mask], ..Measures::default() };
+    let methods: [Box<dyn AttributionMethod<Cpu>>; 1] = [Box::new(Saliency::default())];
+    let task = EvaluateTask { measures, unit: TargetUnit::Answer, ..EvaluateTask::new(methods) };
+    let of = |rationale: Vec<Mark>| {
+        let input = Input { from: Some(6), rationale, ..Input::text(TEXTS[0]) };
+        Ok::<_, Error>(model.evaluate([input], &task)?.functions.remove(0).1.rows)
+    };
+    let figures = |rows: &[stepfn_evaluate::Row]| -> Vec<Vec<f64>> {
+        rows.iter().map(|row| row.figures.iter().map(|figure| figure.mean).collect()).collect()
+    };
+    let words = figures(&of(vec![Mark::Text("light".to_owned())]).unwrap());
+    let at = TEXTS[0].find("light").unwrap();
+    // The second light is after the first step that is asked about.
+    assert_eq!(words, figures(&of(vec![Mark::Bytes(at..at + 5)]).unwrap()));
+    assert!(words.iter().flatten().all(|figure| (0.0..=1.0).contains(figure)), "{words:?}");
+    // The order of the text has it at its place, and there is a first token of the text before it.
+    let place = model
+        .ask(TEXTS[0])
+        .score((Probability::default(),))
+        .unwrap()
+        .target
+        .iter()
+        .position(|token| token.span.contains(&at))
+        .unwrap();
+    assert!((words[2][3] - 1.0 / (place as f64 + 1.0)).abs() < 1e-12, "{words:?}");
+    assert!(of(vec![]).unwrap_err().what().contains("has no `rationale`"));
+    assert!(of(vec![Mark::Text("darkness".to_owned())]).unwrap_err().what().contains("is not in the text"));
+    assert!(of(vec![Mark::Bytes(90..99)]).unwrap_err().what().contains("does not lie in the text"));
+    let marked = Input { rationale: vec![Mark::Bytes(0..3)], ..Input::text(TEXTS[0]) };
+    let error = model.ask_about(marked).attribute(Saliency::default()).unwrap_err();
+    assert!(error.what().contains("`rationale` says what people marked"), "{error}");
 }

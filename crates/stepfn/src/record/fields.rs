@@ -52,7 +52,7 @@ impl RecordFields {
 
     /// A text from the row of a table. An empty cell is no text, and parts that have parts themselves, such as `messages`, may be JSON.
     pub fn row(&self, mut fields: Map<String, Value>) -> RecordText {
-        const NESTED: [&str; 5] = ["messages", "source_spans", "target_spans", "units", "sources"];
+        const NESTED: [&str; 6] = ["messages", "source_spans", "target_spans", "units", "documents", "sources"];
         let mut broken = None;
         for (field, value) in &mut fields {
             let Some(part) = self.part_of(field) else { continue };

@@ -118,3 +118,26 @@ fn what_has_no_function_takes_no_units() {
         model.ask_about(Input::source("cat")).unit(TargetUnit::Word).attribute(Attention::default()).unwrap_err();
     assert!(wrong.what().contains("scores each step by itself"), "{wrong}");
 }
+
+#[test]
+fn documents_are_hidden_as_one() {
+    let model = verse();
+    let text = "And God said, Let there be light.\n\nAnd there was light.\n\nAnd it was so.";
+    let prompt = "And God said, Let there be light.\n\nAnd there was light.\n\n";
+    let hide =
+        |ask: stepfn::Ask<'_, _>| values(&ask.source(prompt).prompt_only().attribute(Occlusion::default()).unwrap());
+    let by_mark = hide(model.ask(text).features(Unit::Documents));
+    let given = hide(model.ask(text).documents(["And God said, Let there be light.", "And there was light."]));
+    let second = text.find("And there").unwrap();
+    let by_bytes = hide(model.ask(text).target_spans([0..33, second..second + 20]));
+    assert_eq!(given, by_bytes);
+    assert_eq!(given, by_mark);
+    assert_ne!(given, hide(model.ask(text)));
+    let missing = model.ask(text).documents(["And it was not"]).attribute(Occlusion::default()).unwrap_err();
+    assert!(missing.what().contains("document 1 is not in the text"), "{missing}");
+    let refused = model.ask(text).features(Unit::Documents).attribute(Saliency::default()).unwrap_err();
+    assert!(refused.what().contains("cannot hide documents"), "{refused}");
+    let unread =
+        model.ask(text).documents(["And it"]).features(Unit::Words).attribute(Occlusion::default()).unwrap_err();
+    assert!(unread.what().contains("documents are not what is hidden"), "{unread}");
+}
