@@ -65,7 +65,7 @@ def test_what_people_marked_is_compared_with(verse: stepfn.LanguageModel) -> Non
     text = "é: Let there be light, and there was light."
     at = text.index("light")
     of = [
-        verse.evaluate({"text": text, "rationale": marks}, "saliency", metrics=["auprc", "mrr"], operators="mask", unit="answer", from_=14)
+        verse.evaluate({"text": text, "rationale": marks}, "saliency", metrics=["auprc", "mrr"], operators="mask", unit="answer", from_=9)
         for marks in (["light,"], [(at, at + 6)])
     ]
     assert of[0].rows == of[1].rows and of[0].rows[0]["operator"] == "mask"
