@@ -75,10 +75,6 @@ impl<B: Backend> Model<B> {
         dtype: DType,
         device: &B::Device,
     ) -> Result<Self, ModelError> {
-        if dtype == DType::I8 && !Weight::<B>::has_int8() {
-            let expected = "a type that this backend and this machine compute with";
-            return Err(ModelError::input(expected, "8 bits, for which they have no instructions"));
-        }
         Self::built(config_json, source, (dtype, device), false)
     }
 
@@ -89,6 +85,10 @@ impl<B: Backend> Model<B> {
         (dtype, device): (DType, &B::Device),
         for_states: bool,
     ) -> Result<Self, ModelError> {
+        if dtype == DType::I8 && !Weight::<B>::has_int8() {
+            let expected = "a type that this backend and this machine compute with";
+            return Err(ModelError::input(expected, "8 bits, for which they have no instructions"));
+        }
         let family = families::of(config_json)?;
         let mut config = family.configure(config_json)?;
         let experts = config.decoder.experts.as_ref().map_or(0, |experts| experts.count);
