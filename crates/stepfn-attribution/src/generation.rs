@@ -8,6 +8,7 @@ use stepfn_core::{CatalogError, ParameterError};
 use stepfn_models::ModelError;
 use stepfn_models::config::TransformerConfig;
 use stepfn_models::generation::GenerationSettings;
+use stepfn_models::tokenizer::TargetStart;
 
 use crate::AttributionError;
 
@@ -98,6 +99,17 @@ impl GenerationOptions {
             decoder_start: decoder_start.or(config.special.decoder_start).or(config.special.bos),
             cannot_write,
         })
+    }
+
+    /// The same for targets in another language.
+    #[must_use]
+    pub fn starting(self, start: TargetStart) -> Self {
+        match start {
+            TargetStart::Forced(id) => {
+                Self { settings: GenerationSettings { forced_bos: Some(id), ..self.settings }, ..self }
+            }
+            TargetStart::Start(id) => Self { decoder_start: Some(id), ..self },
+        }
     }
 }
 

@@ -39,12 +39,14 @@ pub struct Tokenizers {
     start: Option<TargetStart>,
     /// Why nothing can be written, where the language isn't said.
     missing: Option<ModelError>,
+    /// What other languages are found by, where there are several.
+    multilingual: Option<(Multilingual, Box<Settings>)>,
 }
 
 impl Tokenizers {
     /// One tokenizer for both.
     pub fn same(tokenizer: Tokenizer) -> Self {
-        Self { source: tokenizer, target: None, start: None, missing: None }
+        Self { source: tokenizer, target: None, start: None, missing: None, multilingual: None }
     }
 
     /// Reads the tokenizers of a folder, or of a GGUF file (feature `gguf`): from `tokenizer.json`, or from what older checkpoints have instead.
@@ -104,7 +106,21 @@ impl Tokenizers {
             target: Some(framed(target)),
             start: target.map(start),
             missing: (target.is_none() && kind.needs_target()).then(|| kind.missing(&tokenizer, "target")),
+            multilingual: Some((kind, Box::new(settings.clone()))),
         })
+    }
+
+    /// The same for other languages, of a model that translates between several; `None` for other models. A language that isn't given is that of the folder.
+    ///
+    /// # Errors
+    /// [`ModelError::Language`] for a language that the model doesn't have.
+    pub fn with_languages(&self, languages: &Languages) -> Result<Option<Self>, ModelError> {
+        let Some((kind, settings)) = &self.multilingual else { return Ok(None) };
+        let made = Self::multilingual(*kind, self.source.clone(), settings, languages)?;
+        // Both sides may have limits of their own.
+        let limit = self.target().limit;
+        let target = made.target.map(|tokenizer| Tokenizer { limit, ..tokenizer });
+        Ok(Some(Self { target, ..made }))
     }
 
     /// A tokenizer for each side, whose sources may start with the code of the target's language.
@@ -121,7 +137,7 @@ impl Tokenizers {
             let id = id.ok_or(unknown)?;
             source.frame.get_or_insert_default().before.push(id);
         }
-        Ok(Self { source, target: Some(target), start: None, missing: None })
+        Ok(Self { target: Some(target), ..Self::same(source) })
     }
 
     /// The same for a model with so many embeddings on either side; see [`Tokenizer::limited_to`].
