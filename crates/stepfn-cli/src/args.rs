@@ -156,7 +156,8 @@ Examples:
   stepfn compare --model gpt2 --input pairs.jsonl --columns match,mismatch --region verb --format csv -o pairs.csv
   stepfn compare --model gpt2 --input suite.jsonl --columns match,mismatch --formula 'mismatch[3] > match[3]' --summary --format json
 
-Lines of --input have a text in each of --columns, the expected one first, or good and bad, or sentence_good and sentence_bad as in BLiMP. Texts may be lists of regions: \
+Lines of --input have a text in each of --columns, the expected one first, or good and bad, or sentence_good and sentence_bad as in BLiMP. The conditions of an item of SyntaxGym are such fields. Texts may be lists of regions: \
+  stepfn compare --model gpt2 'The keys are here.' 'The keys is here.' --step-fn entropy,mc_dropout_prob_avg
 texts, or {\"name\": …, \"content\": …}, which are joined by spaces. Fields that nothing reads are passed over.
 
 The expected text is preferred if its score is greater than that of all others: its log-probability, or by --criterion that per token or word, or by --region \

@@ -106,6 +106,45 @@ fn regions_and_formulas_decide() {
 }
 
 #[test]
+fn step_functions_have_values_of_each_text() {
+    let (good, bad) = ("And God said unto them", "And God say unto them");
+    let functions = ["--step-fn", "entropy,renyi_entropy,surprisal", "--set", "alpha=2"];
+    let one = compare(&[&[good, bad, "--format", "json"], &functions[..]].concat()).json();
+    for text in one["texts"].as_array().unwrap() {
+        let alone = ["score", "-m", "verse", text["text"].as_str().unwrap(), "--by", "text", "--format", "json"];
+        let scored = stepfn(alone.iter().chain(&functions)).json();
+        let own = text["scores"].as_object().unwrap();
+        assert_eq!(own.len(), 3);
+        for (name, value) in own {
+            let theirs = scored["units"][0]["scores"][name].as_f64().unwrap();
+            assert!((value.as_f64().unwrap() / theirs - 1.0).abs() < 1e-4, "{name}: {value} {theirs}");
+        }
+    }
+    assert_eq!(one["about"]["parameters"]["renyi_entropy"]["alpha"], 2.0);
+    let table = compare(&[&[good, bad], &functions[..]].concat()).out;
+    assert!(table.lines().next().unwrap().ends_with("surprisal"), "{table}");
+    let csv = compare(&[&[good, bad, "--format", "csv"], &functions[..]].concat()).out;
+    assert!(csv.contains(",entropy_1,entropy_2,renyi_entropy_1,"), "{csv}");
+    assert_eq!(csv.lines().nth(1).unwrap().split(',').count(), 1 + 1 + 4 + 6 + 2);
+    let noisy =
+        compare(&[good, bad, "--step-fn", "mc_dropout_prob_avg", "--dropout", "0.1", "--format", "json"]).json();
+    assert!(noisy["texts"][1]["scores"]["mc_dropout_prob_avg"].is_number());
+    compare(&[good, bad, "--step-fn", "kl_divergence"]).fails(2, "compares with a contrast", "leave it out");
+    compare(&[good, bad, "--dropout", "0.1"]).fails(2, "--dropout", "mc_dropout_prob_avg");
+}
+
+#[test]
+fn items_of_syntax_gym_are_compared() {
+    let condition = |name: &str, verb: &str| json!({ "condition_name": name, "regions": [{ "region_number": 1, "content": "And God" }, { "region_number": 2, "content": verb }] });
+    let input =
+        lines(&[json!({ "item_number": 1, "conditions": [condition("match", "said"), condition("mismatch", "say")] })]);
+    let args = ["compare", "-m", "verse", "--input", "-", "--columns", "match,mismatch", "--format", "jsonl"];
+    let found =
+        each(&stepfn_reading(&input, &[&args[..], &["--formula", "mismatch[2] > match[2]"]].concat())).remove(0);
+    assert_eq!((&found["prefers"], &found["texts"][0]["text"]), (&json!(true), &json!("And God said")));
+}
+
+#[test]
 fn wrong_usage_of_compare_is_told_before_a_model_is_loaded() {
     for (args, says) in [
         (&["a"][..], "fewer than two texts"),

@@ -5,20 +5,29 @@ mod columns;
 mod comparison;
 mod formula;
 
+use core::fmt;
+use std::sync::Arc;
+
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value};
 use stepfn_attribution::Provenance;
+use stepfn_core::StepFunction;
 
+use crate::backend::DefaultBackend;
+use crate::step_functions::Borrowed;
 use crate::texts::{Numbered, Task, Told};
 use crate::{
     Error, ErrorKind, Input, LanguageModel, LongTexts, Outcome, Region, Result, RunOptions, ScoreTask, ScoreUnit,
-    ScoredText, functions::Surprisal,
+    ScoredText, StepFunctions, functions::Surprisal,
 };
 
 pub use accuracy::{Accuracy, comparisons};
 pub use columns::comparison;
 pub use comparison::{Compared, Comparison};
 pub use formula::Formula;
+
+/// The name of the function that regions are compared by.
+const SURPRISAL: &str = "surprisal";
 
 /// One of the texts that are compared.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -69,10 +78,12 @@ impl Criterion {
 
 /// How texts are compared. Each input has its [variants](Input::variants), the expected one first. For many inputs:
 /// [`LanguageModel::compare_all`].
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CompareTask {
+#[derive(Clone)]
+pub struct CompareTask<B: Backend = DefaultBackend> {
     /// What decides.
     pub criterion: Criterion,
+    /// Step functions that each text has a value of in addition: those of its tokens, joined as each function [says](crate::extend::StepScore::join).
+    pub functions: Vec<Arc<dyn StepFunction<B>>>,
     /// The field of the input that says which group a comparison belongs to.
     pub group_by: Option<String>,
     /// What happens to a text that is longer than the model's positions.
@@ -83,7 +94,46 @@ pub struct CompareTask {
     pub options: RunOptions,
 }
 
-impl CompareTask {
+impl<B: Backend> Default for CompareTask<B> {
+    fn default() -> Self {
+        Self {
+            criterion: Criterion::default(),
+            functions: Vec::new(),
+            group_by: None,
+            long: LongTexts::default(),
+            start_token: None,
+            options: RunOptions::default(),
+        }
+    }
+}
+
+impl<B: Backend> fmt::Debug for CompareTask<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.functions.iter().map(|function| function.name()).collect();
+        let fields = (&self.criterion, &self.options);
+        f.debug_struct("CompareTask")
+            .field("criterion", fields.0)
+            .field("functions", &names)
+            .field("options", fields.1)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: Backend> CompareTask<B> {
+    /// With these step functions in addition.
+    #[must_use]
+    pub fn with(self, functions: impl StepFunctions<B>) -> Self {
+        Self { functions: functions.boxed().into_iter().map(Arc::from).collect(), ..self }
+    }
+
+    /// What is computed of each text: surprisal, which regions are compared by, and the functions.
+    fn scored(&self) -> Vec<Box<dyn StepFunction<B>>> {
+        let shared =
+            |function: &Arc<dyn StepFunction<B>>| Box::new(Borrowed(function.clone())) as Box<dyn StepFunction<B>>;
+        let others = self.functions.iter().filter(|function| function.name() != SURPRISAL).map(shared);
+        core::iter::once(Box::new(Surprisal::default()) as Box<dyn StepFunction<B>>).chain(others).collect()
+    }
+
     /// Whether regions of variants matter.
     fn reads_regions(&self) -> bool {
         match &self.criterion {
@@ -94,7 +144,7 @@ impl CompareTask {
     }
 
     /// What is scored of each input: its variants as texts of their own.
-    fn texts<B: Backend>(&self, model: &LanguageModel<B>, input: &Input) -> Result<Vec<Input>> {
+    fn texts(&self, model: &LanguageModel<B>, input: &Input) -> Result<Vec<Input>> {
         let wrong = |what: String, hint: &str| Error::new(ErrorKind::Text, what, hint);
         if input.variants.len() < 2 {
             return Err(wrong(
@@ -145,8 +195,13 @@ impl CompareTask {
     }
 
     fn comparison(&self, input: &Input, id: Value, scored: Vec<ScoredText>) -> Result<Comparison> {
-        let texts: Vec<Compared> =
-            input.variants.iter().zip(&scored).map(|(variant, scored)| Compared::new(variant, scored)).collect();
+        let names: Vec<&str> = self.functions.iter().map(|function| function.name()).collect();
+        let texts: Vec<Compared> = input
+            .variants
+            .iter()
+            .zip(&scored)
+            .map(|(variant, scored)| Compared::new(variant, scored, &names))
+            .collect();
         let score = |text: &Compared| match &self.criterion {
             Criterion::Sum => Ok(Some(text.logprob)),
             Criterion::Token => Ok(Some(text.logprob / text.tokens as f64)),
@@ -180,7 +235,12 @@ impl CompareTask {
         let about = scored.into_iter().next().map(|scored| scored.about).unwrap_or_default();
         let mut parameters = Map::new();
         parameters.insert("criterion".to_owned(), self.criterion.name().into());
-        parameters.extend(about.parameters.into_iter().filter(|(name, _)| name != "by" && name != "surprisal"));
+        parameters.extend(
+            about
+                .parameters
+                .into_iter()
+                .filter(|(name, _)| name != "by" && (name != SURPRISAL || names.contains(&SURPRISAL))),
+        );
         let about = Provenance { parameters, seed: self.options.seed, ..about };
         let texts = texts.into_iter().zip(scores).map(|(text, score)| Compared { score, ..text }).collect();
         let (fields, source, group) = (input.fields.clone(), input.source.clone(), group.transpose()?);
@@ -188,7 +248,7 @@ impl CompareTask {
     }
 }
 
-impl<B: Backend> Task<B> for &CompareTask {
+impl<B: Backend> Task<B> for &CompareTask<B> {
     type Output = Comparison;
 
     fn first_number(&self) -> usize {
@@ -206,7 +266,7 @@ impl<B: Backend> Task<B> for &CompareTask {
             long: self.long,
             start_token: self.start_token,
             options: self.options,
-            ..ScoreTask::new((Surprisal::default(),))
+            ..ScoreTask::new(self.scored())
         };
         let prepared: Vec<Result<Vec<Input>>> = window
             .iter()

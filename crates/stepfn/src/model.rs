@@ -307,12 +307,12 @@ impl<B: Backend> LanguageModel<B> {
     ///
     /// # Errors
     /// [`ErrorKind::Text`] for fewer than two variants, or if a criterion is about a region that is not there.
-    pub fn compare(&self, input: Input, task: &CompareTask) -> Result<Comparison> {
+    pub fn compare(&self, input: Input, task: &CompareTask<B>) -> Result<Comparison> {
         one(self, task, input)
     }
 
     /// The same for many inputs. [`writers::comparisons`](crate::writers::comparisons) counts preferences by group.
-    pub fn compare_all<'m, I>(&'m self, inputs: I, task: &'m CompareTask) -> Outcomes<'m, B, I::IntoIter, Comparison>
+    pub fn compare_all<'m, I>(&'m self, inputs: I, task: &'m CompareTask<B>) -> Outcomes<'m, B, I::IntoIter, Comparison>
     where
         I: IntoIterator<Item: IntoInput>,
     {

@@ -3,55 +3,22 @@
 use core::fmt;
 use core::str::FromStr;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::backend::Backend;
 use serde_json::{Map, Value, json};
 use stepfn_attribution::{Prepared, Preparer, Provenance, ScoringOptions, Text, TextScores, Windows, score};
-use stepfn_core::{Join, Needs, StepBatch, StepError, StepFunction, StepScore};
+use stepfn_core::{StepFunction, StepScore};
 use stepfn_models::chat::MessageSpan;
 use stepfn_models::config::TransformerConfig;
 
 use crate::bow::{CORRECTED, Mass, WordStart};
 use crate::chat::Asked;
+use crate::step_functions::Borrowed;
 use crate::texts::{Numbered, Task, Told};
 use crate::units::Units;
 use crate::{
     BowCorrection, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, ScoreUnit, ScoredText,
-    ScoredUnit, WordSplit, uncertainty, warnings,
+    ScoredUnit, StepFunctions, WordSplit, uncertainty, warnings,
 };
-
-/// Some step functions: an array, a vector or a tuple of them.
-pub trait StepFunctions<B: Backend> {
-    /// Each behind a pointer.
-    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>>;
-}
-
-impl<B: Backend, F: StepFunction<B> + 'static, const N: usize> StepFunctions<B> for [F; N] {
-    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
-        self.into_iter().map(|function| Box::new(function) as Box<dyn StepFunction<B>>).collect()
-    }
-}
-
-impl<B: Backend, F: StepFunction<B> + 'static> StepFunctions<B> for Vec<F> {
-    fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
-        self.into_iter().map(|function| Box::new(function) as Box<dyn StepFunction<B>>).collect()
-    }
-}
-
-macro_rules! tuples {
-    ($(($($name:ident),+)),+) => {
-        $(
-            impl<B: Backend, $($name: StepFunction<B> + 'static),+> StepFunctions<B> for ($($name,)+) {
-                fn boxed(self) -> Vec<Box<dyn StepFunction<B>>> {
-                    #[allow(non_snake_case, reason = "a value is named as its type")]
-                    let ($($name,)+) = self;
-                    vec![$(Box::new($name)),+]
-                }
-            }
-        )+
-    };
-}
-
-tuples!((F), (F, G), (F, G, H), (F, G, H, I));
 
 /// What happens to a text that is longer than the model's positions, or than those that it was made for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -295,11 +262,9 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
             self.bow_correction.map(|bow| bow.starts(model.tokenizers().target(), &model.config().special.eos));
         let starts = starts.transpose()?;
         let mass = starts.clone().map(|starts| Box::new(WordStart { starts }) as Box<dyn StepFunction<B>>);
-        let borrowed = self
-            .functions
-            .iter()
-            .map(AsRef::as_ref)
-            .map(|function: &'t dyn StepFunction<B>| Box::new(Borrowed(function)) as Box<dyn StepFunction<B> + 't>);
+        let borrowed = self.functions.iter().map(AsRef::as_ref).map(|function: &'t (dyn StepFunction<B> + 'static)| {
+            Box::new(Borrowed(function)) as Box<dyn StepFunction<B> + 't>
+        });
         let parts = self.uncertainty.map(uncertainty::parts).unwrap_or_default();
         let functions: Vec<Box<dyn StepFunction<B> + 't>> = borrowed.chain(parts).chain(mass).collect();
         // A text that could not be prepared keeps its place, because dropout masks belong to a text's number.
@@ -359,37 +324,6 @@ struct Ready {
     units: Units,
     /// Whether a step behind the last token was added.
     asks_beyond: bool,
-}
-
-/// A function of a task.
-struct Borrowed<'t, B: Backend>(&'t dyn StepFunction<B>);
-
-impl<B: Backend> StepScore for Borrowed<'_, B> {
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    fn parameters(&self) -> Map<String, Value> {
-        self.0.parameters()
-    }
-
-    fn join(&self) -> Join {
-        self.0.join()
-    }
-
-    fn needs(&self) -> Needs {
-        self.0.needs()
-    }
-
-    fn is_differentiable(&self) -> bool {
-        self.0.is_differentiable()
-    }
-}
-
-impl<B: Backend> StepFunction<B> for Borrowed<'_, B> {
-    fn score(&self, steps: &StepBatch<B>) -> core::result::Result<Tensor<B, 1>, StepError> {
-        self.0.score(steps)
-    }
 }
 
 /// The windows over texts that are too long.

@@ -5,7 +5,7 @@ use stepfn::{Criterion, Formula};
 
 use super::score::ReadingArgs;
 use super::values::name;
-use super::{BatchArgs, LinesArgs, ModelArgs, OutputArgs};
+use super::{BatchArgs, LinesArgs, ModelArgs, OutputArgs, ParameterArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
@@ -33,6 +33,11 @@ pub(crate) struct CompareArgs {
     /// Write only how often the expected text is preferred, by group and in all, with intervals
     #[arg(long)]
     pub(crate) summary: bool,
+    /// Step functions whose values each text has in addition, separated by commas (see `stepfn list step-functions`)
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
+    pub(crate) step_fn: Vec<String>,
+    #[command(flatten)]
+    pub(crate) parameters: ParameterArgs,
     #[command(flatten)]
     pub(crate) reading: ReadingArgs,
     #[command(flatten)]

@@ -3,13 +3,16 @@
 use core::ops::ControlFlow;
 use std::time::Instant;
 
+use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
+use stepfn::extend::Need;
 use stepfn::writers::{WriterOptions, comparisons};
 use stepfn::{CompareTask, Input, RunOptions, Variant};
 
-use super::loading::{dispatch, load, note_loaded};
+use super::loading::{dispatch, load, note_loaded, run_options};
+use super::parameters::functions;
 use super::unused;
-use crate::args::{CompareArgs, GenerationArgs};
+use crate::args::{CompareArgs, ContrastArgs, GenerationArgs};
 use crate::failure::Failure;
 use crate::input::{Inputs, columns};
 use crate::output::{self, Results};
@@ -27,7 +30,15 @@ impl OnBackend for Compare<'_> {
 
     fn run<D: Devices>(self) -> Result<(), Failure> {
         let args = self.0;
-        let task = task(args)?;
+        let task = task::<D::Backend>(args)?;
+        let needs = unused::needs(task.functions.iter().map(AsRef::as_ref));
+        unused::check(&ContrastArgs::default(), args.parameters.dropout, needs)?;
+        if needs.contrast == Need::Required {
+            return Err(Failure::usage(
+                "--step-fn: a function asked for compares with a contrast, and the texts have none",
+                "leave it out; `stepfn score --input` reads contrasts",
+            ));
+        }
         unused::check_once("--keep", &args.lines.keep, String::clone)?;
         unused::check_once("--columns", &args.columns, String::clone)?;
         if args.columns.len() == 1 {
@@ -74,13 +85,15 @@ impl OnBackend for Compare<'_> {
     }
 }
 
-fn task(args: &CompareArgs) -> Result<CompareTask, Failure> {
-    let (batch_tokens, seed, memory) = (args.batches.batch_tokens, args.model.seed, args.model.memory);
-    Ok(CompareTask {
+fn task<B: Backend>(args: &CompareArgs) -> Result<CompareTask<B>, Failure> {
+    let batch_tokens = args.batches.batch_tokens;
+    let task = CompareTask {
         criterion: args.criterion()?,
         group_by: args.group_by.clone(),
         long: args.reading.long,
         start_token: args.reading.start(),
-        options: RunOptions { batch_tokens, seed, memory, ..RunOptions::default() },
-    })
+        options: RunOptions { batch_tokens, ..run_options(&args.model, &args.parameters) },
+        ..CompareTask::default()
+    };
+    Ok(task.with(functions::<B>(&args.step_fn, &args.parameters.set)?))
 }

@@ -42,6 +42,20 @@ pub(super) fn function<B: Backend>(
     registry.function(name, &parameters).map_err(|error| Failure::listed(error, "step-functions"))
 }
 
+/// The step functions of `--step-fn`, with the parameters of `--set`.
+pub(super) fn functions<B: Backend>(names: &[String], set: &[String]) -> Result<Vec<AttributedFn<B>>, Failure> {
+    let registry = Registry::<B>::default();
+    for name in names {
+        // Report unknown names before their parameters.
+        function(&registry, name, Value::Null)?;
+    }
+    unused::check_once("--step-fn", names, String::clone)?;
+    let owners: Vec<Owner> = names.iter().map(|name| Owner::of_function(&registry, name)).collect();
+    let add = |function: &str| format!("add it with --step-fn {function}");
+    let parameters = assigned(&owners, set, ("the step functions", add))?;
+    names.iter().zip(parameters).map(|(name, own)| function(&registry, name, own.into())).collect()
+}
+
 /// The attribution method of that name.
 pub(super) fn method<B: Backend>(
     registry: &Registry<B>,

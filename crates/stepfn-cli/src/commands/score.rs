@@ -8,14 +8,14 @@ use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::Needs;
 use stepfn::writers::{WriterOptions, records};
-use stepfn::{Map, Registry, RunOptions, ScoreTask, ScoreUnit, Value, json};
+use stepfn::{Map, RunOptions, ScoreTask, ScoreUnit, Value, json};
 use stepfn_corpus::{Column, Format, RowOptions, Type};
 
 use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
-use super::parameters::{Owner, assigned, function};
+use super::parameters::functions;
 use super::sharding::{self, Place};
 use super::unused;
-use crate::args::{ParameterArgs, ScoreArgs, TextArgs};
+use crate::args::{ScoreArgs, TextArgs};
 use crate::failure::Failure;
 use crate::input::{Files, Inputs, columns};
 use crate::output::{self, Encoder, Results, ScoreRows, Table};
@@ -160,21 +160,7 @@ fn group_rows(args: &ScoreArgs) -> usize {
 
 /// The chosen step functions, with their parameters.
 fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
-    let (names, ParameterArgs { set, .. }) = (&args.step_fn, &args.parameters);
-    let registry = Registry::<B>::default();
-    for name in names {
-        // Report unknown names before their parameters.
-        function(&registry, name, stepfn::Value::Null)?;
-    }
-    unused::check_once("--step-fn", names, String::clone)?;
-    let owners: Vec<Owner> = names.iter().map(|name| Owner::of_function(&registry, name)).collect();
-    let add = |function: &str| format!("add it with --step-fn {function}");
-    let parameters = assigned(&owners, set, ("the step functions", add))?;
-    let functions: Vec<_> = names
-        .iter()
-        .zip(parameters)
-        .map(|(name, own)| function(&registry, name, own.into()))
-        .collect::<Result<_, _>>()?;
+    let functions = functions::<B>(&args.step_fn, &args.parameters.set)?;
     let alternatives = args.top.unwrap_or(0);
     let batch_tokens = args.batches.batch_tokens;
     let options = RunOptions { batch_tokens, ..run_options(&args.model, &args.parameters) };

@@ -8,7 +8,7 @@ use crate::{Error, ErrorKind, Input, Region, Result};
 
 /// A pair or a tuple of texts from a JSON object: its `id`, and what of it is compared, or why it can't be read. The texts are in `columns`; without any, in
 /// `good` and `bad` or in `sentence_good` and `sentence_bad`, the expected one first. A column is a text, or a list of its regions: texts, or
-/// objects with `content` and `name` or `region_number`, which are joined by spaces. `source` is what all texts follow. Other fields travel along if
+/// objects with `content` and `name` or `region_number`, which are joined by spaces. The conditions of an item of SyntaxGym are columns of their names. `source` is what all texts follow. Other fields travel along if
 /// `keep` names them, or is `*`.
 ///
 /// ```
@@ -30,6 +30,7 @@ pub fn comparison(bytes: &[u8], columns: &[String], keep: &[String]) -> (Value, 
 
 fn variants(mut fields: Map<String, Value>, columns: &[String], keep: &[String]) -> Result<Input> {
     let wrong = |what: String, hint: &str| Error::new(ErrorKind::Text, what, hint);
+    fields.extend(conditions(&fields));
     let known = [["good", "bad"], ["sentence_good", "sentence_bad"]].map(|pair| pair.map(str::to_owned));
     let columns = match columns {
         [] => known
@@ -58,7 +59,7 @@ fn variants(mut fields: Map<String, Value>, columns: &[String], keep: &[String])
         }
     };
     let variants = columns.iter().map(variant).collect::<Result<Vec<_>>>()?;
-    let source = match fields.get("source") {
+    let source = match fields.get("source").filter(|_| columns.iter().all(|column| column != "source")) {
         None | Some(Value::Null) => None,
         Some(Value::String(source)) => Some(source.clone()),
         Some(other) => {
@@ -73,6 +74,16 @@ fn variants(mut fields: Map<String, Value>, columns: &[String], keep: &[String])
     };
     fields.retain(|name, _| is_kept(name));
     Ok(Input { source, variants, fields, ..Input::default() })
+}
+
+/// The texts of an item of a suite of SyntaxGym, by the names of its conditions: `{"conditions": [{"condition_name": …, "regions": […]}, …]}`.
+fn conditions(fields: &Map<String, Value>) -> Map<String, Value> {
+    let condition = |condition: &Value| {
+        let name = condition.get("condition_name")?.as_str()?.to_owned();
+        Some((name, condition.get("regions")?.clone()))
+    };
+    let conditions = fields.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    conditions.filter_map(condition).filter(|(name, _)| !fields.contains_key(name)).collect()
 }
 
 /// A text from its regions. Empty ones are left out of the text, and have no score.
@@ -131,6 +142,13 @@ mod tests {
             Region { name: Some("verb".to_owned()), place: crate::Place::Bytes(4..7) }
         );
         assert_eq!(input.variants[1].regions.len(), 2);
+        let item = r#"{"item_number": 1, "conditions": [{"condition_name": "match", "regions": [{"region_number": 1, "content": "The cat"},
+            {"region_number": 2, "content": "sits"}]}, {"condition_name": "mismatch", "regions": [{"region_number": 1, "content": "The cat"},
+            {"region_number": 2, "content": "sit"}]}]}"#;
+        let input = read(item, &["match", "mismatch"]).1.unwrap();
+        let texts: Vec<(&str, usize)> =
+            input.variants.iter().map(|variant| (variant.text.as_str(), variant.regions.len())).collect();
+        assert_eq!(texts, [("The cat sits", 2), ("The cat sit", 2)]);
         for (line, columns, says) in [
             (r#"{"a": "x"}"#, &[][..], "there are neither"),
             (r#"{"a": "x"}"#, &["a", "b"], "no field `b`"),

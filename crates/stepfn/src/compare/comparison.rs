@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use stepfn_attribution::Provenance;
 
 use super::Variant;
+use crate::units::joined;
 use crate::writers::{Record, aligned, csv_lines, number, plain, printable, values};
 use crate::{Error, ErrorKind, Result, ScoredText};
 
@@ -43,6 +44,9 @@ pub struct Compared {
     pub score: Option<f64>,
     /// The log-probability of its scored tokens, in nats.
     pub logprob: f64,
+    /// The value of each step function that was asked for; `null` where a token has none.
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "by_name")]
+    pub scores: Vec<(String, f64)>,
     /// Number of scored tokens.
     pub tokens: usize,
     /// Number of words.
@@ -52,13 +56,32 @@ pub struct Compared {
     pub regions: Vec<(Option<String>, f64)>,
 }
 
+impl Comparison {
+    /// The names of the step functions that were asked for.
+    fn functions(&self) -> Vec<&str> {
+        self.texts
+            .first()
+            .map_or(&[][..], |text| text.scores.as_slice())
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect()
+    }
+}
+
 impl Compared {
-    pub(super) fn new(variant: &Variant, scored: &ScoredText) -> Self {
+    /// With the values of these functions.
+    pub(super) fn new(variant: &Variant, scored: &ScoredText, functions: &[&str]) -> Self {
+        let of_tokens = &scored.scores;
+        let value = |name: &&str| {
+            let (_, values) = of_tokens.scores.iter().find(|(own, _)| own == name)?;
+            Some(((*name).to_owned(), joined(of_tokens.joins.get(*name), Some(values.as_slice()))))
+        };
         let bits = |unit: &crate::ScoredUnit| unit.scores.first().map_or(f64::NAN, |(_, bits)| *bits);
         Self {
             name: variant.name.clone(),
             text: variant.text.clone(),
             score: None,
+            scores: functions.iter().filter_map(value).collect(),
             logprob: scored.scores.sequence.logprob,
             tokens: scored.tokens().len(),
             words: variant.text.split_whitespace().count(),
@@ -87,6 +110,10 @@ impl Compared {
     }
 }
 
+fn by_name<S: serde::Serializer>(scores: &[(String, f64)], serializer: S) -> core::result::Result<S::Ok, S::Error> {
+    serializer.collect_map(scores.iter().map(|(name, score)| (name, score)))
+}
+
 impl Record for Comparison {
     fn warnings(&self) -> &[String] {
         &self.about.warnings
@@ -97,11 +124,14 @@ impl Record for Comparison {
     }
 
     fn table(&self) -> String {
-        let header = ["", "text", "score", "logprob", "tokens"].map(str::to_owned);
+        let functions = self.functions();
+        let own = ["", "text", "score", "logprob", "tokens"].map(str::to_owned).into_iter();
+        let header: Vec<String> = own.chain(functions.iter().map(|name| (*name).to_owned())).collect();
         let row = |text: &Compared| {
             let score = text.score.map_or_else(String::new, number);
-            [printable(&text.name), printable(&text.text), score, number(text.logprob), text.tokens.to_string()]
-                .to_vec()
+            let own =
+                [printable(&text.name), printable(&text.text), score, number(text.logprob), text.tokens.to_string()];
+            own.into_iter().chain(text.scores.iter().map(|(_, value)| number(*value))).collect()
         };
         let rows: Vec<Vec<String>> = self.texts.iter().map(row).collect();
         let prefers = if self.prefers { "as expected" } else { "not as expected" };
@@ -115,11 +145,16 @@ impl Record for Comparison {
         let names = || self.texts.iter().map(|text| &text.name);
         let header = ["id", "group"].map(str::to_owned).into_iter().chain(names().map(|name| score(name, "score")));
         let header = header.chain(names().map(|name| score(name, "logprob")));
+        let functions = self.functions();
+        let header = header.chain(functions.iter().flat_map(|function| names().map(|name| score(name, function))));
         let header = header.chain(["prefers", "difference"].map(str::to_owned)).chain(fields.iter().cloned()).collect();
         let shown = |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
         let own = [plain(&self.id), self.group.as_ref().map_or_else(String::new, plain)];
         let row = own.into_iter().chain(self.texts.iter().map(|text| shown(text.score)));
         let row = row.chain(self.texts.iter().map(|text| text.logprob.to_string()));
+        let value =
+            |place: usize| self.texts.iter().map(move |text| shown(text.scores.get(place).map(|(_, value)| *value)));
+        let row = row.chain((0..functions.len()).flat_map(value));
         let row = row.chain([self.prefers.to_string(), shown(self.difference)]).chain(values(&self.fields, fields));
         csv_lines(with_header.then_some(header).into_iter().chain([row.collect()]))
     }
