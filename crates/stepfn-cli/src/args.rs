@@ -7,6 +7,7 @@ mod context;
 mod evaluate;
 mod score;
 mod shared;
+mod similarity;
 mod values;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(crate) use shared::{
     AlignerArgs, BatchArgs, ChatArgs, ColumnArgs, ContrastArgs, DestinationArgs, GenerationArgs, LinesArgs, ModelArgs,
     OutputArgs, ParameterArgs, ShardArgs, TextArgs, ViewArgs,
 };
+pub(crate) use similarity::SimilarityArgs;
 pub(crate) use values::Pair;
 use values::{count, length, name, seconds, text, top, whole};
 
@@ -40,7 +42,8 @@ A language model writes a text token by token. A step function turns its predict
 token, how uncertain was the model, how much would another context have changed it? `stepfn score` computes step functions of texts, \
 `stepfn attribute` shows which input tokens a value came from, `stepfn context` which of its sources an answer came from, \
 `stepfn attribute-context` which words depend on context, `stepfn evaluate` \
-whether attributions are faithful, `stepfn compare` which of several texts a model prefers, and `stepfn generate` lets a model write.
+whether attributions are faithful, `stepfn compare` which of several texts a model prefers, `stepfn similarity` how alike two texts are to a model that translates, \
+and `stepfn generate` lets a model write.
 
 Models are folders in Hugging Face format (config.json, weights, a tokenizer), GGUF files, or names on a hub. A causal model \
 (GPT-2, Llama, …) reads a prompt and continues it; an encoder-decoder (MarianMT, T5, …) reads a source and writes a target.")]
@@ -154,10 +157,10 @@ Examples:
   stepfn compare --model gpt2 'The keys are here.' 'The keys is here.'
   stepfn compare --model gpt2 --start-token --input blimp.jsonl --group-by UID --summary
   stepfn compare --model gpt2 --input pairs.jsonl --columns match,mismatch --region verb --format csv -o pairs.csv
+  stepfn compare --model gpt2 'The keys are here.' 'The keys is here.' --step-fn entropy,mc_dropout_prob_avg
   stepfn compare --model gpt2 --input suite.jsonl --columns match,mismatch --formula 'mismatch[3] > match[3]' --summary --format json
 
 Lines of --input have a text in each of --columns, the expected one first, or good and bad, or sentence_good and sentence_bad as in BLiMP. The conditions of an item of SyntaxGym are such fields. Texts may be lists of regions: \
-  stepfn compare --model gpt2 'The keys are here.' 'The keys is here.' --step-fn entropy,mc_dropout_prob_avg
 texts, or {\"name\": …, \"content\": …}, which are joined by spaces. Fields that nothing reads are passed over.
 
 The expected text is preferred if its score is greater than that of all others: its log-probability, or by --criterion that per token or word, or by --region \
@@ -165,6 +168,13 @@ that of a part. --formula compares surprisals in bits instead: COLUMN, or COLUMN
 
 Intervals hold the share in 95 of 100 samples of comparisons (bootstrap, see --seed).")]
     Compare(Box<CompareArgs>),
+    /// Measure how alike two texts are to a model that translates (NMTScore)
+    #[command(
+        mut_arg("source_lang", |lang| lang.long("a-lang").required(true).help("The language of A, as the model calls it: en, eng_Latn, en_XX, …")),
+        mut_arg("target_lang", |lang| lang.long("b-lang").help("The language of B; default: that of A")),
+        after_long_help = similarity::HELP
+    )]
+    Similarity(Box<SimilarityArgs>),
     /// Let a model write text
     #[command(after_long_help = "\
 Examples:

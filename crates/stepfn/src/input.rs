@@ -103,6 +103,11 @@ impl Input {
         Self { messages: messages.into_iter().collect(), ..Self::default() }
     }
 
+    /// Two texts whose [similarity](crate::LanguageModel::similarity) is measured, `a` and `b`.
+    pub fn pair(a: impl Into<String>, b: impl Into<String>) -> Self {
+        Self { variants: vec![Variant::new("a", a), Variant::new("b", b)], ..Self::default() }
+    }
+
     /// A question about sources.
     pub fn context<S: Into<String>>(sources: impl IntoIterator<Item = S>, question: impl Into<String>) -> Self {
         let sources = sources.into_iter().map(Into::into).collect();

@@ -31,7 +31,7 @@
 //! |---|---|
 //! | one text | [`LanguageModel::ask`], then [`score`](Ask::score), [`attribute`](Ask::attribute) or [`generate`](Ask::generate) |
 //! | a chat | [`LanguageModel::chat`], with [`Message`]s |
-//! | pairs of texts | [`LanguageModel::compare_all`] |
+//! | pairs of texts | [`LanguageModel::compare_all`]: which one is preferred; [`LanguageModel::similarity_all`]: how alike they are |
 //! | many texts | [`LanguageModel::score_all`], [`attribute_all`](LanguageModel::attribute_all), [`generate_all`](LanguageModel::generate_all): iterators in, iterators out |
 //! | methods to compare | [`LanguageModel::evaluate`] says how faithful each is |
 //! | names and JSON | [`LanguageModel::method`] and [`LanguageModel::function`] make methods and functions that are used like the types |
@@ -59,12 +59,14 @@ mod evaluate;
 mod files;
 mod generate;
 mod input;
+mod languages;
 mod model;
 mod record;
 mod registry;
 mod room;
 mod score;
 mod score_task;
+mod similarity;
 mod step_functions;
 mod texts;
 mod uncertainty;
@@ -89,6 +91,7 @@ pub use record::{RECORD_FIELDS, RecordFields, RecordText, record};
 pub use registry::Registry;
 pub use score::ScoredText;
 pub use score_task::{LongTexts, ScoreTask};
+pub use similarity::{SimilarText, Similarity, SimilarityDirection, SimilarityMeasure, SimilarityTask};
 pub use step_functions::StepFunctions;
 pub use texts::{Outcome, Outcomes, RunOptions};
 pub use unit::{TargetUnit, Unit};
@@ -149,6 +152,7 @@ mod documents {
         Output = "../../../docs/src/output.md",
         Scoring = "../../../docs/src/scoring.md",
         Words = "../../../docs/src/words.md",
+        Similarity = "../../../docs/src/similarity.md",
         RecipeStepFunction = "../../../docs/src/recipes/step-function.md",
         RecipeMethod = "../../../docs/src/recipes/method.md",
         RecipeCommand = "../../../docs/src/recipes/command.md",

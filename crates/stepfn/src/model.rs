@@ -10,15 +10,16 @@ use stepfn_core::device::type_name;
 use stepfn_models::Model;
 use stepfn_models::checkpoint::MemoryTensor;
 use stepfn_models::config::TransformerConfig;
-use stepfn_models::tokenizer::{Languages, TargetStart, Tokenizer, Tokenizers};
+use stepfn_models::tokenizer::{Languages, Tokenizer, Tokenizers};
 
 use crate::align::Aligner;
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
 use crate::files::{Download, Files};
+use crate::languages::{check_target_language, with_language};
 use crate::texts::{Outcomes, one};
 use crate::{
     Answer, Ask, AttributeTask, CompareTask, Comparison, ContextTask, Error, ErrorKind, GenerateTask, Input, IntoInput,
-    Registry, Result, RunOptions, ScoreTask, ScoredText, Written,
+    Registry, Result, RunOptions, ScoreTask, ScoredText, Similarity, SimilarityTask, Written,
 };
 
 /// A language model that is ready to be asked. It runs on the CPU unless another backend is named.
@@ -319,6 +320,26 @@ impl<B: Backend> LanguageModel<B> {
         Outcomes::new(self, task, inputs)
     }
 
+    /// How alike two texts are to a model that translates between several languages: `Input::pair("A text.", "Ein Text.")`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Option`] for a model that does not translate between several languages, or not these; [`ErrorKind::Text`] if there are not two texts.
+    pub fn similarity(&self, input: Input, task: &SimilarityTask) -> Result<Similarity> {
+        one(self, task, input)
+    }
+
+    /// The same for many inputs.
+    pub fn similarity_all<'m, I>(
+        &'m self,
+        inputs: I,
+        task: &'m SimilarityTask,
+    ) -> Outcomes<'m, B, I::IntoIter, Similarity>
+    where
+        I: IntoIterator<Item: IntoInput>,
+    {
+        Outcomes::new(self, task, inputs)
+    }
+
     /// What the model writes for many sources or after many prompts; best first if it writes several.
     pub fn generate_all<I>(&self, inputs: I) -> Outcomes<'_, B, I::IntoIter, Vec<Written>>
     where
@@ -383,49 +404,4 @@ pub fn models() -> Vec<[String; 3]> {
 /// The families of models that can be read.
 pub fn families() -> impl Iterator<Item = &'static str> {
     stepfn_models::families::all().iter().map(|family| family.name)
-}
-
-/// Checks that a language of what is written can be one: not a word, and not of a model that continues a text.
-fn check_target_language(options: &LoadOptions, tokenizers: &Tokenizers, config: &TransformerConfig) -> Result<()> {
-    let Some(name) = &options.target_lang else { return Ok(()) };
-    if !config.is_encoder_decoder() {
-        let what = format!("this model continues a text, so there is no language `{name}` to choose for the target");
-        return Err(Error::new(ErrorKind::Option, what, "leave it out, or write the prompt in that language"));
-    }
-    let (Some(TargetStart::Forced(id) | TargetStart::Start(id)), tokenizer) =
-        (tokenizers.target_start(), tokenizers.target())
-    else {
-        return Ok(());
-    };
-    let (_, described) = tokenizer.describe(&[id])?;
-    // Codes of languages are special tokens, but not in every file.
-    let code = tokenizer.id_to_token(id).unwrap_or_default();
-    let is_code = described.iter().any(|token| token.special) || code.contains('_');
-    let special = &config.special;
-    let has_role = [special.bos, special.pad, special.decoder_start].contains(&Some(id))
-        || special.eos.contains(&id)
-        || [tokenizer.bos(), tokenizer.eos(), tokenizer.pad(), tokenizer.unk()]
-            .iter()
-            .flatten()
-            .any(|(token, _)| *token == code);
-    match is_code && !has_role {
-        true => Ok(()),
-        false => {
-            let what = format!("`{name}` is a token of this model, but no language");
-            Err(Error::new(ErrorKind::Option, what, "give the code of a language, or leave it out"))
-        }
-    }
-}
-
-/// The settings of writing that are to be different, the language among them.
-fn with_language(options: &LoadOptions, tokenizers: &Tokenizers) -> Map<String, Value> {
-    let mut changes = options.generation.clone();
-    let language = tokenizers.target_start().map(|start| match start {
-        TargetStart::Forced(id) => ("forced_bos_token_id", id),
-        TargetStart::Start(id) => ("decoder_start_token_id", id),
-    });
-    if let Some((field, id)) = language {
-        changes.insert(field.to_owned(), id.into());
-    }
-    changes
 }

@@ -84,6 +84,12 @@ pub(super) fn number(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "expected a number from 0 on".to_owned())
 }
 
+/// What is raised to a power.
+pub(super) fn base(text: &str) -> Result<f64, String> {
+    let base = text.trim().parse().ok().filter(|base: &f64| base.is_finite() && *base > 1.0);
+    base.ok_or_else(|| "expected a number greater than 1".to_owned())
+}
+
 /// A number of standard deviations, or `none`.
 pub(super) fn signed(text: &str) -> Result<Threshold, String> {
     match text.trim() {

@@ -16,6 +16,7 @@ mod recipe;
 mod score;
 mod sharding;
 mod show;
+mod similarity;
 mod unused;
 mod verify;
 mod view;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Context(args) => context::run(&args),
         Command::Evaluate(args) => evaluate::run(&args),
         Command::Compare(args) => compare::run(&args),
+        Command::Similarity(args) => similarity::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Generate(args) => generate::run(&args),
