@@ -94,6 +94,12 @@ impl<B: Backend> ScoreTask<B> {
         }
     }
 
+    /// The names of the scores that each [unit](ScoredText::units) has: those of the functions, and of measures of uncertainty.
+    pub fn unit_scores(&self) -> Vec<String> {
+        let measures = self.uncertainty.map(|_| uncertainty::MEASURES).into_iter().flatten();
+        self.functions.iter().map(|function| function.name()).chain(measures).map(str::to_owned).collect()
+    }
+
     /// The function that asks for passes with dropout though the model drops nothing: all these passes are the same, and their mean says nothing.
     pub fn drops_nothing(&self, model: &LanguageModel<B>) -> Option<&str> {
         let noisy = self.functions.iter().find(|function| function.needs().noisy_samples > 0).map(|noisy| noisy.name());

@@ -57,12 +57,28 @@ pub(crate) fn parts<B: Backend>(passes: usize) -> Vec<Box<dyn StepFunction<B>>> 
     parts.map(|numbered| Box::new(part(numbered)) as Box<dyn StepFunction<B>>).collect()
 }
 
+/// The names of the measures, in their order.
+pub(crate) const MEASURES: [&str; 11] = [
+    "tp",
+    "softmax_entropy",
+    "sent_std",
+    "d_tp",
+    "d_var",
+    "d_combo",
+    "total_uncertainty",
+    "data_uncertainty",
+    "knowledge_uncertainty",
+    "expected_pairwise_kl",
+    "reverse_mutual_information",
+];
+
 /// Takes what was computed of each token out of the scores of a text, and makes measures of the whole text of it, with their names.
 ///
 /// Of Fomicheva et al. 2020 (arXiv:2005.10608), with `TP` the mean log-probability of the tokens in nats: `tp`; `softmax_entropy`, the mean
 /// entropy; `sent_std`, the standard deviation of the log-probabilities; over the passes `d_tp`, the mean of `TP`, `d_var`, its variance, and `d_combo = 1 −
 /// d_tp / d_var`, which is NaN where all passes agree. Of Malinin & Gales 2021 (arXiv:2002.07650), as means over tokens in nats: `total_uncertainty`, the entropy of the mean
-/// prediction; `knowledge_uncertainty`, the mutual information; `reverse_mutual_information`.
+/// prediction; `data_uncertainty`, the mean entropy of the passes; `knowledge_uncertainty`, the mutual information, which is the difference of these; `expected_pairwise_kl`, the mean divergence of
+/// two passes; and `reverse_mutual_information`, the difference of the last two.
 pub(crate) fn measures(scores: &mut TextScores, passes: usize) -> Vec<(String, f64)> {
     let first = scores.scores.len() - (passes + 3).min(scores.scores.len());
     let parts: Vec<(String, Vec<f32>)> = scores.scores.drain(first..).collect();
@@ -75,12 +91,11 @@ pub(crate) fn measures(scores: &mut TextScores, passes: usize) -> Vec<(String, f
     let [softmax_entropy, _] = moments(scores.entropies.iter().map(|&x| f64::from(x)));
     let [d_tp, d_var] = moments(of_passes.iter().copied());
     let d_combo = if d_var > 0.0 { 1.0 - d_tp / d_var } else { f64::NAN };
-    let named = [("tp", tp), ("softmax_entropy", softmax_entropy), ("sent_std", spread.sqrt())];
-    let of_dropout = [("d_tp", d_tp), ("d_var", d_var), ("d_combo", d_combo)];
-    let uncertainties = ["total_uncertainty", "knowledge_uncertainty", "reverse_mutual_information"];
-    let uncertainties = uncertainties.into_iter().zip(others.iter().copied());
-    let all = named.into_iter().chain(of_dropout).chain(uncertainties);
-    all.map(|(name, value)| (name.to_owned(), value)).collect()
+    let &[total, knowledge, reverse] = others else { return Vec::new() };
+    let of_dropout = [d_tp, d_var, d_combo];
+    let of_passes = [total, total - knowledge, knowledge, knowledge + reverse, reverse];
+    let all = [tp, softmax_entropy, spread.sqrt()].into_iter().chain(of_dropout).chain(of_passes);
+    MEASURES.into_iter().map(str::to_owned).zip(all).collect()
 }
 
 /// Mean and variance of all values, which are the whole population.
@@ -88,4 +103,72 @@ fn moments(values: impl Iterator<Item = f64> + Clone) -> [f64; 2] {
     let n = values.clone().count() as f64;
     let mean = values.clone().sum::<f64>() / n;
     [mean, values.map(|value| (value - mean) * (value - mean)).sum::<f64>() / n]
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tests {
+    use burn::tensor::TensorData;
+    use serde_json::Value;
+    use stepfn_attribution::SequenceScores;
+    use stepfn_core::functions::{Entropy, Probability};
+
+    use super::*;
+    use crate::backend::DefaultBackend;
+
+    /// The numbers of a list of lists, and its sizes.
+    fn numbers<const D: usize>(value: &Value) -> Tensor<DefaultBackend, D> {
+        fn collect(value: &Value, depth: usize, sizes: &mut Vec<usize>, into: &mut Vec<f32>) {
+            match value.as_array() {
+                Some(list) => {
+                    if sizes.len() == depth {
+                        sizes.push(list.len());
+                    }
+                    list.iter().for_each(|value| collect(value, depth + 1, sizes, into));
+                }
+                None => into.push(value.as_f64().unwrap() as f32),
+            }
+        }
+        let (mut sizes, mut all) = (Vec::new(), Vec::new());
+        collect(value, 0, &mut sizes, &mut all);
+        Tensor::from_data(TensorData::new(all, sizes), &Default::default())
+    }
+
+    #[test]
+    fn measures_are_those_of_published_formulas() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/uncertainty/uncertainty.json");
+        let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        for case in &cases {
+            let target = case["target"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32);
+            let target: Vec<u32> = target.collect();
+            let passes = case["noisy"].as_array().unwrap().len();
+            let steps = StepBatch::new(numbers(&case["logits"]), &target).unwrap();
+            let steps = steps.with_noisy(numbers(&case["noisy"])).unwrap();
+            let values = |function: &dyn StepFunction<DefaultBackend>| -> Vec<f32> {
+                function.score(&steps).unwrap().into_data().to_vec().unwrap()
+            };
+            let log_probs = values(&Probability { logprob: true });
+            let entropies = values(&Entropy::default());
+            let mut scores = TextScores {
+                first: 0,
+                scores: parts(passes).iter().map(|part| (part.name().to_owned(), values(part.as_ref()))).collect(),
+                joins: Default::default(),
+                sequence: SequenceScores { logprob: 0.0, mean_entropy: 0.0, perplexity: 0.0 },
+                log_probs,
+                entropies,
+                likely: Vec::new(),
+            };
+            let found = measures(&mut scores, passes);
+            let expected = case["measures"].as_object().unwrap();
+            assert_eq!(found.len(), expected.len());
+            for (name, value) in found {
+                let expected = expected[&name].as_f64().unwrap();
+                // Differences of logarithms are as fine as these.
+                let tolerance = 1e-5 + 1e-4 * expected.abs();
+                assert!((value - expected).abs() < tolerance, "{name}: {value} and {expected}");
+            }
+            assert!(scores.scores.is_empty());
+        }
+        assert_eq!(cases.len(), 4);
+    }
 }
