@@ -191,7 +191,7 @@ fn scores_by_word_have_a_row_for_each_word() {
     let other = stepfn_reading(&regions, &["attribute", "-m", "verse", "--input", "-", "--format", "jsonl"]);
     assert!(other.out.contains("and this is other work"), "{}", other.out);
     for (args, says) in [
-        (&["--bow-correction"][..], "the correction for where words begin is one of words"),
+        (&["--by", "sentence", "--bow-correction"][..], "the correction for where words begin is one of words"),
         (&["--by", "word", "--top", "3"], "--top: a table by word"),
         (&["--words", "unicode"], "words alone"),
     ] {

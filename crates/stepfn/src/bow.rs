@@ -132,6 +132,20 @@ impl Mass {
     }
 }
 
+impl Mass {
+    /// Corrects the scores of all tokens, each as if it were a word: only where words begin does that change anything.
+    pub(crate) fn correct(&self, scores: &mut TextScores) {
+        let first = scores.first;
+        for (name, values) in &mut scores.scores {
+            let join = scores.joins.get(name);
+            let tokens: Vec<Range<usize>> = (first..first + values.len()).map(|token| token..token + 1).collect();
+            for (value, change) in values.iter_mut().zip(self.corrections(&tokens, first)) {
+                *value = corrected(name, join, f64::from(*value), change) as f32;
+            }
+        }
+    }
+}
+
 /// The score of a word whose log-probability changes by so much: of functions of the target's probability. Others stay as they are.
 pub(crate) fn corrected(function: &str, join: Option<&Join>, score: f64, change: f64) -> f64 {
     match (function, join) {

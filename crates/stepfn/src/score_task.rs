@@ -66,7 +66,7 @@ pub struct ScoreTask<B: Backend> {
     /// Where words are, for [`ScoreUnit::Word`].
     pub words: WordSplit,
     /// How probabilities of words are corrected for tokenizers that have the space before a word in its first token: of `probability`, `surprisal` and
-    /// `crossentropy`, for [`ScoreUnit::Word`].
+    /// `crossentropy`, for [`ScoreUnit::Word`]. For [`ScoreUnit::Token`] the last token of a word has the numerator, and its first the denominator.
     pub bow_correction: Option<BowCorrection>,
     /// For [`ScoreUnit::Text`]: measures of quality and uncertainty of the whole text, from so many passes with dropout, 2 or more.
     pub uncertainty: Option<usize>,
@@ -143,8 +143,9 @@ impl<B: Backend> ScoreTask<B> {
             return wrong("where words are matters to scores of words alone", "score by word, or leave it out");
         }
         if self.bow_correction.is_some() {
-            if self.by != ScoreUnit::Word {
-                return wrong("the correction for where words begin is one of words", "score by word, or leave it out");
+            if ![ScoreUnit::Word, ScoreUnit::Token].contains(&self.by) {
+                let what = "the correction for where words begin is one of words and of their tokens";
+                return wrong(what, "score by word or by token, or leave it out");
             }
             if model.is_masked() {
                 let what =
@@ -227,8 +228,10 @@ impl<B: Backend> ScoreTask<B> {
             let starts_text = prepared.source_text.is_none() || !prepared.source.is_empty();
             Mass::taken_from(&mut scores, begins, variant, starts_text)
         });
-        let scores = if ready.asks_beyond { scores.without_last() } else { scores };
-        let mut scores = scores;
+        let mut scores = if ready.asks_beyond { scores.without_last() } else { scores };
+        if let (ScoreUnit::Token, Some(mass)) = (self.by, &mass) {
+            mass.correct(&mut scores);
+        }
         let measures = self.uncertainty.map(|passes| uncertainty::measures(&mut scores, passes));
         let mut units = ready.units.score(&prepared.target_text, &scores, mass.as_ref());
         units.iter_mut().for_each(|unit| unit.scores.extend(measures.iter().flatten().cloned()));

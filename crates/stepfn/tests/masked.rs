@@ -171,3 +171,28 @@ fn methods_are_evaluated_on_all_other_tokens() {
     let error = model.evaluate([TEXT], &words).unwrap_err();
     assert!(error.what().contains("masked tokens predicts each token from a copy of its own"), "{error}");
 }
+
+#[test]
+fn pseudo_log_likelihoods_are_those_of_minicons() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/words/masked.json");
+    let golden: stepfn::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let model = bert();
+    for (metric, masking) in [("original", Masking::Token), ("within_word_l2r", Masking::Word)] {
+        let golden_of = &golden[metric];
+        for (number, text) in golden["texts"].as_array().unwrap().iter().enumerate() {
+            let ask = model.ask(text.as_str().unwrap()).masking(masking);
+            let scored = ask.score([Probability { logprob: true }]).unwrap();
+            let expected = golden_of["log_probs"][number].as_array().unwrap();
+            let values = scored.values("probability").unwrap();
+            assert_eq!(values.len(), expected.len());
+            for (ours, theirs) in values.iter().zip(expected) {
+                assert!(
+                    (f64::from(*ours) - theirs.as_f64().unwrap()).abs() < 2e-4,
+                    "{metric} {number}: {ours} {theirs}"
+                );
+            }
+            let sum = golden_of["sums"][number].as_f64().unwrap();
+            assert!((scored.scores.sequence.logprob - sum).abs() < 1e-3);
+        }
+    }
+}

@@ -95,6 +95,13 @@ def main() -> None:
                 scores = published(model, tokenizer, whole.ids, first, is_prompted=True)
                 prompted["published"].append(words_of(ending, spans, scores))
             found["prompted"] = prompted
+            # minicons' own words; without a start token, it takes the tokens of the next word.
+            for case, correction in (("tokenized", False), ("tokenized_minicons", True)):
+                rows = lm.word_score_tokenized(TEXTS, str.split, bow_correction=correction)
+                cases[case] = [rounded([score for _, score in row]) for row in rows]
+            # And the scores of tokens.
+            for case, correction in (("tokens", False), ("tokens_minicons", True)):
+                cases[case] = [rounded([score for _, score in row[1:]]) for row in lm.token_score(TEXTS, bow_correction=correction)]
     (HERE / "words.json").write_text(json.dumps(found, indent=1) + "\n")
 
 

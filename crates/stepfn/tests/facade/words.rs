@@ -157,6 +157,44 @@ fn words_are_corrected_as_published_and_as_minicons_does() {
 }
 
 #[test]
+fn tokens_and_words_are_those_of_minicons() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/goldens/words/words.json");
+    let golden: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let minicons = Some(BowCorrection::Minicons);
+    for (case, unit, bow_correction) in [
+        ("tokenized", ScoreUnit::Word, None),
+        ("tokenized_minicons", ScoreUnit::Word, minicons),
+        ("tokens", ScoreUnit::Token, None),
+        ("tokens_minicons", ScoreUnit::Token, minicons),
+    ] {
+        for (number, expected) in golden["start"][case].as_array().unwrap().iter().enumerate() {
+            let logs = Probability { logprob: true };
+            let task = ScoreTask {
+                by: unit,
+                bow_correction,
+                ..ScoreTask::new((logs, Surprisal::default(), Entropy::default()))
+            };
+            let found = scored(Input::text(golden["texts"][number].as_str().unwrap()), &task).unwrap();
+            let ours = |function: usize| match unit {
+                ScoreUnit::Token => found.scores.scores[function].1.iter().map(|&value| f64::from(value)).collect(),
+                _ => of(&found, function),
+            };
+            let (logs, bits) = (ours(0), ours(1));
+            assert_eq!(logs.len(), expected.as_array().unwrap().len());
+            for ((log, bits), theirs) in logs.iter().zip(bits).zip(expected.as_array().unwrap()) {
+                assert!(close(*log, theirs.as_f64().unwrap()), "{case} {number}: {log} {theirs}");
+                assert!(close(bits, -log / core::f64::consts::LN_2));
+            }
+            let plain = ScoreTask { by: unit, ..ScoreTask::new([Entropy::default()]) };
+            let plain = scored(Input::text(golden["texts"][number].as_str().unwrap()), &plain).unwrap();
+            let [plain, found] = [&plain, &found].map(|scored| scored.values("entropy").unwrap());
+            let alike = plain.iter().zip(found).all(|(own, other)| close(f64::from(*own), f64::from(*other)));
+            assert!(alike && plain.len() == found.len(), "others stay as they are");
+        }
+    }
+}
+
+#[test]
 fn the_correction_leaves_tokens_and_sequences_as_they_are() {
     let task = |bow_correction| ScoreTask { bow_correction, ..by(ScoreUnit::Word) };
     let plain = scored(Input::text(TEXT), &task(None)).unwrap();
