@@ -118,6 +118,39 @@ fn every_format_is_read_to_the_same_scores() {
 }
 
 #[test]
+fn parquet_has_a_list_of_the_units_of_each_text() {
+    let folder = Scratch::new();
+    let texts = ["And God said, Let there be light.", "And it was so."];
+    let lines: String = texts.iter().map(|text| json!({ "text": text }).to_string() + "\n").collect();
+    let input = folder.write("texts.jsonl", lines + "{\"text\": 3}\n");
+    let out = folder.0.join("scores.parquet").display().to_string();
+    for unit in [&["--by", "word", "--bow-correction"][..], &["--by", "text", "--uncertainty", "3", "--dropout", "0.1"]]
+    {
+        let common = ["score", "-m", "verse", "--input", &input, "--step-fn", "surprisal,entropy"];
+        let written = |rest: &[&str]| stepfn(common.iter().chain(unit).chain(rest));
+        assert_eq!(written(&["--format", "parquet", "-o", &out]).code, 1);
+        let found = parquet(core::slice::from_ref(&out));
+        let expected = json_lines(&written(&["--format", "jsonl"]).out);
+        assert_eq!(found.len(), 3);
+        for (row, expected) in found.iter().zip(&expected).take(2) {
+            let units = row["units"].as_array().unwrap();
+            assert_eq!(units.len(), expected["units"].as_array().unwrap().len());
+            for (unit, expected) in units.iter().zip(expected["units"].as_array().unwrap()) {
+                for name in ["text", "start", "end", "tokens"] {
+                    assert_eq!(unit[name], expected[name], "{name}");
+                }
+                assert_eq!(unit["name"], Value::Null);
+                for (name, score) in expected["scores"].as_object().unwrap() {
+                    assert_eq!(unit[name].as_f64(), score.as_f64(), "{name}");
+                }
+                assert_eq!(unit.as_object().unwrap().len(), 5 + expected["scores"].as_object().unwrap().len());
+            }
+        }
+        assert!(found[2]["units"].is_null() && found[2]["error"].as_str().unwrap().contains("`text`"), "{}", found[2]);
+    }
+}
+
+#[test]
 fn parquet_has_a_row_for_each_text_with_a_list_for_each_function() {
     let folder = Scratch::new();
     let mut corpus = rows(4);

@@ -56,7 +56,9 @@ impl OnBackend for Score<'_> {
         let writer: Box<dyn Encoder<_>> = match args.output.format.as_str() {
             "parquet" => {
                 let kept = kept(&args.texts)?;
-                Box::new(ScoreRows::new(kept, names(&task), task.alternatives, group_rows(args), Vec::new())?)
+                let rows =
+                    ScoreRows::new(kept, names(&task), units(&task), task.alternatives, group_rows(args), Vec::new())?;
+                Box::new(rows)
             }
             "tsv" => Box::new(Table::new(Format::Tsv, options.fields)),
             _ => Box::new(records(&args.output.format, &options)?),
@@ -121,11 +123,12 @@ fn shards<D: Devices>(args: &ScoreArgs, mut task: ScoreTask<D::Backend>, needs: 
     let kept = if format == Format::Parquet { kept(&args.texts)? } else { [Vec::new(), Vec::new()] };
     let types = kept.iter().flatten().cloned().collect();
     let (sharded, model) = place.open::<D>(format, given, types, &task.options)?;
-    let (names, alternatives, about) = (names(&task), task.alternatives, sharded.about());
+    let (names, units, alternatives, about) = (names(&task), units(&task), task.alternatives, sharded.about());
     let writer = || {
         Ok(match format {
             Format::Parquet => {
-                let rows = ScoreRows::new(kept.clone(), names.clone(), alternatives, group_rows(args), about.clone())?;
+                let (names, units) = (names.clone(), units.clone());
+                let rows = ScoreRows::new(kept.clone(), names, units, alternatives, group_rows(args), about.clone())?;
                 Box::new(rows) as Box<dyn Encoder<_>>
             }
             Format::Csv | Format::Tsv => Box::new(Table::new(format, fields.clone())),
@@ -144,6 +147,11 @@ fn shards<D: Devices>(args: &ScoreArgs, mut task: ScoreTask<D::Backend>, needs: 
 /// The names of the step functions, in their order.
 fn names<B: Backend>(task: &ScoreTask<B>) -> Vec<String> {
     task.functions.iter().map(|function| function.name().to_owned()).collect()
+}
+
+/// The names of the scores of words, sentences, regions or texts, where these are asked for.
+fn units<B: Backend>(task: &ScoreTask<B>) -> Option<Vec<String>> {
+    (task.by != ScoreUnit::Token).then(|| task.unit_scores())
 }
 
 /// The columns of the id and of the fields that travel along.
@@ -165,10 +173,6 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
     let batch_tokens = args.batches.batch_tokens;
     let options = RunOptions { batch_tokens, ..run_options(&args.model, &args.parameters) };
     let is_table = matches!(&*args.output.format, "table" | "csv" | "tsv");
-    if args.output.format == "parquet" && args.joined.unit() != ScoreUnit::Token {
-        let what = format!("--by {}: Parquet has the scores of tokens", args.joined.unit().name());
-        return Err(Failure::usage(what, "leave it out, or use --format csv or jsonl"));
-    }
     if args.top.is_some() && args.joined.unit() != ScoreUnit::Token && is_table {
         let what = format!("--top: a table by {} has no place for alternatives of tokens", args.joined.unit().name());
         return Err(Failure::usage(what, "leave it out, or use --format json"));

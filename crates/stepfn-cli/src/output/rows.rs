@@ -1,7 +1,7 @@
 //! Scores as rows: one for each text, with a list for each step function.
 
 use stepfn::writers::Record;
-use stepfn::{Outcome, ScoredText};
+use stepfn::{Map, Outcome, ScoredText, ScoredUnit, Value};
 use stepfn_corpus::{Cell, Column, Format, RowFile, RowOptions, Type, joined};
 
 use super::encoder::Encoder;
@@ -13,13 +13,15 @@ pub(crate) struct ScoreRows {
     kept: Vec<String>,
     functions: usize,
     has_expected: bool,
+    has_units: bool,
 }
 
 impl ScoreRows {
-    /// With the columns of the id and of what travels along, and one for each function.
+    /// With the columns of the id and of what travels along, and one for each function; where scores are of units, these are the names of theirs.
     pub(crate) fn new(
         [id, kept]: [Vec<Column>; 2],
         functions: Vec<String>,
+        units: Option<Vec<String>>,
         alternatives: usize,
         group_rows: usize,
         about: Vec<(String, String)>,
@@ -39,12 +41,31 @@ impl ScoreRows {
         let likely = ["token", "id", "probability"].into_iter().zip([Type::Text, Type::Int32, Type::Float32]);
         let likely = Type::Struct(likely.map(|(name, kind)| Column::new(name, kind)).collect());
         let expected = has_expected.then(|| Column::new("expected", likely.list().list()));
+        let own = [
+            ("text", Type::Text),
+            ("name", Type::Text),
+            ("start", Type::Int64),
+            ("end", Type::Int64),
+            ("tokens", Type::Int32),
+        ];
+        let has_units = units.is_some();
+        let units = units.map(|names| {
+            let scores = names.into_iter().map(|name| Column::new(name, Type::Float64));
+            let own = own.into_iter().map(|(name, kind)| Column::new(name, kind));
+            Column::new("units", Type::Struct(own.chain(scores).collect()).list())
+        });
         let all = ["logprob", "perplexity", "mean_entropy"].map(|name| Column::new(name, Type::Float64));
         let end = [Column::new("warnings", Type::Text.list()), Column::new("error", Type::Text)];
-        let others = text.into_iter().chain(scores).chain(expected).chain(all).chain(end).collect();
+        let others = text.into_iter().chain(scores).chain(expected).chain(units).chain(all).chain(end).collect();
         let columns = joined(id, kept, others)?;
         let options = RowOptions { group_rows, about, ..RowOptions::new(Format::Parquet) };
-        Ok(Self { file: Some(RowFile::new(columns, &options)?), kept: names, functions: count, has_expected })
+        Ok(Self {
+            file: Some(RowFile::new(columns, &options)?),
+            kept: names,
+            functions: count,
+            has_expected,
+            has_units,
+        })
     }
 
     /// The cells of a text, from `source_text` to `warnings`.
@@ -66,11 +87,26 @@ impl ScoreRows {
             };
             row.push(text.alternatives.iter().map(likely).collect::<stepfn::Value>().into());
         }
+        if self.has_units {
+            row.push(text.units.iter().map(unit).collect::<stepfn::Value>().into());
+        }
         let sequence = text.scores.sequence;
         row.extend([sequence.logprob, sequence.perplexity, sequence.mean_entropy].map(Cell::from));
         row.push(Cell::Texts(text.warnings().to_vec()));
         row
     }
+}
+
+/// A word, a sentence, a region or a text with its scores.
+fn unit(unit: &ScoredUnit) -> Value {
+    let mut fields = Map::new();
+    fields.insert("text".to_owned(), unit.text.as_str().into());
+    fields.insert("name".to_owned(), unit.name.clone().into());
+    fields.insert("start".to_owned(), unit.span.start.into());
+    fields.insert("end".to_owned(), unit.span.end.into());
+    fields.insert("tokens".to_owned(), unit.tokens.len().into());
+    fields.extend(unit.scores.iter().map(|(name, score)| (name.clone(), (*score).into())));
+    fields.into()
 }
 
 impl Encoder<ScoredText> for ScoreRows {
@@ -83,7 +119,7 @@ impl Encoder<ScoredText> for ScoreRows {
                 Vec::new()
             }
             Err(error) => {
-                let missing = 6 + self.functions + usize::from(self.has_expected) + 4;
+                let missing = 6 + self.functions + usize::from(self.has_expected) + usize::from(self.has_units) + 4;
                 row.extend((0..missing).map(|_| Cell::Value(stepfn::Value::Null)));
                 vec![error.what().to_owned()]
             }
