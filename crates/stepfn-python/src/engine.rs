@@ -6,15 +6,21 @@ use std::time::Instant;
 use burn::tensor::backend::Backend;
 use serde_json::json;
 use stepfn::{
-    Answer, Evaluated, LanguageModel, Outcome, RelianceAnswer, ScoredText, Token, Value, Written, interruptible,
+    Answer, Comparison, Evaluated, LanguageModel, Outcome, RelianceAnswer, ScoredText, Similarity, Token, Value,
+    Written, interruptible,
 };
 
-use crate::task::{Job, Named, Options, Watch, attribute_task, context_task, evaluate_task, reliance_task, score_task};
+use crate::task::{
+    Job, Named, Options, Watch, attribute_task, compare_task, context_task, evaluate_task, reliance_task, score_task,
+    similarity_task,
+};
 
 /// Results of texts.
 pub(crate) enum Results {
     Scored(Vec<Outcome<ScoredText>>),
     Answers(Vec<Outcome<Answer>>),
+    Compared(Vec<Outcome<Comparison>>),
+    Similarities(Vec<Outcome<Similarity>>),
     Reliances(Vec<Outcome<RelianceAnswer>>),
     Written(Vec<Outcome<Vec<Written>>>),
     /// Of all texts together.
@@ -82,6 +88,16 @@ where
                     let task = attribute_task((method, function.as_ref(), step_scores), options, self.registry())?;
                     let outcomes = self.attribute_all(inputs, &task).on_progress(|progress| watch.progress(progress));
                     Ok(Results::Answers(outcomes.collect()))
+                }
+                Job::Compare(functions) => {
+                    let task = compare_task(functions, options, self.registry())?;
+                    let outcomes = self.compare_all(inputs, &task).on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Compared(outcomes.collect()))
+                }
+                Job::Similarity => {
+                    let task = similarity_task(options)?;
+                    let outcomes = self.similarity_all(inputs, &task).on_progress(|progress| watch.progress(progress));
+                    Ok(Results::Similarities(outcomes.collect()))
                 }
                 Job::Context => {
                     let task = context_task(options)?;

@@ -29,7 +29,10 @@ mod _stepfn {
     #[pymodule_export]
     use crate::passes::Passes;
     #[pymodule_export]
-    use crate::results::{Answer, Evaluation, Reliance, Scored, Written, read, write_answers, write_scored};
+    use crate::results::{
+        Answer, Comparison, Evaluation, Reliance, Scored, Similarity, Written, accuracies, read, write_answers,
+        write_scored,
+    };
     #[pymodule_export]
     use crate::task::Given;
 

@@ -12,7 +12,7 @@ use stepfn::{Description, Download, Error, ErrorKind, LanguageModel, LoadOptions
 use crate::convert::{exception, from_json, raised, to_json};
 use crate::engine::{Engine, Results};
 use crate::raised::Raised;
-use crate::results::{Answer, Evaluation, Reliance, Scored, Written};
+use crate::results::{Answer, Comparison, Evaluation, Reliance, Scored, Similarity, Written};
 use crate::task::{FunctionSpec, Given, Job, MethodSpec, Named, Options, Watch};
 use crate::weights::{self, element_type, tensor};
 
@@ -156,6 +156,31 @@ impl Model {
         self.run(py, &Job::Attribute { method, function, step_scores }, texts, options, on_progress)
     }
 
+    /// Which of several texts is preferred.
+    #[pyo3(signature = (texts, functions, options, on_progress=None))]
+    fn compare(
+        &self,
+        py: Python<'_>,
+        texts: Vec<Given>,
+        functions: Vec<FunctionSpec>,
+        options: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        self.run(py, &Job::Compare(functions), texts, options, on_progress)
+    }
+
+    /// How alike texts are.
+    #[pyo3(signature = (texts, options, on_progress=None))]
+    fn similarity(
+        &self,
+        py: Python<'_>,
+        texts: Vec<Given>,
+        options: &str,
+        on_progress: Option<Py<PyAny>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        self.run(py, &Job::Similarity, texts, options, on_progress)
+    }
+
     /// The sources of answers.
     #[pyo3(signature = (texts, options, on_progress=None))]
     fn context(
@@ -270,6 +295,8 @@ impl Model {
         match raised(py, results)? {
             Results::Scored(outcomes) => list(py, outcomes, Scored, failed),
             Results::Answers(outcomes) => list(py, outcomes, Answer, failed),
+            Results::Compared(outcomes) => list(py, outcomes, Comparison, failed),
+            Results::Similarities(outcomes) => list(py, outcomes, Similarity, failed),
             Results::Reliances(outcomes) => list(py, outcomes, Reliance, failed),
             Results::Evaluated(found) => Ok(vec![Evaluation(*found).into_py_any(py)?]),
             Results::Written(outcomes) => {

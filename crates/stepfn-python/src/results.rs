@@ -3,7 +3,9 @@
 use numpy::{PyArray1, PyArrayDyn, PyArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use stepfn::writers::{Colors, Record, TerminalOptions, WriterOptions, answers, evaluations, records, reliances};
+use stepfn::writers::{
+    Colors, Record, TerminalOptions, WriterOptions, answers, comparisons, evaluations, records, reliances,
+};
 use stepfn::{Outcome, ScoredText, Scores};
 
 use crate::convert::{exception, raised, to_json};
@@ -188,6 +190,54 @@ impl Evaluation {
         };
         raised(py, py.detach(written))
     }
+}
+
+/// Texts that were compared.
+#[pyclass(frozen, module = "stepfn._stepfn")]
+pub(crate) struct Comparison(pub(crate) stepfn::Comparison);
+
+#[pymethods]
+impl Comparison {
+    /// As JSON.
+    fn json(&self) -> PyResult<String> {
+        to_json(&self.0)
+    }
+
+    /// As a table.
+    fn table(&self) -> String {
+        self.0.table()
+    }
+}
+
+/// How alike two texts are.
+#[pyclass(frozen, module = "stepfn._stepfn")]
+pub(crate) struct Similarity(pub(crate) stepfn::Similarity);
+
+#[pymethods]
+impl Similarity {
+    /// As JSON.
+    fn json(&self) -> PyResult<String> {
+        to_json(&self.0)
+    }
+
+    /// As a table.
+    fn table(&self) -> String {
+        self.0.table()
+    }
+}
+
+/// How often the first text is preferred, by group and in all, as JSON.
+#[pyfunction]
+pub(crate) fn accuracies(py: Python<'_>, results: Vec<Py<Comparison>>) -> PyResult<String> {
+    let written = || -> stepfn::Result<String> {
+        let mut writer = comparisons("json", &WriterOptions::default(), true)?;
+        let of = |one: &Py<Comparison>| one.get().0.clone();
+        for outcome in outcomes(&results, of, |comparison| comparison.id.clone()) {
+            writer.write(&outcome)?;
+        }
+        writer.finish()
+    };
+    raised(py, py.detach(written))
 }
 
 /// What a model wrote.

@@ -1,6 +1,7 @@
 //! What Python's side of the package asks for: methods, functions and options.
 
 mod evaluate;
+mod pairs;
 
 use core::cell::Cell;
 use core::ops::ControlFlow;
@@ -24,6 +25,8 @@ use crate::raised::Raised;
 
 use self::evaluate::EvaluateOptions;
 pub(crate) use self::evaluate::evaluate_task;
+use self::pairs::{CompareOptions, SimilarityOptions};
+pub(crate) use self::pairs::{compare_task, similarity_task};
 
 /// A step function: Python's, or one by its name and its parameters as JSON.
 #[derive(FromPyObject)]
@@ -98,6 +101,8 @@ pub(crate) struct Options {
     context: Option<ContextOptions>,
     reliance: Option<RelianceOptions>,
     evaluate: Option<EvaluateOptions>,
+    compare: Option<CompareOptions>,
+    similarity: Option<SimilarityOptions>,
     contrast_force_inputs: bool,
     raw: bool,
     aggregate: Option<String>,
@@ -137,6 +142,8 @@ pub(crate) enum Job {
     Score(Vec<FunctionSpec>),
     Attribute { method: MethodSpec, function: Option<FunctionSpec>, step_scores: Vec<FunctionSpec> },
     Context,
+    Compare(Vec<FunctionSpec>),
+    Similarity,
     AttributeContext { metric: FunctionSpec, method: MethodSpec, function: FunctionSpec },
     Evaluate { methods: Vec<MethodSpec>, functions: Vec<FunctionSpec> },
     Generate,
@@ -146,7 +153,9 @@ impl Job {
     /// What Python raised in its functions.
     pub(crate) fn raised(&self) -> Vec<Arc<Raised>> {
         match self {
-            Self::Score(functions) => functions.iter().filter_map(FunctionSpec::raised).collect(),
+            Self::Score(functions) | Self::Compare(functions) => {
+                functions.iter().filter_map(FunctionSpec::raised).collect()
+            }
             Self::Attribute { method, function, step_scores } => {
                 let functions = function.iter().chain(step_scores);
                 method.raised().into_iter().chain(functions.filter_map(FunctionSpec::raised)).collect()
@@ -159,7 +168,7 @@ impl Job {
                 let methods = methods.iter().filter_map(MethodSpec::raised);
                 methods.chain(functions.iter().filter_map(FunctionSpec::raised)).collect()
             }
-            Self::Context | Self::Generate => Vec::new(),
+            Self::Context | Self::Similarity | Self::Generate => Vec::new(),
         }
     }
 }
@@ -359,12 +368,14 @@ pub(crate) struct Given {
     keep: Vec<String>,
     /// Why it can't be read, and what to do.
     wrong: Option<(String, String)>,
+    /// Of texts that are compared, the fields that they are in, without any those of known data.
+    columns: Option<Vec<String>>,
 }
 
 #[pymethods]
 impl Given {
     #[new]
-    #[pyo3(signature = (text, record, from_, to, align, chat_template, chat_variables, keep, wrong=None))]
+    #[pyo3(signature = (text, record, from_, to, align, chat_template, chat_variables, keep, wrong=None, columns=None))]
     #[expect(clippy::too_many_arguments, reason = "they come from Python")]
     fn new(
         text: Option<String>,
@@ -376,8 +387,9 @@ impl Given {
         chat_variables: Option<String>,
         keep: Vec<String>,
         wrong: Option<(String, String)>,
+        columns: Option<Vec<String>>,
     ) -> Self {
-        Self { text, record, from: from_, to, align, chat_template, chat_variables, keep, wrong }
+        Self { text, record, from: from_, to, align, chat_template, chat_variables, keep, wrong, columns }
     }
 }
 
@@ -399,8 +411,11 @@ impl stepfn::IntoInput for Named {
 
 impl Given {
     pub(crate) fn named(self) -> PyResult<Named> {
-        let Self { text, record, from, to, align, chat_template, chat_variables, keep, wrong } = self;
+        let Self { text, record, from, to, align, chat_template, chat_variables, keep, wrong, columns } = self;
         let (id, input) = match (&text, &record) {
+            (_, Some(record)) if columns.is_some() => {
+                stepfn::comparison(record.as_bytes(), &columns.unwrap_or_default(), &keep)
+            }
             (_, Some(record)) => stepfn::record(record.as_bytes(), &keep),
             (text, None) => (Value::Null, Ok(Input::text(text.clone().unwrap_or_default()))),
         };

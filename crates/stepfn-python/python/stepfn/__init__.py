@@ -11,6 +11,7 @@ a text                    :meth:`LanguageModel.attribute`, ``score``, ``generate
 many texts                the same with a list; :meth:`LanguageModel.score_all` streams
 a transformers model      :func:`from_torch`
 methods to compare        :meth:`LanguageModel.evaluate`
+pairs of texts            :meth:`LanguageModel.compare`, ``similarity``
 a function of your own    :func:`step_function`, :func:`method`
 a file of attributions    :func:`read`
 scripts for inseq         ``stepfn.compat.inseq``
@@ -35,6 +36,7 @@ from ._errors import (
 from ._evaluation import Evaluation
 from ._model import LanguageModel, load
 from ._own import Passes
+from ._pairs import Comparison, Comparisons, Similarity
 from ._registry import (
     Method,
     StepFunction,
@@ -83,6 +85,8 @@ __all__ = [
     "Answer",
     "Answers",
     "Cancelled",
+    "Comparison",
+    "Comparisons",
     "DeviceError",
     "Error",
     "Evaluation",
@@ -97,6 +101,7 @@ __all__ = [
     "ScoredText",
     "ScoredTexts",
     "ScoredUnit",
+    "Similarity",
     "StepFunction",
     "Token",
     "UsageError",

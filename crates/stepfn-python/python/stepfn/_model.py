@@ -12,6 +12,7 @@ from ._arguments import check_arguments, dumps, no_argument
 from ._errors import Error, UsageError
 from ._evaluation import Evaluation, listed
 from ._options import Joined, in_window, options_of, string, whole
+from ._pairs import Pairs
 from ._progress import Downloads, Progress
 from ._registry import Chosen, assign
 from ._reliance import Reliance
@@ -21,7 +22,7 @@ from ._tokens import Token, characters
 from ._work import functions_of, run_texts, streamed
 
 
-class LanguageModel:
+class LanguageModel(Pairs):
     """A language model that is ready to be asked.
 
     Made by :func:`stepfn.load` or :func:`stepfn.from_torch`. Several threads may use one at the same time.

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 __all__ = [
     "Answer",
+    "Comparison",
     "Evaluation",
     "Function",
     "Given",
@@ -15,10 +16,12 @@ __all__ = [
     "Model",
     "Passes",
     "Scored",
+    "Similarity",
     "VERSION",
     "Reliance",
     "Written",
     "__version__",
+    "accuracies",
     "backends",
     "check",
     "families",
@@ -77,6 +80,7 @@ class Given:
         chat_variables: str | None,
         keep: list[str],
         wrong: tuple[str, str] | None = None,
+        columns: list[str] | None = None,
     ) -> Given: ...
 
 @final
@@ -86,6 +90,8 @@ class Model:
     def attribute(
         self, texts: list[Given], method: Any, function: Any, step_scores: list[Any], options: str, on_progress: Any = None
     ) -> list[Any]: ...
+    def compare(self, texts: list[Given], functions: list[Any], options: str, on_progress: Any = None) -> list[Any]: ...
+    def similarity(self, texts: list[Given], options: str, on_progress: Any = None) -> list[Any]: ...
     def context(self, texts: list[Given], options: str, on_progress: Any = None) -> list[Any]: ...
     def attribute_context(
         self, texts: list[Given], metric: Any, method: Any, function: Any, options: str, on_progress: Any = None
@@ -130,6 +136,16 @@ class Evaluation:
     def write(self, format: str) -> str: ...
 
 @final
+class Comparison:
+    def json(self) -> str: ...
+    def table(self) -> str: ...
+
+@final
+class Similarity:
+    def json(self) -> str: ...
+    def table(self) -> str: ...
+
+@final
 class Written:
     def json(self) -> str: ...
 
@@ -143,4 +159,5 @@ def backends() -> list[tuple[str, str]]: ...
 def stages() -> list[tuple[str, str]]: ...
 def write_answers(format: str, results: list[Answer], single: bool, fields: list[str]) -> str: ...
 def write_scored(format: str, results: list[Scored], single: bool, fields: list[str]) -> str: ...
+def accuracies(results: list[Comparison]) -> str: ...
 def read(text: str) -> list[Any]: ...
