@@ -55,6 +55,34 @@ def test_minicons_scores_of_tokens(lm: Any) -> None:
     same_rows(lm.token_score(TEXTS, bow_correction=True), golden["token_corrected"])
 
 
+def test_minicons_scores_of_words(lm: Any) -> None:
+    golden = json.loads((Path(__file__).resolve().parents[3] / "tests/goldens/words/words.json").read_text())
+    for case, correction in (("tokenized", False), ("tokenized_minicons", True)):
+        found = lm.word_score_tokenized(golden["texts"], str.split, bow_correction=correction)
+        for text, row, theirs in zip(golden["texts"], found, golden["start"][case], strict=True):
+            assert [word for word, _ in row] == text.split()
+            np.testing.assert_allclose([score for _, score in row], theirs, rtol=2e-4)
+    (bits,) = lm.word_score(golden["texts"][0], surprisal=True, base_two=True)
+    np.testing.assert_allclose([score for _, score in bits], -np.array(golden["start"]["plain"][0]) / np.log(2), rtol=2e-4)
+    (probs,) = lm.word_score_tokenized(golden["texts"][0], str.split, prob=True)
+    np.testing.assert_allclose([score for _, score in probs], np.exp(golden["start"]["plain"][0]), rtol=2e-3)
+    with pytest.raises(stepfn.UsageError, match="no rank"):
+        lm.word_score("a", rank=True)
+
+
+def test_minicons_scores_of_masked_tokens() -> None:
+    root = Path(__file__).resolve().parents[3] / "tests/goldens"
+    golden = json.loads((root / "words/masked.json").read_text())
+    lm = scorer.MaskedLMScorer(str(root / "replicas/bert"))
+    for metric in ("original", "within_word_l2r"):
+        rows = lm.token_score(golden["texts"], PLL_metric=metric)
+        for row, tokens, scores in zip(rows, golden[metric]["tokens"], golden[metric]["log_probs"], strict=True):
+            assert [token for token, _ in row] == tokens
+            np.testing.assert_allclose([score for _, score in row], scores, rtol=1e-4)
+        sums = lm.sequence_score(golden["texts"], reduction=lambda scores: scores.sum(0).item(), PLL_metric=metric)
+        np.testing.assert_allclose(sums, golden[metric]["sums"], rtol=1e-4)
+
+
 def test_minicons_scores_of_texts(lm: Any) -> None:
     golden = GOLDEN["minicons"]
 

@@ -5,7 +5,8 @@ Checked against minicons 0.3.39. What differs:
 - A ``reduction`` gets a tensor where the script imports torch, and an array of numpy elsewhere: ``lambda x: x.sum(0).item()`` works on both.
 - ``Seq2SeqScorer`` reads a source with the token that ends it, as the model was trained to; minicons leaves that out. Of a target neither scores it.
 - With ``rank``, tokens of equal probability have the same rank, the best of theirs.
-- ``bow_correction`` of a whole text is the published one (Pimentel & Meister 2024; Oh & Schuler 2024), as there.
+- ``word_score`` joins tokens to words also where their names have the mark of a space; minicons 0.3.39 gives tokens there. It has no ranks.
+- ``word_score_tokenized`` of texts without a start token counts each token for its own word; minicons takes those of the next one.
 - ``Seq2SeqScorer`` has ``conditional_score`` and ``conditional_token_score``; minicons' ``sequence_score`` and ``token_score`` raise, and so do these.
 
 Not mirrored, because stepfn has no such models: ``MambaScorer``, ``VLMScorer``. ``distribution``, ``topk`` and ``query`` have no counterpart: a step function of your own gets all logits.
@@ -14,6 +15,7 @@ Not mirrored, because stepfn has no such models: ``MambaScorer``, ``VLMScorer``.
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -86,6 +88,12 @@ class _OneToken:
         return np.zeros(0, dtype=np.float32)
 
 
+def _array(score: float) -> Any:
+    import numpy as np
+
+    return np.asarray(score)
+
+
 def _check(surprisal: bool, prob: bool, base_two: bool) -> None:
     if prob and (surprisal or base_two):
         raise UsageError("probabilities have no base, and are no surprisals", "choose one of prob, and surprisal or base_two")
@@ -114,7 +122,6 @@ class _Scorer(Mirror):
     ) -> list[list[tuple[Any, ...]]]:
         rows = []
         for text, values in zip(texts, scores, strict=True):
-            # An end that was added for the correction of the last word has no score.
             tokens = text.target[first : text.steps.start + len(values)]
             ids = [token.id for token in tokens if token.id is not None]
             if decode:
@@ -142,12 +149,9 @@ class IncrementalLMScorer(_Scorer):
     """
 
     def _score(self, records: list[Any], bow_correction: bool) -> list[Any]:
-        functions: list[Any] = ["probability", "rank"]
-        if bow_correction:
-            functions.append(self._starts_a_word)
         alone = {number: tokens[0] for number, record in enumerate(records) if "source" not in record and len(tokens := self._tokens(record["target"])) == 1}
         rest = [record for number, record in enumerate(records) if number not in alone]
-        found = iter(self.model.score(rest, functions, logprob=True))
+        found = iter(self.model.score(rest, ["probability", "rank"], logprob=True, bow_correction="minicons" if bow_correction else None))
         return [_OneToken(alone[number]) if number in alone else next(found) for number in range(len(records))]
 
     def _tokens(self, text: str) -> list[stepfn.Token]:
@@ -155,53 +159,18 @@ class IncrementalLMScorer(_Scorer):
             raise UsageError("a text is empty", "leave it out, or give bos_token=True")
         return self.model.tokenize(text, target=True)
 
-    def _starts_a_word(self, logits: Any, target_ids: Any) -> Any:
-        """The log-probability that the next token starts a word."""
-        import numpy as np
-
-        peak = logits.max(1, keepdims=True)
-        powers = np.exp(logits - peak)
-        starts = np.flatnonzero(self._word_starts()[: logits.shape[1]])
-        return np.log(powers[:, starts].sum(1)) - np.log(powers.sum(1))
-
-    def _word_starts(self) -> npt.NDArray[np.bool_]:
-        """Which tokens start a word."""
-        import numpy as np
-
-        if not hasattr(self, "_starts"):
-            pieces = self.model.pieces(range(self.model.vocab_size))
-            self._starts = np.array([(piece or "").startswith(("Ġ", "▁")) for piece in pieces])
-        return self._starts
-
-    def _with_end(self, text: str) -> str:
-        end = self.model.special_token("eos")
-        if end is None:
-            raise UsageError("the model has no token that ends a text, which the correction of the last word needs", "leave out bow_correction")
-        return text + end.text
+    def _marks_words(self) -> bool:
+        """Whether its tokens have the mark of a space. A tokenizer without is not corrected, as there."""
+        if not hasattr(self, "_marks"):
+            self._marks = any((piece or "").startswith(("Ġ", "▁")) for piece in self.model.pieces(range(self.model.vocab_size)))
+        return self._marks
 
     def _compute(self, texts: list[str], prompts: list[str] | None, prob: bool, base_two: bool, bow_correction: bool) -> tuple[list[Any], list[Any]]:
-        import numpy as np
-
-        # A tokenizer without marks of words is not corrected, as there.
-        corrected = bow_correction and bool(self._word_starts().any())
-        whole = [self._with_end(text) for text in texts] if corrected else texts
-        records: list[Any] = [{"target": text} for text in whole]
+        records: list[Any] = [{"target": text} for text in texts]
         if prompts is not None:
-            records = [{"source": prompt, "target": text} for prompt, text in zip(prompts, whole, strict=True)]
-        found = self._score(records, corrected)
-        scores = []
-        for text in found:
-            if corrected:
-                starts = self._word_starts()
-                at = text["_starts_a_word"].astype(np.float64)
-                logs, ids = text["probability"].astype(np.float64)[:-1], [token.id for token in text.tokens[:-1]]
-                ahead = np.array([*(bool(starts[id]) for id in ids[1:]), True])
-                own = np.concatenate([[False], ahead[:-1]])
-                logs = logs + np.where(ahead, at[1:], 0.0) - np.where(own, at[:-1], 0.0)
-                scores.append(np.exp(logs) if prob else logs / math.log(2) if base_two else logs)
-            else:
-                scores.append(self._scores(text, prob, base_two))
-        return found, scores
+            records = [{"source": prompt, "target": text} for prompt, text in zip(prompts, texts, strict=True)]
+        found = self._score(records, bow_correction and self._marks_words())
+        return found, [self._scores(text, prob, base_two) for text in found]
 
     def _texts(self, batch: str | Sequence[str], bos_token: bool, eos_token: bool) -> list[str]:
         start = self.model.special_token("bos") if bos_token else None
@@ -273,6 +242,54 @@ class IncrementalLMScorer(_Scorer):
         prompts, texts = _joined(prefix, stimuli, separator)
         _, scores = self._compute(self._texts(texts, bos_token, eos_token), self._texts(prompts, bos_token, False), prob, base_two, bow_correction)
         return [_reduced(reduction, one) for one in scores]
+
+    def word_score_tokenized(
+        self,
+        batch: str | Sequence[str],
+        tokenize_function: Callable[[str], Sequence[str]],
+        bow_correction: bool = False,
+        bos_token: bool = False,
+        eos_token: bool = False,
+        surprisal: bool = False,
+        prob: bool = False,
+        base_two: bool = False,
+        return_tensors: bool = False,
+    ) -> list[list[tuple[str, Any]]]:
+        """For each text a list of ``(word, score)``, with the words of ``tokenize_function``: sums of log-probabilities by default.
+
+        A word that nothing predicts, as the first of a text without a start token, has ``nan``.
+        """
+        _check(surprisal, prob, base_two)
+        if eos_token:
+            raise UsageError("`eos_token` of words is not mirrored", "leave it out: the end of a text is no word")
+        texts = several(batch)
+        records = [{"target": text, "words": list(tokenize_function(text))} for text in texts]
+        correction = "minicons" if bow_correction and self._marks_words() else None
+        found = self.model.score(records, "probability", by="word", logprob=True, bow_correction=correction, start_token=bos_token or None)
+        rows = []
+        for record, text in zip(records, found, strict=True):
+            logs = [unit.scores["probability"] for unit in text.units]
+            scores: list[Any] = [math.exp(log) if prob else log / math.log(2) if base_two else log for log in logs]
+            scores = [-score if surprisal else score for score in scores]
+            if return_tensors:
+                scores = [_reduced(lambda one: one, _array(score)) for score in scores]
+            rows.append(list(zip(record["words"], scores, strict=True)))
+        return rows
+
+    def word_score(
+        self,
+        batch: str | Sequence[str],
+        surprisal: bool = False,
+        prob: bool = False,
+        base_two: bool = False,
+        rank: bool = False,
+        bow_correction: bool = False,
+    ) -> list[list[tuple[str, float]]]:
+        """For each text a list of ``(word, score)``: words and punctuation marks, as minicons finds them."""
+        if rank:
+            raise UsageError("words have no rank, because there is no list of all of them", "leave out rank, or use token_score")
+        words = re.compile(r"[\w']+|[.,!?;]")
+        return self.word_score_tokenized(batch, words.findall, bow_correction=bow_correction, surprisal=surprisal, prob=prob, base_two=base_two)
 
     def compute_stats(
         self,
