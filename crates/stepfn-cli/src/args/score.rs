@@ -69,7 +69,7 @@ pub(crate) struct JoinedArgs {
     /// Where words are, for --by word; `words` in a line of --input take precedence
     #[arg(long, value_enum, value_name = "HOW", default_value_t = WordSplitName::Whitespace)]
     pub(crate) words: WordSplitName,
-    /// Correct probability, surprisal and crossentropy of words for tokenizers that have the space before a word in its first token
+    /// Correct probability, surprisal and crossentropy of words, or of the tokens at their ends, for tokenizers that have the space before a word in its first token
     #[arg(long, value_enum, value_name = "VARIANT", num_args = 0..=1, require_equals = true, default_missing_value = "published")]
     pub(crate) bow_correction: Option<BowName>,
     /// For --by text: also measure quality and uncertainty of the whole text, from N passes with dropout

@@ -547,7 +547,7 @@ class LanguageModel(Pairs):
             by: What has scores of its own, as ``units``: the scores of its tokens are joined as each function says. Records may have ``words``, a list
                 of all words, and ``regions``, a list of parts or of ``(start, end)`` in characters.
             words: How words are found in texts that don't bring their own.
-            bow_correction: Corrects probability, surprisal and crossentropy of words for tokenizers that have the space before a word in its first token.
+            bow_correction: Corrects probability, surprisal and crossentropy of words, or of the tokens at their ends, for tokenizers that have the space before a word in its first token.
             uncertainty: With ``by="text"``: measures of quality and uncertainty from so many passes with dropout.
             long: What happens to a text longer than the model's positions: ``"error"``, ``"truncate"``, ``"windows"`` or ``"windows:256"``.
             start_token: Whether a causal model's text begins with its start token; by default as the tokenizer has it.
