@@ -14,6 +14,8 @@ methods to compare        :meth:`LanguageModel.evaluate`
 pairs of texts            :meth:`LanguageModel.compare`, ``similarity``
 a function of your own    :func:`step_function`, :func:`method`
 a file of attributions    :func:`read`
+tables of Arrow           :class:`stepfn.arrow.Scorer`
+a cluster                 :func:`stepfn.ray.score`
 scripts for inseq         ``stepfn.compat.inseq``
 scripts for minicons      ``stepfn.compat.minicons``
 ========================  ==========================================================

@@ -63,6 +63,11 @@ def _wrapped(
             yield one
 
 
+def results_of(run: Run, texts: Sequence[Any], first: int, common: Common) -> list[ScoredText | Error]:
+    """Scores of texts of which the first has this number, or why there are none."""
+    return list(_wrapped(run(common.given(texts), first, None), ScoredText, texts, first, common, False))
+
+
 def run_texts(
     run: Run, texts: list[Any], common: Common, wrap: Callable[[Any], R], progress: Progress, errors: str
 ) -> list[R]:
