@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::compression::Compression;
 use crate::{CorpusError, Result};
 
 /// How records are written in a file.
@@ -32,8 +33,10 @@ impl Format {
         }
     }
 
-    /// The format that a file's ending says; JSON lines if it says nothing.
+    /// The format that a file's ending says, before that of its compression; JSON lines if it says nothing.
     pub fn of(path: &Path) -> Self {
+        let inner = path.with_extension("");
+        let path = if Compression::of(path).is_some() { &inner } else { path };
         let ending = path.extension().map(|ending| ending.to_ascii_lowercase().to_string_lossy().into_owned());
         match ending.as_deref() {
             Some("csv") => Self::Csv,

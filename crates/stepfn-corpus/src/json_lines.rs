@@ -1,6 +1,6 @@
 //! Records of JSON lines.
 
-use std::io::{BufReader, Seek, SeekFrom};
+use std::io::BufReader;
 
 use crate::lines::{BoundedLines, LONGEST, Line};
 use crate::reader::{Content, Mark, Row};
@@ -15,14 +15,7 @@ pub(crate) struct LineRows {
 impl LineRows {
     /// Opens a file, at a mark.
     pub(crate) fn open(source: &Source, mark: Mark) -> Result<Self> {
-        let lines = match mark.byte {
-            0 => BoundedLines::new(Box::new(BufReader::new(source.open()?))),
-            byte => {
-                let mut file = source.open_file()?;
-                file.seek(SeekFrom::Start(byte)).map_err(|error| source.unread(&error))?;
-                BoundedLines::after(Box::new(BufReader::new(file)), byte)
-            }
-        };
+        let lines = BoundedLines::after(Box::new(BufReader::new(source.open(mark.byte)?)), mark.byte);
         Ok(Self { lines, line: mark.line })
     }
 }

@@ -1,4 +1,4 @@
-//! Corpora: records in from JSON lines, CSV, TSV and Parquet, and results out, in shards that can be resumed.
+//! Corpora: records in from JSON lines, CSV, TSV and Parquet, compressed or not, and results out, in shards that can be resumed.
 //!
 //! | what | where |
 //! |---|---|
@@ -14,6 +14,7 @@
 pub mod failpoint;
 
 mod column;
+mod compression;
 mod error;
 mod folder;
 mod format;

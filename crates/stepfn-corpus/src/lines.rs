@@ -13,7 +13,7 @@ pub const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Lines, none longer than [`LONGEST`].
 pub(crate) struct BoundedLines {
-    reader: Box<dyn BufRead>,
+    reader: Box<dyn BufRead + Send>,
     /// Bytes read so far.
     read: u64,
 }
@@ -31,12 +31,13 @@ pub(crate) enum Line {
 
 impl BoundedLines {
     /// The lines of a file.
-    pub(crate) fn new(reader: Box<dyn BufRead>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn new(reader: Box<dyn BufRead + Send>) -> Self {
         Self::after(reader, 0)
     }
 
     /// The lines of a file from this byte on, which the reader is at.
-    pub(crate) fn after(reader: Box<dyn BufRead>, read: u64) -> Self {
+    pub(crate) fn after(reader: Box<dyn BufRead + Send>, read: u64) -> Self {
         Self { reader, read }
     }
 
@@ -113,7 +114,7 @@ mod tests {
 
     use super::*;
 
-    fn lines(bytes: impl Read + 'static) -> Vec<Line> {
+    fn lines(bytes: impl Read + Send + 'static) -> Vec<Line> {
         let mut lines = BoundedLines::new(Box::new(BufReader::new(bytes)));
         core::iter::from_fn(|| lines.next().unwrap()).collect()
     }

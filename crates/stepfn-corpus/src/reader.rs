@@ -78,7 +78,7 @@ pub(crate) struct Row {
     pub(crate) content: Result<Content>,
 }
 
-type Rows = Box<dyn Iterator<Item = Row>>;
+type Rows = Box<dyn Iterator<Item = Row> + Send>;
 
 /// Opens a file `skip` records after its beginning.
 fn open(source: &Source, wanted: Option<&BTreeSet<String>>, extent: Option<&Extent>, skip: usize) -> Result<Rows> {

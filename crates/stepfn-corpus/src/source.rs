@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::compression::Compression;
 use crate::{CorpusError, Format, Result};
 
 /// A file of records, or standard input.
@@ -31,21 +32,37 @@ impl Source {
         }
     }
 
-    /// The size of the file in bytes, if it has an end that is known: pipes and devices have none.
+    /// The size of what is in the file in bytes, if it is known before it is read: not of pipes, devices and compressed files.
     pub fn size(&self) -> Option<u64> {
+        if self.compression().is_some() {
+            return None;
+        }
         let metadata = self.path.as_ref()?.metadata().ok()?;
         metadata.is_file().then_some(metadata.len())
     }
 
-    /// Opens the file.
-    pub(crate) fn open(&self) -> Result<Box<dyn Read>> {
-        match &self.path {
-            None => Ok(Box::new(io::stdin())),
-            Some(_) => Ok(Box::new(self.open_file()?)),
-        }
+    /// How the file is compressed, if its records are not read from the file as it is.
+    pub(crate) fn compression(&self) -> Option<Compression> {
+        Compression::of(self.path.as_deref()?)
     }
 
-    /// Opens the file, which is not standard input.
+    /// Opens the file, at this byte of what is in it.
+    pub(crate) fn open(&self, byte: u64) -> Result<Box<dyn Read + Send>> {
+        if self.path.is_none() {
+            return Ok(Box::new(io::stdin()));
+        }
+        let mut file = self.open_file()?;
+        let opened = match self.compression() {
+            None => file.seek(SeekFrom::Start(byte)).map(|_| Box::new(file) as Box<dyn Read + Send>),
+            Some(compression) => compression.reader(file).and_then(|mut reader| {
+                io::copy(&mut (&mut reader).take(byte), &mut io::sink())?;
+                Ok(reader)
+            }),
+        };
+        opened.map_err(|error| self.unread(&error))
+    }
+
+    /// Opens the file as it is, which is not standard input.
     pub(crate) fn open_file(&self) -> Result<File> {
         let path = self.path.as_deref().unwrap_or(Path::new("-"));
         if path.is_dir() {
@@ -98,6 +115,11 @@ pub fn sources(patterns: &[PathBuf], format: Option<Format>) -> Result<Vec<Sourc
     }
     for (index, source) in sources.iter().enumerate() {
         source.format.check()?;
+        source.compression().map_or(Ok(()), Compression::check)?;
+        if source.compression().is_some() && source.format == Format::Parquet {
+            let what = format!("{}: Parquet is compressed within, and not read from a compressed file", source.name);
+            return Err(CorpusError::option(what, "decompress the file"));
+        }
         if sources[..index].iter().any(|other| other.path == source.path) {
             let what = format!("{} is read twice", source.name);
             return Err(CorpusError::option(what, "name each file once, and let no two patterns have it"));

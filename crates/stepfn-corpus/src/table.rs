@@ -1,8 +1,8 @@
 //! Tables: CSV and TSV. Values with separators, quotes or line breaks are quoted, in both.
 
-use core::cell::Cell;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::rc::Rc;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use csv::{ByteRecord, ReaderBuilder, Terminator, WriterBuilder};
 use serde_json::{Map, Value};
@@ -14,7 +14,7 @@ use crate::{CorpusError, Format, Result, Source};
 /// The rows of a table, without its header.
 pub(crate) struct TableRows {
     reader: csv::Reader<Bounded>,
-    budget: Rc<Cell<usize>>,
+    budget: Arc<AtomicUsize>,
     header: Vec<String>,
     /// Where the reader began.
     began: Mark,
@@ -24,23 +24,23 @@ pub(crate) struct TableRows {
 
 /// A file of which no more is read than its budget: a row without an end, such as one whose quote is never closed, must not fill the memory.
 struct Bounded {
-    file: Box<dyn Read>,
-    budget: Rc<Cell<usize>>,
+    file: Box<dyn Read + Send>,
+    budget: Arc<AtomicUsize>,
 }
 
 impl Read for Bounded {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.budget.get() == 0 {
+        if self.budget.load(Ordering::Relaxed) == 0 {
             return Err(io::Error::other(format!("the row is longer than {} MiB", LONGEST >> 20)));
         }
         let read = self.file.read(buffer)?;
-        self.budget.set(self.budget.get().saturating_sub(read));
+        self.budget.store(self.budget.load(Ordering::Relaxed).saturating_sub(read), Ordering::Relaxed);
         Ok(read)
     }
 }
 
-fn reader(file: Box<dyn Read>, format: Format) -> (csv::Reader<Bounded>, Rc<Cell<usize>>) {
-    let budget = Rc::new(Cell::new(LONGEST));
+fn reader(file: Box<dyn Read + Send>, format: Format) -> (csv::Reader<Bounded>, Arc<AtomicUsize>) {
+    let budget = Arc::new(AtomicUsize::new(LONGEST));
     let file = Bounded { file, budget: budget.clone() };
     let mut builder = ReaderBuilder::new();
     builder.delimiter(format.delimiter()).has_headers(false).flexible(true);
@@ -50,16 +50,14 @@ fn reader(file: Box<dyn Read>, format: Format) -> (csv::Reader<Bounded>, Rc<Cell
 impl TableRows {
     /// Opens a table, at a mark.
     pub(crate) fn open(source: &Source, mark: Mark) -> Result<Self> {
-        let (mut reader, budget) = self::reader(source.open()?, source.format);
+        let (mut reader, budget) = self::reader(source.open(0)?, source.format);
         let header = read_header(&mut reader, source)?;
         let began = Mark::default();
         let (record, has_ended) = (ByteRecord::new(), false);
         if mark.byte == 0 {
             return Ok(Self { reader, budget, header, began, record, has_ended });
         }
-        let mut file = source.open_file()?;
-        file.seek(SeekFrom::Start(mark.byte)).map_err(|error| source.unread(&error))?;
-        let (reader, budget) = self::reader(Box::new(file), source.format);
+        let (reader, budget) = self::reader(source.open(mark.byte)?, source.format);
         Ok(Self { reader, budget, header, began: mark, record, has_ended })
     }
 
@@ -122,7 +120,7 @@ impl Iterator for TableRows {
         if self.has_ended {
             return None;
         }
-        self.budget.set(LONGEST);
+        self.budget.store(LONGEST, Ordering::Relaxed);
         let start = self.mark();
         let read = self.reader.read_byte_record(&mut self.record);
         let content = match read {
