@@ -26,13 +26,15 @@ pub(crate) enum Inputs {
 
 /// The records of files.
 pub(crate) struct Lines {
-    records: Box<dyn Iterator<Item = Record>>,
+    records: Box<dyn Iterator<Item = Record> + Send>,
     /// The files.
     paths: Vec<PathBuf>,
     /// Whether they are of several files, so that a line's number says too little.
     several: bool,
     /// Bytes of the files, if they have an end that is known.
     size: Option<u64>,
+    /// Whether they are in files, and not on standard input, in a pipe or a device.
+    are_there: bool,
     /// Where each text ends in the files.
     ends: Ends,
     /// What is the same for all of them.
@@ -228,6 +230,14 @@ impl Inputs {
         }
     }
 
+    /// Whether all of them are in files, so that no text is waited for.
+    pub(crate) fn are_there(&self) -> bool {
+        match self {
+            Self::Given(_) => true,
+            Self::Lines(lines) => lines.are_there,
+        }
+    }
+
     /// The number of texts, if known.
     pub(crate) fn len(&self) -> Option<usize> {
         match self {
@@ -253,7 +263,7 @@ impl Iterator for Inputs {
 impl Lines {
     /// These records, of the fields of which some are parts of texts.
     fn new(
-        records: impl Iterator<Item = Record> + 'static,
+        records: impl Iterator<Item = Record> + Send + 'static,
         several: bool,
         fields: RecordFields,
         common: Input,
@@ -264,6 +274,7 @@ impl Lines {
             paths: Vec::new(),
             several,
             size: None,
+            are_there: false,
             ends: Ends::default(),
             common,
             fields,

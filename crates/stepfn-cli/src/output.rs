@@ -9,9 +9,10 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use burn::tensor::backend::Backend;
 use stepfn::destination::{self, Destination, Places, Way};
 use stepfn::writers::{Record, Writer, plain};
-use stepfn::{ErrorKind, Map, Outcome, Value};
+use stepfn::{ErrorKind, IntoInput, LanguageModel, Map, Outcome, Outcomes, Value};
 
 use crate::args::{DestinationArgs, ModelArgs};
 use crate::failure::Failure;
@@ -207,46 +208,72 @@ pub(crate) fn early(teller: &Teller, single: bool) -> impl Fn(&Value, &str) + us
 /// Texts whose failure is reported; of the others, there is the number.
 pub(crate) const MOST_REPORTED: usize = 20;
 
+/// How many texts there were so far, and what came of them.
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    failed: usize,
+    without_scores: usize,
+}
+
 impl<T: Record> Results<T> {
     /// Writes each result when it is finished, then the end of the file.
-    pub(crate) fn write_all(mut self, outcomes: impl Iterator<Item = Outcome<T>>) -> Result<(), Failure> {
-        let (mut failed, mut without_scores, mut all) = (0_usize, 0_usize, 0_usize);
-        for outcome in outcomes {
-            all += 1;
-            if let Err(error) = &outcome.result {
-                let failure = Failure::from(error.clone());
-                match error.kind() {
-                    // It failed when the file was written, and is shown as what it is.
-                    ErrorKind::Saved => {
-                        without_scores += 1;
-                        if without_scores <= MOST_REPORTED {
-                            self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
-                        }
+    pub(crate) fn write_all(mut self, mut outcomes: impl Iterator<Item = Outcome<T>>) -> Result<(), Failure> {
+        let mut counts = Counts::default();
+        outcomes.try_for_each(|outcome| self.write(outcome, &mut counts))?;
+        self.finish(&counts)
+    }
+
+    /// The same while the model runs.
+    pub(crate) fn write_overlapped<B, I>(mut self, outcomes: Outcomes<'_, B, I, T>) -> Result<(), Failure>
+    where
+        B: Backend,
+        I: Iterator<Item: IntoInput> + Send,
+        T: Send,
+        LanguageModel<B>: Sync,
+    {
+        let mut counts = Counts::default();
+        outcomes.try_for_each_overlapped(|outcome| self.write(outcome, &mut counts))?;
+        self.finish(&counts)
+    }
+
+    fn write(&mut self, outcome: Outcome<T>, counts: &mut Counts) -> Result<(), Failure> {
+        counts.all += 1;
+        if let Err(error) = &outcome.result {
+            let failure = Failure::from(error.clone());
+            match error.kind() {
+                // It failed when the file was written, and is shown as what it is.
+                ErrorKind::Saved => {
+                    counts.without_scores += 1;
+                    if counts.without_scores <= MOST_REPORTED {
+                        self.teller.warn(&format!("text {} has no scores: {}", plain(&outcome.id), failure.what));
                     }
-                    _ if self.single => return Err(failure),
-                    _ => {
-                        failed += 1;
-                        if failed <= MOST_REPORTED {
-                            self.teller.suspended(|| failure.report(&mut io::stderr()));
-                        }
+                }
+                _ if self.single => return Err(failure),
+                _ => {
+                    counts.failed += 1;
+                    if counts.failed <= MOST_REPORTED {
+                        self.teller.suspended(|| failure.report(&mut io::stderr()));
                     }
                 }
             }
-            for warning in outcome.result.iter().flat_map(Record::warnings) {
-                self.teller.warn(&of_text(self.single, &outcome.id, warning));
-            }
-            let bytes = self.writer.encode(&outcome)?;
-            if self.writer.is_one_file_each() && all > 1 && !bytes.is_empty() {
-                return Err(Failure::usage(
-                    "this format needs a file for each text",
-                    "give one text, or use --svg FILE",
-                ));
-            }
-            let destination = &mut self.destination;
-            self.teller.suspended(|| destination.write_bytes(&bytes))?;
-            self.extras.iter_mut().try_for_each(|extra| extra.write(&outcome, &mut self.places))?;
-            self.teller.done(outcome.number + 1);
         }
+        for warning in outcome.result.iter().flat_map(Record::warnings) {
+            self.teller.warn(&of_text(self.single, &outcome.id, warning));
+        }
+        let bytes = self.writer.encode(&outcome)?;
+        if self.writer.is_one_file_each() && counts.all > 1 && !bytes.is_empty() {
+            return Err(Failure::usage("this format needs a file for each text", "give one text, or use --svg FILE"));
+        }
+        let destination = &mut self.destination;
+        self.teller.suspended(|| destination.write_bytes(&bytes))?;
+        self.extras.iter_mut().try_for_each(|extra| extra.write(&outcome, &mut self.places))?;
+        self.teller.done(outcome.number + 1);
+        Ok(())
+    }
+
+    fn finish(mut self, counts: &Counts) -> Result<(), Failure> {
+        let Counts { all, failed, without_scores } = *counts;
         self.destination.write_bytes(&self.writer.end()?)?;
         if all == 0 {
             self.teller.warn("there is no text, so the results are empty");

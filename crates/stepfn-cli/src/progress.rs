@@ -2,10 +2,10 @@
 
 use core::ops::ControlFlow;
 use core::time::Duration;
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, IsTerminal, Write};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -25,9 +25,14 @@ pub(crate) enum Extent {
     Unknown,
 }
 
+/// What several threads have, for one of them. If another one ended in the middle of a change, it is as that one left it.
+pub(crate) fn locked<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Where each text that was read ends in its files, in bytes. Forgets those before the last one that was asked for.
 #[derive(Clone, Default)]
-pub(crate) struct Ends(Rc<RefCell<Recent>>);
+pub(crate) struct Ends(Arc<Mutex<Recent>>);
 
 #[derive(Default)]
 struct Recent {
@@ -39,12 +44,12 @@ struct Recent {
 impl Ends {
     /// Adds the end of the next text.
     pub(crate) fn push(&self, end: u64) {
-        self.0.borrow_mut().ends.push_back(end);
+        locked(&self.0).ends.push_back(end);
     }
 
     /// The end of a text, counted from 1.
     fn of(&self, text: usize) -> u64 {
-        let Recent { ends, before } = &mut *self.0.borrow_mut();
+        let Recent { ends, before } = &mut *locked(&self.0);
         let passed = text.saturating_sub(1).saturating_sub(*before).min(ends.len());
         if passed < ends.len() {
             ends.drain(..passed);
@@ -57,11 +62,11 @@ impl Ends {
 /// Writes progress, warnings and notes to standard error.
 #[derive(Clone)]
 pub(crate) struct Teller {
-    bar: Rc<Bar>,
+    bar: Arc<Bar>,
     quiet: bool,
     verbose: bool,
     /// Warnings that came early, and will come again with their results.
-    early: Rc<RefCell<HashSet<String>>>,
+    early: Arc<Mutex<HashSet<String>>>,
 }
 
 /// A bar that is cleared when it is dropped.
@@ -97,7 +102,7 @@ impl Teller {
         };
         bar.enable_steady_tick(Duration::from_millis(200));
         let bar = Bar { bar, extent, name, started: Instant::now() };
-        Self { bar: Rc::new(bar), quiet: args.quiet, verbose: args.verbose, early: Rc::default() }
+        Self { bar: Arc::new(bar), quiet: args.quiet, verbose: args.verbose, early: Arc::default() }
     }
 
     /// Sets how many are done.
@@ -132,12 +137,12 @@ impl Teller {
     /// Prints a warning of a text before it runs; [`warn`](Self::warn) doesn't repeat it.
     pub(crate) fn warn_early(&self, message: String) {
         self.warn(&message);
-        self.early.borrow_mut().insert(message);
+        locked(&self.early).insert(message);
     }
 
     /// Prints a warning, unless `--quiet` or it came early.
     pub(crate) fn warn(&self, message: &str) {
-        if !self.early.borrow_mut().remove(message) && !self.quiet {
+        if !locked(&self.early).remove(message) && !self.quiet {
             self.tell(&format!("warning: {message}"));
         }
     }
@@ -237,7 +242,7 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|text| ends.of(text)), [0, 4, 9, 0]);
         (10..1000).for_each(|end| ends.push(end));
         assert_eq!([900, 901].map(|text| ends.of(text)), [907, 908]);
-        assert!(ends.0.borrow().ends.len() < 100);
+        assert!(locked(&ends.0).ends.len() < 100);
     }
 
     #[test]

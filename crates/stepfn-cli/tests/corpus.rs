@@ -8,6 +8,7 @@ mod fixture;
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -148,6 +149,50 @@ fn parquet_has_a_list_of_the_units_of_each_text() {
         }
         assert!(found[2]["units"].is_null() && found[2]["error"].as_str().unwrap().contains("`text`"), "{}", found[2]);
     }
+}
+
+#[test]
+fn compressed_files_have_the_same_scores_and_shards() {
+    let folder = Scratch::new();
+    let rows = rows(30);
+    let plain = write(&folder, "a", Format::Csv, &rows);
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    packer.write_all(&fs::read(&plain).unwrap()).unwrap();
+    let packed = folder.write("b.csv.gz", packer.finish().unwrap());
+    let score = |input: &str, more: &[&str]| {
+        let named = ["score", "--input", input, "--text-column", "sentence", "--keep", "year", "--format", "jsonl"];
+        stepfn(named.iter().copied().chain(more.iter().copied()))
+    };
+    fine(&score(&packed, &[]));
+    assert_eq!(score(&packed, &[]).out, score(&plain, &[]).out);
+    let shards = [&plain, &packed].map(|input| {
+        let out = format!("{input}-scores");
+        fine(&score(input, &["-o", &out, "--shards", "4", "-q"]));
+        content(&out).into_iter().filter(|(name, _)| name.starts_with("score-")).collect::<Vec<_>>()
+    });
+    assert_eq!(shards[0], shards[1]);
+    assert_eq!(shards[0].len(), 4);
+}
+
+#[test]
+fn equal_texts_are_scored_once_if_asked() {
+    let folder = Scratch::new();
+    let input = write(&folder, "a", Format::JsonLines, &rows(30));
+    let named = ["score", "--verbose", "--input", &input, "--text-column", "sentence", "--format", "jsonl"];
+    let run = |more: &[&str]| stepfn(named.iter().copied().chain(more.iter().copied()));
+    let once = run(&["--once"]);
+    assert!(once.code == 0 && once.err.contains("23 texts had the scores of an equal one before"), "{once:?}");
+    let (once, each) = (json_lines(&once.out), json_lines(&run(&[]).out));
+    assert_eq!(once.len(), 30);
+    for (number, (one, other)) in once.iter().zip(&each).enumerate() {
+        assert_eq!([&one["id"], &one["tokens"]], [&other["id"], &other["tokens"]]);
+        assert_eq!(one["scores"], once[number % 7]["scores"], "those of the first");
+    }
+    let out = folder.0.join("scores").display().to_string();
+    let done = run(&["--once", "-o", &out, "--shards", "2"]);
+    assert!(done.err.contains("16 texts had the scores of an equal one before"), "7 in each shard: {done:?}");
+    run(&["-o", &out, "--shards", "2"]).fails(2, "run.options.once was true, and is false", "new folder");
+    run(&["--once", "--step-fn", "mc_dropout_prob_avg"]).fails(2, "noise of their own", "leave it out");
 }
 
 #[test]

@@ -9,13 +9,13 @@
 //!
 //! A shard whose length is not the one in `_lengths.txt` is done again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::part::sweep;
-use crate::{CorpusError, Extent, Format, Manifest, PartFile, Result, Shards, failpoint};
+use crate::{CorpusError, Extent, Format, Job, Manifest, PartFile, Result, Shards, failpoint};
 
 /// The shards that are finished.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -95,18 +95,18 @@ impl Folder {
         self.shards
     }
 
-    /// The shards that are there.
+    /// The shards of a job that are there. Nothing is asked about the files of other jobs: of thousands, each would ask about all.
     ///
     /// # Errors
     /// [`ErrorKind::File`](crate::ErrorKind::File) if the folder can't be read.
-    pub fn finished(&self) -> Result<Finished> {
+    pub fn finished(&self, job: Job) -> Result<Finished> {
         let failed = |error: io::Error| CorpusError::unwritten(&self.path.display().to_string(), &error);
-        let mut lengths: HashMap<String, u64> = HashMap::new();
+        let mut there: HashSet<String> = HashSet::new();
         let prefix = format!("{}-", self.manifest.name);
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             if let Some(name) = entry.file_name().to_str().filter(|name| name.starts_with(&prefix)) {
-                lengths.insert(name.to_owned(), entry.metadata().map_err(failed)?.len());
+                there.insert(name.to_owned());
             }
         }
         let noted = match fs::read(self.path.join(LENGTHS)) {
@@ -118,10 +118,11 @@ impl Folder {
             .map(|line| core::str::from_utf8(line.strip_suffix(b"\n")?).ok()?.parse().ok())
             .collect();
         let mut finished = Finished::default();
-        let most = self.shards.count().unwrap_or(noted.len().max(lengths.len()));
-        for shard in 0..most {
-            let Some(length) = lengths.get(&self.file(shard)) else { continue };
-            match noted.get(shard) == Some(&Some(*length)) {
+        let most = self.shards.count().unwrap_or(noted.len().max(there.len()));
+        for shard in (job.index..most).step_by(job.of) {
+            let Some(name) = there.get(&self.file(shard)) else { continue };
+            let length = fs::metadata(self.path.join(name)).map_err(failed)?.len();
+            match noted.get(shard) == Some(&Some(length)) {
                 true => finished.shards.insert(shard),
                 false => finished.damaged.insert(shard),
             };
@@ -258,17 +259,18 @@ mod tests {
         let folder = open(&path, wanted(1), 7).unwrap();
         write(&folder, 2, false);
         write(&folder, 0, false);
-        assert_eq!(folder.finished().unwrap().shards, [0, 2].into());
+        assert_eq!(folder.finished(Job::default()).unwrap().shards, [0, 2].into());
         fs::write(path.join(".scores-00001-of-00003.jsonl.part"), "half").unwrap();
         fs::write(path.join(folder.file(2)), "").unwrap();
         // The number of records is in the manifest.
         let folder = open(&path, wanted(1), 0).unwrap();
         assert!(!path.join(".scores-00001-of-00003.jsonl.part").exists());
-        assert_eq!(folder.finished().unwrap(), Finished { shards: [0].into(), damaged: [2].into() });
+        assert_eq!(folder.finished(Job::default()).unwrap(), Finished { shards: [0].into(), damaged: [2].into() });
         assert!(folder.begin(0, false).unwrap().is_none());
         write(&folder, 2, true);
         write(&folder, 1, false);
-        assert_eq!(folder.finished().unwrap().shards, [0, 1, 2].into());
+        assert_eq!(folder.finished(Job { index: 1, of: 2 }).unwrap().shards, [1].into());
+        assert_eq!(folder.finished(Job::default()).unwrap().shards, [0, 1, 2].into());
         assert_eq!(fs::read_to_string(path.join(LENGTHS)).unwrap(), format!("{:020}\n", 2).repeat(3));
     }
 
@@ -303,7 +305,7 @@ mod tests {
         shards.clone().for_each(|shard| fs::write(scratch.path().join(folder.file(shard)), "x").unwrap());
         fs::write(scratch.path().join(LENGTHS), format!("{:020}\n", 1).repeat(10_000)).unwrap();
         let started = std::time::Instant::now();
-        assert_eq!(open().finished().unwrap().shards.len(), shards.len());
+        assert_eq!(open().finished(Job::default()).unwrap().shards.len(), shards.len());
         assert!(started.elapsed() < core::time::Duration::from_secs(1), "{:?}", started.elapsed());
     }
 }

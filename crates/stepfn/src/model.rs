@@ -16,6 +16,7 @@ use crate::align::Aligner;
 use crate::backend::{DefaultBackend, DefaultDevices, DeviceInfo, Devices, Place, default_memory};
 use crate::files::{Download, Files};
 use crate::languages::{check_target_language, with_language};
+use crate::once::OnceTask;
 use crate::texts::{Outcomes, one};
 use crate::{
     Answer, Ask, AttributeTask, CompareTask, Comparison, ContextTask, Error, ErrorKind, GenerateTask, Input, IntoInput,
@@ -276,7 +277,10 @@ impl<B: Backend> LanguageModel<B> {
     where
         I: IntoIterator<Item: IntoInput>,
     {
-        Outcomes::new(self, task, inputs)
+        match &task.once {
+            Some(once) => Outcomes::new(self, OnceTask::new(task, once), inputs),
+            None => Outcomes::new(self, task, inputs),
+        }
     }
 
     /// Attributions of many texts.

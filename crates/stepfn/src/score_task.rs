@@ -1,59 +1,25 @@
 //! Step functions of texts.
 
 use core::fmt;
-use core::str::FromStr;
 
 use burn::tensor::backend::Backend;
 use serde_json::{Map, Value, json};
-use stepfn_attribution::{Prepared, Preparer, Provenance, ScoringOptions, Text, TextScores, Windows, score};
-use stepfn_core::{StepFunction, StepScore};
+use stepfn_attribution::{Prepared, Preparer, Provenance, ScoringOptions, Text, TextScores, score};
+use stepfn_core::{Alignment, StepFunction, StepScore};
 use stepfn_models::chat::MessageSpan;
 use stepfn_models::config::TransformerConfig;
 
 use crate::bow::{CORRECTED, Mass, WordStart};
 use crate::chat::Asked;
 use crate::step_functions::Borrowed;
+use crate::long_texts::windows;
+use crate::once::Once;
 use crate::texts::{Numbered, Task, Told};
 use crate::units::Units;
 use crate::{
-    BowCorrection, Error, ErrorKind, Input, LanguageModel, Outcome, Result, RunOptions, ScoreUnit, ScoredText,
-    ScoredUnit, StepFunctions, WordSplit, uncertainty, warnings,
+    BowCorrection, Error, ErrorKind, Input, LanguageModel, LongTexts, Outcome, Result, RunOptions, ScoreUnit,
+    ScoredText, ScoredUnit, StepFunctions, WordSplit, uncertainty, warnings,
 };
-
-/// What happens to a text that is longer than the model's positions, or than those that it was made for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum LongTexts {
-    /// It is an error.
-    #[default]
-    Error,
-    /// Tokens that the model has no position for have no score.
-    Truncate,
-    /// It is read in windows, see [`Windows`](stepfn_attribution::Windows).
-    Windows {
-        /// How many tokens each window but the first predicts; half the model's positions by default.
-        stride: Option<usize>,
-    },
-}
-
-impl FromStr for LongTexts {
-    type Err = Error;
-
-    /// From `error`, `truncate`, `windows` or `windows:N`.
-    fn from_str(text: &str) -> Result<Self> {
-        let wrong =
-            |hint: &str| Error::new(ErrorKind::Option, format!("`{text}` is not what can happen to long texts"), hint);
-        match text.split_once(':') {
-            None if text == "error" => Ok(Self::Error),
-            None if text == "truncate" => Ok(Self::Truncate),
-            None if text == "windows" => Ok(Self::Windows { stride: None }),
-            Some(("windows", stride)) => match stride.parse() {
-                Ok(stride) if stride > 0 => Ok(Self::Windows { stride: Some(stride) }),
-                _ => Err(wrong("windows go on by 1 token or more: windows:256")),
-            },
-            _ => Err(wrong("choose error, truncate, windows or windows:N")),
-        }
-    }
-}
 
 /// Step functions to compute, and how. For many texts: [`LanguageModel::score_all`].
 pub struct ScoreTask<B: Backend> {
@@ -74,6 +40,8 @@ pub struct ScoreTask<B: Backend> {
     pub long: LongTexts,
     /// Whether a causal model's text begins with the model's start token, which predicts the first one of the text; by default as the tokenizer has it.
     pub start_token: Option<bool>,
+    /// Scores texts that are all the same once, and gives the others the scores of the first; not with passes with dropout, whose noise is each text's own.
+    pub once: Option<Once>,
     /// How they run.
     pub options: RunOptions,
 }
@@ -90,6 +58,7 @@ impl<B: Backend> ScoreTask<B> {
             uncertainty: None,
             long: LongTexts::default(),
             start_token: None,
+            once: None,
             options: RunOptions::default(),
         }
     }
@@ -102,8 +71,7 @@ impl<B: Backend> ScoreTask<B> {
 
     /// The function that asks for passes with dropout though the model drops nothing: all these passes are the same, and their mean says nothing.
     pub fn drops_nothing(&self, model: &LanguageModel<B>) -> Option<&str> {
-        let noisy = self.functions.iter().find(|function| function.needs().noisy_samples > 0).map(|noisy| noisy.name());
-        let noisy = noisy.or(self.uncertainty.map(|_| "uncertainty"))?;
+        let noisy = self.noisy()?;
         let config = model.config();
         let stacks = || config.encoder.iter().chain([&config.decoder]);
         let drops_nothing = match self.options.dropout {
@@ -111,6 +79,12 @@ impl<B: Backend> ScoreTask<B> {
             None => stacks().all(|stack| stack.dropout.rates().all(|rate| rate == 0.0)),
         };
         drops_nothing.then_some(noisy)
+    }
+
+    /// What asks for passes with dropout.
+    fn noisy(&self) -> Option<&str> {
+        let noisy = self.functions.iter().find(|function| function.needs().noisy_samples > 0).map(|noisy| noisy.name());
+        noisy.or(self.uncertainty.map(|_| "uncertainty"))
     }
 
     /// The parameters of all functions, by name.
@@ -166,6 +140,10 @@ impl<B: Backend> ScoreTask<B> {
             }
             _ => {}
         }
+        if let (Some(_), Some(noisy)) = (&self.once, self.noisy()) {
+            let what = format!("`{noisy}` runs the model with dropout, and equal texts would have the same noise");
+            return wrong(&what, "score each text, or leave out this function");
+        }
         let is_causal = !model.is_masked() && !model.is_encoder_decoder();
         if self.start_token.is_some() && !is_causal {
             let what = "whether a text has a start token is a question for causal models";
@@ -187,7 +165,7 @@ impl<B: Backend> ScoreTask<B> {
     }
 
     /// A text that is ready to be scored.
-    fn prepare(&self, model: &LanguageModel<B>, input: &Input) -> Result<Ready> {
+    fn ready(&self, model: &LanguageModel<B>, input: &Input) -> Result<Ready> {
         input.without_spans()?;
         if !input.variants.is_empty()
             || self.by != ScoreUnit::Word && !input.words.is_empty()
@@ -258,15 +236,36 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
         [8, 512]
     }
 
-    fn run(&self, model: &LanguageModel<B>, window: Vec<Numbered>, told: Told<'_>) -> Result<Vec<Outcome<ScoredText>>> {
+    fn prepare(&self, model: &LanguageModel<B>, window: &mut [Numbered]) {
+        // What is wrong with the options is said when they run.
+        if self.check(model).is_err() {
+            return;
+        }
+        for Numbered { input, ready, .. } in window {
+            let Ok(input) = input else { continue };
+            let has_target = input.target.is_some() || (input.text.is_some() && !model.is_encoder_decoder());
+            // A target that the model writes, or a contrast that it aligns, has to wait for it.
+            if has_target && input.alignment != Alignment::Auto {
+                *ready = Some(self.ready(model, input));
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        model: &LanguageModel<B>,
+        mut window: Vec<Numbered>,
+        told: Told<'_>,
+    ) -> Result<Vec<Outcome<ScoredText>>> {
         self.check(model)?;
         let preparer = model.preparer_masking(self.options.masking)?;
-        let prepare = |Numbered { id, input, .. }: &Numbered| {
-            let ready = self.prepare(model, input.as_ref().map_err(Clone::clone)?)?;
+        let prepare = |Numbered { id, input, ready, .. }: &mut Numbered| {
+            let made = || self.ready(model, input.as_ref().map_err(Clone::clone)?);
+            let ready = ready.take().unwrap_or_else(made)?;
             self.length(model.config(), &ready.prepared.text).iter().for_each(|length| (told.warning)(id, length));
             Ok(ready)
         };
-        let prepared: Vec<Result<Ready>> = window.iter().map(prepare).collect();
+        let prepared: Vec<Result<Ready>> = window.iter_mut().map(prepare).collect();
         let starts =
             self.bow_correction.map(|bow| bow.starts(model.tokenizers().target(), &model.config().special.eos));
         let starts = starts.transpose()?;
@@ -327,7 +326,7 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
 }
 
 /// A text that is ready to be scored.
-struct Ready {
+pub(crate) struct Ready {
     prepared: Prepared,
     messages: Vec<MessageSpan>,
     units: Units,
@@ -335,9 +334,3 @@ struct Ready {
     asks_beyond: bool,
 }
 
-/// The windows over texts that are too long.
-fn windows(long: LongTexts, config: &TransformerConfig) -> Option<Windows> {
-    let LongTexts::Windows { stride } = long else { return None };
-    let half = config.decoder.positions.made_for().map_or(1, |most| most.div_ceil(2));
-    Some(Windows { stride: stride.unwrap_or(half) })
-}

@@ -163,7 +163,7 @@ impl SimilarityTask {
     }
 
     /// A text of each kind that is needed, ready to be scored.
-    fn prepare<B: Backend>(&self, model: &LanguageModel<B>, speakers: &mut Speakers, input: &Input) -> Result<Ready> {
+    fn ready<B: Backend>(&self, model: &LanguageModel<B>, speakers: &mut Speakers, input: &Input) -> Result<Ready> {
         let texts = self.pair(input)?;
         let mut translations = [None, None];
         for &side in self.translated() {
@@ -242,7 +242,7 @@ impl<B: Backend> Task<B> for &SimilarityTask {
             speakers.of(model, &self.languages[1], &self.via)?;
         }
         let mut prepare = |Numbered { id, input, .. }: &Numbered| {
-            let ready = self.prepare(model, &mut speakers, input.as_ref().map_err(Clone::clone)?)?;
+            let ready = self.ready(model, &mut speakers, input.as_ref().map_err(Clone::clone)?)?;
             let long = ready.texts.iter().find_map(|text| warnings::of_length(model.config(), text));
             long.iter().for_each(|long| (told.warning)(id, long));
             Ok((ready, long))

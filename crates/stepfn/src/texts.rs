@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use stepfn_attribution::{AttributionOptions, Masking, Progress, Text};
 use stepfn_models::config::{DropoutRates, TransformerConfig};
 
+use crate::score_task::Ready;
 use crate::{Error, ErrorKind, Input, IntoInput, LanguageModel, Result, warnings};
 
 /// How work runs, whatever it is.
@@ -67,19 +68,21 @@ pub(crate) struct Numbered {
     pub(crate) id: Value,
     pub(crate) fields: Map<String, Value>,
     /// Where it comes from.
-    place: Option<String>,
+    pub(crate) place: Option<String>,
     pub(crate) input: Result<Input>,
+    /// What its task made of it before it runs, if it did.
+    pub(crate) ready: Option<Result<Ready>>,
 }
 
 impl Numbered {
     /// A text that is made from one of the user's.
     pub(crate) fn new(number: usize, id: Value, input: Input) -> Self {
-        Self { number, id, fields: Map::new(), place: None, input: Ok(input) }
+        Self { number, id, fields: Map::new(), place: None, input: Ok(input), ready: None }
     }
 }
 
 /// What is done with each of many texts.
-pub(crate) trait Task<B: Backend> {
+pub(crate) trait Task<B: Backend>: Sync {
     /// What comes of a text.
     type Output;
 
@@ -92,6 +95,9 @@ pub(crate) trait Task<B: Backend> {
     fn first_number(&self) -> usize {
         0
     }
+
+    /// Makes of texts what can be made of them while the model runs on others.
+    fn prepare(&self, _model: &LanguageModel<B>, _window: &mut [Numbered]) {}
 
     /// A result for each text, in their order.
     fn run(
@@ -148,20 +154,55 @@ impl<'a> Told<'a> {
 type OnWarning<'m> = Box<dyn Fn(&Value, &str) + 'm>;
 type OnProgress<'m> = Box<dyn Fn(Progress) -> ControlFlow<()> + 'm>;
 
-/// Results of many texts, in the order of the texts, as they are ready. Texts are read when results are asked for.
+/// Results of many texts, in the order of the texts, as they are ready. Texts are read when results are asked for, in windows: step scores
+/// of 8 texts, 16, 32 and so on, and at last of 512 at once, everything else of one.
 ///
 /// A text that fails has an error as its result, and the others go on. To stop early, drop the iterator, or let the
 /// [progress](Self::on_progress) function return [`ControlFlow::Break`].
 pub struct Outcomes<'m, B: Backend, I: Iterator, T> {
-    model: &'m LanguageModel<B>,
-    task: Box<dyn Task<B, Output = T> + 'm>,
-    inputs: I,
-    window: usize,
-    started: usize,
+    pub(crate) model: &'m LanguageModel<B>,
+    pub(crate) task: Box<dyn Task<B, Output = T> + 'm>,
+    pub(crate) texts: Windows<I>,
+    pub(crate) told: Listeners<'m>,
     ready: VecDeque<Outcome<T>>,
+    ended: bool,
+}
+
+/// Who is told what, if anybody.
+#[derive(Default)]
+pub(crate) struct Listeners<'m> {
     on_progress: Option<OnProgress<'m>>,
     on_warning: Option<OnWarning<'m>>,
-    ended: bool,
+}
+
+/// Texts in windows, each twice as large as the one before, up to a limit.
+pub(crate) struct Windows<I> {
+    inputs: I,
+    /// The number of texts of the next window, and of the largest.
+    sizes: [usize; 2],
+    /// The number of the next text.
+    number: usize,
+}
+
+impl<I: Iterator<Item: IntoInput>> Windows<I> {
+    /// The next texts; `None` if there are no more.
+    pub(crate) fn read(&mut self) -> Option<Vec<Numbered>> {
+        let numbered = |(number, input): (usize, I::Item)| {
+            let (id, own) = (input.id(), input.fields());
+            let input = input.into_input();
+            let (fields, place) = match &input {
+                Ok(input) => (input.fields.clone(), input.place.clone()),
+                Err(_) => (own, None),
+            };
+            let id = if id.is_null() { number.into() } else { id };
+            Numbered { number, id, fields, place, input, ready: None }
+        };
+        let [size, most] = self.sizes;
+        let window: Vec<Numbered> = (self.number..).zip(self.inputs.by_ref().take(size)).map(numbered).collect();
+        self.number += window.len();
+        self.sizes = [(size * 2).min(most), most];
+        (!window.is_empty()).then_some(window)
+    }
 }
 
 impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
@@ -170,25 +211,76 @@ impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
         task: impl Task<B, Output = T> + 'm,
         inputs: impl IntoIterator<IntoIter = I>,
     ) -> Self {
-        let [window, _] = task.windows();
+        let texts = Windows { inputs: inputs.into_iter(), sizes: task.windows(), number: task.first_number() };
         let task = Box::new(task);
-        let inputs = inputs.into_iter();
-        let ready = VecDeque::new();
-        Self { model, task, inputs, window, started: 0, ready, on_progress: None, on_warning: None, ended: false }
+        Self { model, task, texts, told: Listeners::default(), ready: VecDeque::new(), ended: false }
     }
 
     /// Calls a function as work proceeds. [`Progress::texts`] is the number of texts that were read so far. If the function returns
     /// [`ControlFlow::Break`], the results end; a text that is not finished gets an error of the kind [`ErrorKind::Cancelled`].
     #[must_use]
-    pub fn on_progress(self, on_progress: impl Fn(Progress) -> ControlFlow<()> + 'm) -> Self {
-        Self { on_progress: Some(Box::new(on_progress)), ..self }
+    pub fn on_progress(mut self, on_progress: impl Fn(Progress) -> ControlFlow<()> + 'm) -> Self {
+        self.told.on_progress = Some(Box::new(on_progress));
+        self
     }
 
     /// Calls a function with a text's id and what to know before the work on it begins, because it may take long and mean nothing: that the
     /// text is longer than those that the model was made for. It is also among the warnings of the result.
     #[must_use]
-    pub fn on_warning(self, on_warning: impl Fn(&Value, &str) + 'm) -> Self {
-        Self { on_warning: Some(Box::new(on_warning)), ..self }
+    pub fn on_warning(mut self, on_warning: impl Fn(&Value, &str) + 'm) -> Self {
+        self.told.on_warning = Some(Box::new(on_warning));
+        self
+    }
+
+    /// Begins with the largest window: nobody waits for the first results, and full batches take less time.
+    #[must_use]
+    pub fn in_full_windows(mut self) -> Self {
+        let [_, most] = self.texts.sizes;
+        self.texts.sizes = [most, most];
+        self
+    }
+}
+
+/// The results of a window, and whether they are the last.
+pub(crate) fn results<B: Backend, T>(
+    model: &LanguageModel<B>,
+    task: &dyn Task<B, Output = T>,
+    window: Vec<Numbered>,
+    told: &Listeners<'_>,
+) -> (Vec<Outcome<T>>, bool) {
+    let (Some(first), Some(last)) = (window.first(), window.last()) else { return (Vec::new(), true) };
+    let first = first.number - task.first_number();
+    let (number, id, fields) = (last.number, last.id.clone(), last.fields.clone());
+    let places: Vec<Option<String>> = window.iter().map(|numbered| numbered.place.clone()).collect();
+    let texts = window.len();
+    let progress = |progress: Progress| match &told.on_progress {
+        Some(on_progress) => {
+            on_progress(Progress { texts_done: first + progress.texts_done, texts: first + texts, ..progress })
+        }
+        None => ControlFlow::Continue(()),
+    };
+    let warning = |id: &Value, warning: &str| {
+        if let Some(on_warning) = &told.on_warning {
+            on_warning(id, warning);
+        }
+    };
+    match task.run(model, window, Told { progress: &progress, warning: &warning }) {
+        Ok(outcomes) => {
+            let ended = progress(Progress { texts_done: texts, texts, pieces_done: 0, pieces: 0 }).is_break();
+            let placed = |(outcome, place): (Outcome<T>, Option<String>)| {
+                let result = outcome.result.map_err(|error| {
+                    let error = error.computed_in(model.dtype());
+                    if let Some(place) = place { error.at(place) } else { error }
+                });
+                Outcome { result, ..outcome }
+            };
+            let outcomes: Vec<Outcome<T>> = outcomes.into_iter().zip(places).map(placed).collect();
+            let cancelled =
+                |outcome: &Outcome<T>| outcome.result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled);
+            let ended = ended || outcomes.iter().any(cancelled);
+            (outcomes, ended)
+        }
+        Err(error) => (vec![Outcome { id, number, fields, result: Err(error) }], true),
     }
 }
 
@@ -197,59 +289,14 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
 
     fn next(&mut self) -> Option<Outcome<T>> {
         if self.ready.is_empty() && !self.ended {
-            let first = self.started;
-            let numbered = |(number, input): (usize, I::Item)| {
-                let (id, own) = (input.id(), input.fields());
-                let input = input.into_input();
-                let (fields, place) = match &input {
-                    Ok(input) => (input.fields.clone(), input.place.clone()),
-                    Err(_) => (own, None),
-                };
-                Numbered { number, id: if id.is_null() { number.into() } else { id }, fields, place, input }
-            };
-            let number = self.task.first_number() + first;
-            let window: Vec<Numbered> = (number..).zip(self.inputs.by_ref().take(self.window)).map(numbered).collect();
-            self.started += window.len();
-            self.window = (self.window * 2).min(self.task.windows()[1]);
-            let Some(last) = window.last() else {
-                self.ended = true;
-                return None;
-            };
-            let (number, id, fields) = (last.number, last.id.clone(), last.fields.clone());
-            let places: Vec<Option<String>> = window.iter().map(|numbered| numbered.place.clone()).collect();
-            let all = self.started;
-            let progress = |progress: Progress| match &self.on_progress {
-                Some(on_progress) => {
-                    on_progress(Progress { texts_done: first + progress.texts_done, texts: all, ..progress })
-                }
-                None => ControlFlow::Continue(()),
-            };
-            let texts = window.len();
-            let warning = |id: &Value, warning: &str| {
-                if let Some(on_warning) = &self.on_warning {
-                    on_warning(id, warning);
-                }
-            };
-            let dtype = self.model.dtype();
-            match self.task.run(self.model, window, Told { progress: &progress, warning: &warning }) {
-                Ok(outcomes) => {
-                    self.ended = progress(Progress { texts_done: texts, texts, pieces_done: 0, pieces: 0 }).is_break();
-                    self.ready.extend(outcomes.into_iter().zip(places).map(|(outcome, place)| {
-                        let result = outcome.result.map_err(|error| {
-                            let error = error.computed_in(dtype);
-                            if let Some(place) = place { error.at(place) } else { error }
-                        });
-                        Outcome { result, ..outcome }
-                    }))
-                }
-                Err(error) => {
-                    self.ready.push_back(Outcome { id, number, fields, result: Err(error) });
-                    self.ended = true;
+            match self.texts.read() {
+                None => self.ended = true,
+                Some(window) => {
+                    let (outcomes, ended) = results(self.model, &*self.task, window, &self.told);
+                    self.ended = ended;
+                    self.ready.extend(outcomes);
                 }
             }
-            let cancelled =
-                |outcome: &Outcome<T>| outcome.result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled);
-            self.ended |= self.ready.iter().any(cancelled);
         }
         self.ready.pop_front()
     }
@@ -257,7 +304,7 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
 
 impl<B: Backend, I: Iterator, T> core::fmt::Debug for Outcomes<'_, B, I, T> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Outcomes").field("started", &self.started).field("ready", &self.ready.len()).finish()
+        f.debug_struct("Outcomes").field("next", &self.texts.number).field("ready", &self.ready.len()).finish()
     }
 }
 

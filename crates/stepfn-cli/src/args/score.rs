@@ -16,6 +16,9 @@ pub(crate) struct ScoreArgs {
     /// Name the K most likely tokens of each step (1 to 100), as the column `expected`
     #[arg(long, value_name = "K", value_parser = top, allow_negative_numbers = true)]
     pub(crate) top: Option<usize>,
+    /// Score equal texts once, and give the others the same scores; in shards, texts of one shard
+    #[arg(long)]
+    pub(crate) once: bool,
     #[command(flatten)]
     pub(crate) joined: JoinedArgs,
     #[command(flatten)]

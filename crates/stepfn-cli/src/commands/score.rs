@@ -8,7 +8,7 @@ use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::Needs;
 use stepfn::writers::{WriterOptions, records};
-use stepfn::{Map, RunOptions, ScoreTask, ScoreUnit, Value, json};
+use stepfn::{Map, Once, RunOptions, ScoreTask, ScoreUnit, Value, json};
 use stepfn_corpus::{Column, Format, RowOptions, Type};
 
 use super::loading::{dispatch, load, note_loaded, run_options, with_aligner};
@@ -38,6 +38,10 @@ impl OnBackend for Score<'_> {
         let needs = unused::needs(task.functions.iter().map(AsRef::as_ref));
         let passes = needs.noisy_samples.max(args.joined.uncertainty.unwrap_or(0));
         unused::check(&args.contrast, args.parameters.dropout, Needs { noisy_samples: passes, ..needs })?;
+        if args.once && passes > 0 {
+            let what = "--once: passes with dropout have noise of their own for each text";
+            return Err(Failure::usage(what, "leave it out, or the step functions that need these passes"));
+        }
         unused::check_texts(&args.texts)?;
         unused::check_writing(&args.texts, &args.generation)?;
         unused::check_once("--keep", &args.texts.lines.keep, String::clone)?;
@@ -84,10 +88,19 @@ impl OnBackend for Score<'_> {
             ControlFlow::Continue(())
         };
         let started = Instant::now();
+        let are_there = inputs.are_there();
         let scored = model.score_all(inputs, &task).on_progress(progress).on_warning(output::early(&teller, single));
-        let done = results.write_all(scored);
+        let done = if are_there { results.write_overlapped(scored) } else { results.write_all(scored) };
         teller.note(|| format!("scored in {:.2} s", started.elapsed().as_secs_f64()));
+        note_repeated(&task, &teller);
         done
+    }
+}
+
+/// Says how many texts had the scores of an equal one.
+fn note_repeated<B: Backend>(task: &ScoreTask<B>, teller: &Teller) {
+    if let Some(once) = &task.once {
+        teller.note(|| format!("{} texts had the scores of an equal one before", once.repeated()));
     }
 }
 
@@ -117,6 +130,7 @@ fn shards<D: Devices>(args: &ScoreArgs, mut task: ScoreTask<D::Backend>, needs: 
         "uncertainty": args.joined.uncertainty,
         "long": format!("{:?}", args.reading.long),
         "start_token": args.reading.start(),
+        "once": args.once,
     });
     let format = sharding::format(&args.output.format);
     let fields = columns(&args.output.format, &args.texts.lines, Some(&args.texts.columns))?;
@@ -138,10 +152,15 @@ fn shards<D: Devices>(args: &ScoreArgs, mut task: ScoreTask<D::Backend>, needs: 
     sharded.run(writer, |lines, first, each| {
         task.options.first_number = first;
         let inputs = unused::without_contrasts(Inputs::lines(lines), needs);
+        let are_there = inputs.are_there();
         let progress = sharding::progress(&sharded, first);
         let warn = output::early(&sharded.teller, false);
-        model.score_all(inputs, &task).on_progress(progress).on_warning(warn).try_for_each(each)
-    })
+        let scored = model.score_all(inputs, &task).in_full_windows();
+        let mut scored = scored.on_progress(progress).on_warning(warn);
+        if are_there { scored.try_for_each_overlapped(each) } else { scored.try_for_each(each) }
+    })?;
+    note_repeated(&task, &sharded.teller);
+    Ok(())
 }
 
 /// The names of the step functions, in their order.
@@ -185,6 +204,7 @@ fn task<B: Backend>(args: &ScoreArgs) -> Result<ScoreTask<B>, Failure> {
         uncertainty: args.joined.uncertainty,
         long: args.reading.long,
         start_token: args.reading.start(),
+        once: args.once.then(Once::default),
         options,
         ..ScoreTask::new(functions)
     })

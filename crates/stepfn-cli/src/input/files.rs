@@ -87,8 +87,9 @@ impl Files {
     }
 
     /// These records as texts.
-    pub(crate) fn lines(&self, records: impl Iterator<Item = Record> + 'static, common: Input) -> Lines {
-        Lines::new(records, self.sources.len() > 1, self.fields.clone(), common)
+    pub(crate) fn lines(&self, records: impl Iterator<Item = Record> + Send + 'static, common: Input) -> Lines {
+        let are_there = self.sources.iter().all(|source| source.path.as_ref().is_some_and(|path| path.is_file()));
+        Lines { are_there, ..Lines::new(records, self.sources.len() > 1, self.fields.clone(), common) }
     }
 
     /// The columns of the id and of the fields that travel along, with their types: those that the first file says, or else those of its first

@@ -1,16 +1,17 @@
 //! What is seen of texts as they are read: fields that none has or nothing reads, ids of several.
 
-use core::cell::RefCell;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use stepfn::writers::plain;
 use stepfn::{Input, Value};
 
+use crate::progress::locked;
+
 /// What is seen of texts as they are read, for warnings when all of them were.
 #[derive(Clone, Default)]
-pub(crate) struct Watch(Rc<RefCell<Watched>>);
+pub(crate) struct Watch(Arc<Mutex<Watched>>);
 
 /// Texts whose ids are compared with later ones, so that memory doesn't grow with the file.
 const MOST_WATCHED: usize = 1_000_000;
@@ -38,17 +39,17 @@ impl Watch {
         let of_chats =
             [("--chat-template", common.chat_template.is_some()), ("--chat-set", !common.chat_variables.is_empty())];
         let chats = of_chats.into_iter().find_map(|(option, is_given)| is_given.then_some((option, false)));
-        Self(Rc::new(RefCell::new(Watched { missing, chats, ..Watched::default() })))
+        Self(Arc::new(Mutex::new(Watched { missing, chats, ..Watched::default() })))
     }
 
     /// Says which fields nothing reads, and why.
     pub(super) fn expect_unread(&self, fields: &[&'static str], why: &'static str) {
-        self.0.borrow_mut().unread.extend(fields.iter().map(|field| (*field, why, 0)));
+        locked(&self.0).unread.extend(fields.iter().map(|field| (*field, why, 0)));
     }
 
     /// Sees a text and its id, of this line.
     pub(super) fn see(&self, id: &Value, line: usize, input: &stepfn::Result<Input>) {
-        let mut watched = self.0.borrow_mut();
+        let mut watched = locked(&self.0);
         if let Ok(input) = input {
             watched.missing.retain(|field| !input.fields.contains_key(field));
         }
@@ -67,7 +68,7 @@ impl Watch {
 
     /// Takes the fields that nothing reads out of a text, and counts them.
     pub(super) fn drop_unread(&self, input: &mut Input) {
-        for (field, _, texts) in &mut self.0.borrow_mut().unread {
+        for (field, _, texts) in &mut locked(&self.0).unread {
             let part = match *field {
                 "target" => &mut input.target,
                 "contrast_source" => &mut input.contrast_source,
@@ -80,7 +81,7 @@ impl Watch {
 
     /// What is wrong with the texts together.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let watched = self.0.borrow();
+        let watched = locked(&self.0);
         let missing = watched.missing.iter().filter(|_| !watched.ids.is_empty());
         let missing = missing.map(|field| format!("--keep {field}: no text has this field"));
         let again = watched.again.iter().map(|(id, line)| match watched.repeated {

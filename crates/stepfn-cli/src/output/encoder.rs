@@ -7,7 +7,7 @@ use stepfn::writers::Writer;
 use crate::failure::Failure;
 
 /// Makes bytes of results: text with a [`Writer`], or something else.
-pub(crate) trait Encoder<T> {
+pub(crate) trait Encoder<T>: Send {
     /// What to append for the result of a text.
     fn encode(&mut self, outcome: &Outcome<T>) -> Result<Vec<u8>, Failure>;
 

@@ -47,8 +47,8 @@ pub trait Record {
     fn csv(&self, fields: &[String], with_header: bool) -> String;
 }
 
-/// Writes results in one form. What it returns is appended to the file, in order.
-pub trait Writer<T> {
+/// Writes results in one form, in whatever thread. What it returns is appended to the file, in order.
+pub trait Writer<T>: Send {
     /// What to append for the result of a text.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ struct Table<F> {
     written: usize,
 }
 
-impl<T, F: Fn(&T) -> String> Writer<T> for Table<F> {
+impl<T, F: Fn(&T) -> String + Send> Writer<T> for Table<F> {
     fn write(&mut self, outcome: &Outcome<T>) -> Result<String> {
         let Ok(result) = &outcome.result else { return Ok(String::new()) };
         let text = (self.render)(result);
