@@ -15,6 +15,7 @@
 //! | [`divergence`] | Kullback–Leibler divergence between two softmaxes, over all tokens or only likely ones |
 //! | [`mixture`] | entropy and mutual information of an ensemble of softmaxes |
 //! | [`nucleus`] | size and threshold of the smallest set of most likely tokens |
+//! | [`row`] | log-probabilities and the most likely token of one row of logits in host memory |
 //! | [`competitors`] | rank of a token, best other token |
 //! | [`power_sum`] | log Σ pᵅ, for Rényi entropies |
 //! | [`dropout`] | dropout masks from a counter-based generator |
@@ -51,6 +52,7 @@ pub mod norm;
 pub mod nucleus;
 pub mod power_sum;
 pub mod rotary;
+pub mod row;
 pub mod softmax;
 pub mod weight;
 

@@ -20,6 +20,12 @@ impl<B: Backend> Context<B> {
         Self { memory: self.memory.as_ref().map(|(hidden, source)| (hidden.clone(), source.repeated(n))) }
     }
 
+    /// Text `i` becomes text `parents[i]`, for a [`Cache`] that has keys and values of the encoder's output for all of them: the output itself is
+    /// not copied.
+    pub(crate) fn selected(&self, parents: &[usize]) -> Self {
+        Self { memory: self.memory.as_ref().map(|(hidden, source)| (hidden.clone(), source.selected(parents))) }
+    }
+
     /// A pass of the decoder in this context.
     pub(crate) fn pass<'a>(&'a self, target: &StackInput<'a, B>, dropout: &'a Dropout) -> Pass<'a, B> {
         let pass = Pass::new(target.batch).from(target.entry).with_dropout(dropout);

@@ -28,7 +28,7 @@ mod parameters;
 mod words;
 
 pub use context::Context;
-pub use decoding::Decoding;
+pub use decoding::{Decoding, Opening};
 pub use error::ModelError;
 pub use file::{is_there, read_file};
 pub use interrupt::check_interrupted;

@@ -8,8 +8,12 @@
 
 use std::cmp::Ordering;
 
+use rayon::prelude::*;
+use stepfn_kernels::row::Normalizer;
+
 use super::processors::Rules;
-use super::{Decoder, GenerationSettings, Hypothesis, checked_logits, log_normalizer, nothing_allowed};
+use super::search::{Next, Rows};
+use super::{GenerationSettings, Hypothesis, nothing_allowed};
 use crate::ModelError;
 
 /// A hypothesis that is still growing.
@@ -35,84 +39,105 @@ impl Continuation {
 }
 
 /// Beam search with `settings.num_beams` beams.
-pub(super) fn search(
-    decoder: &mut impl Decoder,
-    prompt: &[u32],
-    settings: &GenerationSettings,
-) -> Result<Vec<Hypothesis>, ModelError> {
-    let beams = settings.num_beams;
-    let looked_at = beams.saturating_mul((1 + settings.eos.len()).max(2));
-    let rules = Rules::new(settings, prompt.len());
-    let mut running = vec![Running { sequence: prompt.to_vec(), score: 0.0 }];
-    let mut finished: Vec<Hypothesis> = Vec::new();
-    for length in 1..=settings.max_new_tokens {
-        let mut rows = checked_logits(decoder, running.len(), length - 1)?;
-        for (text, row) in running.iter().zip(&mut rows) {
-            normalize(row);
+pub(super) struct Search<'a> {
+    settings: &'a GenerationSettings,
+    rules: Rules<'a>,
+    prompt_len: usize,
+    /// New tokens so far.
+    length: usize,
+    running: Vec<Running>,
+    finished: Vec<Hypothesis>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(prompt: &[u32], settings: &'a GenerationSettings) -> Self {
+        Self {
+            settings,
+            rules: Rules::new(settings, prompt.len()),
+            prompt_len: prompt.len(),
+            length: 0,
+            running: vec![Running { sequence: prompt.to_vec(), score: 0.0 }],
+            finished: Vec::new(),
+        }
+    }
+
+    /// Ranks the continuations of all running hypotheses.
+    pub(super) fn step(&mut self, rows: Rows<'_>) -> Result<Next, ModelError> {
+        let Self { settings, rules, prompt_len, length, .. } = *self;
+        if length == settings.max_new_tokens {
+            return Ok(Next::default());
+        }
+        let beams = settings.num_beams;
+        let looked_at = beams.saturating_mul((1 + settings.eos.len()).max(2));
+        let normalizers = rows.normalizers(length)?;
+        let scores = |(text, (row, normalizer)): (&Running, (&mut [f32], Normalizer))| {
+            normalizer.apply(row);
             rules.apply(&text.sequence, row);
             // Where nothing is allowed, there is nothing to divide by.
-            if settings.renormalize_logits && row.iter().any(|score| score.is_finite()) {
-                normalize(row);
+            if settings.renormalize_logits
+                && row.iter().any(|score| score.is_finite())
+                && let Some(normalizer) = Normalizer::of(row)
+            {
+                normalizer.apply(row);
             }
+        };
+        let each = rows.logits.par_chunks_mut(rows.vocab.max(1)).zip(normalizers);
+        self.running.par_iter().zip(each).for_each(scores);
+        let continuations = best_continuations(&self.running, &rows, looked_at);
+        if continuations.is_empty() && self.finished.is_empty() {
+            return Err(nothing_allowed(length, rows.vocab));
         }
-        let continuations = best_continuations(&running, &rows, looked_at);
-        if continuations.is_empty() && finished.is_empty() {
-            return Err(nothing_allowed(length - 1, rows[0].len()));
-        }
+        self.length += 1;
+        let length = self.length;
         let divisor = (length as f64).powf(settings.length_penalty) as f32;
         let is_end = |token: u32| settings.eos.contains(&token);
         let ends = |continuation: &Continuation| length == settings.max_new_tokens || is_end(continuation.token);
         for continuation in continuations.iter().take(beams).filter(|continuation| ends(continuation)) {
-            let mut ids = running[continuation.parent].sequence[prompt.len()..].to_vec();
+            let mut ids = self.running[continuation.parent].sequence[prompt_len..].to_vec();
             ids.push(continuation.token);
             let score = f64::from(continuation.score / divisor);
-            finished.push(Hypothesis { ids, score, finished: is_end(continuation.token) });
+            self.finished.push(Hypothesis { ids, score, finished: is_end(continuation.token) });
         }
-        finished.sort_by(|a, b| b.score.total_cmp(&a.score));
-        finished.truncate(beams);
+        self.finished.sort_by(|a, b| b.score.total_cmp(&a.score));
+        self.finished.truncate(beams);
 
         let next: Vec<Continuation> =
             continuations.into_iter().filter(|continuation| !ends(continuation)).take(beams).collect();
-        let Some(best) = next.first() else { break };
-        if finished.len() == beams {
-            let improvable = finished.last().is_some_and(|worst| f64::from(best.score / divisor) > worst.score);
+        let Some(best) = next.first() else { return Ok(Next::default()) };
+        if self.finished.len() == beams {
+            let improvable = self.finished.last().is_some_and(|worst| f64::from(best.score / divisor) > worst.score);
             if settings.early_stopping || !improvable {
-                break;
+                return Ok(Next::default());
             }
         }
-        let parents: Vec<usize> = next.iter().map(|continuation| continuation.parent).collect();
-        let tokens: Vec<u32> = next.iter().map(|continuation| continuation.token).collect();
-        running = next
-            .iter()
-            .map(|continuation| {
-                let parent = &running[continuation.parent].sequence;
-                let mut sequence = Vec::with_capacity(parent.len() + 1);
-                sequence.extend_from_slice(parent);
-                sequence.push(continuation.token);
-                Running { sequence, score: continuation.score }
-            })
-            .collect();
-        decoder.advance(&parents, &tokens)?;
+        let continued = |continuation: &Continuation| {
+            let parent = &self.running[continuation.parent].sequence;
+            let mut sequence = Vec::with_capacity(parent.len() + 1);
+            sequence.extend_from_slice(parent);
+            sequence.push(continuation.token);
+            Running { sequence, score: continuation.score }
+        };
+        self.running = next.iter().map(continued).collect();
+        let parents = next.iter().map(|continuation| continuation.parent).collect();
+        Ok(Next { parents, tokens: next.iter().map(|continuation| continuation.token).collect() })
     }
-    finished.truncate(settings.num_return_sequences);
-    Ok(finished)
-}
 
-/// Log-probabilities of scores.
-fn normalize(scores: &mut [f32]) {
-    let (greatest, log_sum) = log_normalizer(scores);
-    scores.iter_mut().for_each(|score| *score = *score - greatest - log_sum);
+    /// What was written, best first.
+    pub(super) fn finish(mut self) -> Vec<Hypothesis> {
+        self.finished.truncate(self.settings.num_return_sequences);
+        self.finished
+    }
 }
 
 /// The `count` best continuations, best first; ties are broken by the lowest row, then the lowest token.
 ///
 /// One pass over the rows collects everything better than the `count`th best so far, and trims the collection whenever it gets too large.
-fn best_continuations(running: &[Running], rows: &[Vec<f32>], count: usize) -> Vec<Continuation> {
+fn best_continuations(running: &[Running], rows: &Rows<'_>, count: usize) -> Vec<Continuation> {
     let most = count.saturating_mul(2).saturating_add(64);
     let mut best: Vec<Continuation> = Vec::new();
     let mut to_beat = f32::NEG_INFINITY;
-    for (parent, (text, row)) in running.iter().zip(rows).enumerate() {
-        for (token, &log_prob) in row.iter().enumerate() {
+    for (parent, text) in running.iter().enumerate() {
+        for (token, &log_prob) in rows.row(parent).iter().enumerate() {
             let score = text.score + log_prob;
             if score > to_beat {
                 best.push(Continuation { score, parent, token: token as u32 });
@@ -161,6 +186,8 @@ mod tests {
                 .collect();
             all.sort_by(|a, b| b.score.total_cmp(&a.score));
             all.truncate(count);
+            let (vocab, mut logits) = (rows[0].len(), rows.concat());
+            let rows = Rows { logits: &mut logits, vocab };
             prop_assert_eq!(best_continuations(&running, &rows, count), all);
         }
     }

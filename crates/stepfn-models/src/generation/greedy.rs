@@ -4,8 +4,11 @@
 //! `top_p` (nucleus sampling; Holtzman et al. 2020, arXiv:1904.09751), and draws one. Random numbers come from SplitMix64 (Steele, Lea and
 //! Flood 2014, doi:10.1145/2660193.2660195), with a stream for each text: the same seed gives the same texts.
 
+use stepfn_kernels::row::first_largest;
+
 use super::processors::Rules;
-use super::{Decoder, GenerationSettings, Hypothesis, checked_logits, log_normalizer, nothing_allowed};
+use super::search::{Next, Rows};
+use super::{GenerationSettings, Hypothesis, nothing_allowed};
 use crate::ModelError;
 use crate::random::SplitMix64;
 
@@ -15,75 +18,85 @@ struct Running {
     sequence: Vec<u32>,
     /// Sum of the model's log-probabilities.
     score: f64,
-    /// Index of its hypothesis in the decoder.
+    /// Index of its hypothesis in the decoder, counted from the search's first.
     row: usize,
     random: SplitMix64,
 }
 
 /// Greedy generation, or sampling if the settings ask for it.
-pub(super) fn search(
-    decoder: &mut impl Decoder,
-    prompt: &[u32],
-    settings: &GenerationSettings,
-) -> Result<Vec<Hypothesis>, ModelError> {
-    let rules = Rules::new(settings, prompt.len());
-    let mut done = Vec::new();
-    // All start from the decoder's single hypothesis.
-    let mut running: Vec<Running> = (0..settings.num_return_sequences)
-        .map(|text| Running {
+pub(super) struct Search<'a> {
+    settings: &'a GenerationSettings,
+    rules: Rules<'a>,
+    prompt_len: usize,
+    /// New tokens so far.
+    position: usize,
+    running: Vec<Running>,
+    done: Vec<Hypothesis>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(prompt: &[u32], settings: &'a GenerationSettings) -> Self {
+        let start = |text: usize| Running {
             sequence: prompt.to_vec(),
             score: 0.0,
             row: 0,
             random: SplitMix64::stream(settings.seed, text as u64),
-        })
-        .collect();
-    let mut hypotheses = 1;
-    let mut scores = Vec::new();
-    for position in 0..settings.max_new_tokens {
-        let rows = checked_logits(decoder, hypotheses, position)?;
-        let (mut parents, mut tokens, mut next) = (Vec::new(), Vec::new(), Vec::new());
-        for mut text in running {
-            let logits = &rows[text.row];
+        };
+        Self {
+            settings,
+            rules: Rules::new(settings, prompt.len()),
+            prompt_len: prompt.len(),
+            position: 0,
+            // All start from the decoder's single hypothesis.
+            running: (0..settings.num_return_sequences).map(start).collect(),
+            done: Vec::new(),
+        }
+    }
+
+    /// Chooses the next token of every text that is still growing.
+    pub(super) fn step(&mut self, rows: Rows<'_>) -> Result<Next, ModelError> {
+        let Self { settings, rules, prompt_len, position, .. } = *self;
+        if position == settings.max_new_tokens {
+            return Ok(Next::default());
+        }
+        let normalizers = rows.normalizers(position)?;
+        let mut next = Next::default();
+        let mut scores = Vec::new();
+        for mut text in core::mem::take(&mut self.running) {
+            let logits = rows.row(text.row);
             scores.clear();
             scores.extend_from_slice(logits);
             rules.apply(&text.sequence, &mut scores);
             let token =
                 if settings.do_sample { draw(&scores, settings, &mut text.random) } else { most_likely(&scores) };
             let token = token.ok_or_else(|| nothing_allowed(position, logits.len()))?;
-            let (greatest, log_sum) = log_normalizer(logits);
-            text.score += f64::from(logits[token as usize] - greatest - log_sum);
+            text.score += f64::from(normalizers[text.row].log_prob(logits[token as usize]));
             text.sequence.push(token);
             let finished = settings.eos.contains(&token);
             if finished || position + 1 == settings.max_new_tokens {
-                let ids = text.sequence.split_off(prompt.len());
-                done.push(Hypothesis { ids, score: text.score, finished });
+                let ids = text.sequence.split_off(prompt_len);
+                self.done.push(Hypothesis { ids, score: text.score, finished });
             } else {
-                parents.push(text.row);
-                text.row = tokens.len();
-                tokens.push(token);
-                next.push(text);
+                next.parents.push(text.row);
+                text.row = next.tokens.len();
+                next.tokens.push(token);
+                self.running.push(text);
             }
         }
-        running = next;
-        if running.is_empty() {
-            break;
-        }
-        hypotheses = running.len();
-        decoder.advance(&parents, &tokens)?;
+        self.position += 1;
+        Ok(next)
     }
-    done.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Ok(done)
+
+    /// What was written, best first.
+    pub(super) fn finish(mut self) -> Vec<Hypothesis> {
+        self.done.sort_by(|a, b| b.score.total_cmp(&a.score));
+        self.done
+    }
 }
 
 /// The token with the highest score, the lowest id among ties; `None` if no score is above −∞.
 fn most_likely(scores: &[f32]) -> Option<u32> {
-    let mut best = (None, f32::NEG_INFINITY);
-    for (id, &score) in scores.iter().enumerate() {
-        if score > best.1 {
-            best = (Some(id as u32), score);
-        }
-    }
-    best.0
+    first_largest(scores).map(|id| id as u32)
 }
 
 /// A random token; `None` if no score is above −∞.

@@ -7,6 +7,7 @@
 mod beam;
 mod greedy;
 mod processors;
+mod search;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -15,10 +16,10 @@ pub use settings::GenerationSettings;
 
 use crate::ModelError;
 
-/// A model during generation: a list of hypotheses, each with logits for its next token.
+/// A model during generation: a list of hypotheses, of one text or of several, each with logits for its next token.
 pub trait Decoder {
-    /// Logits of the next token for every hypothesis, in order; one row of `vocab` numbers each.
-    fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError>;
+    /// Logits of the next token for every hypothesis, in order: row after row, `vocab` numbers each.
+    fn logits(&mut self) -> Result<Vec<f32>, ModelError>;
     /// Replaces hypothesis `i` by the previous hypothesis `parents[i]` followed by `tokens[i]`. Their number may change.
     fn advance(&mut self, parents: &[usize], tokens: &[u32]) -> Result<(), ModelError>;
 }
@@ -59,8 +60,9 @@ pub struct Hypothesis {
 /// struct Counter(Vec<u32>);
 ///
 /// impl Decoder for Counter {
-///     fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {
-///         Ok(self.0.iter().map(|&last| (0..10).map(|id| if id == last + 1 { 5.0 } else { 0.0 }).collect()).collect())
+///     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+///         let row = |&last: &u32| (0..10).map(move |id| if id == last + 1 { 5.0 } else { 0.0 });
+///         Ok(self.0.iter().flat_map(row).collect())
 ///     }
 ///
 ///     fn advance(&mut self, _parents: &[usize], tokens: &[u32]) -> Result<(), ModelError> {
@@ -82,30 +84,34 @@ pub fn generate(
 ) -> Result<Vec<Hypothesis>, ModelError> {
     settings.validate()?;
     settings.validate_start(prompt.len())?;
-    if settings.num_beams > 1 {
-        beam::search(decoder, prompt, settings)
-    } else {
-        greedy::search(decoder, prompt, settings)
-    }
+    let mut found = generate_many(decoder, &[Prompt { ids: prompt, settings }])?;
+    found.pop().unwrap_or_else(|| Ok(Vec::new()))
 }
 
-/// The two numbers to subtract from each logit to get a log-probability: the maximum, and the log of the sum of the shifted exponentials.
-fn log_normalizer(logits: &[f32]) -> (f32, f32) {
-    let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = logits.iter().map(|&logit| f64::from((logit - greatest).exp())).sum();
-    (greatest, sum.ln() as f32)
+/// What a text starts with, and how it goes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'a> {
+    /// The tokens that are there: a causal model's text, or the start tokens of an encoder–decoder's target.
+    pub ids: &'a [u32],
+    /// How the next ones are chosen.
+    pub settings: &'a GenerationSettings,
 }
 
-/// The logits of all hypotheses for new token `position`, counted from 0, after checking that they are numbers.
-fn checked_logits(decoder: &mut impl Decoder, hypotheses: usize, position: usize) -> Result<Vec<Vec<f32>>, ModelError> {
-    let rows = decoder.logits()?;
-    assert_eq!(rows.len(), hypotheses, "a decoder must return one row of logits for each of its hypotheses");
-    // −∞ is the logit of a token that is impossible.
-    let is_broken = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-    match rows.iter().flatten().any(is_broken) {
-        true => Err(ModelError::NonFinite { position: position + 1 }),
-        false => Ok(rows),
-    }
+/// [`generate`] for several texts, whose hypotheses take each step together. A text that is done leaves the decoder. What comes of a text does
+/// not depend on the others: an error of one, if its settings leave it no token to choose for instance, is its own result.
+///
+/// The decoder must have one hypothesis for each prompt, in their order.
+///
+/// # Errors
+/// Any error of the decoder.
+///
+/// # Panics
+/// If the decoder returns a different number of rows than it has hypotheses.
+pub fn generate_many(
+    decoder: &mut impl Decoder,
+    prompts: &[Prompt<'_>],
+) -> Result<Vec<Result<Vec<Hypothesis>, ModelError>>, ModelError> {
+    search::run(decoder, prompts)
 }
 
 /// The error if no token can be chosen as generated token `position`, counted from 0.

@@ -57,8 +57,8 @@ impl Toy {
 }
 
 impl Decoder for Toy {
-    fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {
-        Ok(self.texts.iter().map(|text| self.after(text)).collect())
+    fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+        Ok(self.texts.iter().flat_map(|text| self.after(text)).collect())
     }
 
     fn advance(&mut self, parents: &[usize], tokens: &[u32]) -> Result<(), ModelError> {
@@ -114,7 +114,8 @@ proptest! {
         let settings = GenerationSettings {
             max_new_tokens: 10, eos: vec![1, 2], early_stopping: true, length_penalty: 0.0, ..GenerationSettings::default()
         };
-        let beam = beam::search(&mut Toy::new(seed, 12, &[3]), &[3], &settings).unwrap();
+        let search = search::Search::Beam(beam::Search::new(&[3], &settings));
+        let beam = search::drive(&mut Toy::new(seed, 12, &[3]), vec![Ok(search)]).unwrap().remove(0).unwrap();
         let greedy = generated(seed, &[3], &settings);
         prop_assert_eq!(&beam[0].ids, &greedy[0].ids);
         prop_assert_eq!(beam[0].finished, greedy[0].finished);
@@ -231,6 +232,27 @@ proptest! {
     }
 
     #[test]
+    fn texts_together_are_as_each_alone(
+        seed in 0_u64..1_000_000,
+        texts in prop::collection::vec((prop::collection::vec(2_u32..12, 1..5), ways(), 1_usize..12, 0..4), 1..6),
+    ) {
+        let texts: Vec<(Vec<u32>, GenerationSettings)> = texts
+            .into_iter()
+            .map(|(prompt, settings, max_new_tokens, way)| {
+                // One of some allows no token, at once or later.
+                let bad_words_ids = if way == 0 { (0..12).map(|id| vec![prompt[0], id]).collect() } else { vec![] };
+                (prompt, GenerationSettings { max_new_tokens, bad_words_ids, ..settings })
+            })
+            .collect();
+        let mut decoder = Toy { texts: texts.iter().map(|text| text.0.clone()).collect(), ..Toy::new(seed, 12, &[]) };
+        let prompts: Vec<Prompt<'_>> = texts.iter().map(|(ids, settings)| Prompt { ids, settings }).collect();
+        let together = generate_many(&mut decoder, &prompts).unwrap();
+        for ((prompt, settings), found) in texts.iter().zip(together) {
+            prop_assert_eq!(found, generate(&mut Toy::new(seed, 12, prompt), prompt, settings));
+        }
+    }
+
+    #[test]
     fn sampling_from_one_token_is_greedy(seed in 0_u64..1_000_000, random in any::<u64>(), nucleus in any::<bool>()) {
         let greedy = GenerationSettings { eos: vec![1], ..GenerationSettings::default() };
         let (top_k, top_p) = if nucleus { (0, 1e-9) } else { (1, 1.0) };
@@ -272,8 +294,8 @@ fn predictions_that_are_not_numbers_are_an_error_of_the_model_and_not_of_the_set
     struct Broken(f32);
 
     impl Decoder for Broken {
-        fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {
-            Ok(vec![vec![0.0, self.0, 1.0]])
+        fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+            Ok(vec![0.0, self.0, 1.0])
         }
 
         fn advance(&mut self, _parents: &[usize], _tokens: &[u32]) -> Result<(), ModelError> {
@@ -306,8 +328,8 @@ fn banning_every_token_is_an_error() {
 fn ties_go_to_the_lowest_token() {
     struct Flat(usize);
     impl Decoder for Flat {
-        fn logits(&mut self) -> Result<Vec<Vec<f32>>, ModelError> {
-            Ok(vec![vec![0.0; 6]; self.0])
+        fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
+            Ok(vec![0.0; 6 * self.0])
         }
         fn advance(&mut self, parents: &[usize], _tokens: &[u32]) -> Result<(), ModelError> {
             self.0 = parents.len();

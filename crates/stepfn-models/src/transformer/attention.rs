@@ -151,7 +151,7 @@ impl<B: Backend> Attention<B> {
             let seen = match cache {
                 None => made,
                 Some(kept) => {
-                    let joined = KeyValues::joined(kept.take(), made);
+                    let joined = KeyValues::joined(kept.take(), made, view.visible.keys());
                     kept.insert(joined).clone()
                 }
             };

@@ -148,11 +148,16 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// The buckets of the last `places` as queries and all of `width` as keys, `[queries, keys]`.
-    pub(crate) fn table<B: Backend>(self, places: usize, width: usize, device: &B::Device) -> Tensor<B, 2, Int> {
-        let pairs = (width - places..width).flat_map(|query| (0..width).map(move |key| (query, key)));
+    /// The buckets of the last `places` of `width` as queries and of `keys` places as keys, `[queries, keys]`.
+    pub(crate) fn table<B: Backend>(
+        self,
+        places: usize,
+        [width, keys]: [usize; 2],
+        device: &B::Device,
+    ) -> Tensor<B, 2, Int> {
+        let pairs = (width - places..width).flat_map(|query| (0..keys).map(move |key| (query, key)));
         let buckets = pairs.map(|(query, key)| self.bucket(query, key) as i32).collect();
-        indices(buckets, device).reshape([places, width])
+        indices(buckets, device).reshape([places, keys])
     }
 
     fn bucket(self, query: usize, key: usize) -> usize {

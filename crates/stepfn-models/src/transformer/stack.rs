@@ -9,7 +9,7 @@ use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::dropout::{Site, Stack as MaskedStack};
 use stepfn_kernels::weight::Weight;
 
-use super::block::{Block, BlockAround, LayerCache};
+use super::block::{Block, BlockAround};
 use super::branch::BranchAround;
 use super::dropout::Masks;
 use super::inside::Inside;
@@ -131,7 +131,7 @@ impl<B: Backend> Stack<B> {
 
     /// An empty cache.
     pub fn cache(&self) -> Cache<B> {
-        Cache { layers: vec![LayerCache { own: None, memory: None }; self.blocks.len()], width: 0 }
+        Cache::new(self.blocks.len())
     }
 
     /// Embeddings of the tokens, scaled, before positions: what attribution starts from.
@@ -253,12 +253,13 @@ impl<B: Backend> Stack<B> {
         let cached = cache.as_ref().map_or(0, |cache| cache.width);
         let source = memory.map(|(_, source)| source);
         let places = batch.width() - cached;
+        let keys = cache.as_ref().map_or(batch.width(), |cache| cache.places(batch.width()));
         let (device, dtype) = (embedded.device(), embedded.dtype());
         let masks = self.masks(batch, dropout, places, dtype);
         let mut run = Run {
             unnormalized: embedded.clone(),
             last: embedded,
-            tables: self.tables(batch, source, places, dtype),
+            tables: self.tables(batch, source, [places, keys], dtype),
             before_norm: None,
             embedding_mask: None,
             last_mask: None,
@@ -276,7 +277,7 @@ impl<B: Backend> Stack<B> {
             each(layer, Recorded { tape, around }, &run.last);
         }
         if let Some(cache) = cache {
-            cache.width = batch.width();
+            cache.filled(batch.width());
         }
         run.unnormalized = run.last.clone();
         if let Some(norm) = &self.final_norm {
@@ -331,8 +332,8 @@ impl<B: Backend> Stack<B> {
         run.last = if self.config.projected_last { projected(x) } else { x };
     }
 
-    /// What the layers of a pass over the last `places` of every text see.
-    fn tables(&self, batch: &TokenBatch, source: Option<&TokenBatch>, places: usize, dtype: DType) -> Tables<B> {
+    /// What the layers of a pass over the last `places` of every text see of `keys` places.
+    fn tables(&self, batch: &TokenBatch, source: Option<&TokenBatch>, places: [usize; 2], dtype: DType) -> Tables<B> {
         let device = self.device();
         Tables::new(&self.config, &self.relative_bias, batch, source, (places, dtype, &device))
     }
@@ -388,7 +389,7 @@ impl<B: Backend> Stack<B> {
         dropout: &Dropout,
         dtype: DType,
     ) -> (Tables<B>, BlockAround<B>) {
-        let tables = self.tables(batch, source, batch.width(), dtype);
+        let tables = self.tables(batch, source, [batch.width(); 2], dtype);
         let masks = self.masks(batch, dropout, batch.width(), dtype);
         let around = self.around(0, &tables, source, &masks, &self.device());
         (tables, around)

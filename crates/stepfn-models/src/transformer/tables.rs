@@ -103,13 +103,13 @@ fn looked_up<B: Backend>(table: &Tensor<B, 2>, buckets: &Tensor<B, 2, Int>) -> T
 }
 
 impl<B: Backend> Tables<B> {
-    /// The tables for the last `places` of every text as queries.
+    /// The tables for the last `places` of every text as queries, and `keys` places, of which those after the batch are not filled.
     pub(crate) fn new(
         config: &StackConfig,
         relative_bias: &[Tensor<B, 2>],
         batch: &TokenBatch,
         source: Option<&TokenBatch>,
-        (places, dtype, device): (usize, DType, &B::Device),
+        ([places, keys], dtype, device): ([usize; 2], DType, &B::Device),
     ) -> Self {
         let causal = !config.bidirectional;
         let rotations = config.positions.rotations().iter();
@@ -117,7 +117,7 @@ impl<B: Backend> Tables<B> {
         let mut windows: Vec<(Option<usize>, Arc<Visible<B>>)> = Vec::new();
         for &window in &config.attention.windows {
             if windows.iter().all(|(made, _)| *made != window) {
-                windows.push((window, Arc::new(own_places(batch, places, causal, window, device))));
+                windows.push((window, Arc::new(own_places(batch, [places, keys], causal, window, device))));
             }
         }
         let memory = source.map(|source| {
@@ -127,13 +127,13 @@ impl<B: Backend> Tables<B> {
         let bias = match config.positions {
             Positions::RelativeBias { buckets, max_distance, by_layer, .. } => {
                 let buckets = Buckets { buckets, max_distance, bidirectional: !causal };
-                let buckets = buckets.table(places, batch.width(), device);
+                let buckets = buckets.table(places, [batch.width(), keys], device);
                 match by_layer {
                     true => Bias::ByLayer(relative_bias.to_vec(), buckets),
                     false => Bias::Same(relative_bias.first().map(|table| looked_up(table, &buckets))),
                 }
             }
-            Positions::Alibi { .. } => Bias::Same(Some(alibi(config.attention.n_heads, batch, dtype, device))),
+            Positions::Alibi { .. } => Bias::Same(Some(alibi(config.attention.n_heads, batch, keys, dtype, device))),
             _ => Bias::Same(None),
         };
         let growth =
@@ -195,7 +195,7 @@ fn text_range(batch: &TokenBatch, text: usize) -> core::ops::Range<u32> {
 /// What each query sees of its own text: all of it, or in causal order itself and what comes before, as far as the window reaches to each side.
 fn own_places<B: Backend>(
     batch: &TokenBatch,
-    places: usize,
+    [places, keys]: [usize; 2],
     causal: bool,
     window: Option<usize>,
     device: &B::Device,
@@ -213,13 +213,13 @@ fn own_places<B: Backend>(
     } else {
         (0..batch.len()).map(|text| text_range(batch, text)).collect()
     };
-    Visible::new(ranges, batch.len(), places, width, device)
+    Visible::new(ranges, batch.len(), places, keys, device)
 }
 
 /// The bias of ALiBi, `[texts, heads, 1, keys]`: a slope per head times the key's position, which differs from the distance by what is
 /// the same for all keys of a query.
-fn alibi<B: Backend>(heads: usize, batch: &TokenBatch, dtype: DType, device: &B::Device) -> Tensor<B, 4> {
-    let (slopes, width) = (positions::alibi_slopes(heads), batch.width());
+fn alibi<B: Backend>(heads: usize, batch: &TokenBatch, width: usize, dtype: DType, device: &B::Device) -> Tensor<B, 4> {
+    let slopes = positions::alibi_slopes(heads);
     let keys = |text: usize| (0..width).map(move |place| batch.position(text, place).unwrap_or(0) as f32);
     let of_text = |text| slopes.iter().flat_map(move |slope| keys(text).map(move |position| slope * position));
     let values: Vec<f32> = (0..batch.len()).flat_map(of_text).collect();

@@ -151,6 +151,13 @@ impl TokenBatch {
         Self { texts: vec![self.texts[0].clone(); times], lengths, hidden, width: self.width, side: self.side }
     }
 
+    /// Text `i` becomes text `parents[i]`.
+    pub(crate) fn selected(&self, parents: &[usize]) -> Self {
+        let texts = parents.iter().map(|&parent| self.texts[parent].clone()).collect();
+        let lengths = parents.iter().map(|&parent| self.length(parent)).collect();
+        Self { texts, lengths, width: self.width, side: self.side }
+    }
+
     /// Text `i` becomes text `parents[i]`, followed by `tokens[i]`. Ids are those of the vocabulary, texts padded on the left or of one length.
     pub(crate) fn advanced(&self, parents: &[usize], tokens: &[u32]) -> Self {
         let text = |(&parent, &token): (&usize, &u32)| {

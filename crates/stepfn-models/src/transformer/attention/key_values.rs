@@ -4,11 +4,13 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 use crate::transformer::places::Places;
 
-/// Keys and values, `[texts, width, key-value heads · head_dim]`.
+/// Keys and values, `[texts, width, key-value heads · head_dim]`. After their last place there may be room for more.
 #[derive(Debug, Clone)]
 pub(crate) struct KeyValues<B: Backend> {
     keys: Tensor<B, 3>,
     values: Tensor<B, 3>,
+    /// Places that are filled.
+    width: usize,
     /// The keys before they were normalized, `[texts · width, key-value heads · head_dim]`, if they are, and are not from a cache.
     pub(super) unnormalized: Option<Tensor<B, 2>>,
 }
@@ -28,34 +30,47 @@ impl<B: Backend> KeyValues<B> {
             let [rows, size] = x.dims();
             x.reshape([texts, rows / texts, size])
         };
-        Self { keys: apart(keys), values: apart(values), unnormalized }
+        let width = keys.dims()[0] / texts;
+        Self { keys: apart(keys), values: apart(values), width, unnormalized }
     }
 
-    /// Earlier places, if there are any, then later ones.
-    pub(super) fn joined(earlier: Option<Self>, later: Self) -> Self {
-        match earlier {
-            None => later,
-            Some(earlier) => Self {
-                keys: Tensor::cat(vec![earlier.keys, later.keys], 1),
-                values: Tensor::cat(vec![earlier.values, later.values], 1),
-                unnormalized: None,
-            },
-        }
+    /// Earlier places, if there are any, then later ones, and room up to `places` in all. Where there was room, nothing is copied.
+    pub(super) fn joined(earlier: Option<Self>, later: Self, places: usize) -> Self {
+        let first = earlier.as_ref().map_or(0, |earlier| earlier.width);
+        let width = first + later.width;
+        let (earlier_keys, earlier_values) = earlier.map(|earlier| (earlier.keys, earlier.values)).unzip();
+        let join = |earlier: Option<Tensor<B, 3>>, later: Tensor<B, 3>| {
+            let [texts, _, size] = later.dims();
+            match earlier {
+                Some(earlier) if earlier.dims()[1] == places => {
+                    earlier.slice_assign([0..texts, first..width, 0..size], later)
+                }
+                earlier => {
+                    let room = (places > width)
+                        .then(|| Tensor::zeros([texts, places - width, size], (&later.device(), later.dtype())));
+                    let earlier = earlier.map(|earlier| earlier.slice_dim(1, 0..first));
+                    let parts: Vec<Tensor<B, 3>> = earlier.into_iter().chain([later]).chain(room).collect();
+                    Tensor::cat(parts, 1)
+                }
+            }
+        };
+        let (keys, values) = (join(earlier_keys, later.keys), join(earlier_values, later.values));
+        Self { keys, values, width, unnormalized: None }
     }
 
-    /// The keys of all texts, `[texts · width, key-value heads · head_dim]`.
+    /// The keys of all texts and the room after them, `[texts · places, key-value heads · head_dim]`.
     pub(super) fn keys(&self) -> Tensor<B, 2> {
         packed(&self.keys)
     }
 
-    /// The values of all texts, `[texts · width, key-value heads · head_dim]`.
+    /// The values of all texts and the room after them, `[texts · places, key-value heads · head_dim]`.
     pub(super) fn values(&self) -> Tensor<B, 2> {
         packed(&self.values)
     }
 
-    /// Places of each text.
+    /// Places of each text that are filled.
     pub(crate) fn width(&self) -> usize {
-        self.keys.dims()[1]
+        self.width
     }
 
     /// The first `places` of the only text, `copies` times.
@@ -64,7 +79,7 @@ impl<B: Backend> KeyValues<B> {
             let [_, _, size] = tensor.dims();
             tensor.clone().slice([0..1, 0..places]).expand([copies, places, size])
         };
-        Self { keys: part(&self.keys), values: part(&self.values), unnormalized: None }
+        Self { keys: part(&self.keys), values: part(&self.values), width: places, unnormalized: None }
     }
 
     /// The first places of each text.
@@ -77,7 +92,7 @@ impl<B: Backend> KeyValues<B> {
     /// Those of texts `parents`.
     pub(crate) fn select(&self, parents: &Tensor<B, 1, Int>) -> Self {
         let select = |tensor: &Tensor<B, 3>| tensor.clone().select(0, parents.clone());
-        Self { keys: select(&self.keys), values: select(&self.values), unnormalized: None }
+        Self { keys: select(&self.keys), values: select(&self.values), width: self.width, unnormalized: None }
     }
 }
 

@@ -63,9 +63,39 @@ pub struct Cache<B: Backend> {
     pub(super) layers: Vec<LayerCache<B>>,
     /// Places that are in it.
     pub(super) width: usize,
+    /// Places that there is room for.
+    places: usize,
+    /// Whether it makes room for more places than it is given, so that later ones need no copy of all.
+    grows: bool,
 }
 
 impl<B: Backend> Cache<B> {
+    /// An empty cache.
+    pub(super) fn new(layers: usize) -> Self {
+        Self { layers: vec![LayerCache { own: None, memory: None }; layers], width: 0, places: 0, grows: false }
+    }
+
+    /// The same with room for the places that follow: adding one then copies nothing, but for a new room now and then.
+    pub fn growing(self) -> Self {
+        Self { grows: true, ..self }
+    }
+
+    /// Places of keys and values once the first `width` are filled.
+    pub(super) fn places(&self, width: usize) -> usize {
+        /// Places that are added at least.
+        const ROOM: usize = 32;
+        match self.grows {
+            false => width,
+            true if self.places >= width => self.places,
+            true => (width + width / 4).next_multiple_of(ROOM),
+        }
+    }
+
+    /// Marks the first `width` places as filled.
+    pub(super) fn filled(&mut self, width: usize) {
+        (self.width, self.places) = (width, self.places(width));
+    }
+
     /// Places of every text that are in it.
     pub fn width(&self) -> usize {
         self.width
@@ -77,7 +107,7 @@ impl<B: Backend> Cache<B> {
             own: own.as_ref().filter(|_| places > 0).map(|own| own.prefix(places, copies)),
             memory: memory.as_ref().map(|memory| memory.prefix(memory.width(), copies)),
         };
-        Self { layers: self.layers.iter().map(of_layer).collect(), width: places }
+        Self { layers: self.layers.iter().map(of_layer).collect(), width: places, places, grows: false }
     }
 
     /// Whether it has keys and values of the encoder's output.
@@ -85,12 +115,18 @@ impl<B: Backend> Cache<B> {
         self.layers.iter().all(|layer| layer.memory.is_some())
     }
 
-    /// Text `i` becomes text `parents[i]`.
+    /// Text `i` becomes text `parents[i]`, what it has of its own and of the encoder's output.
     pub fn select(&mut self, parents: &Tensor<B, 1, Int>) {
-        for layer in &mut self.layers {
-            for kept in [&mut layer.own, &mut layer.memory].into_iter().flatten() {
-                *kept = kept.select(parents);
-            }
+        self.select_own(parents);
+        for kept in self.layers.iter_mut().filter_map(|layer| layer.memory.as_mut()) {
+            *kept = kept.select(parents);
+        }
+    }
+
+    /// Text `i` becomes text `parents[i]`, which reads the same encoder's output.
+    pub fn select_own(&mut self, parents: &Tensor<B, 1, Int>) {
+        for kept in self.layers.iter_mut().filter_map(|layer| layer.own.as_mut()) {
+            *kept = kept.select(parents);
         }
     }
 }
