@@ -117,6 +117,23 @@ impl Budget {
         bytes <= self.memory / 4
     }
 
+    /// How many of these texts, in their order, may be written together: of each, its lengths once it is written, and its hypotheses.
+    pub(crate) fn written(&self, texts: impl Iterator<Item = (Lengths, usize)>) -> usize {
+        /// Keys and values, and a copy of them where hypotheses change places.
+        const KEPT: usize = 2;
+        /// Logits, and those that the rules changed.
+        const LOGITS: usize = 2;
+        let (mut all, mut widths) = (0, [0, 0]);
+        let fits = |(lengths, hypotheses): &(Lengths, usize)| {
+            all += hypotheses;
+            widths = [widths[0].max(lengths.source), widths[1].max(lengths.target)];
+            let read: usize =
+                widths.map(|width| self.activations.bytes(width) + width * KEPT * self.keys_and_values).iter().sum();
+            all.saturating_mul(read + LOGITS * self.vocab * FLOAT) <= self.memory / 2
+        };
+        texts.take_while(fits).count()
+    }
+
     /// Rows of a product from which on twice as many take twice as long: rows that need not run should not.
     pub(crate) fn enough_rows(&self) -> usize {
         /// On a device, all kernels of a pass are launched for a few rows as for many (an estimate).

@@ -59,7 +59,7 @@ pub use noise::Noise;
 pub use options::{AttributionOptions, Baseline, OnProgress, Progress};
 pub use output::{Alternative, Attribution, Axis, FORMAT, MERGED, Scores};
 pub use passes::{Passes, Perturbation, Perturbed, PullBack, Variants};
-pub use prepare::{Generated, Prepared, Preparer, Request};
+pub use prepare::{Drafts, Generated, Prepared, Preparer, Request};
 pub use provenance::Provenance;
 pub use question::Question;
 pub use score_table::{InputScores, ScoreTable, StepRows};

@@ -9,6 +9,7 @@
 
 mod masked;
 mod prompts;
+mod writing;
 
 use burn::tensor::backend::Backend;
 use stepfn_core::Alignment;
@@ -17,6 +18,8 @@ use stepfn_models::generation::Hypothesis;
 use stepfn_models::tokenizer::{Token, Tokenizer, Tokenizers};
 
 use self::prompts::{same_tokens, starts_with};
+pub use self::writing::Drafts;
+use self::writing::Write;
 use crate::{AttributionError, ContrastText, GenerationOptions, Masking, Text};
 
 /// A text as strings.
@@ -82,37 +85,20 @@ impl<B: Backend> Preparer<'_, B> {
     /// [`AttributionError::Text`] for a part that is missing, empty or too long, a target that does not start with its prompt, or a contrast that
     /// does not fit; [`AttributionError::Model`] if the tokenizer or the model fails.
     pub fn prepare(&self, request: &Request) -> Result<Prepared, AttributionError> {
+        self.prepare_by(request, &|read| self.best(read))
+    }
+
+    /// [`prepare`](Self::prepare), with a target that `write` writes where there is none.
+    fn prepare_by(&self, request: &Request, write: Write<'_>) -> Result<Prepared, AttributionError> {
         let config = self.model.config();
         match (config.is_encoder_decoder(), config.is_masked()) {
-            (true, _) => self.prepare_pair(request),
+            (true, _) => self.prepare_pair(request, write),
             (false, true) => self.prepare_masked(request),
-            (false, false) => self.prepare_causal(request),
+            (false, false) => self.prepare_causal(request, write),
         }
     }
 
-    /// What the model writes for a source or after a prompt, best first. `is_complete` is as in [`Request`].
-    ///
-    /// # Errors
-    /// [`AttributionError::Text`] for a source that is empty or too long, [`AttributionError::Model`] if the tokenizer or the model fails.
-    pub fn generate(&self, source: &str, is_complete: bool) -> Result<Vec<Generated>, AttributionError> {
-        if self.model.config().is_masked() {
-            return masked::writes_nothing();
-        }
-        let (source, prompt) = match self.model.config().is_encoder_decoder() {
-            true => (Some(ids(&self.source(source)?)), vec![self.decoder_start()?]),
-            false => (None, self.prompt_to_write_after(source, is_complete)?),
-        };
-        let hypotheses = self.write(source.as_deref(), &prompt)?;
-        let before = self.tokenizers.target().decode(&known(self.tokenizers.target(), &prompt), true)?;
-        let generated = |hypothesis: Hypothesis| {
-            let all = [prompt.as_slice(), &hypothesis.ids].concat();
-            let all = self.tokenizers.target().decode(&known(self.tokenizers.target(), &all), true)?;
-            Ok(Generated { text: all.strip_prefix(&before).unwrap_or(&all).to_owned(), hypothesis })
-        };
-        hypotheses.into_iter().map(generated).collect()
-    }
-
-    fn prepare_causal(&self, request: &Request) -> Result<Prepared, AttributionError> {
+    fn prepare_causal(&self, request: &Request, write: Write<'_>) -> Result<Prepared, AttributionError> {
         let Request { source: prompt, target, contrast_source, contrast_target, alignment, is_complete } = request;
         let is_complete = *is_complete;
         // Before the model writes, so that what can't be is told first.
@@ -137,10 +123,10 @@ impl<B: Backend> Preparer<'_, B> {
                 let (tokens, first) = self.continued(prompt.as_deref(), target, "target", is_complete)?;
                 (target.clone(), tokens, first)
             }
-            (Some(prompt), None) if is_complete => self.written_after(prompt)?,
+            (Some(prompt), None) if is_complete => self.written_after(prompt, write)?,
             (Some(prompt), None) => {
                 let prompt = self.prompt_to_write_after(prompt, is_complete)?;
-                let written = self.best(None, &prompt)?;
+                let written = write((None, prompt.clone()))?;
                 let (text, tokens) = self.tokenizers.target().describe(&[prompt.as_slice(), &written].concat())?;
                 (text, tokens, prompt.len())
             }
@@ -156,7 +142,7 @@ impl<B: Backend> Preparer<'_, B> {
         Ok(Prepared { text, source_text: prompt.clone(), target_text, source: Vec::new(), target: tokens })
     }
 
-    fn prepare_pair(&self, request: &Request) -> Result<Prepared, AttributionError> {
+    fn prepare_pair(&self, request: &Request, write: Write<'_>) -> Result<Prepared, AttributionError> {
         let Request { source, target, contrast_source, contrast_target, alignment, .. } = request;
         let Some(source_text) = source else {
             return wrong("this model has an encoder, and there is no source for it to read");
@@ -178,7 +164,7 @@ impl<B: Backend> Preparer<'_, B> {
             Some(target) => (target.clone(), self.target(target)?),
             None => {
                 let mut all = vec![start];
-                all.extend(self.best(Some(&ids(&source)), &[start])?);
+                all.extend(write((Some(ids(&source)), vec![start]))?);
                 self.describe(&all)?
             }
         };
@@ -197,13 +183,13 @@ impl<B: Backend> Preparer<'_, B> {
 
     /// A prompt with its special tokens written out, and what the model writes after it: the text, its tokens, and the position of the first
     /// new one.
-    fn written_after(&self, prompt: &str) -> Result<(String, Vec<Token>, usize), AttributionError> {
+    fn written_after(&self, prompt: &str, write: Write<'_>) -> Result<(String, Vec<Token>, usize), AttributionError> {
         let mut tokens = self.prompt(prompt, true)?;
         if tokens.is_empty() {
             return wrong("the prompt is empty");
         }
         let first = tokens.len();
-        let written = self.best(None, &ids(&tokens))?;
+        let written = write((None, ids(&tokens)))?;
         // The text of all ids together lacks the special tokens, so the prompt comes from what was given.
         let (text, all) = self.tokenizers.target().describe(&[ids(&tokens), written].concat())?;
         let start = all.iter().take(first).map(|token| token.span.end).max().unwrap_or(0);
@@ -353,27 +339,6 @@ impl<B: Backend> Preparer<'_, B> {
         let (text, described) = self.tokenizers.target().describe(rest)?;
         tokens.extend(described);
         Ok((text, tokens))
-    }
-
-    /// The new tokens of the best text.
-    fn best(&self, source: Option<&[u32]>, prompt: &[u32]) -> Result<Vec<u32>, AttributionError> {
-        let best = self.write(source, prompt)?.into_iter().next();
-        best.map_or_else(|| wrong("the generation settings leave nothing to write"), |best| Ok(best.ids))
-    }
-
-    fn write(&self, source: Option<&[u32]>, prompt: &[u32]) -> Result<Vec<Hypothesis>, AttributionError> {
-        if let Some(error) = &self.generation.cannot_write {
-            return Err(error.clone());
-        }
-        self.check_language()?;
-        let config = self.model.config();
-        crate::scoring::check_fits(config, "", source, prompt, prompt.len())?;
-        let mut settings = self.generation.settings.clone();
-        if let Some(max_length) = self.generation.max_length {
-            settings.max_new_tokens = max_length.saturating_sub(prompt.len()).max(1);
-            settings.min_new_tokens = settings.min_new_tokens.min(settings.max_new_tokens);
-        }
-        Ok(self.model.generate(source, prompt, &settings)?)
     }
 }
 

@@ -5,12 +5,12 @@ use core::fmt;
 use burn::tensor::backend::Backend;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use stepfn_attribution::Provenance;
+use stepfn_attribution::{Generated, Prepared, Preparer, Provenance, Request};
 use stepfn_models::chat::MessageSpan;
 
-use crate::texts::{Numbered, Task, Told, each};
+use crate::texts::{Numbered, Task, Told};
 use crate::writers::{Record, csv_lines, plain, printable_lines, values};
-use crate::{Input, LanguageModel, Outcome, Result, warnings};
+use crate::{Error, ErrorKind, LanguageModel, Outcome, Result, RunOptions, warnings};
 
 /// Lets the model write, as its settings say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +30,11 @@ impl GenerateTask {
 impl<B: Backend> Task<B> for GenerateTask {
     type Output = Vec<Written>;
 
+    fn windows(&self) -> [usize; 2] {
+        // The last has enough texts of like length for full batches.
+        [8, 128]
+    }
+
     fn run(
         &self,
         model: &LanguageModel<B>,
@@ -37,31 +42,93 @@ impl<B: Backend> Task<B> for GenerateTask {
         told: Told<'_>,
     ) -> Result<Vec<Outcome<Vec<Written>>>> {
         let about = self.about(model);
-        let write = |id: &Value, input: &Input| -> Result<Vec<Written>> {
-            input.without_spans()?;
-            input.without_parts()?;
-            let (source, is_complete, messages) = model.prompt_of(input)?;
-            let given = model.tokenizer().encode(&source, !is_complete)?.len();
-            let beyond = |new: usize| -> Vec<String> {
-                let (source, target) =
-                    if model.is_encoder_decoder() { (given, new) } else { (0, given + new.saturating_sub(1)) };
-                warnings::of_lengths(model.config(), source, target).into_iter().collect()
-            };
-            beyond(0).iter().for_each(|length: &String| (told.warning)(id, length));
-            let written = |generated: stepfn_attribution::Generated| Written {
+        let asked: Vec<Result<Asked>> = window.iter().map(|numbered| Asked::of(model, numbered, told)).collect();
+        let sources: Vec<(&str, bool)> =
+            asked.iter().flatten().map(|asked| (asked.source.as_str(), asked.is_complete)).collect();
+        let memory = model.memory(&RunOptions::default());
+        let mut all = model.preparer().generate_all(&sources, memory).into_iter();
+        let mut written = |id: &Value, fields: &Map<String, Value>, asked: Result<Asked>| -> Result<Vec<Written>> {
+            let asked = asked?;
+            let nothing = || Error::new(ErrorKind::Text, "there is no result", "report this as a bug");
+            let texts = all.next().ok_or_else(nothing)??;
+            let text = |generated: Generated| Written {
                 id: id.clone(),
-                fields: input.fields.clone(),
-                source: source.clone(),
-                messages: messages.clone(),
+                fields: fields.clone(),
+                source: asked.source.clone(),
+                messages: asked.messages.clone(),
                 text: generated.text,
-                about: Provenance { warnings: beyond(generated.hypothesis.ids.len()), ..about.clone() },
+                about: Provenance {
+                    warnings: asked.lengths(model, generated.hypothesis.ids.len()).into_iter().collect(),
+                    ..about.clone()
+                },
                 ids: generated.hypothesis.ids,
                 score: generated.hypothesis.score,
                 finished: generated.hypothesis.finished,
             };
-            Ok(model.preparer().generate(&source, is_complete)?.into_iter().map(written).collect())
+            Ok(texts.into_iter().map(text).collect())
         };
-        Ok(each(window, |input, _, id| write(id, input)))
+        let outcome = |(Numbered { number, id, fields, input, .. }, asked): (Numbered, Result<Asked>)| {
+            let own = input.map(|input| input.fields).unwrap_or_default();
+            Outcome { result: written(&id, &own, asked), id, number, fields }
+        };
+        Ok(window.into_iter().zip(asked).map(outcome).collect())
+    }
+}
+
+/// What the model is given to write on.
+struct Asked {
+    source: String,
+    is_complete: bool,
+    messages: Vec<MessageSpan>,
+    /// Its tokens.
+    given: usize,
+}
+
+impl Asked {
+    fn of<B: Backend>(model: &LanguageModel<B>, numbered: &Numbered, told: Told<'_>) -> Result<Self> {
+        let input = numbered.input.as_ref().map_err(Clone::clone)?;
+        input.without_spans()?;
+        input.without_parts()?;
+        let (source, is_complete, messages) = model.prompt_of(input)?;
+        let given = model.tokenizer().encode(&source, !is_complete)?.len();
+        let asked = Self { source, is_complete, messages, given };
+        asked.lengths(model, 0).iter().for_each(|length| (told.warning)(&numbered.id, length));
+        Ok(asked)
+    }
+
+    /// What to know of it with `new` tokens, if it is longer than the texts that the model was made for.
+    fn lengths<B: Backend>(&self, model: &LanguageModel<B>, new: usize) -> Option<String> {
+        let (source, target) = match model.is_encoder_decoder() {
+            true => (self.given, new),
+            false => (0, self.given + new.saturating_sub(1)),
+        };
+        warnings::of_lengths(model.config(), source, target)
+    }
+}
+
+/// Makes texts of requests, of which those without a target have one that the model wrote for all of them together.
+pub(crate) struct Drafts<'p, B: Backend> {
+    preparer: &'p Preparer<'p, B>,
+    written: stepfn_attribution::Drafts,
+}
+
+impl<'p, B: Backend> Drafts<'p, B> {
+    pub(crate) fn of(
+        model: &LanguageModel<B>,
+        preparer: &'p Preparer<'p, B>,
+        window: &[Numbered],
+        memory: usize,
+    ) -> Self {
+        let inputs = window.iter().filter_map(|numbered| numbered.input.as_ref().ok());
+        let requests: Vec<Request> = inputs
+            .filter(|input| input.target.is_none())
+            .filter_map(|input| Some(model.asked(input).ok()?.request))
+            .collect();
+        Self { preparer, written: preparer.drafts(&requests, memory) }
+    }
+
+    pub(crate) fn prepare(&self, request: &Request) -> Result<Prepared> {
+        Ok(self.preparer.prepare_with(request, &self.written)?)
     }
 }
 

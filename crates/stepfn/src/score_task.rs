@@ -14,6 +14,7 @@ use crate::chat::Asked;
 use crate::step_functions::Borrowed;
 use crate::long_texts::windows;
 use crate::once::Once;
+use crate::generate::Drafts;
 use crate::texts::{Numbered, Task, Told};
 use crate::units::Units;
 use crate::{
@@ -164,8 +165,12 @@ impl<B: Backend> ScoreTask<B> {
         }
     }
 
+    fn preparer<'m>(&self, model: &'m LanguageModel<B>) -> Result<Preparer<'m, B>> {
+        Ok(Preparer { start_token: self.start_token, ..model.preparer_masking(self.options.masking)? })
+    }
+
     /// A text that is ready to be scored.
-    fn ready(&self, model: &LanguageModel<B>, input: &Input) -> Result<Ready> {
+    fn ready(&self, model: &LanguageModel<B>, input: &Input, drafts: &Drafts<'_, B>) -> Result<Ready> {
         input.without_spans()?;
         if !input.variants.is_empty()
             || self.by != ScoreUnit::Word && !input.words.is_empty()
@@ -174,8 +179,7 @@ impl<B: Backend> ScoreTask<B> {
             input.without_parts()?;
         }
         let Asked { request, messages } = model.asked(input)?;
-        let preparer = model.preparer_masking(self.options.masking)?;
-        let mut prepared = Preparer { start_token: self.start_token, ..preparer }.prepare(&request)?;
+        let mut prepared = drafts.prepare(&request)?;
         if prepared.text.contrast.is_some() {
             crate::room::check(model, &prepared.text)?;
             model.align(&mut prepared)?;
@@ -238,15 +242,14 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
 
     fn prepare(&self, model: &LanguageModel<B>, window: &mut [Numbered]) {
         // What is wrong with the options is said when they run.
-        if self.check(model).is_err() {
-            return;
-        }
+        let (Ok(()), Ok(preparer)) = (self.check(model), self.preparer(model)) else { return };
+        let drafts = Drafts::of(model, &preparer, &[], 0);
         for Numbered { input, ready, .. } in window {
             let Ok(input) = input else { continue };
             let has_target = input.target.is_some() || (input.text.is_some() && !model.is_encoder_decoder());
             // A target that the model writes, or a contrast that it aligns, has to wait for it.
             if has_target && input.alignment != Alignment::Auto {
-                *ready = Some(self.ready(model, input));
+                *ready = Some(self.ready(model, input, &drafts));
             }
         }
     }
@@ -258,9 +261,10 @@ impl<'t, B: Backend> Task<B> for &'t ScoreTask<B> {
         told: Told<'_>,
     ) -> Result<Vec<Outcome<ScoredText>>> {
         self.check(model)?;
-        let preparer = model.preparer_masking(self.options.masking)?;
+        let preparer = self.preparer(model)?;
+        let drafts = Drafts::of(model, &preparer, &window, model.memory(&self.options));
         let prepare = |Numbered { id, input, ready, .. }: &mut Numbered| {
-            let made = || self.ready(model, input.as_ref().map_err(Clone::clone)?);
+            let made = || self.ready(model, input.as_ref().map_err(Clone::clone)?, &drafts);
             let ready = ready.take().unwrap_or_else(made)?;
             self.length(model.config(), &ready.prepared.text).iter().for_each(|length| (told.warning)(id, length));
             Ok(ready)

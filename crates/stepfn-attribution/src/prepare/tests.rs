@@ -231,6 +231,34 @@ fn without_a_target_the_model_writes_one() {
     assert_eq!(generated[0].text, marian.tokenizers.target().decode(&expected[0].ids, true).unwrap());
 }
 
+/// With memory for one text at a time, or for all.
+#[test]
+fn what_is_written_together_is_what_is_written_alone() {
+    let changes = json!({ "max_new_tokens": 5, "bad_words_ids": (39..98).map(|id| vec![id]).collect::<Vec<_>>() });
+    let gpt2 = fixture("gpt2", None, &[], changes.clone());
+    let marian = fixture("marian", None, &[0], changes);
+    let sources = ["abc", "c", "", "ab cab", "a", "b abc cab ab"];
+    for model in [gpt2, marian] {
+        let preparer = model.preparer();
+        let alone = sources.map(|source| preparer.generate(source, false));
+        assert!(alone[0].is_ok() && alone[2].is_err());
+        let requests = sources.map(|source| request(Some(source), None));
+        // Scores are the same to rounding.
+        let parts = |text: &Result<Vec<Generated>, AttributionError>| {
+            let best = |texts: &Vec<Generated>| (texts[0].text.clone(), texts[0].hypothesis.ids.clone());
+            text.as_ref().map(best).map_err(Clone::clone)
+        };
+        for memory in [0, 1 << 30] {
+            let together = preparer.generate_all(&sources.map(|source| (source, false)), memory);
+            assert!(together.iter().map(parts).eq(alone.iter().map(parts)), "{together:?}");
+            let drafts = preparer.drafts(&requests, memory);
+            for request in &requests {
+                assert_eq!(preparer.prepare_with(request, &drafts), preparer.prepare(request));
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_written_fits_the_model_whatever_the_settings() {
     let bad_words: Vec<_> = (0..101).filter(|id| !(10..36).contains(id)).map(|id| vec![id]).collect();

@@ -155,7 +155,13 @@ impl TokenBatch {
     pub(crate) fn selected(&self, parents: &[usize]) -> Self {
         let texts = parents.iter().map(|&parent| self.texts[parent].clone()).collect();
         let lengths = parents.iter().map(|&parent| self.length(parent)).collect();
-        Self { texts, lengths, width: self.width, side: self.side }
+        let hidden = self.hidden_of(parents);
+        Self { texts, lengths, hidden, width: self.width, side: self.side }
+    }
+
+    /// What is hidden of each of these texts.
+    fn hidden_of(&self, parents: &[usize]) -> Vec<Vec<usize>> {
+        if self.hides() { parents.iter().map(|&parent| self.hidden[parent].clone()).collect() } else { Vec::new() }
     }
 
     /// Text `i` becomes text `parents[i]`, followed by `tokens[i]`. Ids are those of the vocabulary, texts padded on the left or of one length.
@@ -167,8 +173,7 @@ impl TokenBatch {
         };
         let texts: Vec<Vec<u32>> = parents.iter().zip(tokens).map(text).collect();
         let lengths = texts.iter().map(Vec::len).collect();
-        let hidden = |&parent: &usize| self.hidden[parent].clone();
-        let hidden = if self.hides() { parents.iter().map(hidden).collect() } else { Vec::new() };
+        let hidden = self.hidden_of(parents);
         Self { texts, lengths, hidden, width: self.width + 1, side: self.side }
     }
 }

@@ -194,6 +194,24 @@ fn texts_are_read_as_results_are_asked_for() {
 }
 
 #[test]
+fn many_texts_are_written_and_scored_as_each_alone() {
+    let model = g2p();
+    let words = ["cat", "elephant", "a", "ship", "dictionary", "dog", "sea", "mountain", "sun", "house", "light"];
+    let written: Vec<_> = model.generate_all(words).map(|outcome| outcome.result.unwrap().remove(0)).collect();
+    let task = ScoreTask::new([Surprisal::default()]);
+    let scored: Vec<_> = model.score_all(words, &task).map(|outcome| outcome.result.unwrap()).collect();
+    assert_eq!((written.len(), scored.len()), (words.len(), words.len()));
+    for ((word, written), scored) in words.into_iter().zip(written).zip(scored) {
+        let alone = model.ask(word).generate().unwrap().remove(0);
+        assert_eq!((&written.text, &written.ids, written.finished), (&alone.text, &alone.ids, alone.finished));
+        assert!((written.score - alone.score).abs() < 1e-4, "{word}");
+        let alone = model.ask(word).score([Surprisal::default()]).unwrap();
+        assert_eq!(scored.target_text, alone.target_text, "{word}");
+        assert!(scored.target.iter().skip(1).map(|token| token.id).eq(written.ids), "{word}");
+    }
+}
+
+#[test]
 fn a_bad_line_is_an_error_of_this_line_only() {
     let model = g2p();
     let bad = || stepfn::Error::new(ErrorKind::File, "the line is not UTF-8", "convert the file");
