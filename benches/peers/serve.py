@@ -5,6 +5,7 @@ preceded by the versions of other packages. Then requests are answered:
 
     {"setup": {"shape": "gpt2-small", ...}}  with {"ok": true}
     {"time": "saliency", "repeats": k}       with {"seconds": [k floats]}
+    {"result": "generate"}                   with {"seconds": [float], "result": …}, for work that has a result
     {"peak_memory": true}                    with {"bytes": n}, of this process since its start
 
 Anything unsupported is answered with {"error": "..."}. The process ends when its input ends. Threads: STEPFN_THREADS,
@@ -29,15 +30,16 @@ def wait():
         torch.cuda.synchronize()
 
 
-def seconds(run, repeats):
-    times = []
+def timed(run, repeats):
+    """The seconds of each run, and the result of the last one."""
+    times, result = [], None
     for _ in range(repeats):
         wait()
         start = time.perf_counter()
-        run()
+        result = run()
         wait()
         times.append(time.perf_counter() - start)
-    return times
+    return times, result
 
 
 def serve(make, works, *packages):
@@ -70,11 +72,12 @@ def serve(make, works, *packages):
                 # In KiB; on macOS in bytes.
                 unit = 1 if sys.platform == "darwin" else 1024
                 say({"bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit})
-            elif (work := request.get("time")) not in works:
+            elif (work := request.get("time", request.get("result"))) not in works:
                 say({"error": f"unknown work {work!r}; known: {', '.join(works)}"})
             elif ready is None:
                 say({"error": "nothing to run on: send a setup first"})
             else:
-                say({"seconds": seconds(lambda: ready.run(work), request.get("repeats", 1))})
+                times, result = timed(lambda: ready.run(work), request.get("repeats", 1))
+                say({"seconds": times, **({"result": result} if "result" in request else {})})
         except (TypeError, ValueError) as error:
             say({"error": str(error)})

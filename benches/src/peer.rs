@@ -69,6 +69,13 @@ impl Peer {
         serde_json::from_value(reply["seconds"].clone()).unwrap()
     }
 
+    /// Seconds of one run of `work`, and its result.
+    pub fn result(&mut self, work: &str) -> (f64, Value) {
+        let reply = self.ask(&json!({ "result": work }));
+        let mut reply = reply.unwrap_or_else(|error| panic!("{work}: {error}"));
+        (reply["seconds"][0].as_f64().unwrap_or(f64::NAN), reply["result"].take())
+    }
+
     /// Peak memory in bytes.
     pub fn peak_memory(&mut self) -> f64 {
         let reply = self.ask(&json!({ "peak_memory": true }));

@@ -13,6 +13,7 @@
 //! | `integrated_gradients` | twenty times `saliency`, plus one pass at each end |
 //! | `occlusion` | one pass; per target token, the positions from it on and the steps that see it; per source token, a whole pass |
 //! | `attention` | a pass without logits |
+//! | `generate` | a pass, logits at every step; the decoder's weights are read again for every new token |
 //!
 //! Memory traffic counts what no cache holds: every weight is read once per direction (once for all texts if they share a pass, else once
 //! per text), and every logit is written and read once.
@@ -60,6 +61,7 @@ impl Needed {
                 (there + variants + rows * logits, 2.0 * texts, steps + rows)
             }
             Work::Attention => (pass, texts, 0.0),
+            Work::Generate => (there, 1.0 + (steps - 1.0) * sizes.per_step() / sizes.weights, steps),
         };
         let numbers = sizes.weights * reads + 2.0 * texts * rows * sizes.vocab;
         Self { operations: 2.0 * texts * products, bytes: numbers * bytes_per_number as f64 }
@@ -112,6 +114,12 @@ impl<'c> Sizes<'c> {
         // Projections to and from the embedding width.
         let projections = 2 * stack.embedding_size.unwrap_or(0);
         ((stack.n_layers * heads + feed_forward + projections) * self.config.hidden_size) as f64
+    }
+
+    /// Weights that a new token passes through.
+    fn per_step(&self) -> f64 {
+        let cross = if self.config.encoder.is_some() { self.cross_query() } else { 0.0 };
+        self.per_token(&self.config.decoder) + cross + self.width * self.vocab
     }
 
     /// Cross-attention weights that a target token passes through.
@@ -230,6 +238,7 @@ mod tests {
         let bytes = |work| Needed::new(&causal(), work, Lengths { prompt: 2, target: 2, batch: 3 }, 4).bytes / 4.0;
         assert_eq!(bytes(Work::Forward), 168.0 + 2.0 * 9.0 * 10.0);
         assert_eq!(bytes(Work::Saliency), 3.0 * 2.0 * 168.0 + 2.0 * 12.0 * 10.0);
+        assert_eq!(bytes(Work::Generate), 2.0 * 168.0 + 2.0 * 6.0 * 10.0);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use stepfn_attribution::{AttributionError, AttributionOptions, Baseline, Methods, Registries, Text, attribute};
-use stepfn_models::Model;
 use stepfn_models::config::TransformerConfig;
+use stepfn_models::generation::GenerationSettings;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Dropout, PaddingSide, TokenBatch};
+use stepfn_models::{Model, Opening};
 
 use crate::BenchError;
 use crate::shapes::ids;
@@ -42,11 +43,13 @@ pub enum Work {
     Occlusion,
     /// The method `attention`.
     Attention,
+    /// As many new tokens as are predicted, by greedy search, for all texts that fit at once.
+    Generate,
 }
 
 impl Work {
     /// All tasks.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Forward,
         Self::StepScores,
         Self::McDropout,
@@ -55,10 +58,18 @@ impl Work {
         Self::IntegratedGradients,
         Self::Occlusion,
         Self::Attention,
+        Self::Generate,
     ];
     /// A representative selection.
-    pub const TYPICAL: [Self; 6] =
-        [Self::Forward, Self::StepScores, Self::McDropout, Self::Saliency, Self::IntegratedGradients, Self::Occlusion];
+    pub const TYPICAL: [Self; 7] = [
+        Self::Forward,
+        Self::StepScores,
+        Self::McDropout,
+        Self::Saliency,
+        Self::IntegratedGradients,
+        Self::Occlusion,
+        Self::Generate,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -71,6 +82,7 @@ impl Work {
             Self::IntegratedGradients => "integrated_gradients",
             Self::Occlusion => "occlusion",
             Self::Attention => "attention",
+            Self::Generate => "generate",
         }
     }
 
@@ -191,8 +203,10 @@ impl<'m, B: Backend> Workload<'m, B> {
     /// # Errors
     /// If the texts are invalid, or the work fails.
     pub fn run(&self, work: Work) -> Result<(), BenchError> {
-        if work == Work::Forward {
-            return self.forward();
+        match work {
+            Work::Forward => return self.forward(),
+            Work::Generate => return self.generate(),
+            _ => {}
         }
         let none = Map::new();
         let given = |parameters: Value| parameters.as_object().cloned().unwrap_or_default();
@@ -208,6 +222,31 @@ impl<'m, B: Backend> Workload<'m, B> {
         let options = AttributionOptions { seed, memory, attribute_target: true, ..defaults };
         for done in attribute(self.model, &self.texts, &method, &function, &functions, &options)? {
             drop(black_box(done?));
+        }
+        Ok(())
+    }
+
+    /// Writes as many texts at once as fit.
+    fn generate(&self) -> Result<(), BenchError> {
+        let config = self.model.config();
+        let new_tokens = self.texts.iter().map(|text| text.steps.len()).max().unwrap_or(1);
+        let settings = GenerationSettings {
+            max_new_tokens: new_tokens,
+            min_new_tokens: new_tokens,
+            eos: config.special.eos.clone(),
+            ..GenerationSettings::default()
+        };
+        let longest = self.texts.iter().map(|text| text.target.len() + text.source.as_ref().map_or(0, Vec::len)).max();
+        let bytes = 4 * (longest.unwrap_or(1) * config.floats_per_token() + 2 * config.vocab_size);
+        for texts in self.texts.chunks((self.limits.memory / bytes).max(1)) {
+            let openings = texts.iter().map(|text| {
+                let (source, prompt) = (text.source.as_deref(), &text.target[..text.steps.start]);
+                Opening { source, prompt, settings: &settings }
+            });
+            let openings: Vec<Opening<'_>> = openings.collect();
+            for written in self.model.generate_many(&openings) {
+                drop(black_box(written?));
+            }
         }
         Ok(())
     }

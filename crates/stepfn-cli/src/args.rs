@@ -368,7 +368,7 @@ pub(crate) struct BenchArgs {
     /// Shapes of models, separated by commas: gpt2-small, smollm2-135m, opus-mt-base, t5-small, mixture, mixture-as-dense, tiny; default: the first four
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name, conflicts_with = "model")]
     pub(crate) shape: Vec<String>,
-    /// What to measure, separated by commas: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention; default: all but input_x_gradient and attention
+    /// What to measure, separated by commas: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention, generate; default: all but input_x_gradient and attention
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
     pub(crate) work: Vec<String>,
     /// Tokens per text, including prompt or source; default: 32,128; with --quick: 16
