@@ -15,6 +15,7 @@
 //! | [`divergence`] | Kullback–Leibler divergence between two softmaxes, over all tokens or only likely ones |
 //! | [`mixture`] | entropy and mutual information of an ensemble of softmaxes |
 //! | [`nucleus`] | size and threshold of the smallest set of most likely tokens |
+//! | [`places`] | the next places of keys and values, written where there is room for them |
 //! | [`row`] | log-probabilities and the most likely token of one row of logits in host memory |
 //! | [`competitors`] | rank of a token, best other token |
 //! | [`power_sum`] | log Σ pᵅ, for Rényi entropies |
@@ -50,6 +51,7 @@ pub mod linear;
 pub mod mixture;
 pub mod norm;
 pub mod nucleus;
+pub mod places;
 pub mod power_sum;
 pub mod rotary;
 pub mod row;

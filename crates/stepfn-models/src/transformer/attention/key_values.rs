@@ -1,6 +1,7 @@
 //! Keys and values of a layer, as attention reads them and as a cache keeps them.
 
 use burn::tensor::{Int, Tensor, backend::Backend};
+use stepfn_kernels::places::written;
 
 use crate::transformer::places::Places;
 
@@ -34,22 +35,20 @@ impl<B: Backend> KeyValues<B> {
         Self { keys: apart(keys), values: apart(values), width, unnormalized }
     }
 
-    /// Earlier places, if there are any, then later ones, and room up to `places` in all. Where there was room, nothing is copied.
-    pub(super) fn joined(earlier: Option<Self>, later: Self, places: usize) -> Self {
+    /// Earlier places, if there are any, then later ones, and places up to `room` in all. Where there was room, nothing is copied.
+    pub(super) fn joined(earlier: Option<Self>, later: Self, room: usize) -> Self {
         let first = earlier.as_ref().map_or(0, |earlier| earlier.width);
         let width = first + later.width;
         let (earlier_keys, earlier_values) = earlier.map(|earlier| (earlier.keys, earlier.values)).unzip();
         let join = |earlier: Option<Tensor<B, 3>>, later: Tensor<B, 3>| {
             let [texts, _, size] = later.dims();
             match earlier {
-                Some(earlier) if earlier.dims()[1] == places => {
-                    earlier.slice_assign([0..texts, first..width, 0..size], later)
-                }
+                Some(earlier) if earlier.dims()[1] == room => written(earlier, first, later),
                 earlier => {
-                    let room = (places > width)
-                        .then(|| Tensor::zeros([texts, places - width, size], (&later.device(), later.dtype())));
+                    let empty = (room > width)
+                        .then(|| Tensor::zeros([texts, room - width, size], (&later.device(), later.dtype())));
                     let earlier = earlier.map(|earlier| earlier.slice_dim(1, 0..first));
-                    let parts: Vec<Tensor<B, 3>> = earlier.into_iter().chain([later]).chain(room).collect();
+                    let parts: Vec<Tensor<B, 3>> = earlier.into_iter().chain([later]).chain(empty).collect();
                     Tensor::cat(parts, 1)
                 }
             }
@@ -91,7 +90,12 @@ impl<B: Backend> KeyValues<B> {
 
     /// Those of texts `parents`.
     pub(crate) fn select(&self, parents: &Tensor<B, 1, Int>) -> Self {
-        let select = |tensor: &Tensor<B, 3>| tensor.clone().select(0, parents.clone());
+        // Backends copy whole rows of a matrix.
+        let select = |tensor: &Tensor<B, 3>| {
+            let [texts, width, size] = tensor.dims();
+            let selected = tensor.clone().reshape([texts, width * size]).select(0, parents.clone());
+            selected.reshape([parents.dims()[0], width, size])
+        };
         Self { keys: select(&self.keys), values: select(&self.values), width: self.width, unnormalized: None }
     }
 }
