@@ -6,7 +6,7 @@ use stepfn_models::chat::MessageSpan;
 use stepfn_models::tokenizer::Token;
 
 use crate::aggregation::{inside, lines, sentences, words};
-use crate::{AttributionError, Prepared};
+use crate::{AttributionError, Positions, Prepared};
 
 /// Groups of neighbouring tokens of one text: its words, or the spans that were put into a template. A token in no group is separate.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,7 +81,7 @@ impl Features {
         Self { source: Vec::new(), target: crate::aggregation::messages(messages, &prepared.target, first) }
     }
 
-    /// Spans of a text, in bytes as [`Token::span`] is, in any order: each is a group of the tokens that it touches.
+    /// Spans of a text, in any order: each is a group of the tokens that it touches.
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a span that lies outside the text, touches no token, or touches a token of another; for a source span
@@ -90,6 +90,7 @@ impl Features {
         prepared: &Prepared,
         source: &[Range<usize>],
         target: &[Range<usize>],
+        positions: Positions,
     ) -> Result<Self, AttributionError> {
         if prepared.text.source.is_none() && !source.is_empty() {
             return Err(AttributionError::Text(format!(
@@ -97,9 +98,10 @@ impl Features {
                 shown(source)
             )));
         }
+        let source_text = prepared.source_text.as_deref().unwrap_or_default();
         Ok(Self {
-            source: touched(&prepared.source, source, "source")?,
-            target: touched(&prepared.target, target, "target")?,
+            source: touched((source_text, &prepared.source), source, positions, "source")?,
+            target: touched((&prepared.target_text, &prepared.target), target, positions, "target")?,
         })
     }
 
@@ -109,20 +111,23 @@ impl Features {
     }
 }
 
-/// The tokens that each span touches.
+/// The tokens of a text that each span touches.
 pub(crate) fn touched(
-    tokens: &[Token],
+    (text, tokens): (&str, &[Token]),
     spans: &[Range<usize>],
+    positions: Positions,
     side: &str,
 ) -> Result<Vec<Range<usize>>, AttributionError> {
     let wrong = |what: String| Err(AttributionError::Text(what));
     let bytes = tokens.iter().map(|token| token.span.end).max().unwrap_or(0);
     let mut groups: Vec<Range<usize>> = Vec::with_capacity(spans.len());
-    for span in spans {
-        let one = shown(core::slice::from_ref(span));
+    for (given, span) in spans.iter().zip(&positions.in_bytes(text, spans)) {
+        let one = shown(core::slice::from_ref(given));
         if span.is_empty() || span.end > bytes {
             return wrong(format!(
-                "the {side} span {one} does not lie in the text: spans are [start, end) in its {bytes} bytes, and not empty"
+                "the {side} span {one} does not lie in the text: spans are [start, end) in its {} {}s, and not empty",
+                positions.of_byte(text, bytes),
+                positions.name()
             ));
         }
         let touches = |token: &Token| !token.span.is_empty() && overlap(&token.span, span);
@@ -133,10 +138,11 @@ pub(crate) fn touched(
         if let Some(other) = groups.iter().position(|other| overlap(other, &group)) {
             let shared = &tokens[group.start.max(groups[other].start)];
             return wrong(format!(
-                "the {side} spans {} and {one} share the token {:?} at byte {}",
+                "the {side} spans {} and {one} share the token {:?} at {} {}",
                 shown(&spans[other..=other]),
                 shared.surface,
-                shared.span.start
+                positions.name(),
+                positions.of_byte(text, shared.span.start)
             ));
         }
         groups.push(group);
@@ -194,9 +200,9 @@ mod tests {
 
     #[test]
     fn a_span_is_the_tokens_that_it_touches() {
-        let features = Features::spans(&pair(), &[5..8, 0..2], &[1..9]).unwrap();
+        let features = Features::spans(&pair(), &[5..8, 0..2], &[1..9], Positions::Bytes).unwrap();
         assert_eq!(features, Features { source: vec![1..3, 0..1], target: vec![1..4] });
-        assert!(Features::spans(&pair(), &[], &[]).unwrap().is_empty());
+        assert!(Features::spans(&pair(), &[], &[], Positions::Bytes).unwrap().is_empty());
     }
 
     #[test]
@@ -247,12 +253,29 @@ mod tests {
             (vec![], vec![0..5, 7..9], "[0, 5] and [7, 9] share the token \"chat\" at byte 4"),
             (vec![0..8, 4..7], vec![], "the source spans [0, 8] and [4, 7] share"),
         ] {
-            let error = Features::spans(&pair, &source, &target).unwrap_err().to_string();
+            let error = Features::spans(&pair, &source, &target, Positions::Bytes).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
         }
         let causal = Prepared { text: Text::causal(vec![1; 5], 1), source: vec![], ..pair };
-        let error = Features::spans(&causal, &[0..3], &[]).unwrap_err().to_string();
+        let error = Features::spans(&causal, &[0..3], &[], Positions::Bytes).unwrap_err().to_string();
         assert!(error.contains("has no source, so source spans ([0, 3]) mean nothing"), "{error}");
-        assert_eq!(Features::spans(&causal, &[], &[0..3]).unwrap().target, [1..2]);
+        assert_eq!(Features::spans(&causal, &[], &[0..3], Positions::Bytes).unwrap().target, [1..2]);
+    }
+
+    #[test]
+    fn characters_are_counted_where_they_are_asked_for() {
+        let target = tokens(&[("él", 0), ("dit", 4), ("où", 8)]);
+        let text = Text::causal(vec![1; target.len()], 1);
+        let wide = Prepared { text, source_text: None, target_text: "él dit où".to_owned(), source: vec![], target };
+        let spans = |spans: &[Range<usize>]| Features::spans(&wide, &[], spans, Positions::Characters);
+        assert_eq!(spans(&[3..9]).unwrap().target, [1..3]);
+        assert_eq!(spans(&[2..3]).unwrap_err().to_string(), "the target span [2, 3] touches no token");
+        let error = spans(&[3..10]).unwrap_err().to_string();
+        assert!(
+            error.contains("[3, 10] does not lie in the text: spans are [start, end) in its 9 characters"),
+            "{error}"
+        );
+        let error = spans(&[0..4, 4..9]).unwrap_err().to_string();
+        assert!(error.contains("[0, 4] and [4, 9] share the token \"dit\" at character 3"), "{error}");
     }
 }

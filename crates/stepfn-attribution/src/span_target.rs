@@ -10,7 +10,7 @@ use core::ops::Range;
 
 use crate::aggregation::{sentences, words};
 use crate::features::touched;
-use crate::{AttributionError, Prepared, Text};
+use crate::{AttributionError, Positions, Prepared, Text};
 
 /// Spans of steps: each is a column of scores.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,12 +48,12 @@ impl SpanTarget {
         Self::new(of_steps.filter(|group| !group.is_empty()).collect())
     }
 
-    /// The steps that these spans touch, in bytes of the target's text, in any order.
+    /// The steps that these spans of the target's text touch, in any order.
     ///
     /// # Errors
     /// [`AttributionError::Text`] for a span that lies outside the text, touches no step, or touches a token of another.
-    pub fn bytes(prepared: &Prepared, spans: &[Range<usize>]) -> Result<Self, AttributionError> {
-        let mut found = touched(&prepared.target, spans, "unit")?;
+    pub fn parts(prepared: &Prepared, spans: &[Range<usize>], positions: Positions) -> Result<Self, AttributionError> {
+        let mut found = touched((&prepared.target_text, &prepared.target), spans, positions, "unit")?;
         let Range { start, end } = prepared.text.steps;
         if let Some(outside) = found.iter().position(|span| span.start < start || end < span.end) {
             let token = &prepared.target[if found[outside].start < start { found[outside].start } else { end }];

@@ -11,9 +11,10 @@ use stepfn::{
 };
 
 use crate::task::{
-    Job, Named, Options, Watch, attribute_task, compare_task, context_task, evaluate_task, reliance_task, score_task,
+    Job, Named, Options, attribute_task, compare_task, context_task, evaluate_task, reliance_task, score_task,
     similarity_task,
 };
+use crate::watch::Watch;
 
 /// Results of texts.
 pub(crate) enum Results {

@@ -9,6 +9,7 @@ mod passes;
 mod raised;
 mod results;
 mod task;
+mod watch;
 mod weights;
 
 use pyo3::prelude::*;
@@ -25,7 +26,7 @@ mod _stepfn {
     #[pymodule_export]
     use crate::method::Method;
     #[pymodule_export]
-    use crate::model::{Model, backends, check, families, known, load, load_tensors, models, stages};
+    use crate::model::{Model, backends, check, families, known, load, load_tensors, models, record_fields, stages};
     #[pymodule_export]
     use crate::passes::Passes;
     #[pymodule_export]

@@ -13,7 +13,8 @@ use crate::convert::{exception, from_json, raised, to_json};
 use crate::engine::{Engine, Results};
 use crate::raised::Raised;
 use crate::results::{Answer, Comparison, Evaluation, Reliance, Scored, Similarity, Written};
-use crate::task::{FunctionSpec, Given, Job, MethodSpec, Named, Options, Watch};
+use crate::task::{FunctionSpec, Given, Job, MethodSpec, Named, Options};
+use crate::watch::Watch;
 use crate::weights::{self, element_type, tensor};
 
 /// A model.
@@ -338,6 +339,12 @@ pub(crate) fn check(py: Python<'_>, methods: bool, name: &str, parameters: &str)
 #[pyfunction]
 pub(crate) fn models() -> Vec<[String; 3]> {
     stepfn::models()
+}
+
+/// The fields of a record that are parts of a text.
+#[pyfunction]
+pub(crate) fn record_fields() -> [&'static str; stepfn::RECORD_FIELDS.len()] {
+    stepfn::RECORD_FIELDS
 }
 
 /// The families of models that can be read.

@@ -2,23 +2,20 @@
 
 mod evaluate;
 mod pairs;
+mod given;
 
-use core::cell::Cell;
-use core::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use burn::tensor::backend::Backend;
 use pyo3::prelude::*;
 use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
-    Alignment, AttributeContextTask, AttributeTask, AttributedFn, BowCorrection, ContextTask, DOCUMENT_MARK, Error,
-    ErrorKind, Input, LongTexts, Map, Masking, Operator, OutputContext, Progress, Registry, RunOptions, ScoreTask,
-    ScoreUnit, Selection, Split, TargetUnit, Unit, Value, WordSplit,
+    AttributeContextTask, AttributeTask, AttributedFn, BowCorrection, ContextTask, DOCUMENT_MARK, Error, ErrorKind,
+    LongTexts, Map, Masking, Operator, OutputContext, Registry, RunOptions, ScoreTask, ScoreUnit, Selection, Split,
+    TargetUnit, Unit, Value, WordSplit,
 };
 
-use crate::convert::from_json;
 use crate::function::Function;
 use crate::method::Method;
 use crate::raised::Raised;
@@ -27,6 +24,7 @@ use self::evaluate::EvaluateOptions;
 pub(crate) use self::evaluate::evaluate_task;
 use self::pairs::{CompareOptions, SimilarityOptions};
 pub(crate) use self::pairs::{compare_task, similarity_task};
+pub(crate) use self::given::{Given, Named};
 
 /// A step function: Python's, or one by its name and its parameters as JSON.
 #[derive(FromPyObject)]
@@ -332,158 +330,4 @@ pub(crate) fn reliance_task<B: Backend>(
     };
     task.check()?;
     Ok(task)
-}
-
-/// Pairs of an alignment, or the word for finding them.
-#[derive(FromPyObject, Clone)]
-pub(crate) enum Align {
-    Pairs(Vec<(usize, usize)>),
-    Named(String),
-}
-
-impl Align {
-    fn alignment(self) -> stepfn::Result<Alignment> {
-        match self {
-            Self::Pairs(pairs) => Ok(Alignment::Pairs(pairs)),
-            Self::Named(name) if name == "auto" => Ok(Alignment::Auto),
-            Self::Named(name) => {
-                Err(Error::new(ErrorKind::Option, format!("there is no alignment `{name}`"), "give pairs, or `auto`"))
-            }
-        }
-    }
-}
-
-/// A text as Python gives it: alone, or as the JSON of a record.
-#[pyclass(frozen, from_py_object, module = "stepfn._stepfn")]
-#[derive(Clone)]
-pub(crate) struct Given {
-    text: Option<String>,
-    record: Option<String>,
-    from: Option<usize>,
-    to: Option<usize>,
-    align: Option<Align>,
-    chat_template: Option<String>,
-    /// Variables of the chat template, as JSON.
-    chat_variables: Option<String>,
-    keep: Vec<String>,
-    /// Why it can't be read, and what to do.
-    wrong: Option<(String, String)>,
-    /// Of texts that are compared, the fields that they are in, without any those of known data.
-    columns: Option<Vec<String>>,
-}
-
-#[pymethods]
-impl Given {
-    #[new]
-    #[pyo3(signature = (text, record, from_, to, align, chat_template, chat_variables, keep, wrong=None, columns=None))]
-    #[expect(clippy::too_many_arguments, reason = "they come from Python")]
-    fn new(
-        text: Option<String>,
-        record: Option<String>,
-        from_: Option<usize>,
-        to: Option<usize>,
-        align: Option<Align>,
-        chat_template: Option<String>,
-        chat_variables: Option<String>,
-        keep: Vec<String>,
-        wrong: Option<(String, String)>,
-        columns: Option<Vec<String>>,
-    ) -> Self {
-        Self { text, record, from: from_, to, align, chat_template, chat_variables, keep, wrong, columns }
-    }
-}
-
-/// An input, with what its user calls it.
-pub(crate) struct Named {
-    id: Value,
-    input: stepfn::Result<Input>,
-}
-
-impl stepfn::IntoInput for Named {
-    fn into_input(self) -> stepfn::Result<Input> {
-        self.input
-    }
-
-    fn id(&self) -> Value {
-        self.id.clone()
-    }
-}
-
-impl Given {
-    pub(crate) fn named(self) -> PyResult<Named> {
-        let Self { text, record, from, to, align, chat_template, chat_variables, keep, wrong, columns } = self;
-        let (id, input) = match (&text, &record) {
-            (_, Some(record)) if columns.is_some() => {
-                stepfn::comparison(record.as_bytes(), &columns.unwrap_or_default(), &keep)
-            }
-            (_, Some(record)) => stepfn::record(record.as_bytes(), &keep),
-            (text, None) => (Value::Null, Ok(Input::text(text.clone().unwrap_or_default()))),
-        };
-        let input = match wrong {
-            Some((what, hint)) => Err(Error::new(ErrorKind::Text, what, hint)),
-            None => input,
-        };
-        let variables = chat_variables.as_deref().map_or_else(|| Ok(Default::default()), from_json)?;
-        let alignment = align.map_or(Ok(Alignment::OneToOne), Align::alignment);
-        let input = input.and_then(|input| {
-            let alignment = alignment?;
-            Ok(Input { from, to, alignment, chat_template, chat_variables: variables, ..input })
-        });
-        Ok(Named { id, input })
-    }
-}
-
-/// Tells Python how far work is, and lets it end the work.
-pub(crate) struct Watch {
-    /// `on_progress(texts_done, texts, pieces_done, pieces)`, if there is one.
-    on_progress: Option<Py<PyAny>>,
-    /// What it raised, or what a signal did.
-    raised: Mutex<Option<PyErr>>,
-}
-
-thread_local! {
-    /// When Python was asked last on this thread.
-    static ASKED: Cell<Option<Instant>> = const { Cell::new(None) };
-}
-
-impl Watch {
-    pub(crate) fn new(on_progress: Option<Py<PyAny>>) -> Arc<Self> {
-        Arc::new(Self { on_progress, raised: Mutex::new(None) })
-    }
-
-    pub(crate) fn take_raised(&self) -> Option<PyErr> {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// Whether Python wants the work to end: asked often, and answered now and then.
-    pub(crate) fn ends(&self) -> bool {
-        const PAUSE: Duration = Duration::from_millis(50);
-        if ASKED.get().is_some_and(|asked| asked.elapsed() < PAUSE) {
-            return self.has_raised();
-        }
-        ASKED.set(Some(Instant::now()));
-        Python::attach(|py| py.check_signals()).is_err_and(|error| self.raise(error)) || self.has_raised()
-    }
-
-    /// Tells how far the work is.
-    pub(crate) fn progress(&self, progress: Progress) -> ControlFlow<()> {
-        let Some(on_progress) = &self.on_progress else {
-            return if self.ends() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-        };
-        let Progress { texts_done, texts, pieces_done, pieces, .. } = progress;
-        let told = Python::attach(|py| {
-            py.check_signals()?;
-            on_progress.call1(py, (texts_done, texts, pieces_done, pieces)).map(drop)
-        });
-        if told.is_err_and(|error| self.raise(error)) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    fn raise(&self, error: PyErr) -> bool {
-        *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-        true
-    }
-
-    fn has_raised(&self) -> bool {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
 }

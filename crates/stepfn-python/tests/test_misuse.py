@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,10 +67,10 @@ def test_spans_of_a_source_count_characters(verse: stepfn.LanguageModel) -> None
 @pytest.mark.parametrize(
     ("spans", "says"),
     [
-        ([(0, len(WIDE) + 1)], f"\\[0, {len(WIDE) + 1}\\] does not lie in the text, which has {len(WIDE)} characters"),
-        ([(3, 3)], "is empty"),
+        ([(0, len(WIDE) + 1)], f"\\[0, {len(WIDE) + 1}\\] does not lie in the text: spans are .* in its {len(WIDE)} characters"),
+        ([(3, 3)], "and not empty"),
         ([(4, 2)], "does not lie in the text"),
-        ([(0, 4), (3, 9)], "\\[0, 4\\] and \\[3, 9\\] overlap"),
+        ([(0, 4), (3, 9)], "\\[0, 4\\] and \\[3, 9\\] share the token"),
         ([(34, 37), (37, 40)], "spans \\[34, 37\\] and \\[37, 40\\] share the token .* at character 3"),
     ],
 )
@@ -78,6 +79,30 @@ def test_errors_of_spans_speak_of_characters(verse: stepfn.LanguageModel, spans:
         with pytest.raises(stepfn.UsageError, match=says) as raised:
             verse.attribute(**given, method="occlusion")  # type: ignore[call-overload]
         assert "byte" not in str(raised.value)
+
+
+def test_spans_of_a_chat_count_characters_of_its_prompt_and_answer(tmp_path: Path) -> None:
+    shutil.copytree(Path(__file__).resolve().parents[2] / "stepfn-zoo/models/verse", tmp_path, dirs_exist_ok=True)
+    template = "{% for m in messages %}«{{ m.role }}» {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}«assistant» {% endif %}"
+    (tmp_path / "chat_template.jinja").write_text(template, encoding="utf-8")
+    model = stepfn.load(tmp_path)
+    chat: dict[str, Any] = {"messages": [{"role": "user", "content": content} for content in (WIDE, "And it was so")], "target": "Él said"}
+    said = [message["content"] for message in model.attribute(chat, "dummy").messages]
+    spans = [(place["start"], place["end"]) for place in said]
+    answer = model.attribute({**chat, "target_spans": spans}, "occlusion", unit="answer")
+    assert answer.target_text is not None and answer.target_scores is not None
+    assert [answer.target_text[start:end] for start, end in spans] == [WIDE, "And it was so"]
+    assert answer.about["parameters"]["target_spans"] == [list(span) for span in spans]
+    for start, end in spans:
+        rows = [number for number, token in enumerate(answer.target) if token.start < end and start < token.end]
+        assert len(rows) > 1 and len(set(answer.target_scores[rows].ravel().tolist())) == 1
+    with pytest.raises(stepfn.UsageError, match=f"in its {len(answer.target_text)} characters"):
+        model.attribute({**chat, "target_spans": [(0, len(answer.target_text) + 1)]}, "occlusion")
+    # Of the answer, a unit.
+    place = answer.target_text.index("said", spans[1][1])
+    (found,) = (unit := model.attribute({**chat, "units": [(place, place + 4)]}, "occlusion")).spans
+    start, end = unit.target[found.start].start, unit.target[found.stop - 1].end
+    assert answer.target_text[start:end].strip() == "said"
 
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, SystemExit, GeneratorExit])
@@ -311,11 +336,8 @@ CALLS: list[tuple[Callable[[stepfn.LanguageModel], Any], str]] = [
     (lambda model: model.score("light", lambda logits, target_ids: 1.0), "returned an array of shape \\(\\)"),
     (lambda model: model.score("a b", lambda logits, target_ids: logits[:, 0] * 1j), "returned complex numbers"),
     (lambda model: model.attribute("a b", lambda passes: passes.values(target=np.full((1, 3), 1.5))[1]), "whole numbers, not of type float64"),
-    (
-        lambda model: model.attribute({"messages": [{"role": "user", "content": "é"}], "target_spans": [(0, 1)]}, "occlusion"),
-        "`target_spans` of a chat that is not ASCII.*features=",
-    ),
     (lambda model: model.attribute(messages=[{"role": "user", "content": "a"}], target_spans=[(0, 1)]), "no chat template"),
+    (lambda model: model.attribute("a b", "occlusion", target_spans=[(0, 1.5)]), "`target_spans` must be a list of \\[start, end\\], counted in characters from 0"),
     (lambda _: stepfn.describe(None), "None is no name"),
     (lambda _: stepfn.StepFunction("xx"), "no step function `xx`"),
     (lambda _: stepfn.StepFunction("entropi"), "did you mean `entropy`"),

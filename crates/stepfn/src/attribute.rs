@@ -98,7 +98,7 @@ impl<B: Backend> AttributeTask<B> {
             let what = "`documents` say what is hidden as one, and documents are not what is hidden";
             return Err(Error::new(ErrorKind::Text, what, "leave them out, or hide documents: features `documents`"));
         }
-        let own = Features::spans(prepared, &input.source_spans, &input.target_spans)?;
+        let own = Features::spans(prepared, &input.source_spans, &input.target_spans, input.positions)?;
         if !own.is_empty() && !self.method.hides_tokens() {
             return Err(self.hides_nothing("spans"));
         }
@@ -130,7 +130,7 @@ impl<B: Backend> AttributeTask<B> {
             true => self.unit.spans(prepared),
             false => {
                 self.check_takes_spans("units of their own")?;
-                Some(SpanTarget::bytes(prepared, &input.units)?)
+                Some(SpanTarget::parts(prepared, &input.units, input.positions)?)
             }
         };
         Ok(target.map(|target| SpanTarget { mean: self.unit_mean, ..target }))
@@ -171,7 +171,12 @@ impl<B: Backend> AttributeTask<B> {
     }
 
     /// All parameters, for the record.
-    fn parameters(&self, input: &Input, function: &AttributedFn<B>, config: &TransformerConfig) -> Map<String, Value> {
+    fn parameters(
+        &self,
+        (input, prepared): (&Input, &Prepared),
+        function: &AttributedFn<B>,
+        config: &TransformerConfig,
+    ) -> Map<String, Value> {
         let mut parameters = self.method.parameters();
         let of_functions = core::iter::once((function.name(), function.parameters()))
             .chain(self.step_scores.iter().map(|function| (function.name(), function.parameters())));
@@ -192,10 +197,15 @@ impl<B: Backend> AttributeTask<B> {
                 parameters.insert(name.to_owned(), Value::from(true));
             }
         }
-        let spans =
-            [("source_spans", &input.source_spans), ("target_spans", &input.target_spans), ("units", &input.units)];
-        for (name, spans) in spans {
+        let (source, target) = (prepared.source_text.as_deref().unwrap_or_default(), prepared.target_text.as_str());
+        let spans = [
+            ("source_spans", source, &input.source_spans),
+            ("target_spans", target, &input.target_spans),
+            ("units", target, &input.units),
+        ];
+        for (name, text, spans) in spans {
             if !spans.is_empty() {
+                let spans = input.positions.in_bytes(text, spans);
                 let pairs: Vec<[usize; 2]> = spans.iter().map(|span| [span.start, span.end]).collect();
                 parameters.insert(name.to_owned(), json!(pairs));
             }
@@ -253,7 +263,7 @@ impl<B: Backend> AttributeTask<B> {
         let about = Provenance {
             method: self.method.name().to_owned(),
             attributed_fn: if self.method.is_of_function() { function.name().to_owned() } else { String::new() },
-            parameters: self.parameters(input, &function, model.config()),
+            parameters: self.parameters((input, &prepared), &function, model.config()),
             seed: self.options.seed,
             seconds: started.elapsed().as_secs_f64(),
             ..model.provenance()

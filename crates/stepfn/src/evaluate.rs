@@ -22,7 +22,7 @@ use crate::chat::Asked;
 use crate::room;
 use crate::texts::{Numbered, Task, Told, each};
 use crate::{
-    Error, ErrorKind, Input, IntoInput, LanguageModel, Mark, Outcome, Outcomes, Result, RunOptions, TargetUnit,
+    Error, ErrorKind, Input, IntoInput, LanguageModel, Mark, Outcome, Outcomes, Positions, Result, RunOptions, TargetUnit,
 };
 
 pub use self::result::Evaluated;
@@ -193,25 +193,23 @@ impl<B: Backend> EvaluateTask<B> {
         }
         let mut marked = Vec::new();
         for mark in &input.rationale {
-            let spans: Vec<Range<usize>> = match mark {
-                Mark::Bytes(span) => core::iter::once(span.clone()).collect(),
-                Mark::Text(words) => {
-                    text.match_indices(words.as_str()).map(|(start, found)| start..start + found.len()).collect()
-                }
+            let found = |words: &str| {
+                text.match_indices(words).map(|(start, found)| start..start + found.len()).collect::<Vec<_>>()
+            };
+            let (spans, positions) = match mark {
+                Mark::Span(span) => (vec![span.clone()], input.positions),
+                Mark::Text(words) => (found(words), Positions::Bytes),
             };
             if let (Mark::Text(words), true) = (mark, spans.is_empty()) {
                 let what = format!("the rationale {words:?} is not in the text that the prediction is made from");
-                return Err(Error::new(
-                    ErrorKind::Text,
-                    what,
-                    "give words as the text has them, or [start, end] in bytes",
-                ));
+                let hint = format!("give words as the text has them, or [start, end] in {}s", input.positions.name());
+                return Err(Error::new(ErrorKind::Text, what, hint));
             }
             for span in &spans {
                 let span = core::slice::from_ref(span);
                 let touched = match side {
-                    Side::Source => Features::spans(prepared, span, &[])?.source,
-                    Side::Target => Features::spans(prepared, &[], span)?.target,
+                    Side::Source => Features::spans(prepared, span, &[], positions)?.source,
+                    Side::Target => Features::spans(prepared, &[], span, positions)?.target,
                 };
                 marked.extend(touched.into_iter().flatten().map(|token| (side, token)));
             }
@@ -243,7 +241,7 @@ impl<B: Backend> EvaluateTask<B> {
         let marked = self.marked(&prepared, input)?;
         let spans = match input.units.is_empty() {
             true => self.unit.spans(&prepared),
-            false => Some(SpanTarget::bytes(&prepared, &input.units)?),
+            false => Some(SpanTarget::parts(&prepared, &input.units, input.positions)?),
         };
         let (methods, all) = (self.names(), functions.len() * (self.methods.len() + 1));
         let mut texts = Vec::new();

@@ -5,7 +5,7 @@ use core::ops::Range;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use stepfn_attribution::Request;
+use stepfn_attribution::{Positions, Request};
 use stepfn_core::Alignment;
 use stepfn_models::chat::{Json, Message};
 
@@ -14,8 +14,8 @@ use crate::{Error, ErrorKind, Region, Result, Variant};
 /// A part of a text that people marked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mark {
-    /// From a byte of the text to another, which is no longer part of it.
-    Bytes(Range<usize>),
+    /// From one position of the text to another, which is no longer part of it, as the input [counts](Input::positions) them.
+    Span(Range<usize>),
     /// Wherever the text has these characters.
     Text(String),
 }
@@ -47,13 +47,15 @@ pub struct Input {
     pub from: Option<usize>,
     /// The first token that is no longer asked about.
     pub to: Option<usize>,
-    /// Parts of the source that perturbation methods hide and show as one, in bytes.
+    /// What the spans below count, and those of regions.
+    pub positions: Positions,
+    /// Parts of the source that perturbation methods hide and show as one.
     pub source_spans: Vec<Range<usize>>,
-    /// Parts of the target that perturbation methods hide and show as one, in bytes.
+    /// Parts of the target that perturbation methods hide and show as one; of a chat, parts of its prompt and answer.
     pub target_spans: Vec<Range<usize>>,
     /// The documents in the source, or in the prompt of a causal model, in their order: what is hidden as one by [`Unit::Documents`](crate::Unit::Documents).
     pub documents: Vec<String>,
-    /// Parts of the target that are attributed as one, in bytes: each is a column of scores.
+    /// Parts of the target that are attributed as one: each is a column of scores.
     pub units: Vec<Range<usize>>,
     /// The parts of the text that people marked as what the prediction should come from: of an encoder–decoder's source, or of a causal model's text. For
     /// metrics of plausibility, see [`EvaluateTask`](crate::EvaluateTask).

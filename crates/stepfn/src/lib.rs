@@ -108,7 +108,8 @@ pub use stepfn_attribution::contexts::{ContextMethod, Operator};
 pub use stepfn_attribution::methods::*;
 pub use stepfn_attribution::reliance::{ContextReliance, Cues, RelianceInfo, Selection};
 pub use stepfn_attribution::{
-    Alternative, AttributedFn, Attribution, Axis, Baseline, MOST_ALTERNATIVES, Masking, Progress, Provenance, Scores,
+    Alternative, AttributedFn, Attribution, Axis, Baseline, MOST_ALTERNATIVES, Masking, Positions, Progress,
+    Provenance, Scores,
 };
 pub use stepfn_core::catalog::nearest;
 pub use stepfn_core::functions;

@@ -10,7 +10,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 pub use self::fields::{RecordFields, RecordText};
-use crate::{Error, ErrorKind, Input, Json, Mark, Message, Place, Region};
+use crate::{Error, ErrorKind, Input, Json, Mark, Message, Place, Positions, Region};
 
 /// The fields of a [`record`] that mean something.
 pub const RECORD_FIELDS: [&str; 19] = [
@@ -88,18 +88,19 @@ fn chat(messages: Json) -> crate::Result<Vec<Message>> {
     }
 }
 
-fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Result<Input> {
+fn input(mut fields: Map<String, Value>, messages: Vec<Message>, positions: Positions) -> crate::Result<Input> {
     let input = Input {
         messages,
+        positions,
         text: text(&mut fields, "text")?,
         source: text(&mut fields, "source")?,
         target: text(&mut fields, "target")?,
         contrast_source: text(&mut fields, "contrast_source")?,
         contrast_target: text(&mut fields, "contrast_target")?,
-        source_spans: spans(&mut fields, "source_spans")?,
-        target_spans: spans(&mut fields, "target_spans")?,
-        units: spans(&mut fields, "units")?,
-        rationale: marks(&mut fields)?,
+        source_spans: spans(&mut fields, "source_spans", positions)?,
+        target_spans: spans(&mut fields, "target_spans", positions)?,
+        units: spans(&mut fields, "units", positions)?,
+        rationale: marks(&mut fields, positions)?,
         documents: texts(&mut fields, "documents")?,
         sources: texts(&mut fields, "sources")?,
         question: text(&mut fields, "question")?,
@@ -107,7 +108,7 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Resul
         output_context: text(&mut fields, "output_context")?,
         contextless_output_next_tokens: texts(&mut fields, "contextless_output_next_tokens")?,
         words: texts(&mut fields, "words")?,
-        regions: regions(&mut fields)?,
+        regions: regions(&mut fields, positions)?,
         ..Input::default()
     };
     let texts = [&input.text, &input.source, &input.target];
@@ -117,10 +118,11 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>) -> crate::Resul
     Ok(input)
 }
 
-/// What people marked: `[start, end]` in bytes, or strings; or one string. In a cell of a table, a list is JSON.
-fn marks(fields: &mut Map<String, Value>) -> crate::Result<Vec<Mark>> {
+/// What people marked: `[start, end]`, or strings; or one string. In a cell of a table, a list is JSON.
+fn marks(fields: &mut Map<String, Value>, positions: Positions) -> crate::Result<Vec<Mark>> {
     let wrong_list = |found: &Value| {
-        wrong(format!("`rationale` must be a list of [start, end] or of strings, not {}", shortened(found)))
+        let counts = positions.name();
+        wrong(format!("`rationale` must be a list of [start, end] in {counts}s or of strings, not {}", shortened(found)))
     };
     let found = match fields.remove("rationale").unwrap_or_default() {
         Value::Null => return Ok(Vec::new()),
@@ -134,7 +136,7 @@ fn marks(fields: &mut Map<String, Value>) -> crate::Result<Vec<Mark>> {
     let mark = |mark: &Value| match mark {
         Value::String(text) if !text.is_empty() => Some(Mark::Text(text.clone())),
         Value::Array(span) => match span[..] {
-            [ref start, ref end] => Some(Mark::Bytes(number(start)?..number(end)?)),
+            [ref start, ref end] => Some(Mark::Span(number(start)?..number(end)?)),
             _ => None,
         },
         _ => None,
@@ -162,7 +164,7 @@ fn text(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Option<Str
     }
 }
 
-fn spans(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<Range<usize>>> {
+fn spans(fields: &mut Map<String, Value>, name: &str, positions: Positions) -> crate::Result<Vec<Range<usize>>> {
     let span = |value: &Value| match value.as_array()?.as_slice() {
         [start, end] => Some(number(start)?..number(end)?),
         _ => None,
@@ -173,12 +175,12 @@ fn spans(fields: &mut Map<String, Value>, name: &str) -> crate::Result<Vec<Range
     }
     let spans = value.as_array().and_then(|spans| spans.iter().map(span).collect());
     spans.ok_or_else(|| {
-        let found = shortened(&value);
-        wrong(format!("`{name}` must be a list of [start, end], counted in bytes from 0, not {found}"))
+        let (counts, found) = (positions.name(), shortened(&value));
+        wrong(format!("`{name}` must be a list of [start, end], counted in {counts}s from 0, not {found}"))
     })
 }
 
-fn regions(fields: &mut Map<String, Value>) -> crate::Result<Vec<Region>> {
+fn regions(fields: &mut Map<String, Value>, positions: Positions) -> crate::Result<Vec<Region>> {
     let value = fields.remove("regions").unwrap_or_default();
     if value.is_null() {
         return Ok(Vec::new());
@@ -186,7 +188,7 @@ fn regions(fields: &mut Map<String, Value>) -> crate::Result<Vec<Region>> {
     let place = |value: &Value| match value {
         Value::String(text) => Some(Place::Text(text.clone())),
         Value::Array(span) => match span.as_slice() {
-            [start, end] => Some(Place::Bytes(number(start)?..number(end)?)),
+            [start, end] => Some(Place::Span(number(start)?..number(end)?)),
             _ => None,
         },
         _ => None,
@@ -201,9 +203,9 @@ fn regions(fields: &mut Map<String, Value>) -> crate::Result<Vec<Region>> {
     };
     let regions = value.as_array().and_then(|regions| regions.iter().map(region).collect());
     regions.ok_or_else(|| {
-        let found = shortened(&value);
+        let (counts, found) = (positions.name(), shortened(&value));
         wrong(format!(
-            "`regions` must be a list of texts, of [start, end] in bytes, or of {{\"name\": …, \"text\": …}} or {{\"name\": …, \"span\": …}}, not {found}"
+            "`regions` must be a list of texts, of [start, end] in {counts}s, or of {{\"name\": …, \"text\": …}} or {{\"name\": …, \"span\": …}}, not {found}"
         ))
     })
 }
@@ -285,7 +287,7 @@ mod tests {
     #[test]
     fn what_people_marked_is_spans_or_words() {
         let marks = |line| read(line).unwrap().rationale;
-        let both = vec![Mark::Bytes(0..3), Mark::Text("light".to_owned())];
+        let both = vec![Mark::Span(0..3), Mark::Text("light".to_owned())];
         assert_eq!(marks(r#"{"text": "a", "rationale": [[0, 3], "light"]}"#), both);
         // As tables have it.
         assert_eq!(marks(r#"{"text": "a", "rationale": "[[0, 3], \"light\"]"}"#), both);
@@ -318,7 +320,7 @@ mod tests {
             (r#"{"messages": [], "messages": []}"#, "the field `messages` twice"),
             (r#"{"source": 3}"#, "`source` must be a string or null, not 3"),
             (r#"{"source": "a", "source_spans": [[-1, 2]]}"#, "`source_spans` must be a list of [start, end]"),
-            (r#"{"source": "a", "rationale": [3]}"#, "`rationale` must be a list of [start, end] or of strings, not 3"),
+            (r#"{"source": "a", "rationale": [3]}"#, "`rationale` must be a list of [start, end] in bytes or of strings, not 3"),
             (r#"{"source": "a", "source": "b"}"#, "the field `source` twice"),
         ] {
             assert!(read(line).unwrap_err().what().starts_with(says), "{:?}", read(line));

@@ -78,8 +78,8 @@ pub struct Region {
 pub enum Place {
     /// The first occurrence of this text after the region before it.
     Text(String),
-    /// These bytes.
-    Bytes(Range<usize>),
+    /// From one position to another, as the input [counts](Input::positions) them.
+    Span(Range<usize>),
 }
 
 /// Scores of a word, a sentence, a region or a text.
@@ -163,7 +163,7 @@ impl Units {
                 moved(sentences_of(rest).iter().map(trimmed).filter(|span| !span.is_empty()).collect())
             }
             ScoreUnit::Text => vec![(None, from..target_text.len())],
-            ScoreUnit::Region => regions(&input.regions, target_text, from)?,
+            ScoreUnit::Region => regions(input, target_text, from)?,
         };
         let spans: Vec<Range<usize>> = parts.iter().map(|(_, span)| span.clone()).collect();
         let tokens = match by {
@@ -207,37 +207,42 @@ fn visible(text: &str, span: &Range<usize>) -> usize {
     span.start + rest.len() - rest.trim_start().len()
 }
 
-fn regions(regions: &[Region], text: &str, from: usize) -> Result<Vec<(Option<String>, Range<usize>)>> {
+fn regions(input: &Input, text: &str, from: usize) -> Result<Vec<(Option<String>, Range<usize>)>> {
+    let Input { regions, positions, .. } = input;
+    let counts = positions.name();
     if regions.is_empty() {
         let what = "there are no regions to score by";
-        return Err(Error::new(
-            ErrorKind::Text,
-            what,
-            "give the field `regions`: a list of parts of the text, or of [start, end] in bytes",
-        ));
+        let hint = format!("give the field `regions`: a list of parts of the text, or of [start, end] in {counts}s");
+        return Err(Error::new(ErrorKind::Text, what, hint));
     }
+    let given = |region: &Region| match &region.place {
+        Place::Text(_) => 0..0,
+        Place::Span(span) => span.clone(),
+    };
+    let given: Vec<Range<usize>> = regions.iter().map(given).collect();
+    let spans = positions.in_bytes(text, &given);
     let mut at = from;
-    let place = |(number, Region { name, place }): (usize, &Region)| {
+    let place = |(number, (Region { name, place }, span)): (usize, (&Region, Range<usize>))| {
         let span = match place {
             Place::Text(part) => {
                 let found = text.get(at..).filter(|_| !part.is_empty()).and_then(|rest| rest.find(part.as_str()));
                 found.map(|start| at + start..at + start + part.len())
             }
-            Place::Bytes(span) => Some(span.clone())
-                .filter(|span| at <= span.start && !span.is_empty() && text.get(span.clone()).is_some()),
+            Place::Span(_) => {
+                Some(span).filter(|span| at <= span.start && !span.is_empty() && text.get(span.clone()).is_some())
+            }
         };
         let span = span.ok_or_else(|| {
             let what = format!("region {} is not in the text behind the one before it", number + 1);
-            Error::new(
-                ErrorKind::Text,
-                what,
-                "give regions in the order of the text, as they are written there or in bytes, without overlap",
-            )
+            let hint = format!(
+                "give regions in the order of the text, as they are written there or in {counts}s, without overlap"
+            );
+            Error::new(ErrorKind::Text, what, hint)
         })?;
         at = span.end;
         Ok((name.clone(), span))
     };
-    regions.iter().enumerate().map(place).collect()
+    regions.iter().zip(spans).enumerate().map(place).collect()
 }
 
 /// The values of some tokens; `None` if one of them has none.

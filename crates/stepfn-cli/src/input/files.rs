@@ -23,7 +23,7 @@ impl Files {
     /// The files of `--input`, with the columns of the command line.
     pub(crate) fn new(lines: &LinesArgs, named: Option<&ColumnArgs>) -> Result<Self, Failure> {
         let parts = named.map(ColumnArgs::parts).unwrap_or_default();
-        Self::open(lines, RecordFields { parts, keep: lines.keep.clone(), lenient: false }, true)
+        Self::open(lines, RecordFields { parts, keep: lines.keep.clone(), ..RecordFields::default() }, true)
     }
 
     /// The files of `--input`, whose texts are in any fields.

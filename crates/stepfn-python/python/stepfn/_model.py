@@ -215,7 +215,7 @@ class LanguageModel(Pairs):
             "memory": memory,
         }
         options = options_of(given_options)
-        common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
+        common = Common(from_, to, align, chat_template, chat_variables, keep)
         chosen = by.native(), of.native() if is_chosen else None, [function.native() for function in more]
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
@@ -291,7 +291,7 @@ class LanguageModel(Pairs):
         }
         options = {**options_of({"seed": seed, "memory": memory}), "context": asked}
         record = {"sources": list(sources), "question": question, "target": answer}
-        common = Common(self.is_encoder_decoder, None, None, None, chat_template, chat_variables, ())
+        common = Common(None, None, None, chat_template, chat_variables, ())
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
             return self._checked().context(window, in_window(options, first), told)
@@ -406,7 +406,7 @@ class LanguageModel(Pairs):
             "output_context": output_context,
             "contextless_output_next_tokens": list(contextless_output_next_tokens),
         }
-        common = Common(self.is_encoder_decoder, None, None, None, None, None, ())
+        common = Common(None, None, None, None, None, ())
         chosen = compared.native(), by.native(), of.native()
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
@@ -493,7 +493,7 @@ class LanguageModel(Pairs):
         given = {"unit": unit, "contrast_force_inputs": contrast_force_inputs, "masking": masking, "seed": seed, "memory": memory}
         options = {**options_of(given), "evaluate": asked}
         _, records = records_of(texts, None, None, None, None, None, None, None, None)
-        common = Common(self.is_encoder_decoder, from_, to, None, None, None, ())
+        common = Common(from_, to, None, None, None, ())
         chosen = [method.native() for method in by], [function.native() for function in of]
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
@@ -563,7 +563,7 @@ class LanguageModel(Pairs):
         joined = Joined(by, words, bow_correction, uncertainty, long, start_token)
         run = self._scoring(functions, joined, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         one, records = records_of(texts, source, target, messages, contrast, contrast_source, None, None)
-        common = Common(self.is_encoder_decoder, from_, to, align, chat_template, chat_variables, keep)
+        common = Common(from_, to, align, chat_template, chat_variables, keep)
         found = run_texts(run, records, common, ScoredText, progress, errors)
         return found[0] if one else ScoredTexts(found)
 
@@ -593,7 +593,7 @@ class LanguageModel(Pairs):
             raise UsageError(what, "for one text write score(…), or [text]")
         joined = Joined(by, words, bow_correction, uncertainty, long, start_token)
         run = self._scoring(functions, joined, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
-        common = Common(self.is_encoder_decoder, None, None, None, None, None, keep)
+        common = Common(None, None, None, None, None, keep)
         self._checked()
         return streamed(run, iter(texts), common)
 
@@ -677,7 +677,7 @@ class LanguageModel(Pairs):
         for name in unknown:
             raise no_argument(name, [], f"settings of generation are said on loading: stepfn.load({self.name!r}, generation={{{name!r}: …}})")
         one, records = records_of(texts, None, None, messages, None, None, None, None)
-        common = Common(self.is_encoder_decoder, None, None, None, chat_template, chat_variables, keep)
+        common = Common(None, None, None, chat_template, chat_variables, keep)
 
         def run(window: list[Given], _first: int, told: Any) -> list[Any]:
             return self._checked().generate(window, told)

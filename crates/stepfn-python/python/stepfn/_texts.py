@@ -3,42 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import _stepfn
-from ._errors import Error, UsageError
+from ._errors import UsageError
 from ._options import string, whole
 from ._arguments import dumps, nearest
-from ._tokens import characters
 
 Text = str | Mapping[str, Any]
-"""A text: a string, or a record with some of the fields id, source, target, messages, contrast_source, contrast_target, source_spans, target_spans, units, rationale, documents, words, regions."""
+"""A text: a string, or a record, which has the fields of a line of JSON that the program reads."""
 
 Given = _stepfn.Given
 
-_FIELDS = (
-    "id",
-    "text",
-    "source",
-    "target",
-    "messages",
-    "contrast_source",
-    "contrast_target",
-    "source_spans",
-    "rationale",
-    "documents",
-    "target_spans",
-    "units",
-    "sources",
-    "question",
-    "input_context",
-    "output_context",
-    "contextless_output_next_tokens",
-    "words",
-    "regions",
-)
+_FIELDS: Sequence[str] = _stepfn.record_fields()
 
 
 def half_of_a_character(error: UnicodeEncodeError) -> UsageError:
@@ -52,7 +30,6 @@ class Common:
 
     def __init__(
         self,
-        is_encoder_decoder: bool,
         from_: int | None,
         to: int | None,
         align: Sequence[tuple[int, int]] | str | None,
@@ -73,7 +50,6 @@ class Common:
         if chat_variables is not None and not isinstance(chat_variables, Mapping):
             raise UsageError(f"`chat_variables` must be a dict, not {type(chat_variables).__name__}", 'write {"enable_thinking": False}')
         variables = None if chat_variables is None else dumps(chat_variables, "chat_variables")
-        self.is_encoder_decoder = is_encoder_decoder
         fields = [keep] if isinstance(keep, str) else keep
         self.keep: list[str] = list(fields) if isinstance(fields, Iterable) else [fields]
         if not all(isinstance(field, str) for field in self.keep):
@@ -93,7 +69,7 @@ class Common:
                 raise UsageError(f"a text is a string or a dict, not {type(text).__name__}", "give a string, a dict, or a list of these")
             name = text.get("id")
             self._check(text)
-            return Given(None, dumps(in_bytes(text, self.is_encoder_decoder), "the text"), *self._rest)
+            return Given(None, dumps(dict(text), "the text"), *self._rest)
         except UnicodeEncodeError as error:
             half = half_of_a_character(error)
             wrong = half.what, half.hint
@@ -106,97 +82,6 @@ class Common:
         if unknown:
             hint = f"correct its name, or let it come back with the result: keep=[{unknown[0]!r}]"
             raise UsageError(f"unknown field `{unknown[0]}`{nearest(str(unknown[0]), _FIELDS)}", hint)
-
-
-def _text_of(record: Mapping[str, Any], side: str, is_encoder_decoder: bool) -> str | None:
-    """The text that the spans of a side count, as far as it is known before the model runs."""
-    names: tuple[str, ...]
-    if side == "source":
-        names = ("source", "text") if is_encoder_decoder else ("source",)
-    else:
-        names = ("target",) if is_encoder_decoder else ("target", "text", "source")
-    found = next((record[name] for name in names if record.get(name) is not None), None)
-    return found if isinstance(found, str) else None
-
-
-def in_bytes(record: Mapping[str, Any], is_encoder_decoder: bool) -> Mapping[str, Any]:
-    """A record with its spans in bytes instead of characters."""
-    changed = dict(record)
-    if changed.get("regions") is not None:
-        changed["regions"] = _regions_in_bytes(changed["regions"], _text_of(record, "target", is_encoder_decoder))
-    if changed.get("rationale") is not None:
-        changed["rationale"] = _marks_in_bytes(changed["rationale"], _text_of(record, "source" if is_encoder_decoder else "target", is_encoder_decoder))
-    for name, side in (("source_spans", "source"), ("target_spans", "target"), ("units", "target")):
-        spans = changed.get(name)
-        if spans is None:
-            continue
-        try:
-            places = [(whole(name, start), whole(name, end)) for start, end in spans]
-        except (TypeError, ValueError) as error:
-            raise UsageError(f"`{name}` must be pairs of positions, not {spans!r}", "write [(0, 5)]: the first five characters") from error
-        if record.get("messages") is not None:
-            # The chat template's text is not known here.
-            if "\\u" in dumps({"": record["messages"]}, "messages"):
-                what = f"`{name}` of a chat that is not ASCII can't be counted in characters of its prompt"
-                raise UsageError(what, 'hide messages by features="messages", or give the whole prompt as a text')
-            changed[name] = places
-            continue
-        text = _text_of(record, side, is_encoder_decoder)
-        if text is None and places and (side == "target" or is_encoder_decoder):
-            raise UsageError(f"`{name}` is given, and the {side} is not", f"give the {side} that they count")
-        if text is not None:
-            _check_spans(name, places, text)
-            changed[name] = [[len(text[:place].encode()) for place in span] for span in places]
-    return changed
-
-
-def _regions_in_bytes(regions: Any, text: str | None) -> Any:
-    """Regions, with places in bytes instead of characters; what is no place stays as it is."""
-
-    def counted(region: Any) -> Any:
-        if isinstance(region, Mapping):
-            return {**region, "span": counted(region["span"])} if "span" in region else region
-        if text is None or isinstance(region, str) or not isinstance(region, Sequence):
-            return region
-        return [len(text[: whole("regions", place)].encode()) for place in region]
-
-    return [counted(region) for region in regions] if isinstance(regions, list | tuple) else regions
-
-
-def _marks_in_bytes(marks: Any, text: str | None) -> Any:
-    """What people marked, with places in bytes instead of characters; words stay as they are."""
-
-    def counted(mark: Any) -> Any:
-        if text is None or isinstance(mark, str) or not isinstance(mark, Sequence):
-            return mark
-        return [len(text[: whole("rationale", place)].encode()) for place in mark]
-
-    return [counted(mark) for mark in marks] if isinstance(marks, list | tuple) else marks
-
-
-def _check_spans(name: str, places: Sequence[tuple[int, int]], text: str) -> None:
-    for start, end in places:
-        if not start < end <= len(text):
-            what = f"`{name}`: [{start}, {end}] does not lie in the text, which has {len(text)} characters, or is empty"
-            raise UsageError(what, "spans are [start, end), counted in characters from 0")
-    for (start, end), (after, until) in zip(sorted(places), sorted(places)[1:], strict=False):
-        if after < end:
-            what = f"`{name}`: [{start}, {end}] and [{after}, {until}] overlap"
-            raise UsageError(what, "spans are [start, end), counted in characters from 0, and each character is in one at most")
-
-
-def in_characters(error: Error, record: Any, is_encoder_decoder: bool) -> None:
-    """An error about spans, with characters instead of bytes."""
-    side = re.search(r"the (source |target |unit |)spans? \[", error.what)
-    if side is None or not isinstance(record, Mapping):
-        return
-    text = _text_of(record, "source" if side[1] == "source " else "target", is_encoder_decoder)
-    at = characters(text or "")
-
-    def counted(numbers: re.Match[str]) -> str:
-        return re.sub(r"\d+", lambda number: str(at(int(number[0]))), numbers[0])
-
-    error.what = re.sub(r"\[\d+, \d+\]|at byte \d+", counted, error.what).replace("at byte ", "at character ")
 
 
 def records_of(

@@ -11,7 +11,7 @@ from ._errors import Error, NumbersWarning, UsageError
 from ._progress import Bar, Progress
 from ._registry import Chosen
 from ._results import ScoredText
-from ._texts import Common, Given, check_ids, in_characters
+from ._texts import Common, Given, check_ids
 
 R = TypeVar("R")
 
@@ -36,27 +36,26 @@ def streamed(run: Run, texts: Iterator[Any], common: Common) -> Iterator[ScoredT
         window.append(text)
         if len(window) == size:
             check_ids(window, first)
-            yield from _wrapped(run(common.given(window), first, None), ScoredText, window, first, common, True)
+            yield from _wrapped(run(common.given(window), first, None), ScoredText, len(window), first, True)
             window, first, size = [], first + size, min(2 * size, _LAST_WINDOW)
     if window:
         check_ids(window, first)
-        yield from _wrapped(run(common.given(window), first, None), ScoredText, window, first, common, True)
+        yield from _wrapped(run(common.given(window), first, None), ScoredText, len(window), first, True)
 
 
 def _wrapped(
-    found: Sequence[Any], wrap: Callable[[Any], R], texts: Sequence[Any], first: int, common: Common, several: bool
+    found: Sequence[Any], wrap: Callable[[Any], R], texts: int, first: int, several: bool
 ) -> Iterator[R | Error]:
     for number, one in enumerate(found):
         if not isinstance(one, Error):
             yield wrap(one)
-        elif len(found) < len(texts):
+        elif len(found) < texts:
             # What is wrong with all of them.
             one.id = None
             raise one
         else:
             one.id = json.loads(one.id) if isinstance(one.id, str) else one.id
             one.number = first + number
-            in_characters(one, texts[number], common.is_encoder_decoder)
             if several:
                 name = "" if one.id == one.number else f" ({one.id!r})"
                 one.what = f"text {one.number}{name}: {one.what}"
@@ -74,7 +73,7 @@ def run_texts(
     if errors not in ("raise", "return"):
         raise UsageError(f"there is no way {errors!r} to treat errors", 'choose "raise" or "return"')
     with Bar(progress, len(texts)) as told:
-        found = list(_wrapped(run(common.given(texts), 0, told) if texts else [], wrap, texts, 0, common, len(texts) > 1))
+        found = list(_wrapped(run(common.given(texts), 0, told) if texts else [], wrap, len(texts), 0, len(texts) > 1))
     _warn(found)
     if errors == "raise":
         for one in found:

@@ -108,7 +108,7 @@ fn regions(name: &str, parts: &[Value]) -> Option<Variant> {
         }
         let start = text.len();
         text.push_str(content);
-        regions.push(Region { name, place: crate::Place::Bytes(start..text.len()) });
+        regions.push(Region { name, place: crate::Place::Span(start..text.len()) });
     }
     Some(Variant { name: name.to_owned(), text, regions })
 }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!((input.source.as_deref(), input.variants[0].text.as_str()), (Some("s"), "The sat"));
         assert_eq!(
             input.variants[0].regions[1],
-            Region { name: Some("verb".to_owned()), place: crate::Place::Bytes(4..7) }
+            Region { name: Some("verb".to_owned()), place: crate::Place::Span(4..7) }
         );
         assert_eq!(input.variants[1].regions.len(), 2);
         let item = r#"{"item_number": 1, "conditions": [{"condition_name": "match", "regions": [{"region_number": 1, "content": "The cat"},

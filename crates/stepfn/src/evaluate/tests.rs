@@ -174,7 +174,7 @@ fn what_people_marked_is_found_by_words_and_by_bytes() {
     let words = figures(&of(vec![Mark::Text("light".to_owned())]).unwrap());
     let at = TEXTS[0].find("light").unwrap();
     // The second light is after the first step that is asked about.
-    assert_eq!(words, figures(&of(vec![Mark::Bytes(at..at + 5)]).unwrap()));
+    assert_eq!(words, figures(&of(vec![Mark::Span(at..at + 5)]).unwrap()));
     assert!(words.iter().flatten().all(|figure| (0.0..=1.0).contains(figure)), "{words:?}");
     // The order of the text has it at its place, and there is a first token of the text before it.
     let place = model
@@ -188,8 +188,8 @@ fn what_people_marked_is_found_by_words_and_by_bytes() {
     assert!((words[2][3] - 1.0 / (place as f64 + 1.0)).abs() < 1e-12, "{words:?}");
     assert!(of(vec![]).unwrap_err().what().contains("has no `rationale`"));
     assert!(of(vec![Mark::Text("darkness".to_owned())]).unwrap_err().what().contains("is not in the text"));
-    assert!(of(vec![Mark::Bytes(90..99)]).unwrap_err().what().contains("does not lie in the text"));
-    let marked = Input { rationale: vec![Mark::Bytes(0..3)], ..Input::text(TEXTS[0]) };
+    assert!(of(vec![Mark::Span(90..99)]).unwrap_err().what().contains("does not lie in the text"));
+    let marked = Input { rationale: vec![Mark::Span(0..3)], ..Input::text(TEXTS[0]) };
     let error = model.ask_about(marked).attribute(Saliency::default()).unwrap_err();
     assert!(error.what().contains("`rationale` says what people marked"), "{error}");
 }

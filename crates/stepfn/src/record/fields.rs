@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Object, RECORD_FIELDS, chat, input, object, shortened, wrong};
-use crate::{Error, ErrorKind, Input, Json, nearest};
+use crate::{Error, ErrorKind, Input, Json, Positions, nearest};
 
 /// What is in a record.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,7 +26,8 @@ impl RecordText {
 ///
 /// ```
 /// use stepfn::RecordFields;
-/// let fields = RecordFields { parts: vec![("text".to_owned(), "sentence".to_owned())], keep: vec!["year".to_owned()], lenient: true };
+/// let parts = vec![("text".to_owned(), "sentence".to_owned())];
+/// let fields = RecordFields { parts, keep: vec!["year".to_owned()], lenient: true, ..RecordFields::default() };
 /// let input = fields.line(br#"{"sentence": "Hello", "source": "Wikipedia", "year": 1999}"#).input?;
 /// assert_eq!((input.text.as_deref(), input.source, &input.fields["year"]), (Some("Hello"), None, &1999.into()));
 /// # Ok::<(), stepfn::Error>(())
@@ -39,6 +40,8 @@ pub struct RecordFields {
     pub keep: Vec<String>,
     /// Whether fields that mean nothing are passed over. Otherwise they are errors, because they may be misspelt.
     pub lenient: bool,
+    /// What spans count.
+    pub positions: Positions,
 }
 
 impl RecordFields {
@@ -118,7 +121,7 @@ impl RecordFields {
         let messages = if self.names_parts() { Json::Null } else { messages };
         let input = chat(messages).and_then(|messages| match unknown {
             Some(unknown) => Err(unknown_field(&unknown)),
-            None => Ok(Input { fields: kept.clone(), ..input(parts, messages)? }),
+            None => Ok(Input { fields: kept.clone(), ..input(parts, messages, self.positions)? }),
         });
         RecordText { id, fields: kept, input }
     }
@@ -155,7 +158,7 @@ mod tests {
         let named = RecordFields {
             parts: parts(&[("text", "sentence"), ("id", "key")]),
             keep: vec!["sentence".to_owned()],
-            lenient: false,
+            ..RecordFields::default()
         };
         let RecordText { id, input, .. } =
             named.line(br#"{"key": 3, "sentence": "a", "id": 4, "source": 5, "messages": 6}"#);

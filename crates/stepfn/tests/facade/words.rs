@@ -96,7 +96,7 @@ fn regions_are_named_parts_and_what_is_between_them_is_in_none() {
     let input = |regions| Input { regions, ..Input::text(TEXT) };
     let places = vec![
         region(Some("who"), Place::Text("God".to_owned())),
-        region(None, Place::Bytes(25..32)),
+        region(None, Place::Span(25..32)),
         region(None, Place::Text("light".to_owned())),
     ];
     let found = scored(input(places), &by(ScoreUnit::Region)).unwrap();
