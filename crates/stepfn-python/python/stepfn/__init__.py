@@ -36,6 +36,7 @@ from ._errors import (
     UsageError,
 )
 from ._evaluation import Evaluation
+from ._many import Answers, ScoredTexts, read
 from ._model import LanguageModel, load
 from ._own import Passes
 from ._pairs import Comparison, Comparisons, Similarity
@@ -51,9 +52,11 @@ from ._registry import (
     step_function,
 )
 from ._reliance import Cues, Reliance
-from ._results import Answer, Answers, ScoredText, ScoredTexts, Written, read, write
+from ._results import Answer, ScoredText
 from ._tokens import Alternative, ScoredUnit, Token
 from ._torch import from_torch
+from ._writing import write
+from ._written import Written
 
 __version__: str = _stepfn.__version__
 

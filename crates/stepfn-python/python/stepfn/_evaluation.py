@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import _stepfn
 from ._errors import UsageError
-from ._results import save_as
 from ._show import notebook, show
 from ._tables import frame
+from ._writing import save_as
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,7 +81,7 @@ class Evaluation:
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Saves it, in the format that the file's ending names: json, csv, html, txt (tables)."""
-        save_as(self._native.write, path, format)
+        save_as(path, format, self._native.write)
 
     def show(self) -> None:
         """Shows the page in a notebook, and prints the tables elsewhere."""

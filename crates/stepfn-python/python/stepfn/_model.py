@@ -11,15 +11,17 @@ from . import _stepfn
 from ._arguments import check_arguments, dumps, no_argument
 from ._errors import Error, UsageError
 from ._evaluation import Evaluation, listed
+from ._many import Answers, ScoredTexts
 from ._options import Joined, in_window, options_of, string, whole
 from ._pairs import Pairs
 from ._progress import Downloads, Progress
 from ._registry import Chosen, assign
 from ._reliance import Reliance
-from ._results import Answer, Answers, ScoredText, ScoredTexts, Written
+from ._results import Answer, ScoredText
 from ._texts import Common, Given, Text, half_of_a_character, ids_of, records_of
 from ._tokens import Token, characters
 from ._work import functions_of, run_texts, streamed
+from ._written import Written
 
 
 class LanguageModel(Pairs):

@@ -82,7 +82,9 @@ def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def pipeline(stages: Any) -> str:
-    """Stages of aggregation, as the native part reads them."""
+    """Stages of aggregation, as the native part reads them. A list of stages is as good as stages one by one."""
+    if isinstance(stages, Sequence) and len(stages) == 1 and isinstance(stages[0], list | tuple):
+        stages = stages[0]
     if isinstance(stages, Sequence) and not isinstance(stages, str | bytes) and all(isinstance(stage, str) for stage in stages):
         return ",".join(stages)
     raise UsageError(f"`aggregate` must be the stages of a pipeline, not {stages!r}", 'write "subwords,normalize"')

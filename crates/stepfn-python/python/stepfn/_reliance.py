@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from . import _stepfn
-from ._results import save_as
 from ._show import notebook, show
+from ._writing import save_as
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,7 +153,7 @@ class Reliance:
 
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Saves it, in the format that the file's ending names: ``.json``, ``.csv``, ``.html``, or ``.txt`` for the table."""
-        save_as(self._native.written, path, format)
+        save_as(path, format, self._native.written)
 
     def show(self) -> None:
         """Shows it: as a page in a notebook, and otherwise as text."""

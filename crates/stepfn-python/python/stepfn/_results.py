@@ -1,19 +1,18 @@
-"""What comes of a text: attributions, step scores, what a model wrote."""
+"""What comes of one text: attributions and step scores."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, SupportsIndex, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from . import _stepfn
-from ._errors import Error, FileError, UsageError
+from ._errors import UsageError
 from ._options import pipeline
 from ._show import notebook, show
 from ._tables import answer_columns, arrow, frame, scored_columns
 from ._tokens import Alternative, ScoredUnit, Token, characters, tokens_of
+from ._writing import save, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-R = TypeVar("R")
-
-
 A = TypeVar("A", bound="npt.NDArray[Any] | None")
 
 
@@ -38,10 +34,12 @@ def _fixed(values: A) -> A:
     return values
 
 
-class _Result:
+class Result:
     """What all results of a text have."""
 
     _native: Any
+    # What writes several of the kind in a format.
+    _writer: ClassVar[Any]
 
     @cached_property
     def _header(self) -> dict[str, Any]:
@@ -161,7 +159,7 @@ class _Result:
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
 
-class Answer(_Result):
+class Answer(Result):
     """A score for each (input token, predicted token) of a text, with its tokens and how it was made.
 
     Its arrays can't be written to: copy what you want to change.
@@ -173,6 +171,7 @@ class Answer(_Result):
     """
 
     _native: _stepfn.Answer
+    _writer = staticmethod(_stepfn.write_answers)
 
     def __init__(self, native: _stepfn.Answer) -> None:
         self._native = native
@@ -239,13 +238,13 @@ class Answer(_Result):
 
     def aggregate(self, *stages: str) -> Answer:
         """After the stages of a pipeline: ``aggregate("subwords", "normalize")`` or ``aggregate("subwords,normalize")``."""
-        return Answer(self._native.aggregate(_pipeline(stages)))
+        return Answer(self._native.aggregate(pipeline(stages)))
 
     def minus(self, other: Answer, *stages: str) -> Answer:
         """The difference to another answer, after the stages of a pipeline."""
         if not isinstance(other, Answer):
             raise UsageError(f"there is no difference to {type(other).__name__}", "give another answer")
-        return Answer(self._native.minus(other._native, _pipeline(stages)))
+        return Answer(self._native.minus(other._native, pipeline(stages)))
 
     def __sub__(self, other: Answer) -> Answer:
         return self.minus(other)
@@ -282,7 +281,7 @@ def _unpickled(text: str) -> Answer:
     return Answer(native)
 
 
-class ScoredText(_Result):
+class ScoredText(Result):
     """Step scores of a text. Its arrays can't be written to: copy what you want to change.
 
     >>> import stepfn
@@ -292,6 +291,7 @@ class ScoredText(_Result):
     """
 
     _native: _stepfn.Scored
+    _writer = staticmethod(_stepfn.write_scored)
 
     def __init__(self, native: _stepfn.Scored) -> None:
         self._native = native
@@ -342,210 +342,3 @@ class ScoredText(_Result):
     def columns(self) -> dict[str, Any]:
         """As a table: a row for each scored token, or each word, sentence or region, as in CSV, with positions in characters."""
         return scored_columns([self])
-
-
-class Written:
-    """What a model wrote."""
-
-    def __init__(self, native: _stepfn.Written) -> None:
-        self._native = native
-
-    @cached_property
-    def _all(self) -> dict[str, Any]:
-        fields: dict[str, Any] = json.loads(self._native.json())
-        return fields
-
-    @property
-    def id(self) -> Any:
-        """What you call the text, or its number."""
-        return self._all["id"]
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Fields of your own that came with the text."""
-        fields: dict[str, Any] = self._all.get("fields", {})
-        return fields
-
-    @property
-    def source(self) -> str:
-        """The source, or the prompt."""
-        return str(self._all["source"])
-
-    @property
-    def text(self) -> str:
-        """What was written; for a causal model, what follows the prompt."""
-        return str(self._all["text"])
-
-    @property
-    def ids(self) -> list[int]:
-        """Its tokens."""
-        return list(self._all["ids"])
-
-    @property
-    def score(self) -> float:
-        """What it was chosen by: its log-probability, normalized by length as the settings say."""
-        return float(self._all["score"])
-
-    @property
-    def finished(self) -> bool:
-        """Whether it ends because the model ended it."""
-        return bool(self._all["finished"])
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """How it was made."""
-        about: dict[str, Any] = self._all["about"]
-        return about
-
-    def json(self) -> str:
-        """As JSON."""
-        return self._native.json()
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Written) and self._all == other._all
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __str__(self) -> str:
-        return self.text
-
-    def __repr__(self) -> str:
-        return f"Written({self.text!r}, score={self.score:.4g}, finished={self.finished})"
-
-
-class _Many(list[R], Generic[R]):
-    """A list of results. With ``errors="return"``, the exceptions of texts that failed are among them."""
-
-    @property
-    def ok(self) -> list[R]:
-        """Those that are no exceptions."""
-        return [one for one in self if not isinstance(one, Error)]
-
-    @overload
-    def __getitem__(self, place: SupportsIndex, /) -> R: ...
-    @overload
-    def __getitem__(self, place: slice, /) -> list[R]: ...
-    def __getitem__(self, place: SupportsIndex | slice, /) -> R | list[R]:
-        found = super().__getitem__(place)
-        return type(self)(found) if isinstance(place, slice) else found  # type: ignore[arg-type]
-
-    def save(self, path: str | Path, format: str | None = None) -> None:
-        """Saves all of them in one file, in the format that its ending names. Texts that failed are left out."""
-        save(self.ok, path, format, single=False)
-
-    def columns(self) -> dict[str, Any]:
-        """As a table: a list or an array for each column, with the texts' ids in the first."""
-        raise NotImplementedError
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """As a data frame of pandas; the columns are those of CSV."""
-        return frame(self.columns())
-
-    def to_arrow(self) -> pyarrow.Table:
-        """As a table of Apache Arrow; the columns are those of CSV."""
-        return arrow(self.columns())
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
-
-
-class Answers(_Many[Answer]):
-    """Attributions of several texts."""
-
-    def html(self) -> str:
-        """A page for a browser with all texts, which loads nothing else."""
-        return write(self.ok, "html")
-
-    def aggregate(self, *stages: str) -> Answers:
-        """Each after the stages of a pipeline."""
-        return Answers([one.aggregate(*stages) for one in self.ok])
-
-    def columns(self) -> dict[str, Any]:
-        return answer_columns(self.ok)
-
-    def show(self) -> None:
-        """Shows the page in a notebook, and prints the tables elsewhere."""
-        show(self)
-
-    def __str__(self) -> str:
-        return write(self.ok, "table")
-
-    def _repr_html_(self) -> str:
-        return notebook(self.html(), max((len(one.source) + len(one.target) for one in self.ok), default=0))
-
-
-class ScoredTexts(_Many[ScoredText]):
-    """Step scores of several texts."""
-
-    def columns(self) -> dict[str, Any]:
-        return scored_columns(self.ok)
-
-    def __str__(self) -> str:
-        return write(self.ok, "table")
-
-
-def write(results: Sequence[Any], format: str, *, single: bool | None = None, fields: Sequence[str] = ()) -> str:
-    """Attributions or step scores in one of the formats: table, json, jsonl, csv; attributions also as inseq, html or svg.
-
-    Args:
-        single: Whether JSON is an object instead of a list; by default if there is one result.
-        fields: Fields of your own that get columns in CSV.
-    """
-    results = [results] if isinstance(results, Answer | ScoredText) else results
-    if not isinstance(results, Sequence) or not all(isinstance(one, Answer | ScoredText) for one in results):
-        odd = next((one for one in results if not isinstance(one, Answer | ScoredText)), results) if isinstance(results, Sequence) else results
-        raise UsageError(f"{type(odd).__name__} is no result that can be written", "give answers of attribute, or of score")
-    if not isinstance(format, str):
-        raise UsageError(f"a format is named by a string, not {format!r}", "choose table, json, jsonl, csv, inseq, html or svg")
-    fields = [fields] if isinstance(fields, str) else fields
-    if not isinstance(fields, Sequence) or not all(isinstance(field, str) for field in fields):
-        raise UsageError(f"`fields` must be names of fields, not {fields!r}", 'write fields=["item"]')
-    if not isinstance(single, bool | None):
-        raise UsageError(f"`single` must be True, False or None, not {single!r}", "change this argument")
-    single = len(results) == 1 if single is None else single
-    if len({type(result) for result in results}) > 1:
-        raise UsageError("the results are of several kinds", "write those of each kind by themselves")
-    writer: Any = _stepfn.write_scored if results and isinstance(results[0], ScoredText) else _stepfn.write_answers
-    text: str = writer(format, [result._native for result in results], single, list(fields))
-    return text
-
-
-def path_of(path: Any) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise UsageError(f"a file is named by a string or a path, not {type(path).__name__}", 'write "answer.json"')
-    return os.fspath(path)
-
-
-def _pipeline(stages: Sequence[Any]) -> str:
-    # A list of stages is as good as stages one by one.
-    return pipeline(stages[0] if len(stages) == 1 and isinstance(stages[0], list | tuple) else stages)
-
-
-def save(results: Sequence[Any], path: str | Path, format: str | None, *, single: bool) -> None:
-    save_as(lambda name: write(results, name, single=single), path, format)
-
-
-def save_as(written: Callable[[str], str], path: str | Path, format: str | None) -> None:
-    """Writes a file, in the format that its ending names unless one is given."""
-    from pathlib import Path
-
-    path = Path(path_of(path))
-    ending = path.suffix.removeprefix(".")
-    text = written(format or ("table" if ending == "txt" else ending))
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(f"{path} can't be written: {error.strerror}", "give a place that can be written to") from error
-
-
-def read(path: str | Path) -> Answers:
-    """The attributions in a file that stepfn wrote as JSON or JSON Lines, or that inseq saved. Texts that had failed are exceptions among them."""
-    from pathlib import Path
-
-    path = path_of(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} can't be read: {error}", "give a file that stepfn or inseq wrote") from error
-    found: list[Any] = [one if isinstance(one, Error) else Answer(one) for one in _stepfn.read(text)]
-    return Answers(found)

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import stepfn
 from stepfn import Answer, LanguageModel, UsageError
-from stepfn._results import path_of
+from stepfn._writing import path_of
 
 from . import Mirror, absent, not_mirrored, options_of, several
 from ._places import alignments_of, column, paired, placed, prompted
