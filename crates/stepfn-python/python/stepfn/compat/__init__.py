@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from stepfn import UsageError
 
@@ -15,6 +17,24 @@ class NotMirrored(UsageError, AttributeError):
 def not_mirrored(what: str, instead: str) -> UsageError:
     """Something that is not mirrored."""
     return UsageError(f"{what} is not mirrored", instead)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def mirror(function: F) -> F:
+    """A function of another library: what it takes by name there and not here raises."""
+    parameters = inspect.signature(function).parameters.values()
+    known = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+
+    @functools.wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise not_mirrored(f"`{unknown[0]}` of {function.__qualname__.removesuffix('.__init__')}", "leave it out")
+        return function(*args, **options)
+
+    return cast(F, called)
 
 
 def absent(module: str, name: str) -> AttributeError:

@@ -7,6 +7,7 @@ Checked against minicons 0.3.39. What differs:
 - With ``rank``, tokens of equal probability have the same rank, the best of theirs.
 - ``word_score`` joins tokens to words also where their names have the mark of a space; minicons 0.3.39 gives tokens there. It has no ranks.
 - ``word_score_tokenized`` of texts without a start token counts each token for its own word; minicons takes those of the next one.
+- Scores of a ``MaskedLMScorer`` are by its own ``PLL_metric`` unless they get another; in minicons, ``token_score`` and ``sequence_score`` don't look at that of the scorer.
 - ``Seq2SeqScorer`` has ``conditional_score`` and ``conditional_token_score``; minicons' ``sequence_score`` and ``token_score`` raise, and so do these.
 
 Not mirrored, because stepfn has no such models: ``MambaScorer``, ``VLMScorer``. ``distribution``, ``topk`` and ``query`` have no counterpart: a step function of your own gets all logits.
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import stepfn
 from stepfn import LanguageModel, ScoredText, UsageError
 
-from . import Mirror, absent, several
+from . import Mirror, absent, mirror, several
 
 if TYPE_CHECKING:
     import numpy as np
@@ -187,6 +188,7 @@ class IncrementalLMScorer(_Scorer):
         tokens = self.model.tokenize("a", target=True)
         return tokens[0].id == id
 
+    @mirror
     def token_score(
         self,
         batch: str | Sequence[str],
@@ -208,14 +210,15 @@ class IncrementalLMScorer(_Scorer):
         texts, scores = self._compute(self._texts(batch, bos_token, eos_token), None, prob, base_two, bow_correction)
         return self._token_rows(texts, scores, 0, surprisal, rank, decode)
 
+    @mirror
     def sequence_score(
         self,
         batch: str | Sequence[str],
         reduction: Reduction = _mean,
-        prob: bool = False,
         base_two: bool = False,
         bow_correction: bool = False,
         *,
+        prob: bool = False,
         bos_token: bool = False,
         eos_token: bool = False,
     ) -> list[Any]:
@@ -224,6 +227,7 @@ class IncrementalLMScorer(_Scorer):
         _, scores = self._compute(self._texts(batch, bos_token, eos_token), None, prob, base_two, bow_correction)
         return [_reduced(reduction, one) for one in scores]
 
+    @mirror
     def conditional_score(
         self,
         prefix: str | Sequence[str],
@@ -291,6 +295,7 @@ class IncrementalLMScorer(_Scorer):
         words = re.compile(r"[\w']+|[.,!?;]")
         return self.word_score_tokenized(batch, words.findall, bow_correction=bow_correction, surprisal=surprisal, prob=prob, base_two=base_two)
 
+    @mirror
     def compute_stats(
         self,
         batch: str | Sequence[str],
@@ -306,6 +311,7 @@ class IncrementalLMScorer(_Scorer):
         given = scores if return_tensors else [one.tolist() for one in scores]
         return (given, [[int(place) for place in text["rank"][: len(one)]] for text, one in zip(texts, scores, strict=True)]) if rank else given
 
+    @mirror
     def prepare_text(self, text: str | Sequence[str], bos_token: bool = False, eos_token: bool = False) -> list[str]:
         """Texts for :meth:`compute_stats`."""
         return self._texts(text, bos_token, eos_token)
@@ -324,6 +330,7 @@ class Seq2SeqScorer(_Scorer):
         # Without the token that the tokenizer ends a target with.
         return texts, [own[:-1] if text.tokens[-1].special else own for text, own in zip(texts, scores, strict=True)]
 
+    @mirror
     def conditional_score(
         self,
         prefix: str | Sequence[str],
@@ -336,6 +343,7 @@ class Seq2SeqScorer(_Scorer):
         _check(False, prob, base_two)
         return [_reduced(reduction, scores) for scores in self._compute(prefix, stimuli, prob, base_two)[1]]
 
+    @mirror
     def conditional_token_score(
         self,
         prefix: str | Sequence[str],
@@ -380,6 +388,7 @@ class MaskedLMScorer(_Scorer):
         texts = list(self.model.score(several(batch), ["probability", "rank"], logprob=True, masking=maskings[metric]))
         return texts, [self._scores(text, prob, base_two) for text in texts]
 
+    @mirror
     def token_score(
         self,
         batch: str | Sequence[str],
@@ -395,15 +404,19 @@ class MaskedLMScorer(_Scorer):
         first = texts[0].steps.start if texts else 0
         return self._token_rows(texts, scores, first, surprisal, rank, True)
 
+    @mirror
     def sequence_score(
         self,
         batch: str | Sequence[str],
         reduction: Reduction = _mean,
+        prob: bool = False,
         base_two: bool = False,
+        *,
         PLL_metric: str | None = None,
     ) -> list[Any]:
         """What ``reduction`` makes of each text's log-probabilities ``[tokens]``: their mean by default."""
-        return [_reduced(reduction, scores) for scores in self._compute(batch, PLL_metric, False, base_two)[1]]
+        _check(False, prob, base_two)
+        return [_reduced(reduction, scores) for scores in self._compute(batch, PLL_metric, prob, base_two)[1]]
 
 
 def _joined(prefix: str | Sequence[str], stimuli: str | Sequence[str], separator: str | Sequence[str]) -> tuple[list[str], list[str]]:
