@@ -291,7 +291,14 @@ CALLS: list[tuple[Callable[[stepfn.LanguageModel], Any], str]] = [
     (lambda model: model.attribute("a", generated_texts="a b"), "no argument `generated_texts`.*write target="),
     (lambda model: model.attribute("a b", attributed_fn="entropy"), "no argument `attributed_fn`.*write function="),
     (lambda model: model.score(text="a b"), "no argument `text`"),
-    (lambda model: model.generate("a b", max_new_tokens=3), "no parameter `max_new_tokens`.*generation="),
+    (lambda model: model.generate("a b", max_new_tokens=3), "no argument `max_new_tokens`.*generation="),
+    (lambda model: model.attribute("a b", max_new_tokens=3), "no argument `max_new_tokens`.*generation="),
+    (lambda model: model.attribute("a b", batch_size=3), "no argument `batch_size`.*memory="),
+    (lambda model: model.attribute("a b", "dummy", return_convergence_delta=True), "no argument `return_convergence_delta`.*`deltas`"),
+    (lambda model: model.attribute("Let there be", "Let there be light"), "'Let there be light' is no method.*target="),
+    (lambda model: model.attribute(["Let there be"], ["Let there be light"]), "is no method.*target="),
+    (lambda model: model.attribute("a b").save("answer"), "`answer` has no ending that names a format.*answer.json"),
+    (lambda _: stepfn.register_step_function(lambda args, logprob=False: 0, "of_args"), "does not take \\(logits, target_ids\\), but \\(args, logprob\\).*compat.inseq"),
     (lambda model: model.score({"target": "a b", "item": 3}), "unknown field `item`.*keep=\\['item'\\]"),
     (lambda model: model.score([{"target": "a b", "item": 3}]), "unknown field `item`.*keep=\\['item'\\]"),
     (lambda model: model.score("a b", [3]), "3 is no step function"),
@@ -357,6 +364,16 @@ def test_mistakes_are_errors_of_the_package(verse: stepfn.LanguageModel, call: C
     with pytest.raises(stepfn.UsageError, match=says) as raised:
         call(verse)
     assert raised.value.hint
+
+
+def test_names_of_other_libraries_are_told(verse: stepfn.LanguageModel) -> None:
+    for name, here in (("load_model", "stepfn.load"), ("list_feature_attribution_methods", "stepfn.list_methods")):
+        with pytest.raises(AttributeError, match=f"no `{name}`: it is {here}.*stepfn.compat.inseq"):
+            getattr(stepfn, name)
+    with pytest.raises(AttributeError, match="module 'stepfn' has no attribute 'nothing'"):
+        stepfn.nothing
+    both = verse.attribute(["Let there be"]) + verse.attribute(["And God"])
+    assert isinstance(both, stepfn.Answers) and len(both) == 2 and "God" in str(both)
 
 
 def test_stages_may_be_a_list_and_one_result_may_be_written(verse: stepfn.LanguageModel, tmp_path: Path) -> None:

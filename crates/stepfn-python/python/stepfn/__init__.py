@@ -23,6 +23,8 @@ scripts for minicons      ``stepfn.compat.minicons``
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import _stepfn
 from ._errors import (
     Cancelled,
@@ -59,6 +61,22 @@ from ._writing import write
 from ._written import Written
 
 __version__: str = _stepfn.__version__
+
+_ELSEWHERE = {
+    "load_model": "stepfn.load",
+    "list_feature_attribution_methods": "stepfn.list_methods",
+    "merge_attributions": "`+` of what attribute returned for lists",
+    "FeatureAttributionOutput": "stepfn.Answer, which stepfn.read loads",
+    "LLMAttribution": "stepfn.load(…).attribute",
+    "ContextCiter": "stepfn.load(…).context",
+    "scorer": "stepfn.load(…).score",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ELSEWHERE:
+        raise AttributeError(f"stepfn has no `{name}`: it is {_ELSEWHERE[name]}; whole scripts run with stepfn.compat.inseq and stepfn.compat.minicons")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def list_models() -> list[str]:

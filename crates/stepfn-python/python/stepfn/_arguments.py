@@ -43,12 +43,13 @@ MEANT = {
     "attr_pos_end": "to",
     "attr_pos_start": "from_",
     "attributed_fn": "function",
+    "attribute_target": "target_side",
     "attribution_method": "method",
     "batch": "texts",
-    "batch_size": "batch_tokens",
     "contrast_sources": "contrast_source",
     "contrast_target": "contrast",
     "contrast_targets": "contrast",
+    "contrast_targets_alignments": "align",
     "generated_text": "target",
     "generated_texts": "target",
     "input": "texts",
@@ -61,7 +62,17 @@ MEANT = {
     "sentences": "texts",
     "show_progress": "progress",
     "step_function": "function",
+    "target_layer": "layer",
     "text": "texts",
+}
+# What is said elsewhere.
+INSTEAD = {
+    "batch_size": "batches follow the memory: memory=8 << 30 for 8 GiB, and for step scores batch_tokens=…",
+    "device": "the device is said on loading: stepfn.load(…, backend=…)",
+    "generation_args": "settings of generation are said on loading: stepfn.load(…, generation={…})",
+    "internal_batch_size": "batches follow the memory: memory=8 << 30 for 8 GiB",
+    "max_new_tokens": "settings of generation are said on loading: stepfn.load(…, generation={'max_new_tokens': …})",
+    "return_convergence_delta": "methods that have deltas always give them: see the result's `deltas`",
 }
 
 
@@ -72,6 +83,8 @@ def no_argument(name: str, known: Sequence[str], otherwise: str) -> UsageError:
         return UsageError(f"there is no argument `{name}`", "texts come first: give them without a name, or as texts=…")
     if meant is not None:
         return UsageError(f"there is no argument `{name}`", f"it is called `{meant}` here: write {meant}=…")
+    if name in INSTEAD:
+        return UsageError(f"there is no argument `{name}`", INSTEAD[name])
     return UsageError(f"no parameter `{name}`{nearest(name, known)}", otherwise)
 
 

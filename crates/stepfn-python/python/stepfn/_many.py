@@ -36,6 +36,9 @@ class Many(list[R], Generic[R]):
         found = super().__getitem__(place)
         return type(self)(found) if isinstance(place, slice) else found  # type: ignore[arg-type]
 
+    def __add__(self, other: Any, /) -> Any:
+        return type(self)([*self, *other]) if isinstance(other, type(self)) else super().__add__(other)
+
     def save(self, path: str | Path, format: str | None = None) -> None:
         """Saves all of them in one file, in the format that its ending names. Texts that failed are left out."""
         save(self.ok, path, format, single=False)

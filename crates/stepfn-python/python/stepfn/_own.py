@@ -63,6 +63,12 @@ class OwnFunction(Own):
         unit: str,
     ) -> None:
         super().__init__(function, name, summary, ("contrast_logits", "contrast_ids"))
+        import inspect
+
+        needed = [one for one in list(inspect.signature(function).parameters.values())[:2] if one.default is one.empty]
+        if len(needed) < 2:
+            what = f"`{name}` does not take (logits, target_ids), but ({', '.join(inspect.signature(function).parameters)})"
+            raise UsageError(what, "give it these two; functions of inseq's `args` are for stepfn.compat.inseq.register_step_function")
         if not (gradient is None or callable(gradient) or gradient == "torch"):
             raise UsageError(f"there is no gradient {gradient!r}", 'give a function, "torch" or None')
         if gradient == "torch":

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, TypeVar, overload
 
 from . import _stepfn
-from ._arguments import MEANT, dumps, nearest, no_argument
+from ._arguments import INSTEAD, MEANT, dumps, nearest, no_argument
 from ._errors import UsageError
 from ._own import Own, OwnFunction, OwnMethod
 
@@ -190,6 +190,9 @@ class Chosen:
     def __init__(self, given: Any, methods: bool) -> None:
         kind, known = ("method", _methods) if methods else ("step function", _functions)
         self.methods = methods
+        if methods and (isinstance(given, list | tuple) or isinstance(given, str) and " " in given.strip()):
+            hint = 'what the model should say is target=…, and of several texts a field of each: [{"source": …, "target": …}]'
+            raise UsageError(f"{given!r} is no method", hint)
         if isinstance(given, str):
             given = Method(given) if methods else StepFunction(given)
         elif callable(given) and not isinstance(given, _Named):
@@ -261,7 +264,7 @@ def assign(chosen: Sequence[Chosen], parameters: Mapping[str, Any]) -> None:
         if not owners:
             known = [parameter for one in chosen for parameter in one.known]
             error = no_argument(name, known, f"they have {', '.join(known)}" if known else "they have none")
-            if name not in MEANT:
+            if name not in MEANT and name not in INSTEAD:
                 error.what += f" of {', '.join(one.name for one in chosen)}"
             raise error
         for one in owners:

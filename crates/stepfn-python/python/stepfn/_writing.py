@@ -59,6 +59,8 @@ def save_as(path: str | Path, format: str | None, written: Callable[[str], str])
 
     path = Path(path_of(path))
     ending = path.suffix.removeprefix(".")
+    if not format and not ending:
+        raise UsageError(f"`{path}` has no ending that names a format", f'write "{path}.json", or name the format: save("{path}", "json")')
     text = written(format or ("table" if ending == "txt" else ending))
     try:
         path.write_text(text, encoding="utf-8")
