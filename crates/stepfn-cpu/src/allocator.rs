@@ -12,6 +12,7 @@
 //! ```
 
 use core::ffi::{c_int, c_long};
+use core::time::Duration;
 
 pub use mimalloc::MiMalloc as Allocator;
 
@@ -28,13 +29,27 @@ pub use mimalloc::MiMalloc as Allocator;
     reason = "the allocator's options can only be set through C functions, and the default clears pages all the time"
 )]
 pub unsafe fn keep_memory() {
+    // SAFETY: the caller guarantees the same.
+    unsafe { keep_memory_for(Duration::from_secs(3600)) }
+}
+
+/// The same for another time, in which no memory that was freed goes back: a library that is loaded into somebody's program keeps it while it
+/// works, and not much longer.
+///
+/// # Safety
+/// As for [`keep_memory`]. A library's own allocator is used by nobody until the library runs, so that loading it is early enough.
+#[allow(
+    unsafe_code,
+    reason = "the allocator's options can only be set through C functions, and the default clears pages all the time"
+)]
+pub unsafe fn keep_memory_for(time: Duration) {
     /// `mi_option_purge_delay`, which the bindings don't name.
     const PURGE_DELAY: c_int = 15;
-    const MILLISECONDS: c_long = 3_600_000;
+    let milliseconds = c_long::try_from(time.as_millis()).unwrap_or(c_long::MAX);
     // SAFETY: the allocator ignores option numbers that it does not have. It stores the value in a variable without synchronization, and
     // the caller guarantees that no other thread uses the allocator at the same time.
     unsafe {
-        mi_option_set_default(PURGE_DELAY, MILLISECONDS);
+        mi_option_set_default(PURGE_DELAY, milliseconds);
     }
 }
 

@@ -18,6 +18,19 @@ use pyo3::prelude::*;
 #[global_allocator]
 static ALLOCATOR: stepfn_cpu::allocator::Allocator = stepfn_cpu::allocator::Allocator;
 
+/// Keeps memory that is freed for some seconds: otherwise the operating system clears it again for each layer of a model.
+fn keep_memory() {
+    #[cfg(all(feature = "cpu", feature = "allocator"))]
+    {
+        const TIME: core::time::Duration = core::time::Duration::from_secs(10);
+        // SAFETY: the module is being imported, which Python does once, so that nothing has used its allocator on another thread.
+        #[expect(unsafe_code, reason = "setting up the allocator is unsafe while other threads use it")]
+        unsafe {
+            stepfn_cpu::allocator::keep_memory_for(TIME);
+        }
+    }
+}
+
 /// The module.
 #[pymodule]
 mod _stepfn {
@@ -45,6 +58,7 @@ mod _stepfn {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        keep_memory();
         module.add("__version__", VERSION)
     }
 }
