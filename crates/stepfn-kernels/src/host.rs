@@ -150,11 +150,16 @@ impl<K: BlockKernel> pulp::NullaryFnOnce for OneBlock<'_, K> {
 pub(crate) fn transform<B: Backend, K: BlockKernel>(x: Tensor<B, 2>, kernel: &K) -> Result<Tensor<B, 2>, Tensor<B, 2>> {
     #[cfg(feature = "flex")]
     {
+        /// Multiplications that an element takes as long as, because it is read and written.
+        const AN_ELEMENT: usize = 16;
         let width = x.dims()[1];
         let mut tensor = flex::owned(x)?;
         let Some(range) = flex::elements(&tensor).filter(|_| width > 0) else {
             return Err(flex::wrapped(tensor));
         };
+        if crate::watched::is_moot(range.len() * AN_ELEMENT) {
+            return Ok(flex::wrapped(tensor));
+        }
         if let Some(storage) = tensor.try_storage_mut::<f32>() {
             each_block(&mut storage[range], None, width, kernel);
             return Ok(flex::wrapped(tensor));

@@ -47,8 +47,8 @@ mod fused {
 
     use crate::host::HostRows;
     use crate::host::flex::{self, Strided};
-    use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product, product_on_all_cores};
-    use crate::watched::is_moot;
+    use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product_on_all_cores, product_until};
+    use crate::watched::{Ends, is_moot, watched};
 
     /// Number of multiplications from which on several cores are faster.
     pub(super) const PARALLEL_MIN: usize = 1 << 21;
@@ -85,11 +85,11 @@ mod fused {
         let (x, weight) = (x.matrix(), weight.matrix());
         // A single row already is a column.
         let few = rows > 1 && rows * (inputs + outputs) <= inputs * outputs;
-        let y = match (transposed, few) {
-            (true, true) => few_rows(x, weight, bias, parallel),
-            (true, false) if rows > 1 && inputs % COLLIDING == 0 => by_parts(x, weight, bias, parallel),
-            _ => all_rows(x, weight, bias, parallel),
-        };
+        let y = watched(rows * inputs * outputs, |ends| match (transposed, few) {
+            (true, true) => few_rows(ends, x, weight, bias, parallel),
+            (true, false) if rows > 1 && inputs % COLLIDING == 0 => by_parts(ends, x, weight, bias, parallel),
+            _ => all_rows(ends, x, weight, bias, parallel),
+        });
         Some(flex::made(y, [rows, outputs]))
     }
 
@@ -104,24 +104,31 @@ mod fused {
     }
 
     /// `y = [y +] left · right`, where the rows of `y` are contiguous.
-    fn shared(y: &mut [f32], before: Before, left: Matrix, right: Matrix, weight: Divided, parallel: bool) {
+    fn shared(
+        ends: &Ends,
+        y: &mut [f32],
+        before: Before,
+        (left, right): (Matrix, Matrix),
+        weight: Divided,
+        parallel: bool,
+    ) {
         let size = [left.size()[0], right.size()[1]];
         match parallel {
-            true => product_on_all_cores(y, before, left, right, weight),
-            false => product(&mut MatrixMut::new(y, size, size[1]), before, 1.0, left, right),
+            true => product_on_all_cores(ends, y, before, left, right, weight),
+            false => product_until(ends, &mut MatrixMut::new(y, size, size[1]), before, left, right),
         }
     }
 
     /// `y = x W + b`, computed as written.
-    fn all_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+    fn all_rows(ends: &Ends, x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let mut y = repeated(bias, x.size()[0], weight.size()[1]);
         let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
-        shared(&mut y, before, x, weight, Divided::Right, parallel);
+        shared(ends, &mut y, before, (x, weight), Divided::Right, parallel);
         y
     }
 
     /// `y = x W + b`, where the rows of `Wᵀ` are contiguous and are transposed part by part.
-    fn by_parts(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+    fn by_parts(ends: &Ends, x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
         let mut y = repeated(bias, rows, outputs);
         let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
@@ -136,7 +143,7 @@ mod fused {
             // SAFETY: each part writes its own range of columns, so no two blocks overlap.
             #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
             let mut target = unsafe { blocks.block(0..rows, columns) };
-            product(&mut target, before, 1.0, x, Matrix::new(near, [inputs, width], [width, 1]));
+            product_until(ends, &mut target, before, x, Matrix::new(near, [inputs, width], [width, 1]));
         };
         let parts = (0..outputs.div_ceil(each)).into_par_iter();
         if parallel {
@@ -148,14 +155,14 @@ mod fused {
     }
 
     /// `y = (Wᵀ xᵀ)ᵀ + b`, where the rows of `Wᵀ` are contiguous.
-    fn few_rows(x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
+    fn few_rows(ends: &Ends, x: Matrix, weight: Matrix, bias: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let ([rows, inputs], outputs) = (x.size(), weight.size()[1]);
         // Whole tiles, which are whole vectors in the product too.
         let padded = rows.next_multiple_of(TILE);
         let columns = turned(x, padded, None, parallel);
         let columns = Matrix::new(&columns, [inputs, padded], [padded, 1]);
         let mut y = vec![0.0; outputs * padded];
-        shared(&mut y, Before::Dropped, weight.transposed(), columns, Divided::Left, parallel);
+        shared(ends, &mut y, Before::Dropped, (weight.transposed(), columns), Divided::Left, parallel);
         turned(Matrix::new(&y, [outputs, rows], [padded, 1]), outputs, bias, parallel)
     }
 

@@ -6,6 +6,8 @@ use core::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::watched::Ends;
+
 /// A strided matrix in a slice.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -68,6 +70,15 @@ impl<'a> MatrixMut<'a> {
             "a matrix of size {size:?} exceeds its memory"
         );
         Self { pointer: data.as_mut_ptr(), size, row_stride, exclusive: PhantomData }
+    }
+
+    /// One block, instead of the whole.
+    fn block(&mut self, rows: Range<usize>, columns: Range<usize>) -> MatrixMut<'_> {
+        assert!(rows.end <= self.size[0] && columns.end <= self.size[1], "the block is not inside the matrix");
+        // `wrapping_add`, because an empty block may start past the end of the memory.
+        let pointer = self.pointer.wrapping_add(rows.start * self.row_stride + columns.start);
+        let size = [rows.len(), columns.len()];
+        MatrixMut { pointer, size, row_stride: self.row_stride, exclusive: PhantomData }
     }
 }
 
@@ -157,6 +168,31 @@ pub(crate) fn product(target: &mut MatrixMut, before: Before, scale: f32, left: 
     }
 }
 
+/// Multiplications of a piece of a product that can be ended: some hundredths of a second.
+const PIECE: usize = 1 << 31;
+
+/// The same in pieces, before each of which is looked whether the work is to end.
+pub(crate) fn product_until(ends: &Ends, target: &mut MatrixMut, before: Before, left: Matrix, right: Matrix) {
+    product_in_pieces(PIECE, ends, target, before, left, right);
+}
+
+fn product_in_pieces(most: usize, ends: &Ends, target: &mut MatrixMut, before: Before, left: Matrix, right: Matrix) {
+    let ([rows, columns], depth) = (target.size, left.size[1]);
+    // Squares, so that each factor is packed as seldom as can be; the depth stays whole, and the sums what they are.
+    let side = (most / depth.max(1)).isqrt().next_multiple_of(64).max(64);
+    let (tall, wide) = (side.max(most / (depth * columns).max(1)), side.max(most / (depth * rows).max(1)));
+    for row in (0..rows).step_by(tall) {
+        for column in (0..columns).step_by(wide) {
+            if ends.now() {
+                return;
+            }
+            let (down, across) = (row..rows.min(row + tall), column..columns.min(column + wide));
+            let (left, right) = (left.block(down.clone(), 0..depth), right.block(0..depth, across.clone()));
+            product(&mut target.block(down, across), before, 1.0, left, right);
+        }
+    }
+}
+
 /// The factor that is divided between the cores: each core reads, and packs if needed, only its own part. This is usually the weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Divided {
@@ -167,7 +203,14 @@ pub(crate) enum Divided {
 /// `target = [target +] left · right` on all cores, where the target's rows are contiguous.
 ///
 /// The `gemm` crate can use several cores too, but then one core packs a factor while the others wait.
-pub(crate) fn product_on_all_cores(target: &mut [f32], before: Before, left: Matrix, right: Matrix, divided: Divided) {
+pub(crate) fn product_on_all_cores(
+    ends: &Ends,
+    target: &mut [f32],
+    before: Before,
+    left: Matrix,
+    right: Matrix,
+    divided: Divided,
+) {
     let (size, depth) = ([left.size[0], right.size[1]], left.size[1]);
     assert!(size[0] * size[1] == target.len(), "the target does not have the size of the product");
     assert!(depth == right.size[0], "the sizes of the factors do not match");
@@ -178,7 +221,7 @@ pub(crate) fn product_on_all_cores(target: &mut [f32], before: Before, left: Mat
         // SAFETY: each task writes a different tile, and tiles do not overlap (see the tests).
         #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
         let mut target = unsafe { blocks.block(rows.clone(), columns.clone()) };
-        product(&mut target, before, 1.0, left.block(rows, 0..depth), right.block(0..depth, columns));
+        product_until(ends, &mut target, before, left.block(rows, 0..depth), right.block(0..depth, columns));
     };
     (0..tiles.len()).into_par_iter().with_max_len(1).for_each(each);
 }
@@ -257,6 +300,27 @@ mod tests {
             (1usize..40, -1isize..2).prop_map(|(n, by)| (64 * n).saturating_add_signed(by)),
             1usize..200_000
         ]
+    }
+
+    #[test]
+    fn pieces_are_the_product_and_none_is_computed_at_the_end() {
+        let ([rows, depth, columns], ends) = ([150, 40, 210], Ends::default());
+        let values = |count: usize| (0..count).map(|at| ((at * 37 % 101) as f32 - 50.0) / 50.0).collect::<Vec<_>>();
+        let (left, right) = (values(rows * depth), values(depth * columns));
+        let left = Matrix::new(&left, [rows, depth], [depth, 1]);
+        let right = Matrix::new(&right, [depth, columns], [1, depth]);
+        let mut whole = vec![1.0; rows * columns];
+        product(&mut MatrixMut::new(&mut whole, [rows, columns], columns), Before::Kept, 1.0, left, right);
+        for most in [1, 40 * 64 * 64, 40 * 100 * 210, usize::MAX] {
+            let mut pieces = vec![1.0; rows * columns];
+            let mut target = MatrixMut::new(&mut pieces, [rows, columns], columns);
+            product_in_pieces(most, &ends, &mut target, Before::Kept, left, right);
+            assert_eq!(pieces, whole, "{most}");
+        }
+        ends.end();
+        let mut none = vec![1.0; rows * columns];
+        product_until(&ends, &mut MatrixMut::new(&mut none, [rows, columns], columns), Before::Kept, left, right);
+        assert_eq!(none, vec![1.0; rows * columns]);
     }
 
     /// Panics unless each element of the output is in exactly one tile.

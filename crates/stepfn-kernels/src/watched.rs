@@ -16,6 +16,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Ends(AtomicBool);
 
 impl Ends {
+    /// Ends it.
+    pub(crate) fn end(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether the result will not be used, so that there is nothing more to compute.
     #[inline]
     pub(crate) fn now(&self) -> bool {
@@ -53,7 +58,7 @@ pub(crate) fn watched<R: Send>(multiplications: usize, work: impl FnOnce(&Ends) 
         });
         while !done.load(Ordering::Acquire) {
             if is_interrupted() {
-                ends.0.store(true, Ordering::Relaxed);
+                ends.end();
             }
             thread::park_timeout(PAUSE);
         }

@@ -15,8 +15,8 @@ use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
 #[cfg(target_arch = "x86_64")]
 use crate::panels::int8::Int8;
-use crate::product::{Before, Blocks, Matrix, Tiles, product};
-use crate::watched::is_moot;
+use crate::product::{Before, Blocks, Matrix, Tiles, product_until};
+use crate::watched::{Ends, is_moot, watched};
 use crate::weight::{Panels, StoredRows};
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -57,7 +57,10 @@ pub(crate) fn linear<B: Backend>(
     let tiles = Expanded::new(weight, x);
     // As for other weights: few rows are computed as `yᵀ = W xᵀ`, so that only `x` and `y` are transposed.
     let few = rows > 1 && rows * (inputs + outputs) <= inputs * outputs;
-    let y = if few { tiles.few_rows(x, bias) } else { tiles.all_rows(x, bias) };
+    let y = watched(rows * inputs * outputs, |ends| match few {
+        true => tiles.few_rows(ends, x, bias),
+        false => tiles.all_rows(ends, x, bias),
+    });
     Some(flex::made(y, [rows, outputs]))
 }
 
@@ -77,7 +80,8 @@ pub(crate) fn pull<B: Backend>(grad: &Tensor<B, 2>, weight: &dyn StoredRows) -> 
     if is_moot(rows * inputs * outputs) {
         return Some(flex::made(vec![0.0; rows * inputs], [rows, inputs]));
     }
-    let to_x = Expanded::new(weight, grad.matrix()).pull(grad.matrix());
+    let tiles = Expanded::new(weight, grad.matrix());
+    let to_x = watched(rows * inputs * outputs, |ends| tiles.pull(ends, grad.matrix()));
     Some(flex::made(to_x, [rows, inputs]))
 }
 
@@ -138,7 +142,7 @@ impl<'a> Expanded<'a> {
     }
 
     /// `y = x Wᵀ + b`, computed as written.
-    fn all_rows(&self, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    fn all_rows(&self, ends: &Ends, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
         let (rows, [outputs, inputs]) = (x.size()[0], self.weight.size());
         let mut y = repeated(bias, rows, outputs);
         let before = if bias.is_some() { Before::Kept } else { Before::Dropped };
@@ -149,13 +153,13 @@ impl<'a> Expanded<'a> {
             // SAFETY: each task writes its own range of columns, so no two blocks overlap.
             #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
             let mut target = unsafe { blocks.block(0..rows, columns.clone()) };
-            self.with_tile(columns, 0..inputs, |tile| product(&mut target, before, 1.0, x, tile.transposed()));
+            self.with_tile(columns, 0..inputs, |tile| product_until(ends, &mut target, before, x, tile.transposed()));
         });
         y
     }
 
     /// `y = (W xᵀ)ᵀ + b`.
-    fn few_rows(&self, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
+    fn few_rows(&self, ends: &Ends, x: Matrix, bias: Option<&[f32]>) -> Vec<f32> {
         let (rows, [outputs, inputs]) = (x.size()[0], self.weight.size());
         // Whole tiles, which are whole vectors in the product too.
         let padded = rows.next_multiple_of(TILE);
@@ -169,13 +173,13 @@ impl<'a> Expanded<'a> {
             // SAFETY: each task writes its own range of rows, so no two blocks overlap.
             #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
             let mut target = unsafe { blocks.block(rows.clone(), 0..padded) };
-            self.with_tile(rows, 0..inputs, |tile| product(&mut target, Before::Dropped, 1.0, tile, columns));
+            self.with_tile(rows, 0..inputs, |tile| product_until(ends, &mut target, Before::Dropped, tile, columns));
         });
         turned(Matrix::new(&y, [outputs, rows], [padded, 1]), outputs, bias, self.threads > 1)
     }
 
     /// `dx = dy W`.
-    fn pull(&self, grad: Matrix) -> Vec<f32> {
+    fn pull(&self, ends: &Ends, grad: Matrix) -> Vec<f32> {
         let (rows, [outputs, inputs]) = (grad.size()[0], self.weight.size());
         let tiles = Tiles::of_blocks([rows, inputs], self.weight.block(), self.threads);
         let mut to_x = vec![0.0; rows * inputs];
@@ -186,10 +190,10 @@ impl<'a> Expanded<'a> {
             #[allow(unsafe_code, reason = "tasks write blocks of one matrix")]
             let mut target = unsafe { blocks.block(rows.clone(), columns.clone()) };
             let each = Self::rows_near(columns.len());
-            for first in (0..outputs).step_by(each) {
+            for first in (0..outputs).step_by(each).take_while(|_| !ends.now()) {
                 let part = first..outputs.min(first + each);
                 let grad = grad.block(rows.clone(), part.clone());
-                let multiply = |tile: Matrix| product(&mut target, Before::Kept, 1.0, grad, tile);
+                let multiply = |tile: Matrix| product_until(ends, &mut target, Before::Kept, grad, tile);
                 self.with_tile(part, columns.clone(), multiply);
             }
         });
