@@ -1,8 +1,8 @@
 //! What Python's side of the package asks for: methods, functions and options.
 
 mod evaluate;
-mod pairs;
 mod given;
+mod pairs;
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ use crate::raised::Raised;
 
 use self::evaluate::EvaluateOptions;
 pub(crate) use self::evaluate::evaluate_task;
+pub(crate) use self::given::{Given, Named};
 use self::pairs::{CompareOptions, SimilarityOptions};
 pub(crate) use self::pairs::{compare_task, similarity_task};
-pub(crate) use self::given::{Given, Named};
 
 /// A step function: Python's, or one by its name and its parameters as JSON.
 #[derive(FromPyObject)]

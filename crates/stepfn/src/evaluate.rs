@@ -3,7 +3,6 @@
 mod result;
 
 use core::fmt;
-use core::ops::Range;
 use std::time::Instant;
 
 use burn::backend::Autodiff;
@@ -22,7 +21,8 @@ use crate::chat::Asked;
 use crate::room;
 use crate::texts::{Numbered, Task, Told, each};
 use crate::{
-    Error, ErrorKind, Input, IntoInput, LanguageModel, Mark, Outcome, Outcomes, Positions, Result, RunOptions, TargetUnit,
+    Error, ErrorKind, Input, IntoInput, LanguageModel, Mark, Outcome, Outcomes, Positions, Result, RunOptions,
+    TargetUnit,
 };
 
 pub use self::result::Evaluated;

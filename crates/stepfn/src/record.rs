@@ -122,7 +122,10 @@ fn input(mut fields: Map<String, Value>, messages: Vec<Message>, positions: Posi
 fn marks(fields: &mut Map<String, Value>, positions: Positions) -> crate::Result<Vec<Mark>> {
     let wrong_list = |found: &Value| {
         let counts = positions.name();
-        wrong(format!("`rationale` must be a list of [start, end] in {counts}s or of strings, not {}", shortened(found)))
+        wrong(format!(
+            "`rationale` must be a list of [start, end] in {counts}s or of strings, not {}",
+            shortened(found)
+        ))
     };
     let found = match fields.remove("rationale").unwrap_or_default() {
         Value::Null => return Ok(Vec::new()),
@@ -320,7 +323,10 @@ mod tests {
             (r#"{"messages": [], "messages": []}"#, "the field `messages` twice"),
             (r#"{"source": 3}"#, "`source` must be a string or null, not 3"),
             (r#"{"source": "a", "source_spans": [[-1, 2]]}"#, "`source_spans` must be a list of [start, end]"),
-            (r#"{"source": "a", "rationale": [3]}"#, "`rationale` must be a list of [start, end] in bytes or of strings, not 3"),
+            (
+                r#"{"source": "a", "rationale": [3]}"#,
+                "`rationale` must be a list of [start, end] in bytes or of strings, not 3",
+            ),
             (r#"{"source": "a", "source": "b"}"#, "the field `source` twice"),
         ] {
             assert!(read(line).unwrap_err().what().starts_with(says), "{:?}", read(line));

@@ -11,10 +11,10 @@ use stepfn_models::config::TransformerConfig;
 
 use crate::bow::{CORRECTED, Mass, WordStart};
 use crate::chat::Asked;
-use crate::step_functions::Borrowed;
+use crate::generate::Drafts;
 use crate::long_texts::windows;
 use crate::once::Once;
-use crate::generate::Drafts;
+use crate::step_functions::Borrowed;
 use crate::texts::{Numbered, Task, Told};
 use crate::units::Units;
 use crate::{
@@ -337,4 +337,3 @@ pub(crate) struct Ready {
     /// Whether a step behind the last token was added.
     asks_beyond: bool,
 }
-

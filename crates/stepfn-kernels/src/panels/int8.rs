@@ -155,8 +155,11 @@ impl Int8 {
         let of_rows: Vec<Range<usize>> = split(groups.len(), rows.div_ceil(ROWS), 1).collect();
         let parts = if threads > 1 { (threads * TASKS).div_ceil(of_rows.len()) } else { 1 };
         let of_panels: Vec<Range<usize>> = split(outputs.div_ceil(PANEL), parts, 1).collect();
-        filled(rows * outputs, |y| {
+        filled(rows * inputs * outputs, rows * outputs, |y, ends| {
             let task = |index: usize| {
+                if ends.now() {
+                    return;
+                }
                 let (within, panels) = (&of_rows[index / of_panels.len()], &of_panels[index % of_panels.len()]);
                 for panel in panels.clone() {
                     for group in within.clone() {

@@ -11,7 +11,7 @@ use super::{PANEL, Panels};
 use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
 use crate::product::Matrix;
-use crate::watched::is_moot;
+use crate::watched::{Ends, is_moot, watched};
 
 /// Number of multiplications from which on several cores are faster.
 const PARALLEL_MIN: usize = 1 << 20;
@@ -82,14 +82,19 @@ impl Shared {
     }
 }
 
-/// Memory for so many elements, all of which `fill` writes.
+/// Memory for so many elements, all of which `fill` writes, or zeros if it was to end early.
 #[allow(unsafe_code, reason = "products write each element, so that clearing them first would be in vain")]
-pub(super) fn filled(elements: usize, fill: impl FnOnce(&Shared)) -> Vec<f32> {
-    let mut memory = Vec::with_capacity(elements);
-    fill(&Shared(memory.as_mut_ptr()));
-    // SAFETY: `fill` has written all of them (callers' tiles partition the result), within the capacity.
-    unsafe { memory.set_len(elements) };
-    memory
+pub(super) fn filled(multiplications: usize, elements: usize, fill: impl FnOnce(&Shared, &Ends) + Send) -> Vec<f32> {
+    watched(multiplications, |ends| {
+        let mut memory = Vec::with_capacity(elements);
+        fill(&Shared(memory.as_mut_ptr()), ends);
+        if ends.now() {
+            return vec![0.0; elements];
+        }
+        // SAFETY: `fill` has written all of them (callers' tiles partition the result), within the capacity.
+        unsafe { memory.set_len(elements) };
+        memory
+    })
 }
 
 /// Splits a length in about so many parts, whose lengths are multiples of `unit` but for the last.
@@ -117,9 +122,7 @@ fn all_linear(x: Matrix, layers: &[(Work, Option<&[f32]>)]) -> Vec<Vec<f32>> {
         })
     };
     let biases: Vec<Option<Vec<f32>>> = layers.iter().map(padded).collect();
-    let mut results: Vec<Vec<f32>> =
-        layers.iter().map(|(work, _)| Vec::with_capacity(rows * work.weight.size[0])).collect();
-    let shared: Vec<Shared> = results.iter_mut().map(|result| Shared(result.as_mut_ptr())).collect();
+    let sizes: Vec<usize> = layers.iter().map(|(work, _)| rows * work.weight.size[0]).collect();
     let mut tasks = Vec::new();
     for within in &of_rows {
         for (layer, (work, _)) in layers.iter().enumerate() {
@@ -128,22 +131,32 @@ fn all_linear(x: Matrix, layers: &[(Work, Option<&[f32]>)]) -> Vec<Vec<f32>> {
             tasks.extend(split(panels_of(work), parts, 1).map(|panels| (layer, panels, within.clone())));
         }
     }
-    let run = |(layer, panels, within): (usize, Range<usize>, Range<usize>)| {
-        let (work, _) = &layers[layer];
-        work.linear_part(&numbers, biases[layer].as_deref(), (groups, within), panels, &shared[layer]);
-    };
-    match threads > 1 {
-        true => tasks.into_par_iter().with_max_len(1).for_each(run),
-        false => tasks.into_iter().for_each(run),
-    }
-    for (result, (work, _)) in results.iter_mut().zip(layers) {
-        // SAFETY: tasks' rows and panels partition the result, so that each of its elements was written, within the capacity.
-        #[allow(unsafe_code, reason = "products write each element, so that clearing them first would be in vain")]
-        unsafe {
-            result.set_len(rows * work.weight.size[0]);
+    let multiplications = layers.iter().map(|(work, _)| work.multiplications()).sum();
+    watched(multiplications, |ends| {
+        let mut results: Vec<Vec<f32>> = sizes.iter().map(|&size| Vec::with_capacity(size)).collect();
+        let shared: Vec<Shared> = results.iter_mut().map(|result| Shared(result.as_mut_ptr())).collect();
+        let run = |(layer, panels, within): (usize, Range<usize>, Range<usize>)| {
+            let (work, _) = &layers[layer];
+            if !ends.now() {
+                work.linear_part(&numbers, biases[layer].as_deref(), (groups, within), panels, &shared[layer]);
+            }
+        };
+        match threads > 1 {
+            true => tasks.into_par_iter().with_max_len(1).for_each(run),
+            false => tasks.into_iter().for_each(run),
         }
-    }
-    results
+        if ends.now() {
+            return sizes.iter().map(|&size| vec![0.0; size]).collect();
+        }
+        for (result, &size) in results.iter_mut().zip(&sizes) {
+            // SAFETY: tasks' rows and panels partition the result, so that each of its elements was written, within the capacity.
+            #[allow(unsafe_code, reason = "products write each element, so that clearing them first would be in vain")]
+            unsafe {
+                result.set_len(size);
+            }
+        }
+        results
+    })
 }
 
 impl<'a> Work<'a> {
@@ -158,9 +171,17 @@ impl<'a> Work<'a> {
         Some(Self { weight, with: Instructions::of_machine()?, rows, threads })
     }
 
-    /// Calls `task` with each pair of parts of two dimensions.
-    fn each<T: Clone + Send + Sync>(&self, first: &[T], second: &[T], task: impl Fn(T, T) + Sync + Send) {
-        let pair = |index: usize| task(first[index % first.len()].clone(), second[index / first.len()].clone());
+    fn multiplications(&self) -> usize {
+        self.rows * self.weight.size[0] * self.weight.size[1]
+    }
+
+    /// Calls `task` with each pair of parts of two dimensions, until it is to end.
+    fn each<T: Clone + Send + Sync>(&self, first: &[T], second: &[T], ends: &Ends, task: impl Fn(T, T) + Sync + Send) {
+        let pair = |index: usize| {
+            if !ends.now() {
+                task(first[index % first.len()].clone(), second[index / first.len()].clone());
+            }
+        };
         let pairs = first.len() * second.len();
         if self.threads > 1 {
             (0..pairs).into_par_iter().with_max_len(1).for_each(pair);
@@ -241,8 +262,8 @@ impl<'a> Work<'a> {
         // Inputs in whole tiles of both kinds.
         let unit = MOST_ROWS * 4;
         let of_inputs: Vec<Range<usize>> = split(inputs, self.parts_beside(of_rows.len()), unit).collect();
-        filled(rows * inputs, |to_x| {
-            self.each(&of_inputs, &of_rows, |inputs, panels| self.pull_part(&turned, inputs, panels, to_x));
+        filled(self.multiplications(), rows * inputs, |to_x, ends| {
+            self.each(&of_inputs, &of_rows, ends, |inputs, panels| self.pull_part(&turned, inputs, panels, to_x));
         })
     }
 
@@ -303,9 +324,9 @@ impl<'a> Work<'a> {
             padded[..outputs].iter_mut().enumerate().for_each(|(at, to)| *to = grad.data()[row * stride + at * step]);
         }
         let of_inputs: Vec<Range<usize>> = split(inputs, self.parts_beside(1), TILE).collect();
-        filled(rows * inputs, |to_x| {
+        filled(self.multiplications(), rows * inputs, |to_x, ends| {
             let only = [Range::default()];
-            self.each(&of_inputs, &only, |within, _| {
+            self.each(&of_inputs, &only, ends, |within, _| {
                 for input in within {
                     let mut results = [0.0; MOST_DOTS];
                     let results = &mut results[..rows];
