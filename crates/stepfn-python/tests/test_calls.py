@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -194,39 +192,6 @@ def test_ctrl_c_ends_the_work_soon(verse: stepfn.LanguageModel, method: str | No
     assert seconds_after_ctrl_c(work, 0.3 if method else 1.5) < 2
     # The model is as good as before.
     assert verse.score("Let there be", "rank")["rank"].shape == (3,)
-
-
-def wide(folder: Path) -> Path:
-    """A model of one layer as wide as that of GPT-2 small, which reads long texts."""
-    sizes = {"vocab_size": 1000, "hidden_size": 768, "intermediate_size": 3072}
-    (words, hidden, inner) = sizes.values()
-    config = {**sizes, "model_type": "llama", "num_hidden_layers": 1, "num_attention_heads": 12, "max_position_embeddings": 1 << 17, "rms_norm_eps": 1e-5, "tie_word_embeddings": True}
-    (folder / "config.json").write_text(json.dumps(config))
-    layer = "model.layers.0."
-    shapes = {"model.embed_tokens": (words, hidden), "model.norm": (hidden,), f"{layer}input_layernorm": (hidden,), f"{layer}post_attention_layernorm": (hidden,)}
-    shapes |= {f"{layer}self_attn.{name}_proj": (hidden, hidden) for name in "qkvo"}
-    shapes |= {f"{layer}mlp.{name}_proj": (inner, hidden) for name in ("gate", "up")}
-    shapes[f"{layer}mlp.down_proj"] = (hidden, inner)
-    noise = np.random.default_rng(0).normal(0, 0.05, 9973).astype(np.float32)
-    header, data = {}, b""
-    for name, shape in shapes.items():
-        tensor = np.resize(noise, shape).tobytes()
-        header[f"{name}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(tensor)]}
-        data += tensor
-    told = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(len(told).to_bytes(8, "little") + told + data)
-    model = {"type": "WordLevel", "vocab": {f"w{number}": number for number in range(words)}, "unk_token": "w3"}
-    (folder / "tokenizer.json").write_text(json.dumps({"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "WhitespaceSplit"}, "model": model}))
-    return folder
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal to itself")
-def test_ctrl_c_ends_the_work_soon_within_a_layer_of_a_long_text(tmp_path: Path) -> None:
-    model = stepfn.load(wide(tmp_path))
-    text = " ".join(f"w{5 + number % 900}" for number in range(50_000))
-    # Within a second or two; other processes may keep the cores busy.
-    assert seconds_after_ctrl_c(lambda: model.score(text, "rank"), 1.0) < 4
-    assert model.score("w5 w6 w7", "rank")["rank"].shape == (2,)
 
 
 def test_progress_is_told_and_can_end_the_work(verse: stepfn.LanguageModel) -> None:
