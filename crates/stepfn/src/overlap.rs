@@ -44,7 +44,7 @@ where
             let (done, outcomes) = sync_channel::<Vec<Outcome<T>>>(WAITING);
             let written = scope.spawn(move || outcomes.into_iter().flatten().try_for_each(&mut each));
             for window in windows {
-                let (outcomes, ended) = results(model, task, window, &told);
+                let (outcomes, ended) = results(model, task, window, &told, &|| written.is_finished());
                 if done.send(outcomes).is_err() || ended {
                     break;
                 }
@@ -98,6 +98,29 @@ mod tests {
             found.iter().any(|outcome| outcome.result.is_err()) && found.iter().any(|outcome| outcome.result.is_ok())
         );
         assert!(threads.iter().all(|&id| id != thread::current().id()));
+    }
+
+    #[test]
+    fn an_error_ends_the_work_between_batches() {
+        let model: LanguageModel = LanguageModel::load("verse").unwrap();
+        // A batch for each text.
+        let options = RunOptions { batch_tokens: 1, ..RunOptions::default() };
+        let task = ScoreTask { options, ..ScoreTask::new([Surprisal::default()]) };
+        let failed = AtomicUsize::new(usize::MAX);
+        let done = AtomicUsize::new(0);
+        let progress = |progress: crate::Progress| {
+            done.store(progress.texts_done, Ordering::Relaxed);
+            ControlFlow::Continue(())
+        };
+        let each = |_| {
+            failed.store(done.load(Ordering::Relaxed), Ordering::Relaxed);
+            Err("the disk is full")
+        };
+        let texts = (0..100_000).map(|_| "Let there be light");
+        let scored = model.score_all(texts, &task).on_progress(progress).in_full_windows();
+        assert_eq!(scored.try_for_each_overlapped(each), Err("the disk is full"));
+        let (failed, done) = (failed.into_inner(), done.into_inner());
+        assert!(done < failed + 256, "{done} texts were done, and {failed} when the disk was full");
     }
 
     #[test]

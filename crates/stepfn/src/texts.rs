@@ -241,12 +241,13 @@ impl<'m, B: Backend, I: Iterator, T> Outcomes<'m, B, I, T> {
     }
 }
 
-/// The results of a window, and whether they are the last.
+/// The results of a window, and whether they are the last. `is_over` is asked between batches whether anybody still wants them.
 pub(crate) fn results<B: Backend, T>(
     model: &LanguageModel<B>,
     task: &dyn Task<B, Output = T>,
     window: Vec<Numbered>,
     told: &Listeners<'_>,
+    is_over: &dyn Fn() -> bool,
 ) -> (Vec<Outcome<T>>, bool) {
     let (Some(first), Some(last)) = (window.first(), window.last()) else { return (Vec::new(), true) };
     let first = first.number - task.first_number();
@@ -254,6 +255,7 @@ pub(crate) fn results<B: Backend, T>(
     let places: Vec<Option<String>> = window.iter().map(|numbered| numbered.place.clone()).collect();
     let texts = window.len();
     let progress = |progress: Progress| match &told.on_progress {
+        _ if is_over() => ControlFlow::Break(()),
         Some(on_progress) => {
             on_progress(Progress { texts_done: first + progress.texts_done, texts: first + texts, ..progress })
         }
@@ -292,7 +294,7 @@ impl<B: Backend, I: Iterator<Item: IntoInput>, T> Iterator for Outcomes<'_, B, I
             match self.texts.read() {
                 None => self.ended = true,
                 Some(window) => {
-                    let (outcomes, ended) = results(self.model, &*self.task, window, &self.told);
+                    let (outcomes, ended) = results(self.model, &*self.task, window, &self.told, &|| false);
                     self.ended = ended;
                     self.ready.extend(outcomes);
                 }
