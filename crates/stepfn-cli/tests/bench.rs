@@ -40,7 +40,8 @@ fn a_quick_run_measures_everything_that_it_promises() {
         positive(&report["peak"], field);
     }
     let rows = report["rows"].as_array().unwrap();
-    let works = ["forward", "step_scores", "mc_dropout_prob_avg", "saliency", "integrated_gradients", "occlusion"];
+    let works =
+        ["forward", "step_scores", "mc_dropout_prob_avg", "saliency", "integrated_gradients", "occlusion", "generate"];
     let named: Vec<&str> = rows.iter().map(|row| row["work"].as_str().unwrap()).collect();
     assert_eq!(named, works.iter().flat_map(|work| [*work, *work]).collect::<Vec<_>>());
     for row in rows {
