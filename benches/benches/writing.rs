@@ -3,8 +3,8 @@
 //! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench writing [-- --quick] [--beams=4] [--score] [--type=int8] [--texts=1,8,32] [shape…]`
 //!
 //! Greedy search, or a beam search, over prompts (or sources) of 16 to 32 tokens, 64 new tokens each, no end token before them. The peer builds
-//! the models, which both sides read from a temporary folder. With `--score`, 96 texts of 8 to 96 tokens are scored instead, and CTranslate2 may
-//! compute in another type.
+//! the models, which both sides read from a temporary folder. With `--score`, 96 texts of 8 to 96 tokens are scored instead. With `--type=int8`, both sides have
+//! weights of 8 bits, and the errors of their log-probabilities are against ours in single precision.
 //!
 //! Prints a Markdown table: tokens per second on both sides, the median of pairwise ratios with minimum and maximum, and how many of the texts
 //! have the same ids (or the greatest difference between log-probabilities), from the runs that are timed.
@@ -96,6 +96,14 @@ fn log_probabilities(model: &Model<B>, texts: &[Vec<u32>]) -> Vec<Vec<f64>> {
     scores.into_iter().map(|text| of_text(text.expect("the text can be scored"))).collect()
 }
 
+/// Mean and greatest difference of log-probabilities.
+fn error(of: &[Vec<f64>], exact: &[Vec<f64>]) -> String {
+    let each: Vec<f64> =
+        of.iter().flatten().zip(exact.iter().flatten()).map(|(of, exact)| (of - exact).abs()).collect();
+    let mean = each.iter().sum::<f64>() / each.len() as f64;
+    format!("{mean:.1e}, {:.1e}", each.iter().copied().fold(0.0, f64::max))
+}
+
 /// How the results of both sides compare.
 fn compared(ours: &[Vec<f64>], theirs: &[Vec<f64>], scores: bool) -> String {
     if !scores {
@@ -132,7 +140,11 @@ fn main() -> ExitCode {
         }
     };
     println!("Peer: {}; it computes in {kind}\n", peer.about);
-    let same = if scores { "greatest difference" } else { "same ids" };
+    let same = match (scores, kind) {
+        (true, "int8") => "errors, mean and greatest: ours; theirs",
+        (true, _) => "greatest difference",
+        (false, _) => "same ids",
+    };
     println!("| shape | texts | ours, tokens/s | CTranslate2, tokens/s | times as fast (least–most) | {same} |");
     println!("|---|---|---|---|---|---|");
     let all = std::env::temp_dir().join(format!("stepfn-writing-{}", std::process::id()));
@@ -169,7 +181,8 @@ fn row(
         "shape": shape, "folder": folder, "texts": texts, "new_tokens": NEW_TOKENS, "beams": beams, "type": kind
     });
     peer.setup(&setup)?;
-    let model = Model::<B>::load(folder, DType::F32, &Default::default()).map_err(|error| error.to_string())?;
+    let load = |dtype| Model::<B>::load(folder, dtype, &Default::default()).map_err(|error| error.to_string());
+    let model = load(if kind == "int8" { DType::I8 } else { DType::F32 })?;
     let work = if scores { "score" } else { "generate" };
     let ours = || timed(|| if scores { log_probabilities(&model, &texts) } else { write(&model, &texts, beams) });
     let mut theirs = || {
@@ -195,7 +208,13 @@ fn row(
         median(&ratios),
         ratios[0],
         ratios[ratios.len() - 1],
-        compared(&last.result, &other.result, scores)
+        match kind {
+            "int8" if scores => {
+                let exact = log_probabilities(&load(DType::F32)?, &texts);
+                format!("{}; {}", error(&last.result, &exact), error(&other.result, &exact))
+            }
+            _ => compared(&last.result, &other.result, scores),
+        }
     );
     Ok(())
 }
