@@ -264,6 +264,8 @@ class IncrementalLMScorer(_Scorer):
         A word that nothing predicts, as the first of a text without a start token, has ``nan``.
         """
         _check(surprisal, prob, base_two)
+        if not callable(tokenize_function):
+            raise UsageError(f"a tokenize_function is a function, not {tokenize_function!r}", "give str.split, or a function of your own")
         if eos_token:
             raise UsageError("`eos_token` of words is not mirrored", "leave it out: the end of a text is no word")
         texts = several(batch)
