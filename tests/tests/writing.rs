@@ -28,7 +28,7 @@ fn texts_written_together_are_as_each_alone() {
         }
         // End tokens that come now and then.
         let ways = ways.clone().map(|way| GenerationSettings { eos: (40..50).collect(), ..way });
-        let ids = |length: usize| (0..length as u32).map(|id| 5 + (id * 17 + length as u32 * 7) % 80).collect();
+        let ids = |length: usize| (0..length as u32).map(|id| 5 + (id * 17 + length as u32 * 7) % 55).collect();
         let texts: Vec<[Vec<u32>; 2]> = lengths.iter().map(|lengths| lengths.map(ids)).collect();
         let mut openings = Vec::new();
         for [prompt, source] in &texts {
