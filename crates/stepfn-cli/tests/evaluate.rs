@@ -103,7 +103,8 @@ fn what_people_marked_and_what_is_compared_with_are_read_from_lines() {
     let unmarked = stepfn_reading(format!("{}\n", json!({ "text": TEXTS[0] })), &asked("iou"));
     assert!(unmarked.code == 1 && unmarked.err.contains("has no `rationale`"), "{unmarked:?}");
     let other = TEXTS[0].replace("Let", "Here");
-    let compared = format!("{}\n", json!({ "text": TEXTS[0], "contrast_target": other }));
+    let line = json!({ "text": TEXTS[0], "contrast_target": other });
+    let compared = format!("{line}\n{line}\n");
     let found = stepfn_reading(&compared, &[&start[..], &["--attributed-fn", "contrast_prob_diff"]].concat()).json();
     assert_eq!(found["rows"][0]["attributed_fn"], "contrast_prob_diff");
 }

@@ -33,7 +33,7 @@ fn scores_are_close_to_those_in_single_precision() {
     }
     let mean = differences.iter().sum::<f32>() / differences.len() as f32;
     assert!(mean > 0.0, "nothing was rounded");
-    assert!(mean < 0.03, "{mean} nats on average: {differences:?}");
+    assert!(mean < 0.06, "{mean} nats on average: {differences:?}");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_model_in_int8_says_so_and_attributes_by_gradients_of_its_weights() {
     assert_eq!(model.backend(), "cpu int8");
     let exact = LanguageModel::load("verse").unwrap();
     let [a, b] = [&model, &exact].map(|model| {
-        let attributed = model.ask("so sings").target("so sings the sea").attribute(Saliency::default()).unwrap();
+        let attributed = model.ask("so sings the sea").attribute(Saliency::default()).unwrap();
         attributed.target_scores.as_ref().unwrap().values().to_vec()
     });
     let size = b.iter().fold(0.0_f32, |size, b| size.max(b.abs()));

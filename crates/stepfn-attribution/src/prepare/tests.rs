@@ -234,9 +234,13 @@ fn without_a_target_the_model_writes_one() {
 /// With memory for one text at a time, or for all.
 #[test]
 fn what_is_written_together_is_what_is_written_alone() {
-    let changes = json!({ "max_new_tokens": 5, "bad_words_ids": (39..98).map(|id| vec![id]).collect::<Vec<_>>() });
-    let gpt2 = fixture("gpt2", None, &[], changes.clone());
-    let marian = fixture("marian", None, &[0], changes);
+    // The models' other tokens are none of this tokenizer's.
+    let changes = |vocab: u32| {
+        let bad_words: Vec<_> = (39..vocab).map(|id| vec![id]).collect();
+        json!({ "max_new_tokens": 5, "bad_words_ids": bad_words })
+    };
+    let gpt2 = fixture("gpt2", None, &[], changes(101));
+    let marian = fixture("marian", None, &[0], changes(98));
     let sources = ["abc", "c", "", "ab cab", "a", "b abc cab ab"];
     for model in [gpt2, marian] {
         let preparer = model.preparer();

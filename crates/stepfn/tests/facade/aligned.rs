@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::TensorView;
 use stepfn::functions::{ContrastProb, ContrastProbDiff, Probability};
 use stepfn::{AttributeContextTask, Input, LanguageModel, LoadOptions, Saliency};
 
@@ -81,11 +81,6 @@ fn encoder_of_sentences(folder: &Path) {
     let mut tensors: Vec<(String, TensorView<'_>)> = whole.tensors();
     tensors.retain(|(name, _)| !name.starts_with("cls."));
     tensors.iter_mut().for_each(|(name, _)| *name = name.trim_start_matches("bert.").to_owned());
-    let size = whole.tensor("bert.encoder.layer.0.attention.self.query.bias").unwrap().shape()[0];
-    let zeros = vec![0; 4 * size * size];
-    tensors.push(("pooler.dense.weight".to_owned(), TensorView::new(Dtype::F32, vec![size, size], &zeros).unwrap()));
-    tensors
-        .push(("pooler.dense.bias".to_owned(), TensorView::new(Dtype::F32, vec![size], &zeros[..4 * size]).unwrap()));
     let made = safetensors::serialize(tensors, None).unwrap();
     fs::write(inner.join("model.safetensors"), made).unwrap();
     let modules = r#"[{"idx": 0, "name": "0", "path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
