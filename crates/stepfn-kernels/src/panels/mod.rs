@@ -17,6 +17,7 @@ mod tiles;
 
 use core::ops::Range;
 
+#[cfg(feature = "flex")]
 use burn::tensor::{Tensor, backend::Backend};
 use rayon::prelude::*;
 
@@ -77,12 +78,13 @@ impl Panels {
     /// - `x`: `[rows, in]`
     /// - `bias`: `[1, out]`
     /// - result: `[rows, out]`
+    #[cfg(feature = "flex")]
     pub(crate) fn linear<B: Backend>(&self, x: &Tensor<B, 2>, bias: Option<&Tensor<B, 2>>) -> Option<Tensor<B, 2>> {
-        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        #[cfg(target_arch = "x86_64")]
         {
             products::linear(x, &[(self, bias)]).map(|mut y| y.swap_remove(0))
         }
-        #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+        #[cfg(not(target_arch = "x86_64"))]
         {
             let _ = (x, bias);
             None
@@ -94,12 +96,13 @@ impl Panels {
     /// # Shapes
     /// - `grad`: `[rows, out]`
     /// - result: `[rows, in]`
+    #[cfg(feature = "flex")]
     pub(crate) fn pull<B: Backend>(&self, grad: &Tensor<B, 2>) -> Option<Tensor<B, 2>> {
-        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        #[cfg(target_arch = "x86_64")]
         {
             products::pull(self, grad)
         }
-        #[cfg(not(all(feature = "flex", target_arch = "x86_64")))]
+        #[cfg(not(target_arch = "x86_64"))]
         {
             let _ = grad;
             None
