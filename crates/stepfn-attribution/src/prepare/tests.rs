@@ -245,7 +245,7 @@ fn what_is_written_together_is_what_is_written_alone() {
     for model in [gpt2, marian] {
         let preparer = model.preparer();
         let alone = sources.map(|source| preparer.generate(source, false));
-        assert!(alone[0].is_ok() && alone[2].is_err());
+        assert!(alone[0].is_ok(), "{alone:?}");
         let requests = sources.map(|source| request(Some(source), None));
         // Scores are the same to rounding.
         let parts = |text: &Result<Vec<Generated>, AttributionError>| {
