@@ -87,6 +87,9 @@ pub(crate) struct Int8 {
     with: Instructions,
 }
 
+/// A panel's numbers and scales, and what its sums have too much.
+type OfPanel<'a> = ((&'a mut [i8], &'a mut [f32]), &'a mut [i32]);
+
 impl Int8 {
     /// Rounds rows, if this machine has the instructions.
     pub(crate) fn of(rows: &dyn StoredRows) -> Option<Self> {
@@ -99,7 +102,7 @@ impl Int8 {
         let mut numbers = vec![0_i8; panels * depth * PANEL];
         let mut scales = vec![0.0; panels * PANEL];
         let mut excess = vec![0; panels * PANEL];
-        let of_panel = |(panel, ((numbers, scales), excess)): (usize, ((&mut [i8], &mut [f32]), &mut [i32]))| {
+        let of_panel = |(panel, ((numbers, scales), excess)): (usize, OfPanel<'_>)| {
             let mut values = vec![0.0; inputs];
             for (lane, row) in (panel * PANEL..outputs.min((panel + 1) * PANEL)).enumerate() {
                 rows.expand(row, 0..inputs, &mut values);
