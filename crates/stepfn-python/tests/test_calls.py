@@ -85,7 +85,7 @@ def test_parameters_go_to_all_that_have_them(verse: stepfn.LanguageModel) -> Non
         (lambda model: model.score(["a b", "", "c"]), ValueError, "text 1: "),
         (lambda model: model.generate("a " * 3_000_000), ValueError, "split the text"),
         (lambda _: stepfn.load("nothing/here/at all"), OSError, "there is no model"),
-        (lambda _: stepfn.load("verse", dtype="f8"), ValueError, "choose one of f64, f32, f16 and bf16"),
+        (lambda _: stepfn.load("verse", dtype="f8"), ValueError, "choose one of f64, f32, f16, bf16 and int8"),
         (lambda _: stepfn.load("verse", backend="tpu"), ValueError, "no backend `tpu`"),
         (lambda _: stepfn.load("verse", generation={"num_beam": 2}), ValueError, "did you mean `num_beams`?"),
         (lambda _: stepfn.load("verse", device="7"), RuntimeError, "device"),

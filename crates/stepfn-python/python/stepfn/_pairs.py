@@ -132,8 +132,8 @@ class Similarity(_Pair):
 class _Columns(Common):
     """Texts in the fields of records."""
 
-    def __init__(self, is_encoder_decoder: bool, columns: list[str], keep: Sequence[str]) -> None:
-        super().__init__(is_encoder_decoder, None, None, None, None, None, keep)
+    def __init__(self, columns: list[str], keep: Sequence[str]) -> None:
+        super().__init__(None, None, None, None, None, keep)
         self._columns = columns
 
     def _one(self, text: Any) -> Given:
@@ -184,7 +184,9 @@ class Pairs:
         raise NotImplementedError
 
     @overload
-    def compare(self, texts: Mapping[str, Any] | list[str] | tuple[str, ...], functions: Any = ..., **rest: Any) -> Comparison: ...
+    def compare(  # pyright: ignore[reportOverlappingOverload]
+        self, texts: Mapping[str, Any] | list[str] | tuple[str, ...], functions: Any = ..., **rest: Any
+    ) -> Comparison: ...
     @overload
     def compare(self, texts: Iterable[Mapping[str, Any] | Sequence[str]], functions: Any = ..., **rest: Any) -> Comparisons: ...
     def compare(
@@ -253,7 +255,7 @@ class Pairs:
         asked = {"criterion": criterion, "region": region, "formula": formula, "group_by": group_by}
         options = {**options_of({**given, "memory": memory, "batch_tokens": batch_tokens}), "compare": asked}
         kept = [keep] if isinstance(keep, str) else list(keep)
-        common = _Columns(self.is_encoder_decoder, names, list(dict.fromkeys(kept + ([] if group_by is None else [group_by]))))
+        common = _Columns(names, list(dict.fromkeys(kept + ([] if group_by is None else [group_by]))))
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
             return self._checked().compare(window, natives, in_window(options, first), told)
@@ -262,7 +264,9 @@ class Pairs:
         return found[0] if one else Comparisons(found)
 
     @overload
-    def similarity(self, a: str, b: str, *, a_lang: str, **rest: Any) -> Similarity: ...
+    def similarity(  # pyright: ignore[reportOverlappingOverload]
+        self, a: str, b: str, *, a_lang: str, **rest: Any
+    ) -> Similarity: ...
     @overload
     def similarity(self, a: Sequence[str], b: Sequence[str], *, a_lang: str, **rest: Any) -> list[Similarity]: ...
     def similarity(
@@ -337,7 +341,7 @@ class Pairs:
         }
         options = {**options_of({"seed": seed, "memory": memory, "batch_tokens": batch_tokens}), "similarity": asked}
         records = [{"a": first, "b": second} for first, second in zip(*sides, strict=True)]
-        common = _Columns(self.is_encoder_decoder, ["a", "b"], ())
+        common = _Columns(["a", "b"], ())
 
         def run(window: list[Given], first: int, told: Any) -> list[Any]:
             return self._checked().similarity(window, in_window(options, first), told)

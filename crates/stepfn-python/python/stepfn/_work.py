@@ -64,7 +64,7 @@ def _wrapped(
 
 def results_of(run: Run, texts: Sequence[Any], first: int, common: Common) -> list[ScoredText | Error]:
     """Scores of texts of which the first has this number, or why there are none."""
-    return list(_wrapped(run(common.given(texts), first, None), ScoredText, texts, first, common, False))
+    return list(_wrapped(run(common.given(texts), first, None), ScoredText, len(texts), first, False))
 
 
 def run_texts(

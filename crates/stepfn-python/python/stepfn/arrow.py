@@ -168,7 +168,7 @@ class Scorer:
             return []
         model = self.load()
         run = model._scoring(*self._scoring)
-        common = Common(model.is_encoder_decoder, None, None, None, None, None, ())
+        common = Common(None, None, None, None, None, ())
         return [one for start, end, first in runs for one in results_of(run, records[start:end], first, common)]
 
     def _scores(self, pa: Any) -> pyarrow.Schema:
