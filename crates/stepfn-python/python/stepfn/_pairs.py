@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from . import _stepfn
@@ -16,31 +15,14 @@ from ._registry import assign
 from ._tables import frame
 from ._texts import Common, Given, half_of_a_character
 from ._work import functions_of, run_texts
+from ._written import Made
 
 if TYPE_CHECKING:
     import pandas
 
 
-class _Pair:
+class _Pair(Made):
     """What came of some texts."""
-
-    def __init__(self, native: Any) -> None:
-        self._native = native
-
-    @cached_property
-    def _all(self) -> dict[str, Any]:
-        fields: dict[str, Any] = json.loads(self._native.json())
-        return fields
-
-    @property
-    def id(self) -> Any:
-        """What you call them, or their number."""
-        return self._all["id"]
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """Fields of your own that came with them."""
-        return dict(self._all.get("fields", {}))
 
     @property
     def texts(self) -> list[dict[str, Any]]:
@@ -48,18 +30,9 @@ class _Pair:
         return list(self._all["texts"])
 
     @property
-    def about(self) -> dict[str, Any]:
-        """How it was made."""
-        return dict(self._all["about"])
-
-    @property
     def warnings(self) -> list[str]:
         """What to know before trusting the numbers."""
         return list(self.about.get("warnings", []))
-
-    def json(self) -> str:
-        """As JSON, as ``stepfn`` writes it."""
-        return str(self._native.json())
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and isinstance(other, _Pair) and self._all == other._all

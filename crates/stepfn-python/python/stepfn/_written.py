@@ -6,13 +6,11 @@ import json
 from functools import cached_property
 from typing import Any
 
-from . import _stepfn
 
+class Made:
+    """What came of a text, or of some together."""
 
-class Written:
-    """What a model wrote."""
-
-    def __init__(self, native: _stepfn.Written) -> None:
+    def __init__(self, native: Any) -> None:
         self._native = native
 
     @cached_property
@@ -22,14 +20,26 @@ class Written:
 
     @property
     def id(self) -> Any:
-        """What you call the text, or its number."""
+        """What you call it, or its number."""
         return self._all["id"]
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Fields of your own that came with the text."""
-        fields: dict[str, Any] = self._all.get("fields", {})
-        return fields
+        """Fields of your own that came with it."""
+        return dict(self._all.get("fields", {}))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How it was made."""
+        return dict(self._all["about"])
+
+    def json(self) -> str:
+        """As JSON, as ``stepfn`` writes it."""
+        return str(self._native.json())
+
+
+class Written(Made):
+    """What a model wrote."""
 
     @property
     def source(self) -> str:
@@ -55,16 +65,6 @@ class Written:
     def finished(self) -> bool:
         """Whether it ends because the model ended it."""
         return bool(self._all["finished"])
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """How it was made."""
-        about: dict[str, Any] = self._all["about"]
-        return about
-
-    def json(self) -> str:
-        """As JSON."""
-        return self._native.json()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Written) and self._all == other._all
