@@ -130,7 +130,7 @@ fn a_model_with_an_adapter_loads() {
     }
 }
 
-/// Matrices in half precision stay in their file, also those of all experts of a layer in one tensor, unless gate and up take turns in it: the
+/// Matrices in half precision stay in half precision, also those of all experts of a layer in one tensor, unless gate and up take turns in it: the
 /// model is that of the same numbers in single precision.
 #[test]
 fn experts_in_one_tensor_are_read_from_half_precision() {

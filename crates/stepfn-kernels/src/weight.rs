@@ -1,6 +1,6 @@
 //! Weights of linear layers and embeddings: a tensor, or rows in the form in which a file has them.
 //!
-//! Files have weights in half precision, or in blocks of few-bit numbers. In that form they stay small: a product expands a tile at a time,
+//! Files have weights in half precision, or in blocks of few-bit numbers. They stay as small: products expand a tile at a time,
 //! forward (`x Wᵀ`) and backward (`dy W`).
 
 use core::any::Any;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 use rayon::prelude::*;
 
-use crate::linear;
 pub use crate::panels::Panels;
+use crate::{half, linear};
 
 /// A matrix whose elements are stored in another form than products read, in memory that this value keeps.
 pub trait StoredRows: Any + Debug + Send + Sync {
@@ -21,6 +21,11 @@ pub trait StoredRows: Any + Debug + Send + Sync {
 
     /// How many elements of a row are stored together. They divide the columns.
     fn block(&self) -> usize;
+
+    /// An element type that has each of the elements as it is: `F16` or `BF16`, if that is how they are stored.
+    fn element(&self) -> DType {
+        DType::F32
+    }
 
     /// Writes the elements of a row that are in a range of columns, which starts and ends where blocks do.
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]);
@@ -61,6 +66,16 @@ impl<B: Backend> Weight<B> {
             return Self::Stored(Arc::new(Panels::of(&rows)));
         }
         Self::Tensor(tensor)
+    }
+
+    /// Rows in the form in which they are, but for those in half precision, which are laid out for products where [`of`](Self::of) would do that. They stay in
+    /// half precision.
+    pub fn of_stored(rows: Arc<dyn StoredRows>) -> Self {
+        let has_panels = Self::expands_tiles(DType::F32) && Panels::is_supported();
+        match half::is_half(rows.element()) && has_panels && Form::of(rows.as_ref()) == Form::Expanded {
+            true => Self::Stored(Form::Panels.laid_out(rows)),
+            false => Self::Stored(rows),
+        }
     }
 
     /// Whether this backend and this machine multiply weights of 8 bits.
@@ -269,6 +284,10 @@ where
         self.as_ref().block()
     }
 
+    fn element(&self) -> DType {
+        self.as_ref().element()
+    }
+
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
         self.as_ref().expand(row, columns, values);
     }
@@ -310,6 +329,10 @@ impl StoredRows for ChosenRows {
 
     fn block(&self) -> usize {
         self.of.block()
+    }
+
+    fn element(&self) -> DType {
+        self.of.element()
     }
 
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {

@@ -339,7 +339,8 @@ impl Checkpoint {
     /// The rows of a matrix as they are in its file, or those of its transpose.
     ///
     /// These are blocks of GGUF files, and numbers in half precision there and in safetensors, if no adapter changes them. A transpose has the
-    /// rows of the file only where the converter to GGUF transposed the matrix, as that of GPT-2's Conv1D. All else is read as tensors: what
+    /// rows of the file where the converter to GGUF transposed the matrix, as that of GPT-2's Conv1D, and the columns of a matrix in safetensors where products lay
+    /// them out. All else is read as tensors: what
     /// PyTorch saved, other quantized formats, and numbers that are no smaller in the file.
     pub(crate) fn rows_in_file(&self, tensor: &str, transposed: bool) -> Option<Arc<dyn StoredRows>> {
         if self.adapters.iter().any(|adapter| adapter.changes(tensor)) {

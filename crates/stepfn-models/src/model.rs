@@ -30,8 +30,8 @@ impl<B: Backend> Model<B> {
     /// Loads a checkpoint folder, or a GGUF file, its parameters in `dtype`: f32, f16, bf16 or f64, as the backend has them.
     /// `I8` means f32, but for weights of linear layers and embeddings, which are rounded to 8 bits ([`Weight::in_int8`]).
     ///
-    /// Weight files are memory-mapped. On the CPU, in f32, weights stay there if they are smaller in the file, in half precision or in blocks of
-    /// GGUF: products expand a tile at a time. So files must not be changed or truncated while the model exists.
+    /// Weight files are memory-mapped. On the CPU, in f32, weights in blocks of GGUF stay there, and products expand a tile at a time; weights
+    /// in half precision stay in half precision, in memory if they are laid out for products. So files must not be changed or truncated while the model exists.
     ///
     /// # Errors
     /// If the family or one of its options is not supported, a file is missing or broken, or a tensor is missing, of another shape, or of no use.

@@ -67,8 +67,8 @@ impl<'a, B: Backend> Parameters<'a, B> {
     }
 
     /// The weight `[rows, columns]` of a linear layer or an embedding; `name` has no `.weight`. It stays in the form in which the source has its
-    /// rows if products of this backend can expand them from there, unless it is rounded to 8 bits. Otherwise it is laid out for products: once if several parameters are
-    /// the same whole tensor, as a head and an embedding.
+    /// rows if that is blocks that products of this backend can expand, unless it is rounded to 8 bits. Otherwise it is laid out for products, in half precision if it is
+    /// stored so: once if several parameters are the same whole tensor, as a head and an embedding.
     pub(crate) fn weight(
         &self,
         name: &str,
@@ -86,7 +86,7 @@ impl<'a, B: Backend> Parameters<'a, B> {
             false => None,
         };
         let weight = match (rows, self.int8) {
-            (Some(rows), false) => Weight::Stored(rows),
+            (Some(rows), false) => Weight::of_stored(rows),
             (Some(rows), true) => Weight::Stored(rows).in_int8(),
             (None, false) => Weight::of(self.matrix(name, shape, packed)?),
             (None, true) => Weight::Tensor(self.matrix(name, shape, packed)?).in_int8(),

@@ -4,8 +4,12 @@
 //! vectors of outputs, and `dx = dy W` reads its numbers one by one, for `dxᵀ = Wᵀ dyᵀ`. So one layout, of the size of the weight, serves both, and neither turns or copies the
 //! weight. Outputs are filled up with 0 to whole panels.
 //!
+//! Numbers that are in half precision where they come from stay so: products widen as many at a time as a core's cache holds. A product with a single row takes as long
+//! as reading the weight does, so half the bytes take about half the time.
+//!
 //! The blocking is that of Goto and van de Geijn (2008, doi:10.1145/1356052.1356053), with the weight's part of the packing done beforehand.
 
+mod halves;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 pub(crate) mod int8;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
@@ -17,10 +21,12 @@ mod tiles;
 
 use core::ops::Range;
 
+use burn::tensor::{DType, bf16, f16};
 #[cfg(feature = "flex")]
 use burn::tensor::{Tensor, backend::Backend};
 use rayon::prelude::*;
 
+use self::halves::Numbers;
 use crate::weight::StoredRows;
 
 /// Outputs of a panel: two vectors of the widest instructions.
@@ -30,7 +36,7 @@ const PANEL: usize = 32;
 #[derive(Debug)]
 pub struct Panels {
     /// `[panels, in, PANEL]`
-    numbers: Vec<f32>,
+    numbers: Numbers,
     /// Rows (outputs) and columns (inputs) of the weight.
     size: [usize; 2],
 }
@@ -48,27 +54,15 @@ impl Panels {
         }
     }
 
-    /// Lays out rows.
+    /// Lays out rows, in the [element type](StoredRows::element) that they have.
     pub fn of(rows: &dyn StoredRows) -> Self {
         let [outputs, inputs] = rows.size();
-        let mut numbers = vec![0.0; outputs.div_ceil(PANEL) * inputs * PANEL];
-        let of_panel = |(panel, numbers): (usize, &mut [f32])| {
-            /// Inputs of all of a panel's rows that fit a core's L1 cache.
-            const NEAR: usize = 256;
-            let block = rows.block().max(1);
-            let each = NEAR.next_multiple_of(block);
-            let mut near = vec![0.0; each];
-            for start in (0..inputs).step_by(each) {
-                let columns = start..inputs.min(start + each);
-                let numbers = &mut numbers[start * PANEL..columns.end * PANEL];
-                for (lane, row) in (panel * PANEL..outputs.min((panel + 1) * PANEL)).enumerate() {
-                    let near = &mut near[..columns.len()];
-                    rows.expand(row, columns.clone(), near);
-                    numbers[lane..].iter_mut().step_by(PANEL).zip(near).for_each(|(to, from)| *to = *from);
-                }
-            }
-        };
-        numbers.par_chunks_mut((inputs * PANEL).max(1)).enumerate().for_each(of_panel);
+        let mut numbers = Numbers::zeros(rows.element(), outputs.div_ceil(PANEL) * inputs * PANEL);
+        match &mut numbers {
+            Numbers::F32(numbers) => lay_out(rows, numbers, |number| number),
+            Numbers::F16(numbers) => lay_out(rows, numbers, f16::from_f32),
+            Numbers::Bf16(numbers) => lay_out(rows, numbers, bf16::from_f32),
+        }
         Self { numbers, size: [outputs, inputs] }
     }
 
@@ -110,6 +104,28 @@ impl Panels {
     }
 }
 
+/// Writes rows as `[panels, in, PANEL]`.
+fn lay_out<T: Copy + Send + Sync>(rows: &dyn StoredRows, numbers: &mut [T], stored: impl Fn(f32) -> T + Sync) {
+    /// Inputs of all of a panel's rows that fit a core's L1 cache.
+    const NEAR: usize = 256;
+    let [outputs, inputs] = rows.size();
+    let of_panel = |(panel, numbers): (usize, &mut [T])| {
+        let block = rows.block().max(1);
+        let each = NEAR.next_multiple_of(block);
+        let mut near = vec![0.0; each];
+        for start in (0..inputs).step_by(each) {
+            let columns = start..inputs.min(start + each);
+            let numbers = &mut numbers[start * PANEL..columns.end * PANEL];
+            for (lane, row) in (panel * PANEL..outputs.min((panel + 1) * PANEL)).enumerate() {
+                let near = &mut near[..columns.len()];
+                rows.expand(row, columns.clone(), near);
+                numbers[lane..].iter_mut().step_by(PANEL).zip(near).for_each(|(to, from)| *to = stored(*from));
+            }
+        }
+    };
+    numbers.par_chunks_mut((inputs * PANEL).max(1)).enumerate().for_each(of_panel);
+}
+
 impl StoredRows for Panels {
     fn size(&self) -> [usize; 2] {
         self.size
@@ -119,9 +135,13 @@ impl StoredRows for Panels {
         1
     }
 
+    fn element(&self) -> DType {
+        self.numbers.element()
+    }
+
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
-        let [_, inputs] = self.size;
-        let panel = &self.numbers[row / PANEL * inputs * PANEL..][columns.start * PANEL..columns.end * PANEL];
-        values.iter_mut().zip(panel[row % PANEL..].iter().step_by(PANEL)).for_each(|(to, from)| *to = *from);
+        let panel = row / PANEL * self.size[1] * PANEL;
+        let of_columns = panel + columns.start * PANEL..panel + columns.end * PANEL;
+        self.numbers.every(of_columns, (row % PANEL, PANEL), values);
     }
 }

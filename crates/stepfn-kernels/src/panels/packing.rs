@@ -22,7 +22,7 @@ pub(super) fn parts_of(depth: usize) -> impl Iterator<Item = Range<usize>> + Clo
     (0..depth).step_by(each).map(move |start| start..depth.min(start + each))
 }
 
-/// Rows in groups of nearly the same size, one for each tile.
+/// Rows, or what else is shared out, in groups of nearly the same size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Groups {
     rows: usize,
@@ -33,6 +33,11 @@ impl Groups {
     /// As few groups as possible of at most so many rows.
     pub(super) fn new(rows: usize, most: usize) -> Self {
         Self { rows, count: rows.div_ceil(most) }
+    }
+
+    /// So many groups.
+    pub(super) fn in_parts(rows: usize, count: usize) -> Self {
+        Self { rows, count }
     }
 
     pub(super) fn len(self) -> usize {

@@ -1,5 +1,6 @@
 //! Products with weights in panels, on all cores.
 
+use core::cell::Cell;
 use core::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -97,10 +98,11 @@ pub(super) fn filled(multiplications: usize, elements: usize, fill: impl FnOnce(
     })
 }
 
-/// Splits a length in about so many parts, whose lengths are multiples of `unit` but for the last.
+/// Splits a length in at most so many parts, whose lengths are multiples of `unit` but for the last, and as equal as can be: threads that share them finish together.
 pub(super) fn split(length: usize, parts: usize, unit: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    let each = length.div_ceil(parts.max(1)).next_multiple_of(unit).max(1);
-    (0..length).step_by(each).map(move |start| start..length.min(start + each))
+    let units = length.div_ceil(unit.max(1));
+    let parts = Groups::in_parts(units, parts.clamp(1, units.max(1)));
+    (0..parts.len()).map(move |part| parts.get(part)).map(move |part| part.start * unit..length.min(part.end * unit))
 }
 
 /// `y = x Wᵀ + b` for each layer.
@@ -212,6 +214,7 @@ impl<'a> Work<'a> {
         y: &Shared,
     ) {
         let [outputs, inputs] = self.weight.size;
+        let mut near = Vec::new();
         for part in parts_of(inputs) {
             let of_part = &numbers[part.start * self.rows..part.end * self.rows];
             for panel in panels.clone() {
@@ -221,7 +224,8 @@ impl<'a> Work<'a> {
                     (0, Some(bias)) => Start::Bias(bias[panel * PANEL..][..PANEL].as_ptr()),
                     _ => Start::Target,
                 };
-                let of_panel = &self.weight.numbers[(panel * inputs + part.start) * PANEL..][..part.len() * PANEL];
+                let of_part_panel = (panel * inputs + part.start) * PANEL..(panel * inputs + part.end) * PANEL;
+                let of_panel = self.weight.numbers.rows(self.with, of_part_panel, within.len() > 1, &mut near);
                 for group in within.clone() {
                     let rows = groups.get(group);
                     let numbers = &of_part[rows.start * part.len()..rows.end * part.len()];
@@ -229,7 +233,7 @@ impl<'a> Work<'a> {
                     let first = y.at(rows.start * outputs + panel * PANEL);
                     let run = |target| {
                         // SAFETY: a group has from 1 to as many rows as a tile, slices have the sizes of both factors, and each task writes its own rows and columns.
-                        unsafe { forward(self.with, size, numbers.as_ptr(), of_panel.as_ptr(), start, target) }
+                        unsafe { forward(self.with, size, numbers.as_ptr(), of_panel, start, target) }
                     };
                     if columns == PANEL {
                         run(Target { first, stride: outputs });
@@ -259,9 +263,8 @@ impl<'a> Work<'a> {
         let [_, inputs] = self.weight.size;
         let turned = in_panels(grad, threads > 1);
         let of_rows: Vec<Range<usize>> = split(rows.div_ceil(PANEL), rows.div_ceil(ROWS), 1).collect();
-        // Inputs in whole tiles of both kinds.
-        let unit = MOST_ROWS * 4;
-        let of_inputs: Vec<Range<usize>> = split(inputs, self.parts_beside(of_rows.len()), unit).collect();
+        let parts = self.parts_beside(of_rows.len());
+        let of_inputs: Vec<Range<usize>> = split(inputs, parts, self.with.rows()).collect();
         filled(self.multiplications(), rows * inputs, |to_x, ends| {
             self.each(&of_inputs, &of_rows, ends, |inputs, panels| self.pull_part(&turned, inputs, panels, to_x));
         })
@@ -274,28 +277,35 @@ impl<'a> Work<'a> {
         const DEEP: usize = 16;
         let [outputs, inputs] = self.weight.size;
         let (depth, width) = (outputs.div_ceil(PANEL), panels.len() * PANEL);
-        // Turned: `[inputs, rows]`.
-        let mut near = vec![0.0; within.len() * width];
+        thread_local! {
+            /// This thread's memory for results that are turned: `[inputs, rows]`. What is left from an earlier product is overwritten.
+            static MEMORY: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+        }
+        let mut memory = MEMORY.take();
+        memory.resize(memory.len().max(within.len() * width), 0.0);
+        let near = &mut memory[..within.len() * width];
+        let mut widened = Vec::new();
         let most = self.with.rows();
         for first in (0..depth).step_by(DEEP) {
             let deep = DEEP.min(depth - first);
             let start = if first == 0 { Start::Zero } else { Start::Target };
             for (input, near) in within.clone().step_by(most).zip(near.chunks_mut(most * width)) {
                 let rows = most.min(within.end - input);
-                let last = (first + deep - 1) * inputs + input;
-                let weight = &self.weight.numbers[(first * inputs + input) * PANEL..(last + rows) * PANEL];
+                let pieces = (deep, rows * PANEL, inputs * PANEL);
+                let start_of = (first * inputs + input) * PANEL;
+                let (weight, apart) = self.weight.numbers.pieces(self.with, start_of, pieces, &mut widened);
                 for (panel, near) in
                     panels.clone().zip((0..width).step_by(PANEL).map(|start| near[start..].as_mut_ptr()))
                 {
                     let of_panel = &turned[(panel * depth + first) * PANEL * PANEL..][..deep * PANEL * PANEL];
                     let target = Target { first: near, stride: width };
-                    let weight = (weight.as_ptr(), inputs * PANEL);
+                    let weight = (weight.as_ptr(), apart);
                     // SAFETY: there are from 1 to as many rows as a tile has, and slices have the sizes of both factors; a tile's columns are those of a panel.
                     unsafe { backward(self.with, [rows, deep], weight, of_panel.as_ptr(), start, target) };
                 }
             }
         }
-        let near = Matrix::new(&near, [within.len(), width], [width, 1]);
+        let near = Matrix::new(near, [within.len(), width], [width, 1]);
         let rows = panels.start * PANEL..self.rows.min(panels.end * PANEL);
         let mut tile = [0.0; TILE * TILE];
         for first in rows.clone().step_by(TILE) {
@@ -311,6 +321,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        MEMORY.set(memory);
     }
 
     /// `dx = dy W` for few rows, as dot products: each number of the weight is read once.
@@ -327,15 +338,15 @@ impl<'a> Work<'a> {
         filled(self.multiplications(), rows * inputs, |to_x, ends| {
             let only = [Range::default()];
             self.each(&of_inputs, &only, ends, |within, _| {
+                let mut widened = Vec::new();
                 for input in within {
                     let mut results = [0.0; MOST_DOTS];
                     let results = &mut results[..rows];
-                    let weight = &self.weight.numbers[(input * PANEL).min(self.weight.numbers.len())..];
-                    let (weight, padded) = ((weight.as_ptr(), inputs * PANEL), (padded.as_ptr(), panels * PANEL));
-                    if rows > 0 {
-                        // SAFETY: there are from 1 to `MOST_DOTS` rows, each filled up to whole panels, and a row of the weight in each panel.
-                        unsafe { dots(self.with, panels, weight, padded, results) };
-                    }
+                    let pieces = (panels, PANEL, inputs * PANEL);
+                    let (weight, apart) = self.weight.numbers.pieces(self.with, input * PANEL, pieces, &mut widened);
+                    let (weight, padded) = ((weight.as_ptr(), apart), (padded.as_ptr(), panels * PANEL));
+                    // SAFETY: there are from 1 to `MOST_DOTS` rows, each filled up to whole panels, and a row of the weight in each panel.
+                    unsafe { dots(self.with, panels, weight, padded, results) };
                     for (row, result) in results.iter().enumerate() {
                         // SAFETY: no other task writes this input's elements.
                         unsafe { to_x.at(row * inputs + input).write(*result) };

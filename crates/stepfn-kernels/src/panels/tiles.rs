@@ -3,9 +3,11 @@
 //! Both sums run over the terms in order, one multiply-add each. So an element does not depend on the instruction set, on the tile that it is in, or on
 //! what other rows there are.
 
+use burn::tensor::{bf16, f16};
+
 use super::PANEL;
 
-/// What a machine's cores can do.
+/// What a machine's cores can do. A value says that they can, so only [`all`](Instructions::all) makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Instructions {
     Avx512,
@@ -21,7 +23,9 @@ impl Instructions {
     /// All that this machine has, best first.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let wide = is_x86_feature_detected!("avx512f").then_some(Self::Avx512);
-        let narrow = (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Self::Avx2);
+        let narrow =
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
+        let narrow = narrow.then_some(Self::Avx2);
         wide.into_iter().chain(narrow)
     }
 
@@ -73,19 +77,24 @@ macro_rules! by_rows {
 pub(super) use by_rows;
 
 macro_rules! tiles {
-    ($module:ident, $features:literal, $vector:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $all:ident, $multiply_add:ident, $add:ident) => {
+    (
+        $module:ident, $features:literal, $vector:ty, $lanes:literal, $zero:ident, $load:ident, $store:ident, $all:ident, $multiply_add:ident, $add:ident,
+        f16: $load_f16:expr, bf16: $load_bf16:expr
+    ) => {
         #[allow(unsafe_code, reason = "vectors are loaded from pointers")]
         mod $module {
             use core::arch::x86_64::*;
+
+            use burn::tensor::{bf16, f16};
 
             use super::{PANEL, Start, Target};
 
             /// Adds to `sums` the products of `depth` columns of `M` numbers, each `STEP` after the last, by rows of a panel. Numbers of a
             /// column are `APART`.
             macro_rules! add_products {
-                ($sums:ident, $depth:expr, $numbers:ident, $apart:expr, $step:expr, $panel:ident) => {
+                ($sums:ident, $depth:expr, $numbers:ident, $apart:expr, $step:expr, $panel:ident, $load_panel:expr) => {
                     for _ in 0..$depth {
-                        let (left, right) = ($load($panel), $load($panel.add($lanes)));
+                        let (left, right) = ($load_panel($panel), $load_panel($panel.add($lanes)));
                         for (row, sums) in $sums.iter_mut().enumerate() {
                             let number = $all(*$numbers.add(row * $apart));
                             sums[0] = $multiply_add(number, left, sums[0]);
@@ -119,23 +128,30 @@ macro_rules! tiles {
                 };
             }
 
-            /// # Safety
-            /// As [`forward`](super::forward), for the columns of two vectors and on a machine with these instructions.
-            #[target_feature(enable = $features)]
-            pub(super) unsafe fn forward<const M: usize>(
-                depth: usize,
-                mut numbers: *const f32,
-                mut panel: *const f32,
-                start: Start,
-                target: Target,
-            ) {
-                // SAFETY: see the caller's contract.
-                unsafe {
-                    let mut sums = [[$zero(); 2]; M];
-                    add_products!(sums, depth, numbers, 1, M, panel);
-                    finish!(sums, start, target);
-                }
+            macro_rules! forward {
+                ($name:ident, $number:ty, $load_panel:expr) => {
+                    /// # Safety
+                    /// As [`forward`](super::forward), for the columns of two vectors and on a machine with these instructions.
+                    #[target_feature(enable = $features)]
+                    pub(super) unsafe fn $name<const M: usize>(
+                        depth: usize,
+                        mut numbers: *const f32,
+                        mut panel: *const $number,
+                        start: Start,
+                        target: Target,
+                    ) {
+                        // SAFETY: see the caller's contract.
+                        unsafe {
+                            let mut sums = [[$zero(); 2]; M];
+                            add_products!(sums, depth, numbers, 1, M, panel, $load_panel);
+                            finish!(sums, start, target);
+                        }
+                    }
+                };
             }
+            forward!(forward, f32, $load);
+            forward!(forward_f16, f16, $load_f16);
+            forward!(forward_bf16, bf16, $load_bf16);
 
             /// # Safety
             /// As [`backward`](super::backward), for the columns of two vectors and on a machine with these instructions.
@@ -157,7 +173,7 @@ macro_rules! tiles {
                         for line in 0..M * PANEL / 16 {
                             _mm_prefetch::<_MM_HINT_T0>(weight.wrapping_add(M * PANEL + line * 16).cast());
                         }
-                        add_products!(sums, PANEL, numbers, PANEL, 1, panel);
+                        add_products!(sums, PANEL, numbers, PANEL, 1, panel, $load);
                         weight = weight.wrapping_add(weight_stride);
                     }
                     finish!(sums, start, target);
@@ -208,11 +224,16 @@ tiles!(
     _mm512_storeu_ps,
     _mm512_set1_ps,
     _mm512_fmadd_ps,
-    _mm512_add_ps
+    _mm512_add_ps,
+    f16: |at: *const f16| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())),
+    // The upper half of a number in single precision.
+    bf16: |at: *const bf16| {
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(at.cast()))))
+    }
 );
 tiles!(
     avx2,
-    "avx2,fma",
+    "avx2,fma,f16c",
     __m256,
     8,
     _mm256_setzero_ps,
@@ -220,7 +241,11 @@ tiles!(
     _mm256_storeu_ps,
     _mm256_set1_ps,
     _mm256_fmadd_ps,
-    _mm256_add_ps
+    _mm256_add_ps,
+    f16: |at: *const f16| _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
+    bf16: |at: *const bf16| {
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast()))))
+    }
 );
 
 /// Columns that [`avx2`] computes at a time.
@@ -237,6 +262,42 @@ impl Start {
     }
 }
 
+/// Rows of a panel, as they are stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum PanelRows {
+    F32(*const f32),
+    F16(*const f16),
+    Bf16(*const bf16),
+}
+
+impl PanelRows {
+    /// From the first column of a half on.
+    fn half(self, half: usize) -> Self {
+        // `wrapping_add`, because only loads need the pointer to be valid.
+        match self {
+            Self::F32(rows) => Self::F32(rows.wrapping_add(half * HALF)),
+            Self::F16(rows) => Self::F16(rows.wrapping_add(half * HALF)),
+            Self::Bf16(rows) => Self::Bf16(rows.wrapping_add(half * HALF)),
+        }
+    }
+}
+
+macro_rules! forward_by_rows {
+    ($rows:expr, $panel:expr, $module:ident, $counts:tt, ($depth:expr, $numbers:expr, $start:expr, $target:expr)) => {
+        match $panel {
+            PanelRows::F32(panel) => {
+                by_rows!($rows, $module::forward, $counts, ($depth, $numbers, panel, $start, $target))
+            }
+            PanelRows::F16(panel) => {
+                by_rows!($rows, $module::forward_f16, $counts, ($depth, $numbers, panel, $start, $target))
+            }
+            PanelRows::Bf16(panel) => {
+                by_rows!($rows, $module::forward_bf16, $counts, ($depth, $numbers, panel, $start, $target))
+            }
+        }
+    };
+}
+
 /// `target = start + numbersᵀ · panel`, `[rows, PANEL]`.
 ///
 /// # Safety
@@ -248,7 +309,7 @@ pub(super) unsafe fn forward(
     with: Instructions,
     [rows, depth]: [usize; 2],
     numbers: *const f32,
-    panel: *const f32,
+    panel: PanelRows,
     start: Start,
     target: Target,
 ) {
@@ -256,13 +317,13 @@ pub(super) unsafe fn forward(
     unsafe {
         match with {
             Instructions::Avx512 => {
-                by_rows!(rows, avx512::forward, [1 2 3 4 5 6 7 8 9 10 11 12], (depth, numbers, panel, start, target));
+                forward_by_rows!(rows, panel, avx512, [1 2 3 4 5 6 7 8 9 10 11 12], (depth, numbers, start, target));
             }
             Instructions::Avx2 => {
                 for half in 0..PANEL / HALF {
                     let target = Target { first: target.first.add(half * HALF), ..target };
-                    let panel = panel.add(half * HALF);
-                    by_rows!(rows, avx2::forward, [1 2 3 4 5 6], (depth, numbers, panel, start.half(half), target));
+                    let (panel, start) = (panel.half(half), start.half(half));
+                    forward_by_rows!(rows, panel, avx2, [1 2 3 4 5 6], (depth, numbers, start, target));
                 }
             }
         }

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use burn::tensor::DType;
 use stepfn_kernels::weight::StoredRows;
 
 use super::Contents;
@@ -12,14 +13,18 @@ use super::Contents;
 pub(crate) struct Format {
     pub(crate) elements: usize,
     pub(crate) bytes: usize,
+    /// A type that has each element as it is.
+    pub(crate) dtype: DType,
     /// Writes the values of whole blocks.
     pub(crate) read: fn(&[u8], &mut [f32]),
 }
 
 /// Half precision with 5 bits of exponent.
-pub(crate) const F16: Format = Format { elements: 1, bytes: 2, read: |bytes, values| each(bytes, values, f16) };
+pub(crate) const F16: Format =
+    Format { elements: 1, bytes: 2, dtype: DType::F16, read: |bytes, values| each(bytes, values, f16) };
 /// Half precision with 8 bits of exponent, as in single precision.
-pub(crate) const BF16: Format = Format { elements: 1, bytes: 2, read: |bytes, values| each(bytes, values, bf16) };
+pub(crate) const BF16: Format =
+    Format { elements: 1, bytes: 2, dtype: DType::BF16, read: |bytes, values| each(bytes, values, bf16) };
 
 /// The rows of a matrix in a file.
 pub(crate) struct FileRows {
@@ -61,12 +66,42 @@ impl StoredRows for FileRows {
         self.format.elements
     }
 
+    fn element(&self) -> DType {
+        self.format.dtype
+    }
+
     fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
-        let Format { elements, bytes, read } = self.format;
+        let Format { elements, bytes, read, .. } = self.format;
         let start = self.place.start + (row * self.size[1] + columns.start) / elements * bytes;
         let len = columns.len() / elements * bytes;
         // Constructors check that all rows are in the file.
         read(&self.contents.bytes()[start..start + len], values);
+    }
+}
+
+/// The columns of a matrix of numbers in half precision in a file, as rows. Each takes as long to read as many rows do, so they are to be laid out once.
+#[derive(Debug)]
+pub(crate) struct FileColumns(pub(crate) FileRows);
+
+impl StoredRows for FileColumns {
+    fn size(&self) -> [usize; 2] {
+        let [rows, columns] = self.0.size;
+        [columns, rows]
+    }
+
+    fn block(&self) -> usize {
+        1
+    }
+
+    fn element(&self) -> DType {
+        self.0.element()
+    }
+
+    fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+        let (numbers, width) = (self.0.contents.bytes()[self.0.place.clone()].as_chunks().0, self.0.size[1]);
+        let numbers = columns.map(|column| &numbers[column * width + row]);
+        let read = if self.0.format.dtype == DType::BF16 { bf16 } else { f16 };
+        values.as_chunks_mut().0.iter_mut().zip(numbers).for_each(|(value, number)| read(number, value));
     }
 }
 

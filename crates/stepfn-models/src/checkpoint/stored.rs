@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use safetensors::SafeTensors;
-use stepfn_kernels::weight::StoredRows;
+use stepfn_kernels::weight::{Panels, StoredRows};
 
 use super::damaged::damage;
 use super::element::Element;
 use super::files::{LFS_POINTER, file_error, is_lfs_pointer};
-use super::rows::{BF16, F16, FileRows};
+use super::rows::{BF16, F16, FileColumns, FileRows};
 use super::torch::{self, TorchTensor};
 use super::{Contents, MemoryTensor};
 use crate::ModelError;
@@ -138,18 +138,22 @@ impl Stored {
             _ => return None,
         };
         let (_, contents) = self.files.get(entry.file)?;
-        // What is lent may change after loading.
-        if matches!(contents, Contents::Lent(_)) {
+        // What is lent may change after loading, so that it must be copied now: numbers in half precision are, where they are laid out.
+        if matches!(contents, Contents::Lent(_)) && !Panels::is_supported() {
             return None;
         }
-        let half = |contents, place, format| {
-            FileRows::new(contents, place, [rows, columns], format).map(|rows| Arc::new(rows) as Arc<dyn StoredRows>)
+        let half = |range, format| -> Option<Arc<dyn StoredRows>> {
+            let rows = FileRows::new(contents, range, [rows, columns], format)?;
+            match transposed {
+                true => Panels::is_supported().then(|| Arc::new(FileColumns(rows)) as Arc<dyn StoredRows>),
+                false => Some(Arc::new(rows)),
+            }
         };
         match &entry.place {
             #[cfg(feature = "gguf")]
             Place::Gguf(stored, range) => stored.rows_in(contents, range, [rows, columns], transposed),
-            Place::Bytes(Element::F16, range) if !transposed => half(contents, range, F16),
-            Place::Bytes(Element::Bf16, range) if !transposed => half(contents, range, BF16),
+            Place::Bytes(Element::F16, range) => half(range, F16),
+            Place::Bytes(Element::Bf16, range) => half(range, BF16),
             _ => None,
         }
     }

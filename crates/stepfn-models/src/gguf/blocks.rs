@@ -117,7 +117,7 @@ impl Blocks {
     /// How blocks are read.
     pub(super) fn format(&self) -> Format {
         let &Self { elements, bytes, read, .. } = self;
-        Format { elements, bytes, read }
+        Format { elements, bytes, dtype: self.float().unwrap_or(DType::F32), read }
     }
 
     /// The values of whole blocks.

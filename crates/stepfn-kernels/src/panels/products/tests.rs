@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::testing::{Flex, noise};
-use crate::weight::Weight;
+use crate::weight::{StoredRows, Weight};
+use burn::tensor::{DType, bf16, f16};
 use proptest::prelude::*;
 
 fn length() -> impl Strategy<Value = usize> {
@@ -13,11 +14,47 @@ fn rows() -> impl Strategy<Value = usize> {
     prop_oneof![1_usize..14, 14_usize..70, Just(300)]
 }
 
+fn element() -> impl Strategy<Value = DType> {
+    prop_oneof![Just(DType::F32), Just(DType::F16), Just(DType::BF16)]
+}
+
+/// Rows that are rounded to an element type.
+#[derive(Debug)]
+struct Rounded(Strided<2>, DType);
+
+impl StoredRows for Rounded {
+    fn size(&self) -> [usize; 2] {
+        self.0.size()
+    }
+
+    fn block(&self) -> usize {
+        1
+    }
+
+    fn element(&self) -> DType {
+        self.1
+    }
+
+    fn expand(&self, row: usize, columns: Range<usize>, values: &mut [f32]) {
+        self.0.expand(row, columns, values);
+        for value in values {
+            *value = match self.1 {
+                DType::F16 => f16::from_f32(*value).to_f32(),
+                DType::BF16 => bf16::from_f32(*value).to_f32(),
+                _ => *value,
+            };
+        }
+    }
+}
+
 /// A weight, as numbers and in panels.
-fn weight([outputs, inputs]: [usize; 2]) -> (Vec<f32>, Panels) {
-    let tensor = noise::<Flex, 2>([outputs, inputs], 2);
-    let numbers = HostRows::of(&tensor).expect("numbers in memory").as_slice().to_vec();
-    (numbers, Panels::of(&Strided::of(&tensor).expect("numbers in memory")))
+fn weight([outputs, inputs]: [usize; 2], element: DType) -> (Vec<f32>, Panels) {
+    let rounded = Rounded(Strided::of(&noise::<Flex, 2>([outputs, inputs], 2)).expect("numbers in memory"), element);
+    let mut numbers = vec![0.0; outputs * inputs];
+    numbers.chunks_exact_mut(inputs).enumerate().for_each(|(row, to)| rounded.expand(row, 0..inputs, to));
+    let panels = Panels::of(&rounded);
+    assert_eq!(panels.element(), element);
+    (numbers, panels)
 }
 
 fn numbers(size: [usize; 2], seed: u64) -> Vec<f32> {
@@ -45,8 +82,8 @@ proptest! {
 
     /// With all instructions, on one thread and on several.
     #[test]
-    fn products_are_sums((rows, inputs, outputs) in (rows(), length(), length()), has_bias: bool, threads in 1_usize..4) {
-        let (plain, panels) = weight([outputs, inputs]);
+    fn products_are_sums((rows, inputs, outputs) in (rows(), length(), length()), element in element(), has_bias: bool, threads in 1_usize..4) {
+        let (plain, panels) = weight([outputs, inputs], element);
         let (x, dy, bias) = (numbers([rows, inputs], 1), numbers([rows, outputs], 3), numbers([1, outputs], 4));
         let bias = has_bias.then_some(bias.as_slice());
         for with in Instructions::all() {
@@ -65,8 +102,8 @@ proptest! {
 
     /// To the last bit: what a batch holds besides a row does not matter, nor how many cores there are, nor which instructions they have.
     #[test]
-    fn rows_do_not_depend_on_each_other((rows, inputs, outputs) in (rows(), length(), length()), row in any::<prop::sample::Index>(), threads in 1_usize..4) {
-        let (_, panels) = weight([outputs, inputs]);
+    fn rows_do_not_depend_on_each_other((rows, inputs, outputs) in (rows(), length(), length()), element in element(), row in any::<prop::sample::Index>(), threads in 1_usize..4) {
+        let (_, panels) = weight([outputs, inputs], element);
         let x = numbers([rows, inputs], 1);
         let row = row.index(rows);
         let alone = |with| {
@@ -85,7 +122,7 @@ proptest! {
     #[test]
     fn layers_that_share_their_input_don_t_change((rows, inputs) in (rows(), length()), outputs in prop::collection::vec(length(), 1..4)) {
         let x = noise::<Flex, 2>([rows, inputs], 1);
-        let panels: Vec<Panels> = outputs.iter().map(|&outputs| weight([outputs, inputs]).1).collect();
+        let panels: Vec<Panels> = outputs.iter().map(|&outputs| weight([outputs, inputs], DType::F32).1).collect();
         let biases: Vec<Tensor<Flex, 2>> = outputs.iter().map(|&outputs| noise([1, outputs], 4)).collect();
         let layers: Vec<_> = panels.iter().zip(&biases).map(|(panels, bias)| (panels, Some(bias))).collect();
         let together = linear(&x, &layers).expect("tensors in memory");
@@ -97,7 +134,7 @@ proptest! {
 
     #[test]
     fn factors_with_any_strides_are_read((rows, inputs, outputs) in (rows(), length(), length())) {
-        let (_, panels) = weight([outputs, inputs]);
+        let (_, panels) = weight([outputs, inputs], DType::F32);
         let [x, dy] = [(inputs, 1), (outputs, 3)].map(|(columns, seed)| noise::<Flex, 2>([columns, rows], seed).transpose());
         let contiguous = |x: &Tensor<Flex, 2>| Tensor::from_data(x.to_data(), &Default::default());
         let same = |a: Option<Tensor<Flex, 2>>, b: Option<Tensor<Flex, 2>>| a.map(|a| a.into_data()) == b.map(|b| b.into_data());
@@ -106,8 +143,8 @@ proptest! {
     }
 
     #[test]
-    fn rows_are_read_and_chosen((outputs, inputs) in (length(), length()), order in prop::collection::vec(any::<prop::sample::Index>(), 1..40)) {
-        let (plain, panels) = weight([outputs, inputs]);
+    fn rows_are_read_and_chosen((outputs, inputs) in (length(), length()), element in element(), order in prop::collection::vec(any::<prop::sample::Index>(), 1..40)) {
+        let (plain, panels) = weight([outputs, inputs], element);
         let order: Vec<usize> = order.iter().map(|index| index.index(outputs)).collect();
         let chosen = Weight::<Flex>::Stored(std::sync::Arc::new(panels)).chosen(&order);
         let all = chosen.select((0..order.len() as i32).collect(), &Default::default());
@@ -115,5 +152,6 @@ proptest! {
         prop_assert_eq!(all.into_data().to_vec::<f32>().expect("numbers"), expected);
         let Weight::Stored(chosen) = chosen else { unreachable!("it was stored") };
         prop_assert!((chosen.as_ref() as &dyn core::any::Any).is::<Panels>());
+        prop_assert_eq!(chosen.element(), element);
     }
 }
