@@ -1,6 +1,8 @@
 //! The command line: commands, options and their help.
 
+mod attribute;
 mod attribute_context;
+mod bench;
 mod choices;
 mod compare;
 mod context;
@@ -14,9 +16,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use stepfn::TargetUnit;
 
+pub(crate) use attribute::{AttributeArgs, TargetUnitName, UnitName};
 pub(crate) use attribute_context::{AttributeContextArgs, Threshold};
+pub(crate) use bench::{BenchArgs, BenchFormat};
 pub(crate) use choices::{MaskingName, OperatorName};
 pub(crate) use compare::CompareArgs;
 pub(crate) use context::{ContextArgs, ContextMethodName, SplitName};
@@ -29,7 +32,7 @@ pub(crate) use shared::{
 };
 pub(crate) use similarity::SimilarityArgs;
 pub(crate) use values::Pair;
-use values::{count, length, name, seconds, text, top, whole};
+use values::text;
 
 /// Scores and attributions of language models.
 #[derive(Debug, Parser)]
@@ -235,102 +238,6 @@ Example:
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct AttributeArgs {
-    #[command(flatten)]
-    pub(crate) texts: TextArgs,
-    /// Attribution method (see `stepfn list methods`)
-    #[arg(long, value_name = "NAME", value_parser = name, default_value = "saliency")]
-    pub(crate) method: String,
-    /// The step function to attribute (see `stepfn list step-functions`); default: probability. Methods that only look inside the model take none
-    #[arg(long, value_name = "NAME", value_parser = name)]
-    pub(crate) attributed_fn: Option<String>,
-    /// Step functions to compute in addition, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
-    pub(crate) step_scores: Vec<String>,
-    /// Name the K most likely tokens of each step (1 to 100), in JSON and on the page
-    #[arg(long, value_name = "K", value_parser = top, allow_negative_numbers = true)]
-    pub(crate) top: Option<usize>,
-    /// Also score the target prefix (encoder-decoder models; causal models always do)
-    #[arg(long)]
-    pub(crate) target_side: bool,
-    /// What to attribute as one: the sum of the step function over its tokens, a column for each; units in a line of --input take precedence
-    #[arg(long, value_enum, value_name = "UNIT", default_value_t = TargetUnitName::Token)]
-    pub(crate) unit: TargetUnitName,
-    /// Attribute the mean over the tokens of a unit instead of their sum
-    #[arg(long)]
-    pub(crate) unit_mean: bool,
-    /// Score only what comes before the first attributed token: the prompt of a causal model
-    #[arg(long)]
-    pub(crate) prompt_only: bool,
-    /// What to hide together, for methods that hide tokens; spans in a line of --input take precedence
-    #[arg(long, value_enum, value_name = "UNIT", default_value_t = UnitName::Tokens)]
-    pub(crate) features: UnitName,
-    /// What is between documents, with --features documents, where lines of --input have none of their own; default: an empty line
-    #[arg(long, value_name = "TEXT", value_parser = text, allow_hyphen_values = true)]
-    pub(crate) document_mark: Option<String>,
-    /// First token to attribute, counted in the target from 0; default: the first after the prompt
-    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
-    pub(crate) from: Option<usize>,
-    /// First token after the attributed ones; default: the end of the target
-    #[arg(long, value_name = "N", value_parser = whole::<usize>, allow_negative_numbers = true)]
-    pub(crate) to: Option<usize>,
-    #[command(flatten)]
-    pub(crate) contrast: ContrastArgs,
-    /// Let a contrastive function use the contrast's own context, instead of the contrast target in the original context
-    #[arg(long)]
-    pub(crate) contrast_force_inputs: bool,
-    #[command(flatten)]
-    pub(crate) parameters: ParameterArgs,
-    #[command(flatten)]
-    pub(crate) generation: GenerationArgs,
-    #[command(flatten)]
-    pub(crate) model: ModelArgs,
-    #[command(flatten)]
-    pub(crate) shards: ShardArgs,
-    #[command(flatten)]
-    pub(crate) view: ViewArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum UnitName {
-    /// Each token separately
-    Tokens,
-    /// The tokens of a word together
-    Words,
-    /// The tokens of a sentence together
-    Sentences,
-    /// The tokens of a line together
-    Lines,
-    /// The tokens of each message of a chat together
-    Messages,
-    /// The tokens of each document together: those in the field `documents` of a line of --input, or parts between marks
-    Documents,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TargetUnitName {
-    /// Each token separately
-    Token,
-    /// The tokens of a word together
-    Word,
-    /// The tokens of a sentence together
-    Sentence,
-    /// All attributed tokens together
-    Answer,
-}
-
-impl TargetUnitName {
-    pub(crate) fn unit(self) -> TargetUnit {
-        match self {
-            Self::Token => TargetUnit::Token,
-            Self::Word => TargetUnit::Word,
-            Self::Sentence => TargetUnit::Sentence,
-            Self::Answer => TargetUnit::Answer,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// A file written by `stepfn attribute --format json` or by inseq; `-` is standard input
     pub(crate) file: PathBuf,
@@ -361,54 +268,6 @@ pub(crate) struct GenerateArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchArgs {
-    /// Shapes of models, separated by commas: gpt2-small, smollm2-135m, opus-mt-base, t5-small, mixture, mixture-as-dense, tiny; default: the first four
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name, conflicts_with = "model")]
-    pub(crate) shape: Vec<String>,
-    /// What to measure, separated by commas: forward, step_scores, mc_dropout_prob_avg, saliency, input_x_gradient, integrated_gradients, occlusion, attention, generate; default: all but input_x_gradient and attention
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = name)]
-    pub(crate) work: Vec<String>,
-    /// Tokens per text, including prompt or source; default: 32,128; with --quick: 16
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = length, allow_negative_numbers = true)]
-    pub(crate) length: Vec<usize>,
-    /// Texts per call; default: 1,8; with --quick: 1,2
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', value_parser = count, allow_negative_numbers = true)]
-    pub(crate) batch: Vec<usize>,
-    /// Maximum number of timed calls, after the first call; default: 5; with --quick: 2
-    #[arg(long, value_name = "N", value_parser = count, allow_negative_numbers = true)]
-    pub(crate) repeats: Option<usize>,
-    /// Time limit per row: at least two calls are made, and no further call starts after it; work that would not fit twice, even at the machine's peak, is left out; default: 2; with --quick: 1
-    #[arg(long, value_name = "N", value_parser = seconds, allow_negative_numbers = true)]
-    pub(crate) seconds: Option<f64>,
-    /// Check in a few seconds whether everything runs: a tiny shape, short texts, a rough peak
-    #[arg(long)]
-    pub(crate) quick: bool,
-    #[command(flatten)]
-    pub(crate) place: ModelArgs,
-    #[command(flatten)]
-    pub(crate) batches: BatchArgs,
-    /// Measure nothing; compare reports written by --format json
-    #[arg(long, value_name = "FILE", num_args = 2.., conflicts_with_all = [
-        "shape", "work", "length", "batch", "repeats", "seconds", "quick",
-        "model", "base", "backend", "device", "dtype", "seed", "memory", "batch_tokens",
-    ])]
-    pub(crate) compare: Vec<PathBuf>,
-    /// Format of the results
-    #[arg(long, value_enum, default_value_t = BenchFormat::Table)]
-    pub(crate) format: BenchFormat,
-    #[command(flatten)]
-    pub(crate) to: DestinationArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchFormat {
-    /// For people
-    Table,
-    /// One object, for --compare and for other programs
-    Json,
 }
 
 #[derive(Debug, Args)]

@@ -124,6 +124,15 @@ impl Teller {
         }
     }
 
+    /// Shows how many texts are done, and lets the work go on.
+    pub(crate) fn progress_of_texts(&self) -> impl Fn(Progress) -> ControlFlow<()> + use<> {
+        let teller = self.clone();
+        move |progress| {
+            teller.done(progress.texts_done);
+            ControlFlow::Continue(())
+        }
+    }
+
     /// Sets how far the work on the only text is.
     pub(crate) fn within(&self, progress: &Progress) {
         let Bar { bar, extent: Extent::Texts(1), .. } = &*self.bar else { return };

@@ -1,6 +1,5 @@
 //! `stepfn compare`: which of several texts a model prefers.
 
-use core::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::backend::Backend;
@@ -55,30 +54,17 @@ impl OnBackend for Compare<'_> {
         let inputs = Inputs::comparisons(&args.lines, one, &args.columns, args.group_by.as_ref())?;
         let single = inputs.len() == Some(1);
         let options = WriterOptions { single, fields, ..WriterOptions::default() };
-        let writer = comparisons(&args.output.format, &options, args.summary)?;
-        let mut places = output::places(inputs.paths(), &args.model);
-        let destination = output::open(&args.output.to, writer.way(), &mut places)?;
+        let forms = |format: &str| comparisons(format, &options, args.summary);
+        let places = output::places(inputs.paths(), &args.model);
+        let teller = Teller::new(&args.output.to, inputs.extent());
+        let results = output::results(&args.output.to, (&args.output.format, None), forms, places, &teller, single)?;
+        let results = Results { watch: inputs.watch(), ..results };
         let started = Instant::now();
         let model = load::<D>(&args.model, &GenerationArgs::default(), args.output.to.quiet)?;
-        let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
-        let watch = inputs.watch();
-        let results = Results {
-            destination,
-            writer: Box::new(writer),
-            extras: Vec::new(),
-            places,
-            teller: teller.clone(),
-            single,
-            watch,
-        };
-        let progress = |progress: stepfn::Progress| {
-            teller.done(progress.texts_done);
-            ControlFlow::Continue(())
-        };
         let started = Instant::now();
         let warn = output::early(&teller, single);
-        let compared = model.compare_all(inputs, &task).on_progress(progress).on_warning(warn);
+        let compared = model.compare_all(inputs, &task).on_progress(teller.progress_of_texts()).on_warning(warn);
         let done = results.write_all(compared);
         teller.note(|| format!("compared in {:.2} s", started.elapsed().as_secs_f64()));
         done

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use core::ops::ControlFlow;
-
 use burn::tensor::backend::Backend;
 use stepfn::backend::{Devices, OnBackend};
 use stepfn::extend::Needs;
@@ -83,13 +81,12 @@ impl OnBackend for Score<'_> {
         }
         let results =
             Results { destination, writer, extras: Vec::new(), places, teller: teller.clone(), single, watch };
-        let progress = |progress: stepfn::Progress| {
-            teller.done(progress.texts_done);
-            ControlFlow::Continue(())
-        };
         let started = Instant::now();
         let are_there = inputs.are_there();
-        let scored = model.score_all(inputs, &task).on_progress(progress).on_warning(output::early(&teller, single));
+        let scored = model
+            .score_all(inputs, &task)
+            .on_progress(teller.progress_of_texts())
+            .on_warning(output::early(&teller, single));
         let done = if are_there { results.write_overlapped(scored) } else { results.write_all(scored) };
         teller.note(|| format!("scored in {:.2} s", started.elapsed().as_secs_f64()));
         note_repeated(&task, &teller);

@@ -1,6 +1,5 @@
 //! `stepfn similarity`: how alike two texts are to a model that translates.
 
-use core::ops::ControlFlow;
 use std::time::Instant;
 
 use stepfn::backend::{Devices, OnBackend};
@@ -48,32 +47,20 @@ impl OnBackend for Measure<'_> {
         let kept = columns(&args.output.format, &args.lines, None)?;
         let inputs = Inputs::comparisons(&args.lines, one, &fields, None)?;
         let single = inputs.len() == Some(1);
-        let writer = records(&args.output.format, &WriterOptions { single, fields: kept, ..WriterOptions::default() })?;
-        let mut places = output::places(inputs.paths(), &args.model);
-        let destination = output::open(&args.output.to, writer.way(), &mut places)?;
+        let options = WriterOptions { single, fields: kept, ..WriterOptions::default() };
+        let forms = |format: &str| records(format, &options);
+        let places = output::places(inputs.paths(), &args.model);
+        let teller = Teller::new(&args.output.to, inputs.extent());
+        let results = output::results(&args.output.to, (&args.output.format, None), forms, places, &teller, single)?;
+        let results = Results { watch: inputs.watch(), ..results };
         let started = Instant::now();
         let model = load::<D>(&args.model, &args.generation, args.output.to.quiet).map_err(of_languages)?;
-        let teller = Teller::new(&args.output.to, inputs.extent());
         note_loaded(&model, started, &teller);
-        let watch = inputs.watch();
-        let results = Results {
-            destination,
-            writer: Box::new(writer),
-            extras: Vec::new(),
-            places,
-            teller: teller.clone(),
-            single,
-            watch,
-        };
-        let progress = |progress: stepfn::Progress| {
-            teller.done(progress.texts_done);
-            ControlFlow::Continue(())
-        };
         let started = Instant::now();
         // A source would be what both texts follow, which is nothing here.
         let pairs = inputs.map(|named| named.map(|input| Input { source: None, ..input }));
         let warn = output::early(&teller, single);
-        let measured = model.similarity_all(pairs, &task).on_progress(progress).on_warning(warn);
+        let measured = model.similarity_all(pairs, &task).on_progress(teller.progress_of_texts()).on_warning(warn);
         let done = results.write_all(measured);
         teller.note(|| format!("measured in {:.2} s", started.elapsed().as_secs_f64()));
         done
