@@ -12,8 +12,8 @@ use serde::Deserialize;
 use stepfn::extend::{AttributionMethod, StepFunction};
 use stepfn::{
     AttributeContextTask, AttributeTask, AttributedFn, BowCorrection, ContextTask, DOCUMENT_MARK, Error, ErrorKind,
-    LongTexts, Map, Masking, Operator, OutputContext, Registry, RunOptions, ScoreTask, ScoreUnit, Selection, Split,
-    TargetUnit, Unit, Value, WordSplit,
+    LongTexts, Map, Masking, Once, Operator, OutputContext, Registry, RunOptions, ScoreTask, ScoreUnit, Selection,
+    Split, TargetUnit, Unit, Value, WordSplit,
 };
 
 use crate::function::Function;
@@ -109,6 +109,7 @@ pub(crate) struct Options {
     bow_correction: Option<String>,
     long: Option<String>,
     start_token: Option<bool>,
+    once: bool,
     uncertainty: Option<usize>,
 }
 
@@ -200,6 +201,7 @@ pub(crate) fn score_task<B: Backend>(
         uncertainty: options.uncertainty,
         long: options.long.as_deref().map_or(Ok(LongTexts::Error), str::parse)?,
         start_token: options.start_token,
+        once: options.once.then(Once::default),
         options: options.run()?,
         ..task
     })

@@ -46,3 +46,15 @@ def test_texts_are_read_with_or_without_a_start_token(model: Any) -> None:
         model.score("Let there be light", "surprisal", uncertainty=3)
     with pytest.raises(stepfn.UsageError, match="no unit `syllable`"):
         model.score("Let there be light", "surprisal", by="syllable")
+
+
+def test_equal_texts_are_scored_once(model: Any) -> None:
+    texts = ["Let there be light", "And there was light", "Let there be light"]
+    once, each = model.score(texts, "surprisal", once=True), model.score(texts, "surprisal")
+    for one, other in zip(once, each, strict=True):
+        np.testing.assert_allclose(one["surprisal"], other["surprisal"], rtol=1e-5)
+    assert once[0]["surprisal"].tolist() == once[2]["surprisal"].tolist()
+    with pytest.raises(stepfn.UsageError, match="noise"):
+        model.score(texts, "mc_dropout_prob_avg", once=True, dropout=0.1)
+    with pytest.raises(stepfn.UsageError, match="`once` must be True or False"):
+        model.score(texts, "surprisal", once="yes")

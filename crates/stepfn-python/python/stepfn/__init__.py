@@ -38,8 +38,9 @@ from ._errors import (
     UsageError,
 )
 from ._evaluation import Evaluation
+from ._load import load
 from ._many import Answers, ScoredTexts, read
-from ._model import LanguageModel, load
+from ._model import LanguageModel
 from ._own import Passes
 from ._pairs import Comparison, Comparisons, Similarity
 from ._registry import (

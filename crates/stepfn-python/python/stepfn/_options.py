@@ -43,6 +43,7 @@ class Joined(NamedTuple):
     uncertainty: Any
     long: Any
     start_token: Any
+    once: Any
 
     def options(self) -> dict[str, Any]:
         """As options of a call; those that say nothing are left out."""
@@ -57,7 +58,7 @@ def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
     given |= {name: whole(name, given[name]) for name in _WHOLE if name in given}
     for name in ("features", "document_mark", "unit", "by", "words", "bow_correction", "long"):
         string(name, given.get(name))
-    for name in ("target_side", "contrast_force_inputs", "raw", "unit_mean", "prompt_only", "start_token"):
+    for name in ("target_side", "contrast_force_inputs", "raw", "unit_mean", "prompt_only", "start_token", "once"):
         if not isinstance(given.get(name, False), bool):
             raise UsageError(f"`{name}` must be True or False, not {given[name]!r}", "change this argument")
     memory, tokens = given.get("memory", _LEAST_MEMORY), given.get("batch_tokens", 1)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import _stepfn
 from ._errors import ModelError, UsageError
-from ._model import LanguageModel, _loading
+from ._load import loading_options
+from ._model import LanguageModel
 from ._arguments import check_torch
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def from_torch(
     import torch
 
     _refuse(model)
-    options = _loading(backend, device, dtype, generation, None, source_lang, target_lang, seed)
+    options = loading_options(backend, device, dtype, generation, None, source_lang, target_lang, seed)
     name = name or getattr(model, "name_or_path", "") or type(model).__name__
     with TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._arguments import dumps
 from ._errors import Error, UsageError
-from ._model import LanguageModel, load
+from ._load import load
+from ._model import LanguageModel
 from ._options import Joined
 from ._results import ScoredText
 from ._texts import Common
@@ -80,6 +81,7 @@ class Scorer:
         alternatives: int = 0,
         long: str = "error",
         start_token: bool | None = None,
+        once: bool = False,
         seed: int = 0,
         dropout: float | None = None,
         masking: str | None = None,
@@ -99,7 +101,7 @@ class Scorer:
         self._id, self._number, self._alternatives = id_column, number_column, alternatives
         self._keep = [keep] if isinstance(keep, str) else list(keep)
         self._model, self._options = model, dumps(dict(options or {}), "options")
-        joined = Joined("token", "whitespace", False, None, long, start_token)
+        joined = Joined("token", "whitespace", False, None, long, start_token, once)
         self._scoring = (functions, joined, alternatives, seed, dropout, masking, memory, batch_tokens, parameters)
         self._functions = [function.name for function in functions_of(functions)]
         taken = {"id", *self._scores(_pyarrow()).names}
