@@ -1,6 +1,6 @@
 //! Whole answers: saliency of an answer as one, and which of its sources it came from.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench answers [-- --quick] [--only=spans,contexts] [--peer=inseq]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench answers [-- --quick] [--only=spans,contexts] [--peer=inseq] [shape…]`
 //!
 //! Prints two Markdown tables. Spans: saliency of all tokens of an answer as one, and token by token, by stepfn and, if the peer has it, by inseq
 //! (`--peer=inseq`). Contexts: sources left out, by stepfn and by plain PyTorch. All calls of a row alternate; ratios are medians of pairs with minimum and
@@ -32,6 +32,8 @@ const SPANS: [(&str, usize, usize); 3] =
 const CONTEXTS: (usize, usize, usize) = (32, 40, 64);
 /// Budget of the spans: with the weights, less than 2 GiB.
 const MEMORY: usize = 1800 << 20;
+/// Budget of the contexts: that of `stepfn context` on a machine with 16 GiB or more.
+const MEMORY_OF_CONTEXTS: usize = 4 << 30;
 const GIB: f64 = (1_u64 << 30) as f64;
 /// Tokens before the first source.
 const BEFORE: usize = 4;
@@ -68,7 +70,10 @@ fn spans(quick: bool, mut peer: Option<Peer>) {
         "| shape | prompt + answer | one forward pass, s | as one, s | ÷ forward | token by token, s | ÷ as one | inseq, s | ÷ as one | peak memory so far, GiB |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|");
-    for (shape, prompt, answer) in SPANS {
+    let named: Vec<String> = std::env::args().collect();
+    let is_chosen = |shape: &str| named.iter().any(|name| name == shape);
+    let any = SPANS.iter().any(|(shape, ..)| is_chosen(shape));
+    for (shape, prompt, answer) in SPANS.into_iter().filter(|(shape, ..)| !any || is_chosen(shape)) {
         let (prompt, answer) = if quick { (prompt.min(16), answer.min(16)) } else { (prompt, answer) };
         let model = model(shape, prompt + answer);
         let text = Text::causal(ids(prompt + answer), prompt);
@@ -134,7 +139,7 @@ fn contexts(quick: bool, mut peer: Option<Peer>) {
         statements: core::iter::once(first..length).collect(),
     };
     let run = |method: ContextMethod| {
-        let options = AttributionOptions::new(Baseline::token(0));
+        let options = AttributionOptions { memory: MEMORY_OF_CONTEXTS, ..AttributionOptions::new(Baseline::token(0)) };
         context(&model, &text, (&method, Operator::Remove), None, &options).expect("the text fits")
     };
     if let Some(peer) = &mut peer {

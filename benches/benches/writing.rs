@@ -1,10 +1,11 @@
 //! Texts that a model writes, and texts that it scores, compared with CTranslate2 on the same random weights; calls alternate within one run.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench writing [-- --quick] [--beams=4] [--score] [--type=int8] [--texts=1,8,32] [shape…]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench writing [-- --quick] [--beams=4] [--score] [--type=int8] [--weights=bfloat16] [--texts=1,8,32] [shape…]`
 //!
 //! Greedy search, or a beam search, over prompts (or sources) of 16 to 32 tokens, 64 new tokens each, no end token before them. The peer builds
 //! the models, which both sides read from a temporary folder. With `--score`, 96 texts of 8 to 96 tokens are scored instead. With `--type=int8`, both sides have
-//! weights of 8 bits, and the errors of their log-probabilities are against ours in single precision.
+//! weights of 8 bits, and the errors of their log-probabilities are against ours in single precision. With `--weights=bfloat16`, or `float16`, the model's file has weights
+//! of 16 bits, which stay so here, while CTranslate2 reads them as single precision; both compute in that.
 //!
 //! Prints a Markdown table: tokens per second on both sides, the median of pairwise ratios with minimum and maximum, and how many of the texts
 //! have the same ids (or the greatest difference between log-probabilities), from the runs that are timed.
@@ -130,6 +131,7 @@ fn main() -> ExitCode {
     let numbers = given("--texts=").unwrap_or(if scores { "96" } else { "1,8,32" });
     let numbers: Vec<usize> = numbers.split(',').map(|texts| texts.parse().expect("numbers of texts")).collect();
     let kind = given("--type=").unwrap_or("float32");
+    let weights = given("--weights=").unwrap_or("float32");
     let chosen: Vec<&str> = SHAPES.into_iter().filter(|shape| has(shape)).collect();
     let chosen = if chosen.is_empty() { SHAPES.to_vec() } else { chosen };
     let mut peer = match Peer::start("ctranslate2.py") {
@@ -139,7 +141,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("Peer: {}; it computes in {kind}\n", peer.about);
+    println!("Peer: {}; it computes in {kind}, of weights in {weights}\n", peer.about);
     let same = match (scores, kind) {
         (true, "int8") => "errors, mean and greatest: ours; theirs",
         (true, _) => "greatest difference",
@@ -152,7 +154,7 @@ fn main() -> ExitCode {
     for shape in chosen {
         let folder = all.join(shape);
         for &number in &numbers {
-            if let Err(error) = row(&mut peer, &folder, shape, number, (beams, scores, kind, quick)) {
+            if let Err(error) = row(&mut peer, &folder, shape, number, (beams, scores, kind, weights, quick)) {
                 println!("\n{shape}, {number} texts: {error}\n");
                 failed = true;
             }
@@ -170,7 +172,7 @@ fn row(
     folder: &Path,
     shape: &str,
     number: usize,
-    (beams, scores, kind, quick): (usize, bool, &str, bool),
+    (beams, scores, kind, weights, quick): (usize, bool, &str, &str, bool),
 ) -> Result<(), String> {
     let published = stepfn_bench::Shape::find(shape).ok_or("it has no published shape")?;
     let vocab = published.config(0)["vocab_size"].as_u64().unwrap_or(0) as usize;
@@ -178,7 +180,7 @@ fn row(
     let length = |text: usize| if scores { 8 + text * 37 % 89 } else { 16 + text * 7 % 17 };
     let texts: Vec<Vec<u32>> = (0..number).map(|text| ids(vocab, length(text), 1 + text as u64)).collect();
     let setup = json!({
-        "shape": shape, "folder": folder, "texts": texts, "new_tokens": NEW_TOKENS, "beams": beams, "type": kind
+        "shape": shape, "folder": folder, "texts": texts, "new_tokens": NEW_TOKENS, "beams": beams, "type": kind, "weights": weights
     });
     peer.setup(&setup)?;
     let load = |dtype| Model::<B>::load(folder, dtype, &Default::default()).map_err(|error| error.to_string());

@@ -6,8 +6,9 @@ Uses the protocol of serve.py. A setup:
 
 It builds a model of a published shape with random weights, saves it with transformers in the folder, where stepfn reads
 it, and converts it for CTranslate2, in the folder's `converted`. Shapes: gpt2-small, smollm2-135m, opus-mt-base. A
-causal model continues the texts, an encoder–decoder reads them. Options: "beams" (1), and "type", the type that
-CTranslate2 computes in (float32; int8 is another).
+causal model continues the texts, an encoder–decoder reads them. Options: "beams" (1), "type", the type that
+CTranslate2 computes in (float32; int8 is another), and "weights", the type in which the weights are saved (float32; both
+sides read the same rounded numbers).
 
 Work: "generate" writes N tokens for every text, without an end token before them, and results in their ids. "score" is
 of the texts themselves, for an encoder–decoder of each text as the target of the one before it, and results in the
@@ -50,14 +51,16 @@ class Names:
         return self.names[token]
 
 
-def convert(shape, folder):
+def convert(shape, folder, weights):
     """Saves the model for both sides, if that is not done yet."""
     converted = os.path.join(folder, "converted")
     if not os.path.exists(converted):
         model = build(shape)
         if type(model.config).__name__ not in converters._MODEL_LOADERS:
             raise ValueError(f"CTranslate2 has no models of the shape {shape}")
+        model = model.to(getattr(torch, weights))
         model.save_pretrained(folder)
+        model = model.float()
         with torch.no_grad():
             spec = converters._MODEL_LOADERS[type(model.config).__name__](model, Names(model.config))
         spec.validate()
@@ -68,12 +71,12 @@ def convert(shape, folder):
 
 
 class Writer:
-    def __init__(self, shape, folder, texts, new_tokens=64, beams=1, type="float32"):
+    def __init__(self, shape, folder, texts, new_tokens=64, beams=1, type="float32", weights="float32"):
         self.texts = [[str(token) for token in text] for text in texts]
         self.new_tokens, self.beams = new_tokens, beams
         threads = int(os.environ.get("STEPFN_THREADS", "2"))
         options = {"device": "cpu", "compute_type": type, "inter_threads": 1, "intra_threads": threads}
-        converted = convert(shape, folder)
+        converted = convert(shape, folder, weights)
         self.pairs = shape == "opus-mt-base"
         self.model = (ctranslate2.Translator if self.pairs else ctranslate2.Generator)(converted, **options)
 

@@ -71,6 +71,8 @@ def main(name, kind, path):
     writer.add_rope_freq_base(1e6)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_vocab_size(shape["vocab"])
+    # As llama.cpp wants to be told.
+    writer.add_tokenizer_model("no_vocab")
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     number, half = gguf.GGMLQuantizationType[kind], kind == "F16"

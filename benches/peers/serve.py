@@ -42,8 +42,9 @@ def timed(run, repeats):
     return times, result
 
 
-def serve(make, works, *packages):
-    """Answers requests until the input ends. `make(**setup)` returns an object that runs each of `works` with `run(work)`."""
+def serve(make, works, *packages, shown=lambda result: result):
+    """Answers requests until the input ends. `make(**setup)` returns an object that runs each of `works` with `run(work)`. `shown` makes of a result what the reply has; it
+    is not timed."""
     torch.set_num_threads(int(os.environ.get("STEPFN_THREADS", "2")))
     # Output of libraries, or of compilers that they start, must not mix with the replies.
     answers = os.fdopen(os.dup(1), "w")
@@ -78,6 +79,6 @@ def serve(make, works, *packages):
                 say({"error": "nothing to run on: send a setup first"})
             else:
                 times, result = timed(lambda: ready.run(work), request.get("repeats", 1))
-                say({"seconds": times, **({"result": result} if "result" in request else {})})
+                say({"seconds": times, **({"result": shown(result)} if "result" in request else {})})
         except (TypeError, ValueError) as error:
             say({"error": str(error)})
