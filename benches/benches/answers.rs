@@ -1,6 +1,6 @@
 //! Whole answers: saliency of an answer as one, and which of its sources it came from.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench answers [-- --quick] [--only=spans,contexts] [--peer=inseq] [shape…]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench answers [-- --quick] [--only=spans,contexts] [--peer=inseq] [--method=gradient] [shape…]`
 //!
 //! Prints two Markdown tables. Spans: saliency of all tokens of an answer as one, and token by token, by stepfn and, if the peer has it, by inseq
 //! (`--peer=inseq`). Contexts: sources left out, by stepfn and by plain PyTorch. All calls of a row alternate; ratios are medians of pairs with minimum and
@@ -159,7 +159,9 @@ fn contexts(quick: bool, mut peer: Option<Peer>) {
             "leave_one_out",
         ),
     ];
-    for (name, method, work) in works {
+    let chosen = std::env::args().find_map(|argument| argument.strip_prefix("--method=").map(str::to_owned));
+    let is_chosen = |name: &str| chosen.as_ref().is_none_or(|chosen| name.starts_with(chosen.as_str()));
+    for (name, method, work) in works.into_iter().filter(|(name, ..)| is_chosen(name)) {
         let mut pairs = Vec::new();
         for _ in 0..if quick { 1 } else { 2 } {
             let ours = seconds(|| run(method.clone()));

@@ -1,6 +1,6 @@
 //! Faithfulness of ten methods on one text, beside the same metrics by loops in PyTorch.
 //!
-//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench evaluate [-- --quick] [--only=token,answer] [--all]`
+//! `STEPFN_PYTHON=… cargo bench -p stepfn-benches --bench evaluate [-- --quick] [--only=token,answer] [--all] [--text=20+20] [--rounds=3]`
 //!
 //! Prints a Markdown table. The scores are given, and the same on both sides; measured is what the metrics take: comprehensiveness, sufficiency and the areas
 //! under both curves, with two operators, for all methods and the seven orders beside them. "Loop" is one forward pass for each hidden set and step; "batches" is the
@@ -63,9 +63,20 @@ fn ratio(pairs: &[(f64, f64)]) -> String {
     }
 }
 
+/// What follows `--name=`.
+fn given(name: &str) -> Option<String> {
+    std::env::args().find_map(|arg| arg.strip_prefix(name).map(str::to_owned))
+}
+
 fn row(unit: &str, [quick, all]: [bool; 2], peer: &mut Option<Peer>) {
     let (shape, prompt, answer) = SHAPE;
     let (prompt, answer, methods) = if quick { (6, 4, 2) } else { (prompt, answer, METHODS) };
+    let number = |text: &str| text.parse::<usize>().expect("a number");
+    let (prompt, answer) = given("--text=").map_or((prompt, answer), |text| {
+        let (prompt, answer) = text.split_once('+').expect("two numbers, as in 20+20");
+        (number(prompt), number(answer))
+    });
+    let rounds = given("--rounds=").map_or(if quick { 1 } else { 3 }, |rounds| number(&rounds));
     let shape_of = Shape::find(shape).expect("a published shape");
     let length = prompt + answer;
     let model = shape_of.model::<B>(length, DType::F32, &Default::default()).expect("a published shape is a model");
@@ -90,7 +101,7 @@ fn row(unit: &str, [quick, all]: [bool; 2], peer: &mut Option<Peer>) {
     }
     seconds(ours);
     let (mut own, mut batches, mut loops) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..if quick { 1 } else { 3 } {
+    for _ in 0..rounds {
         let taken = seconds(ours);
         own.push(taken);
         if let Some(peer) = peer {
@@ -117,7 +128,7 @@ fn row(unit: &str, [quick, all]: [bool; 2], peer: &mut Option<Peer>) {
 fn main() {
     let has = |option: &str| std::env::args().any(|arg| arg == option);
     let (quick, all) = (has("--quick"), has("--all"));
-    let only = std::env::args().find_map(|arg| arg.strip_prefix("--only=").map(str::to_owned));
+    let only = given("--only=");
     let mut peer = Peer::start("evaluate.py").map_err(|error| eprintln!("without a peer: {error}")).ok();
     if let Some(peer) = &peer {
         println!("peer: {}\n", peer.about);

@@ -168,7 +168,7 @@ fn scored(model: &Model<B>, ids: &[u32]) -> (f64, Vec<f64>) {
 }
 
 fn beside_llama_cpp(path: &str, tokens: &[usize], pairs: usize) {
-    let mut peer = match Peer::start("llama_cpp.py") {
+    let mut peer = match Peer::start("llama.py") {
         Ok(peer) => peer,
         Err(error) => return eprintln!("{error}"),
     };

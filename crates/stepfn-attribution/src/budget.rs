@@ -134,11 +134,12 @@ impl Budget {
         texts.take_while(fits).count()
     }
 
-    /// Rows of a product from which on twice as many take twice as long: rows that need not run should not.
-    pub(crate) fn enough_rows(&self) -> usize {
+    /// Rows that take as long as one more pass does beside its own rows: rows that need not run may take the place of a pass, but no more than these.
+    pub(crate) fn rows_of_pass(&self) -> usize {
         /// On a device, all kernels of a pass are launched for a few rows as for many (an estimate).
-        const DEVICE: usize = 8192;
-        const HOST: usize = 256;
+        const DEVICE: usize = 1024;
+        /// A pass of 32 rows takes as long as 36 to 44 rows of a large one (measured with the shapes of GPT-2 small, SmolLM2 and OPUS-MT).
+        const HOST: usize = 16;
         if self.on_host { HOST } else { DEVICE }
     }
 
@@ -196,11 +197,15 @@ impl Budget {
         }
     }
 
-    /// The number of rows whose logits and step-function derivatives fit into a quarter of the memory.
+    /// The number of rows whose logits and step-function derivatives fit into a quarter of the memory. More than enough for products are not taken: derivatives of a few
+    /// hundred rows take a second, in which nobody could end the work.
     pub(crate) fn logit_rows(&self) -> usize {
         /// Tensors of the size of the logits that a step function's derivative keeps at the same time.
         const COPIES: usize = 8;
-        (self.memory / 4 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).max(1)
+        const DEVICE: usize = 1024;
+        const HOST: usize = 128;
+        let enough = if self.on_host { HOST } else { DEVICE };
+        (self.memory / 4 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).clamp(1, enough)
     }
 
     /// Bytes for the logits of one row in all passes, which are scored together.

@@ -174,7 +174,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let whole = |members: &[(usize, usize)]| Group { first: None, members: members.to_vec() };
         let mut groups: Vec<Group> = sourced.chunks(at_once).map(whole).collect();
         let fits = |copies, first| budget.fits_from(copies, first, width);
-        groups.extend(nearby(&later, width, budget.enough_rows(), fits));
+        groups.extend(nearby(&later, budget.rows_of_pass(), fits));
         groups
     }
 
@@ -231,33 +231,18 @@ impl<B: Backend> core::fmt::Debug for Perturbation<'_, '_, B> {
     }
 }
 
-/// Whether so many rows may run together of which `waste` need not run: one in ten, where there are enough rows.
-pub(super) fn worth(rows: usize, waste: usize, enough: usize) -> bool {
-    rows <= enough || waste * 10 <= rows
-}
-
 /// Groups of variants that differ from a place on, sorted by it: they run from the first of these places. `fits` says whether so many may run from
-/// a place on; one always does. Up to `enough` rows are run with as many members as there are.
-fn nearby(sorted: &[(usize, usize)], width: usize, enough: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
+/// a place on; one always does. A variant joins a group if it runs no more than `of_pass` places in vain there, which takes as long as a pass of its own.
+fn nearby(sorted: &[(usize, usize)], of_pass: usize, fits: impl Fn(usize, usize) -> bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    let mut wasted = 0;
     for &(number, first) in sorted {
-        let open = groups.last_mut().and_then(|group| {
-            let start = group.first?;
-            let copies = group.members.len() + 1;
-            let rows = copies * (width - start);
-            let waste = wasted + first - start;
-            (fits(copies, start) && worth(rows, waste, enough)).then_some((group, waste))
+        let open = groups.last_mut().filter(|group| {
+            let fits = |start| fits(group.members.len() + 1, start) && first - start <= of_pass;
+            group.first.is_some_and(fits)
         });
         match open {
-            Some((group, waste)) => {
-                wasted = waste;
-                group.members.push((number, first));
-            }
-            None => {
-                wasted = 0;
-                groups.push(Group { first: Some(first), members: vec![(number, first)] });
-            }
+            Some(group) => group.members.push((number, first)),
+            None => groups.push(Group { first: Some(first), members: vec![(number, first)] }),
         }
     }
     groups
@@ -289,7 +274,7 @@ mod tests {
         ) {
             firsts.sort_unstable();
             let sorted: Vec<(usize, usize)> = firsts.into_iter().enumerate().collect();
-            let groups = nearby(&sorted, 40, 256, |copies, first| copies * (40 - first) <= most);
+            let groups = nearby(&sorted, 16, |copies, first| copies * (40 - first) <= most);
             let members: Vec<(usize, usize)> = groups.iter().flat_map(|group| group.members.clone()).collect();
             prop_assert_eq!(members, sorted);
             for group in &groups {
@@ -338,7 +323,7 @@ mod tests {
     #[test]
     fn hiding_each_token_of_a_long_text_runs_about_half_the_places() {
         let sorted: Vec<(usize, usize)> = (0..400).map(|place| (place, place)).collect();
-        let rows: usize = nearby(&sorted, 400, 256, |_, _| true)
+        let rows: usize = nearby(&sorted, 16, |_, _| true)
             .iter()
             .map(|group| group.members.len() * (400 - group.first.unwrap_or(0)))
             .sum();

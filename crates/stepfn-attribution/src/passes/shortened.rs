@@ -11,7 +11,6 @@ use stepfn_core::StepFunction;
 use stepfn_models::tape::{ModelInput, StackInput};
 use stepfn_models::transformer::{Cache, Dropout};
 
-use super::perturbation::worth;
 use super::{Perturbation, Perturbed, at_steps, batch_of, read, select};
 use crate::AttributionError;
 use crate::steps::Steps;
@@ -61,7 +60,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let shared = |one: &[u32], other: &[u32]| self.shared(one, other, beyond);
         let budget = &passes.budget;
         let fits = |copies, first, width| budget.fits_from(copies, first, width);
-        let runs = runs(&targets, &text.target, shared, budget.enough_rows(), fits);
+        let runs = runs(&targets, &text.target, shared, budget.rows_of_pass(), fits);
         let at_once = budget.variants(passes.question.lengths(steps));
         let all = runs.len() + sourced.len().div_ceil(at_once);
         let mut done = 0;
@@ -200,35 +199,34 @@ struct Run {
 }
 
 /// Which of these sorted targets run together; the first may share places with `text`. `fits` says whether so many targets may run from a place on, the
-/// longest of which has so many places.
+/// longest of which has so many places. A target joins others if that takes no more rows than it has alone, and `of_pass`, which take as long as a pass of its own.
 fn runs(
     targets: &[&[u32]],
     text: &[u32],
     shared: impl Fn(&[u32], &[u32]) -> usize,
-    enough: usize,
+    of_pass: usize,
     fits: impl Fn(usize, usize, usize) -> bool,
 ) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    let (mut longest, mut needed) = (0, 0);
+    let mut longest = 0;
     for (number, target) in targets.iter().enumerate() {
         let before = if number == 0 { text } else { targets[number - 1] };
         let (own, width) = (shared(target, before), read(target));
         let open = runs.last_mut().and_then(|run| {
             let last = run.members.start.checked_sub(1).map_or(text, |last| targets[last]);
-            let (first, longest) = (run.first.min(shared(target, last)), longest.max(width));
+            let (first, wider) = (run.first.min(shared(target, last)), longest.max(width));
             let copies = run.members.len() + 1;
-            let rows = copies * (longest - first);
-            let waste = rows.saturating_sub(needed + width - own);
-            (fits(copies, first, longest) && worth(rows, waste, enough)).then_some((run, first, longest))
+            let more = copies * (wider - first) - run.members.len() * (longest - run.first);
+            (fits(copies, first, wider) && more <= width - own + of_pass).then_some((run, first, wider))
         });
         match open {
             Some((run, first, wider)) => {
                 (run.members.end, run.first) = (number + 1, first);
-                (longest, needed) = (wider, needed + width - own);
+                longest = wider;
             }
             None => {
                 runs.push(Run { members: number..number + 1, first: own });
-                (longest, needed) = (width, width - own);
+                longest = width;
             }
         }
     }
@@ -265,11 +263,11 @@ mod tests {
 
         #[test]
         fn runs_cover_all_in_order_and_begin_where_all_are_alike(
-            subsets in prop::collection::vec(prop::collection::vec(any::<bool>(), 5), 1..20), enough in 0usize..100, most in 1usize..5,
+            subsets in prop::collection::vec(prop::collection::vec(any::<bool>(), 5), 1..20), of_pass in 0usize..100, most in 1usize..5,
         ) {
             let (text, targets) = sorted(&subsets, 3);
             let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
-            let runs = runs(&targets, &text, shared, enough, |copies, _, _| copies <= most);
+            let runs = runs(&targets, &text, shared, of_pass, |copies, _, _| copies <= most);
             let members: Vec<usize> = runs.iter().flat_map(|run| run.members.clone()).collect();
             prop_assert_eq!(members, (0..targets.len()).collect::<Vec<_>>());
             for run in &runs {

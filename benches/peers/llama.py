@@ -15,6 +15,11 @@ import torch
 from serve import serve
 
 
+@llama_cpp.llama_log_callback
+def quiet(level, text, data):
+    """It says much about what it loads."""
+
+
 class Scores:
     def __init__(self, file, ids):
         self.ids = ids
@@ -62,4 +67,5 @@ models = {}
 
 
 if __name__ == "__main__":
+    llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
     serve(Scores, ("score",), "llama-cpp-python", shown=Logits.log_probs)
