@@ -138,7 +138,7 @@ impl Budget {
     pub(crate) fn rows_of_pass(&self) -> usize {
         /// On a device, all kernels of a pass are launched for a few rows as for many (an estimate).
         const DEVICE: usize = 1024;
-        /// A pass of 32 rows takes as long as 36 to 44 rows of a large one (measured with the shapes of GPT-2 small, SmolLM2 and OPUS-MT).
+        /// A pass of 32 rows takes as long as 35 to 42 rows of a large one (measured with the shapes of GPT-2 small, SmolLM2 and OPUS-MT).
         const HOST: usize = 16;
         if self.on_host { HOST } else { DEVICE }
     }
