@@ -47,7 +47,8 @@ impl Numbers {
         }
     }
 
-    /// Some rows of a panel: as they are, or, if they are to be read `often`, widened into `near`.
+    /// Some rows of a panel: as they are, or, if they are to be read `often`, widened into `near`. The pointer is
+    /// valid until `near` changes, and to as many numbers as the range has.
     #[cfg(all(feature = "flex", target_arch = "x86_64"))]
     pub(super) fn rows(&self, with: Instructions, range: Range<usize>, often: bool, near: &mut Vec<f32>) -> PanelRows {
         match self {
