@@ -3,11 +3,12 @@
 //! `B` is a type parameter, so comparing `TypeId`s picks the branch at compile time. On other backends this costs nothing.
 
 use burn::tensor::{Tensor, TensorData, backend::Backend};
-use rayon::prelude::*;
+
+use crate::cores::on_all_cores;
 
 /// With fewer elements than this, starting other threads costs more than it saves: waking them takes about 50 µs, in which one core
 /// computes this many exponentials.
-const PARALLEL_MIN: usize = 1 << 17;
+const PARALLEL_MIN: usize = 1 << 16;
 
 /// A 2-D (or flattened) tensor seen as rows of `f32` in host memory.
 pub(crate) struct HostRows {
@@ -117,7 +118,11 @@ pub(crate) fn map_rows<const N: usize, K: RowKernel<N>>(rows: usize, width: usiz
     let one = |index: usize| arch.dispatch(OneRow(&kernel, index));
     let values: Vec<[f32; N]> = if rows > 1 && rows * width >= PARALLEL_MIN {
         let at_least = (PARALLEL_MIN / (8 * width)).max(1);
-        (0..rows).into_par_iter().with_min_len(at_least).map(one).collect()
+        let mut values = vec![[0.0; N]; rows];
+        on_all_cores(values.chunks_mut(at_least).enumerate(), |(chunk, values)| {
+            values.iter_mut().enumerate().for_each(|(row, value)| *value = one(chunk * at_least + row));
+        });
+        values
     } else {
         (0..rows).map(one).collect()
     };
@@ -190,7 +195,7 @@ fn each_block<K: BlockKernel>(rows: &mut [f32], source: Option<&[f32]>, width: u
         arch.dispatch(OneBlock(kernel, index * per_block, block));
     };
     if rows.len() >= K::PARALLEL_MIN {
-        rows.par_chunks_mut(per_block * width).enumerate().for_each(one);
+        on_all_cores(rows.chunks_mut(per_block * width).enumerate(), one);
     } else {
         rows.chunks_mut(per_block * width).enumerate().for_each(one);
     }

@@ -30,6 +30,7 @@
 //! The last six make up a transformer, forward and backward. A backward pass carries several [`Cotangents`] per text at once; they share
 //! the saved activations.
 
+mod cores;
 mod cotangents;
 mod half;
 mod host;

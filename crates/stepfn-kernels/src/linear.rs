@@ -42,13 +42,12 @@ pub(crate) fn composed<B: Backend>(
 
 #[cfg(feature = "flex")]
 mod fused {
-    use burn::tensor::{Tensor, backend::Backend};
-    use rayon::prelude::*;
-
+    use crate::cores::{on_all_cores, on_all_cores_with};
     use crate::host::HostRows;
     use crate::host::flex::{self, Strided};
     use crate::product::{Before, Blocks, Divided, Matrix, MatrixMut, product_on_all_cores, product_until};
     use crate::watched::{Ends, is_moot, watched};
+    use burn::tensor::{Tensor, backend::Backend};
 
     /// Number of multiplications from which on several cores are faster.
     pub(super) const PARALLEL_MIN: usize = 1 << 21;
@@ -98,7 +97,7 @@ mod fused {
         let mut y = vec![0.0; rows * outputs];
         if let Some(bias) = bias {
             let of_block = |block: &mut [f32]| block.chunks_mut(outputs).for_each(|row| row.copy_from_slice(bias));
-            y.par_chunks_mut((BLOCK / outputs).max(1) * outputs).for_each(of_block);
+            on_all_cores(y.chunks_mut((BLOCK / outputs).max(1) * outputs), of_block);
         }
         y
     }
@@ -145,11 +144,12 @@ mod fused {
             let mut target = unsafe { blocks.block(0..rows, columns) };
             product_until(ends, &mut target, before, x, Matrix::new(near, [inputs, width], [width, 1]));
         };
-        let parts = (0..outputs.div_ceil(each)).into_par_iter();
+        let parts = 0..outputs.div_ceil(each);
         if parallel {
-            parts.with_max_len(1).for_each_init(Vec::new, of_part);
+            on_all_cores_with(parts, Vec::new, of_part);
         } else {
-            parts.with_min_len(outputs).for_each_init(Vec::new, of_part);
+            let near = &mut Vec::new();
+            parts.for_each(|part| of_part(near, part));
         }
         y
     }
@@ -170,8 +170,13 @@ mod fused {
     pub(super) fn turned(from: Matrix, width: usize, plus: Option<&[f32]>, parallel: bool) -> Vec<f32> {
         let columns = from.size()[1];
         let mut to = vec![0.0; columns * width];
-        let tiles = to.par_chunks_mut(TILE * width).enumerate();
-        tiles.with_min_len(if parallel { 1 } else { columns }).for_each(|tiles| turn(from, tiles, width, plus));
+        let tiles = to.chunks_mut(TILE * width).enumerate();
+        let turn = |tiles| turn(from, tiles, width, plus);
+        if parallel {
+            on_all_cores(tiles, turn)
+        } else {
+            tiles.for_each(turn)
+        }
         to
     }
 

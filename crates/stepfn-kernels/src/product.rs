@@ -4,8 +4,7 @@
 use core::marker::PhantomData;
 use core::ops::Range;
 
-use rayon::prelude::*;
-
+use crate::cores::on_all_cores;
 use crate::watched::Ends;
 
 /// A strided matrix in a slice.
@@ -223,7 +222,7 @@ pub(crate) fn product_on_all_cores(
         let mut target = unsafe { blocks.block(rows.clone(), columns.clone()) };
         product_until(ends, &mut target, before, left.block(rows, 0..depth), right.block(0..depth, columns));
     };
-    (0..tiles.len()).into_par_iter().with_max_len(1).for_each(each);
+    on_all_cores(0..tiles.len(), each);
 }
 
 /// The tiles of a product's output, one per task. They partition the output.

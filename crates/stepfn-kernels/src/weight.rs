@@ -199,6 +199,23 @@ impl<B: Backend> Weight<B> {
         linear::composed(grad, &weight, None)
     }
 
+    /// The sum of what [`pull`](Self::pull) makes of some weights' gradients, for weights that read the same.
+    ///
+    /// # Panics
+    /// If the shapes don't match.
+    pub fn pull_all<const N: usize>(terms: [(&Self, Tensor<B, 2>); N]) -> Tensor<B, 2> {
+        #[cfg(all(feature = "flex", target_arch = "x86_64"))]
+        {
+            let laid_out: Vec<_> = terms.iter().filter_map(|(weight, grad)| Some((weight.panels()?, grad))).collect();
+            let all = if laid_out.len() == N { crate::panels::products::pull(&laid_out) } else { None };
+            if let Some(to_x) = all {
+                return to_x;
+            }
+        }
+        let sum = terms.into_iter().map(|(weight, grad)| weight.pull(grad)).reduce(|sum, to_x| sum + to_x);
+        sum.expect("there is a weight")
+    }
+
     /// The rows with these numbers, such as the embeddings of tokens.
     ///
     /// # Shapes

@@ -9,10 +9,10 @@ mod softmax;
 use core::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
-use rayon::prelude::*;
 
 use self::softmax::{SoftmaxBackwardRows, SoftmaxRows};
 use super::{AttentionGradients, AttentionInputs, AttentionShape, Visible};
+use crate::cores::on_all_cores_with;
 use crate::host::flex::{self, Strided};
 use crate::lanes::LANES;
 use crate::product::{Before, Blocks, Matrix, MatrixMut, product};
@@ -47,7 +47,7 @@ pub(super) fn probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Option<T
     let (n_heads, [queries, keys]) = (host.shape.n_heads, host.width);
     let mut all = vec![0.0; host.shape.texts * n_heads * queries * keys];
     if !all.is_empty() {
-        let heads = all.par_chunks_mut(queries * keys).enumerate();
+        let heads = all.chunks_mut(queries * keys).enumerate();
         let of_head = |ends: &Ends, scratch: &mut Scratch, (index, rows): (usize, &mut [f32])| {
             for block in host.blocks(index / n_heads).take_while(|_| !ends.now()) {
                 let block = &Block { head: index % n_heads, ..block };
@@ -59,7 +59,7 @@ pub(super) fn probabilities<B: Backend>(inputs: &AttentionInputs<B>) -> Option<T
             }
         };
         watched(host.work(), |ends| {
-            heads.for_each_init(Scratch::default, |scratch, rows| of_head(ends, scratch, rows));
+            on_all_cores_with(heads, Scratch::default, |scratch, rows| of_head(ends, scratch, rows));
         });
     }
     Some(flex::made(all, [host.shape.texts, n_heads, queries, keys]))
@@ -71,19 +71,8 @@ pub(super) fn backward<B: Backend>(
     per_text: usize,
 ) -> Option<AttentionGradients<B>> {
     let host = Host::of(inputs)?;
-    let grad = Strided::of(grad).filter(|grad| grad.size()[1] <= 1 || grad.strides()[1] == 1)?;
-    let ([query_rows, query_columns], [key_rows, key_columns]) = (host.query.size(), host.key.size());
-    if grad.size() != [query_rows * per_text, query_columns] {
-        return None;
-    }
-    let mut query = vec![0.0; per_text * query_rows * query_columns];
-    let mut key = vec![0.0; per_text * key_rows * key_columns];
-    let mut value = vec![0.0; per_text * key_rows * key_columns];
-    let targets = Targets {
-        query: Blocks::new(&mut query, query_columns),
-        key: Blocks::new(&mut key, key_columns),
-        value: Blocks::new(&mut value, key_columns),
-    };
+    let [query_rows, query_columns] = host.query.size();
+    let grad = rows_of_heads(grad, [query_rows * per_text, query_columns])?;
     let pairs = host.shape.texts * host.shape.n_kv_heads;
     // A few tasks per thread, but no empty ones.
     let parts = (4 * rayon::current_num_threads()).div_ceil(pairs.max(1)).clamp(1, per_text.max(1));
@@ -98,21 +87,49 @@ pub(super) fn backward<B: Backend>(
         .collect();
     // Scores, their gradients, and those of queries, keys and values.
     let work = host.work() * (1 + 4 * per_text);
-    watched(work, |ends| {
-        let run =
-            |scratch: &mut Scratch, task: &Task| host.backward(task, grad.matrix(), per_text, &targets, scratch, ends);
-        if host.work() * per_text >= PARALLEL_MIN {
-            tasks.par_iter().with_max_len(1).for_each_init(Scratch::default, run);
+    Some(host.gradients(query_rows * per_text, per_text, |targets| {
+        watched(work, |ends| {
+            let run = |scratch: &mut Scratch, task: &Task| {
+                host.backward(task, grad.matrix(), per_text, targets, scratch, ends);
+            };
+            if host.work() * per_text >= PARALLEL_MIN {
+                on_all_cores_with(tasks.iter(), Scratch::default, run);
+            } else {
+                let scratch = &mut Scratch::default();
+                tasks.iter().for_each(|task| run(scratch, task));
+            }
+        });
+    }))
+}
+
+pub(super) fn backward_at_queries<B: Backend>(
+    inputs: &AttentionInputs<B>,
+    grad: &Tensor<B, 2>,
+) -> Option<AttentionGradients<B>> {
+    let host = Host::of(inputs)?;
+    let [rows, columns] = host.query.size();
+    let grad = rows_of_heads(grad, [rows, columns])?;
+    let of_heads =
+        (0..host.shape.texts).flat_map(|text| (0..host.shape.n_kv_heads).map(move |kv_head| (text, kv_head)));
+    Some(host.gradients(rows, host.width[0], |targets| {
+        let run = |scratch: &mut Scratch, (text, kv_head): (usize, usize)| {
+            host.each_head((text, kv_head), scratch, &Ends::default(), &mut |block, scratch| {
+                let apart = Apart { cotangents: block.queries.clone(), rows: host.query_rows(block), each: 1 };
+                host.backward_block(block, apart, grad.matrix(), host.width[0], targets, scratch);
+            });
+        };
+        if host.work() >= PARALLEL_MIN {
+            on_all_cores_with(of_heads.collect::<Vec<_>>().into_iter(), Scratch::default, run);
         } else {
             let scratch = &mut Scratch::default();
-            tasks.iter().for_each(|task| run(scratch, task));
+            of_heads.for_each(|head| run(scratch, head));
         }
-    });
-    Some(AttentionGradients {
-        query: flex::made(query, [per_text * query_rows, query_columns]),
-        key: flex::made(key, [per_text * key_rows, key_columns]),
-        value: flex::made(value, [per_text * key_rows, key_columns]),
-    })
+    }))
+}
+
+/// A tensor of this size, if it is in host memory and the heads of a row are contiguous.
+fn rows_of_heads<B: Backend>(x: &Tensor<B, 2>, size: [usize; 2]) -> Option<Strided<2>> {
+    Strided::of(x).filter(|x| x.size() == size).filter(|x| x.size()[1] <= 1 || x.strides()[1] == 1)
 }
 
 /// [`AttentionInputs`] in host memory.
@@ -150,6 +167,15 @@ struct Targets<'a> {
     query: Blocks<'a>,
     key: Blocks<'a>,
     value: Blocks<'a>,
+}
+
+/// Cotangents of a block that are pulled back together.
+struct Apart {
+    cotangents: Range<usize>,
+    /// Their rows among the gradients of what attention returned, which are those of the queries' gradients too.
+    rows: Range<usize>,
+    /// Rows of each: all of the block's queries, or one.
+    each: usize,
 }
 
 /// Intermediate results of one thread, in buffers that it reuses.
@@ -216,9 +242,7 @@ impl<'a, B: Backend> Host<'a, B> {
     fn of(inputs: &AttentionInputs<'a, B>) -> Option<Self> {
         let AttentionInputs { shape, visible, .. } = *inputs;
         let packed = |x: &Tensor<B, 2>, heads: usize, width: usize| {
-            let fits = |x: &Strided<2>| x.size() == [shape.texts * width, heads * shape.head_dim];
-            // The heads of a row are contiguous.
-            Strided::of(x).filter(fits).filter(|x| x.size()[1] <= 1 || x.strides()[1] == 1)
+            rows_of_heads(x, [shape.texts * width, heads * shape.head_dim])
         };
         let width = [visible.queries(), visible.keys()];
         let full = [shape.texts, shape.n_heads, width[0], width[1]];
@@ -281,7 +305,7 @@ impl<'a, B: Backend> Host<'a, B> {
         }
         // Scores, and the mixture of values.
         watched(2 * self.work(), |ends| {
-            blocks.par_iter().with_max_len(1).for_each_init(Scratch::default, |scratch, block| {
+            on_all_cores_with(blocks.iter(), Scratch::default, |scratch, block| {
                 if !ends.now() {
                     task(block, scratch);
                 }
@@ -338,9 +362,30 @@ impl<'a, B: Backend> Host<'a, B> {
         scratch: &mut Scratch,
         ends: &Ends,
     ) {
+        self.each_head((task.text, task.kv_head), scratch, ends, &mut |block, scratch| {
+            let (queries, each) = (self.width[0], block.queries.len());
+            // If the block is a whole text, the next cotangent's queries follow directly.
+            let together = if each == queries { (GRADIENT_ROWS / queries).max(1) } else { 1 };
+            for first in task.cotangents.clone().step_by(together).take_while(|_| !ends.now()) {
+                let cotangents = first..(first + together).min(task.cotangents.end);
+                let start = (block.text * per_text + cotangents.start) * queries + block.queries.start;
+                let rows = start..start + cotangents.len() * each;
+                self.backward_block(block, Apart { cotangents, rows, each }, grad, per_text, targets, scratch);
+            }
+        });
+    }
+
+    /// Calls `task` with each block of the heads that share a key head, whose probabilities are in the scratch.
+    fn each_head(
+        &self,
+        (text, kv_head): (usize, usize),
+        scratch: &mut Scratch,
+        ends: &Ends,
+        task: &mut dyn FnMut(&Block, &mut Scratch),
+    ) {
         let group = self.shape.group();
-        for head in task.kv_head * group..(task.kv_head + 1) * group {
-            for block in self.blocks(task.text).take_while(|_| !ends.now()) {
+        for head in kv_head * group..(kv_head + 1) * group {
+            for block in self.blocks(text).take_while(|_| !ends.now()) {
                 let block = &Block { head, ..block };
                 self.probabilities(block, scratch);
                 scratch.kept.resize(scratch.probabilities.size);
@@ -351,16 +396,26 @@ impl<'a, B: Backend> Host<'a, B> {
                     self.drop_out(block, scratch);
                     core::mem::swap(&mut scratch.probabilities, &mut scratch.kept);
                 }
-                // The block is a whole text, so the next cotangent's queries follow directly.
-                let together = match block.queries.len() == self.width[0] {
-                    true => (GRADIENT_ROWS / self.width[0]).max(1),
-                    false => 1,
-                };
-                for first in task.cotangents.clone().step_by(together).take_while(|_| !ends.now()) {
-                    let cotangents = first..(first + together).min(task.cotangents.end);
-                    self.backward_block(block, cotangents, grad, per_text, targets, scratch);
-                }
+                task(block, scratch);
             }
+        }
+    }
+
+    /// The gradients that `fill` adds up, for so many rows of queries, and `per_text` cotangents of the keys of each text.
+    fn gradients(&self, query_rows: usize, per_text: usize, fill: impl FnOnce(&Targets)) -> AttentionGradients<B> {
+        let ([_, query_columns], [key_rows, key_columns]) = (self.query.size(), self.key.size());
+        let mut query = vec![0.0; query_rows * query_columns];
+        let mut key = vec![0.0; per_text * key_rows * key_columns];
+        let mut value = vec![0.0; per_text * key_rows * key_columns];
+        fill(&Targets {
+            query: Blocks::new(&mut query, query_columns),
+            key: Blocks::new(&mut key, key_columns),
+            value: Blocks::new(&mut value, key_columns),
+        });
+        AttentionGradients {
+            query: flex::made(query, [query_rows, query_columns]),
+            key: flex::made(key, [per_text * key_rows, key_columns]),
+            value: flex::made(value, [per_text * key_rows, key_columns]),
         }
     }
 
@@ -368,17 +423,14 @@ impl<'a, B: Backend> Host<'a, B> {
     fn backward_block(
         &self,
         block: &Block,
-        cotangents: Range<usize>,
+        Apart { cotangents, rows, each }: Apart,
         grad: Matrix,
         per_text: usize,
         targets: &Targets,
         scratch: &mut Scratch,
     ) {
-        let [queries, keys] = self.width;
-        let (m, head_columns) = (block.queries.len(), columns_of(block.head, self.shape.head_dim));
+        let ([_, keys], head_columns) = (self.width, columns_of(block.head, self.shape.head_dim));
         let key_columns = self.key_columns(block.head);
-        let first = (block.text * per_text + cotangents.start) * queries + block.queries.start;
-        let rows = first..first + cotangents.len() * m;
         let grad = grad.block(rows.clone(), head_columns.clone());
         let value = self.value.matrix().block(self.key_rows(block), key_columns.clone());
         scratch.grad.resize([rows.len(), block.keys.len()]);
@@ -393,10 +445,13 @@ impl<'a, B: Backend> Host<'a, B> {
         product(&mut target, Before::Dropped, 1.0, scratch.grad.matrix(), key);
         let kept = if self.dropout.is_some() { &scratch.kept } else { &scratch.probabilities };
         for (index, cotangent) in cotangents.enumerate() {
-            let (all, rows) = (0..block.keys.len(), index * m..(index + 1) * m);
+            let (all, rows) = (0..block.keys.len(), index * each..(index + 1) * each);
+            let of_queries = if each == block.queries.len() { 0..each } else { rows.clone() };
+            let query = query.block(of_queries.clone(), 0..self.shape.head_dim);
             let first = (block.text * per_text + cotangent) * keys + block.keys.start;
             let key_rows = first..first + block.keys.len();
-            let scores = scratch.grad.matrix().block(rows.clone(), all);
+            let scores = scratch.grad.matrix().block(rows.clone(), all.clone());
+            let kept = kept.matrix().block(of_queries, all);
             // SAFETY: each task owns its cotangents of its key head, so no two tasks hold overlapping blocks.
             #[allow(unsafe_code, reason = "tasks write blocks of one tensor")]
             let [mut of_key, mut of_value] = unsafe {
@@ -404,7 +459,7 @@ impl<'a, B: Backend> Host<'a, B> {
             };
             product(&mut of_key, Before::Kept, 1.0, scores.transposed(), query);
             let grad = grad.block(rows, 0..self.shape.head_dim);
-            product(&mut of_value, Before::Kept, 1.0, kept.matrix().transposed(), grad);
+            product(&mut of_value, Before::Kept, 1.0, kept.transposed(), grad);
         }
     }
 }

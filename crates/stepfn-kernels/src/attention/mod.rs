@@ -124,5 +124,26 @@ pub fn attention_backward<B: Backend>(
     composed::backward(inputs, grad, per_text)
 }
 
+/// The same for cotangents that are at one query each: `inputs` has these queries alone, one for each cotangent, and all keys. `None` if fused loops can't
+/// read the tensors.
+///
+/// # Shapes
+/// - `grad`: `[texts · queries, n_heads · head_dim]`
+/// - result: queries like `grad`, keys and values `[texts · queries · keys, n_kv_heads · head_dim]`
+pub fn attention_backward_at_queries<B: Backend>(
+    inputs: &AttentionInputs<B>,
+    grad: &Tensor<B, 2>,
+) -> Option<AttentionGradients<B>> {
+    #[cfg(feature = "flex")]
+    {
+        fused::backward_at_queries(inputs, grad)
+    }
+    #[cfg(not(feature = "flex"))]
+    {
+        let _ = (inputs, grad);
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests;

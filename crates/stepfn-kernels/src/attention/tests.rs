@@ -156,6 +156,33 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Cotangents of all queries each, that are zero but at their own.
+    #[test]
+    fn cotangents_at_one_query_each_have_a_shorter_way(case in cases()) {
+        let (shape, queries) = (case.shape, case.queries.min(7));
+        let case = Case { per_text: queries, queries, ranges: match case.ranges.len() == shape.texts {
+            true => case.ranges,
+            false => case.ranges.chunks(case.queries).flat_map(|of_text| of_text[..queries].to_vec()).collect(),
+        }, ..case };
+        let tensors = case.tensors::<Flex>(DType::F32);
+        let size = shape.n_heads * shape.head_dim;
+        let grad: Tensor<Flex, 2> = read(noise([shape.texts * queries, size], 8), &case);
+        let own = |x: Tensor<Flex, 2>| x.reshape([shape.texts, queries, 1, size]);
+        let eye = Tensor::<Flex, 2>::eye(queries, &Default::default()).reshape([1, queries, queries, 1]);
+        let spread = (own(grad.clone()) * eye.clone()).reshape([shape.texts * queries * queries, size]);
+        let expected = attention_backward(&tensors.inputs(shape), spread, queries);
+        let to_query = expected.query.reshape([shape.texts, queries, queries, size]) * eye;
+        let to_query = to_query.sum_dim(2).reshape([shape.texts * queries, size]);
+        let found = attention_backward_at_queries(&tensors.inputs(shape), &grad).expect("tensors in memory");
+        assert_same(&found.query, &to_query, 1e-4);
+        assert_same(&found.key, &expected.key, 1e-4);
+        assert_same(&found.value, &expected.value, 1e-4);
+    }
+}
+
 #[test]
 fn backward_is_the_gradient() {
     let ranges: Vec<Range<u32>> = vec![0..3, 0..4, 1..5, 2..6, 0..5, 0..5, 0..5, 1..5];

@@ -8,9 +8,8 @@ use core::any::Any;
 use core::cell::Cell;
 use core::ops::Range;
 
-use rayon::prelude::*;
-
 use super::fused::{COLLIDING, PARALLEL_MIN, TILE, repeated, turned};
+use crate::cores::on_all_cores;
 use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
 #[cfg(target_arch = "x86_64")]
@@ -101,11 +100,10 @@ impl<'a> Expanded<'a> {
 
     /// Calls `task` for each number below `tasks`.
     fn each(&self, tasks: usize, task: impl Fn(usize) + Sync + Send) {
-        let numbers = (0..tasks).into_par_iter();
         if self.threads > 1 {
-            numbers.with_max_len(1).for_each(task);
+            on_all_cores(0..tasks, task);
         } else {
-            numbers.with_min_len(tasks.max(1)).for_each(task);
+            (0..tasks).for_each(task);
         }
     }
 

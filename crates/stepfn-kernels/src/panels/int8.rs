@@ -16,6 +16,7 @@ use super::PANEL;
 use super::packing::Groups;
 use super::products::{Shared, TASKS, filled, split};
 use super::tiles::{MOST_ROWS, by_rows};
+use crate::cores::on_all_cores;
 use crate::host::HostRows;
 use crate::host::flex::{self, Strided};
 use crate::product::Matrix;
@@ -174,7 +175,7 @@ impl Int8 {
             };
             let tasks = of_rows.len() * of_panels.len();
             match threads > 1 {
-                true => (0..tasks).into_par_iter().with_max_len(1).for_each(task),
+                true => on_all_cores(0..tasks, task),
                 false => (0..tasks).for_each(task),
             }
         })
@@ -275,7 +276,7 @@ fn rounded(x: Matrix, groups: Groups, parallel: bool) -> (Vec<i32>, Vec<f32>) {
         }
     };
     match parallel {
-        true => work.into_par_iter().for_each(of_group),
+        true => on_all_cores(work.into_iter(), of_group),
         false => work.into_iter().for_each(of_group),
     }
     (numbers, scales)

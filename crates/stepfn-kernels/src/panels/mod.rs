@@ -18,6 +18,8 @@ mod packing;
 pub(crate) mod products;
 #[cfg(all(feature = "flex", target_arch = "x86_64"))]
 mod tiles;
+#[cfg(all(feature = "flex", target_arch = "x86_64"))]
+mod turning;
 
 use core::ops::Range;
 
@@ -94,7 +96,7 @@ impl Panels {
     pub(crate) fn pull<B: Backend>(&self, grad: &Tensor<B, 2>) -> Option<Tensor<B, 2>> {
         #[cfg(target_arch = "x86_64")]
         {
-            products::pull(self, grad)
+            products::pull(&[(self, grad)])
         }
         #[cfg(not(target_arch = "x86_64"))]
         {

@@ -1,19 +1,18 @@
 //! The other factor of a product with [`Panels`](super::Panels), in the order in which tiles read it.
 
+use core::cell::Cell;
 use core::ops::Range;
 
-use rayon::prelude::*;
-
 use super::PANEL;
-use super::tiles::MOST_ROWS;
+use super::tiles::{Instructions, MOST_ROWS};
+use super::turning::{TILE, Turned, turn_rows};
+use crate::cores::on_all_cores;
 use crate::product::Matrix;
 
 /// Greatest number of terms of a sum that stays in registers. What it reads of a panel fits a core's L2 cache.
 const DEEPEST: usize = 1024;
-/// Rows and columns that are turned at a time: one cache line of each.
-pub(super) const TILE: usize = 16;
 /// Elements from which several cores share the work.
-const PARALLEL_MIN: usize = 1 << 17;
+const PARALLEL_MIN: usize = 1 << 15;
 
 /// Parts of a sum of `depth` terms, of the same length but for the last.
 pub(super) fn parts_of(depth: usize) -> impl Iterator<Item = Range<usize>> + Clone {
@@ -52,16 +51,32 @@ impl Groups {
     }
 }
 
-/// Rows for [`forward`](super::tiles::forward): for each part of the depth, for each group, for each column, the numbers of the group's rows.
-pub(super) fn in_groups(x: Matrix, groups: Groups, parallel: bool) -> Vec<f32> {
-    let [rows, depth] = x.size();
-    let mut all = Vec::with_capacity(rows * depth);
+/// Calls `work` with memory for so many numbers, which this thread keeps for the next time. What is left in it is to be overwritten.
+pub(super) fn with_memory<R>(numbers: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    /// Numbers that are kept: 64 MiB.
+    const KEPT: usize = 1 << 24;
+    thread_local! {
+        static MEMORY: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+    }
+    let mut memory = MEMORY.take();
+    if memory.len() < numbers {
+        memory = vec![0.0; numbers];
+    }
+    let result = work(&mut memory[..numbers]);
+    if memory.len() <= KEPT {
+        MEMORY.set(memory);
+    }
+    result
+}
+
+/// Rows for [`forward`](super::tiles::forward), written to as much memory: for each part of the depth, for each group, for each column, the numbers of the group's rows.
+pub(super) fn in_groups(x: Matrix, groups: Groups, parallel: bool, to: &mut [f32]) {
+    let depth = x.size()[1];
     let mut pieces = Vec::new();
     for part in parts_of(depth) {
         pieces.extend((0..groups.len()).map(|number| (groups.get(number), part.clone())));
     }
-    all.resize(rows * depth, 0.0);
-    let mut rest = all.as_mut_slice();
+    let mut rest = to;
     let mut work: Vec<(&mut [f32], Range<usize>, Range<usize>)> = Vec::with_capacity(pieces.len());
     for (group, part) in pieces {
         let (piece, after) = rest.split_at_mut(group.len() * part.len());
@@ -70,11 +85,10 @@ pub(super) fn in_groups(x: Matrix, groups: Groups, parallel: bool) -> Vec<f32> {
     }
     let of_piece = |(piece, group, part): (&mut [f32], Range<usize>, Range<usize>)| turn_group(x, group, part, piece);
     if parallel && all_elements(&work) >= PARALLEL_MIN {
-        work.into_par_iter().for_each(of_piece);
+        on_all_cores(work.into_iter(), of_piece);
     } else {
         work.into_iter().for_each(of_piece);
     }
-    all
 }
 
 fn all_elements(work: &[(&mut [f32], Range<usize>, Range<usize>)]) -> usize {
@@ -105,53 +119,42 @@ fn turn_group(x: Matrix, group: Range<usize>, columns: Range<usize>, to: &mut [f
     }
 }
 
-/// Rows for [`backward`](super::tiles::backward): for each panel of rows, for each column, the numbers of its rows. Rows and columns are filled up with 0 to
-/// whole panels.
-pub(super) fn in_panels(x: Matrix, parallel: bool) -> Vec<f32> {
-    let [rows, columns] = x.size();
+/// Numbers that [`in_panels`] writes for so many rows and columns.
+pub(super) fn size_in_panels(rows: usize, columns: usize) -> usize {
+    rows.next_multiple_of(PANEL) * columns.next_multiple_of(PANEL)
+}
+
+/// Some rows for [`backward`](super::tiles::backward), written to [as much memory as that takes](size_in_panels): for each panel of rows, for each column, the numbers
+/// of its rows. Rows and columns are filled up with 0 to whole panels.
+pub(super) fn in_panels(with: Instructions, x: Matrix, rows: &[usize], parallel: bool, to: &mut [f32]) {
+    /// Tiles that a core turns at a time.
+    const TILES: usize = 16;
+    let [_, columns] = x.size();
     let depth = columns.next_multiple_of(PANEL);
-    let mut all = vec![0.0; rows.next_multiple_of(PANEL) * depth];
     // A tile of columns of one panel.
-    let of_tile = |(number, to): (usize, &mut [f32])| {
+    let of_tile = |number: usize, to: &mut [f32]| {
         let (panel, tile) = (number / (depth / TILE), number % (depth / TILE));
         let (first, columns) = (panel * PANEL, (tile * TILE).min(columns)..columns.min((tile + 1) * TILE));
+        let rows = &rows[first..rows.len().min(first + PANEL)];
+        if rows.len() < PANEL || columns.len() < TILE {
+            to.fill(0.0);
+        }
         if columns.is_empty() {
             return;
         }
-        let rows = first..rows.min(first + PANEL);
-        for start in rows.clone().step_by(TILE) {
-            let rows = start..rows.end.min(start + TILE);
-            turn_tile(x, rows, columns.clone(), &mut to[start - first..], PANEL);
+        for (rows, start) in rows.chunks(TILE).zip((0..).step_by(TILE)) {
+            let to = Turned { first: to[start..].as_mut_ptr(), stride: PANEL };
+            // SAFETY: the chunk has room for as many columns of a panel's rows as a tile has.
+            #[allow(unsafe_code, reason = "tiles are pointers into the factor")]
+            unsafe {
+                turn_rows(with, x, rows, columns.clone(), to);
+            }
         }
     };
-    let tiles = TILE * PANEL;
-    if parallel && all.len() >= PARALLEL_MIN {
-        all.par_chunks_exact_mut(tiles).enumerate().with_min_len(16).for_each(of_tile);
-    } else {
-        all.chunks_exact_mut(tiles).enumerate().for_each(of_tile);
-    }
-    all
-}
-
-/// Writes at most a tile's rows of a matrix as columns: `to[column · stride + row]`.
-pub(super) fn turn_tile(from: Matrix, rows: Range<usize>, columns: Range<usize>, to: &mut [f32], stride: usize) {
-    let [apart, step] = from.strides();
-    let (down, across) = (rows.len(), columns.len());
-    let mut tile = [[0.0; TILE]; TILE];
-    for (row, tile) in rows.zip(&mut tile) {
-        let from = &from.data()[row * apart + columns.start * step..];
-        if step == 1 && across == TILE {
-            *tile = core::array::from_fn(|column| from[column]);
-        } else {
-            tile[..across].iter_mut().enumerate().for_each(|(column, to)| *to = from[column * step]);
-        }
-    }
-    for column in 0..across {
-        let to = &mut to[column * stride..][..down];
-        if let Ok(to) = <&mut [f32; TILE]>::try_from(&mut *to) {
-            *to = core::array::from_fn(|row| tile[row][column]);
-        } else {
-            to.iter_mut().zip(&tile).for_each(|(to, tile)| *to = tile[column]);
-        }
-    }
+    let of_tiles = |(number, to): (usize, &mut [f32])| {
+        to.chunks_exact_mut(TILE * PANEL).enumerate().for_each(|(tile, to)| of_tile(number * TILES + tile, to));
+    };
+    let parallel = parallel && to.len() >= PARALLEL_MIN;
+    let tiles = to.chunks_mut(TILES * TILE * PANEL).enumerate();
+    if parallel { on_all_cores(tiles, of_tiles) } else { tiles.for_each(of_tiles) }
 }

@@ -82,9 +82,12 @@ proptest! {
 
     /// With all instructions, on one thread and on several.
     #[test]
-    fn products_are_sums((rows, inputs, outputs) in (rows(), length(), length()), element in element(), has_bias: bool, threads in 1_usize..4) {
+    fn products_are_sums((rows, inputs, outputs) in (rows(), length(), length()), element in element(), (has_bias, zeros) in any::<(bool, bool)>(), threads in 1_usize..4) {
         let (plain, panels) = weight([outputs, inputs], element);
-        let (x, dy, bias) = (numbers([rows, inputs], 1), numbers([rows, outputs], 3), numbers([1, outputs], 4));
+        let (x, mut dy, bias) = (numbers([rows, inputs], 1), numbers([rows, outputs], 3), numbers([1, outputs], 4));
+        for row in (0..rows).filter(|row| zeros && row % 5 > 1) {
+            dy[row * outputs..][..outputs].fill(0.0);
+        }
         let bias = has_bias.then_some(bias.as_slice());
         for with in Instructions::all() {
             let work = Work { weight: &panels, with, rows, threads };
@@ -94,8 +97,10 @@ proptest! {
             let grad = Matrix::new(&dy, [rows, outputs], [outputs, 1]);
             let product = |row: usize, column: usize, term: usize| f64::from(dy[row * outputs + term]) * f64::from(plain[term * inputs + column]);
             assert_sums(&work.pull(grad), inputs, outputs, product, |_| 0.0);
-            if rows <= MOST_DOTS {
-                assert_sums(&work.pull_few(grad), inputs, outputs, product, |_| 0.0);
+            let terms = [(work, grad)];
+            let counting = counting(&terms, rows);
+            if counting.len() <= MOST_DOTS {
+                assert_sums(&pull_few(&terms, &counting), inputs, outputs, product, |_| 0.0);
             }
         }
     }
@@ -130,6 +135,21 @@ proptest! {
             let alone = linear(&x, &[*layer]).expect("tensors in memory").swap_remove(0);
             prop_assert_eq!(together.into_data(), alone.into_data());
         }
+    }
+
+    #[test]
+    fn gradients_of_layers_that_share_their_input_add_up((rows, inputs) in (rows(), length()), outputs in prop::collection::vec(length(), 1..4)) {
+        let weights: Vec<(Vec<f32>, Panels)> = outputs.iter().map(|&outputs| weight([outputs, inputs], DType::F32)).collect();
+        let grads: Vec<Tensor<Flex, 2>> = (3..).zip(&outputs).map(|(seed, &outputs)| noise([rows, outputs], seed)).collect();
+        let terms: Vec<_> = weights.iter().zip(&grads).map(|((_, panels), grad)| (panels, grad)).collect();
+        let to_x = pull(&terms).expect("tensors in memory");
+        // As if the weights were one below the other, and the gradients side by side.
+        let below: Vec<f32> = weights.iter().flat_map(|(plain, _)| plain.iter().copied()).collect();
+        let beside = HostRows::of(&Tensor::cat(grads, 1)).expect("numbers in memory").as_slice().to_vec();
+        let terms = outputs.iter().sum();
+        let product = |row: usize, column: usize, term: usize| f64::from(beside[row * terms + term]) * f64::from(below[term * inputs + column]);
+        let to_x = HostRows::of(&to_x).expect("numbers in memory").as_slice().to_vec();
+        assert_sums(&to_x, inputs, terms, product, |_| 0.0);
     }
 
     #[test]
