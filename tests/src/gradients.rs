@@ -68,6 +68,14 @@ fn by_differences(function: &str, parameters: &Map<String, Value>, case: &Case) 
 pub fn equal_central_differences<B: Backend>(case: &Case, dtype: DType, tolerance: f64, device: &B::Device) {
     for (function, parameters) in functions::<B>() {
         let Some(gradient) = by_autodiff::<B>(&function, &parameters, case, dtype, device) else { continue };
+        // What a function says itself.
+        let made = Registry::<B>::default().make(&function, &parameters).unwrap();
+        let logits = matrix::<B>(&case.logits, case.rows, dtype, device);
+        if let Some(own) = made.gradient(&StepBatch::new(logits, &case.target_ids).unwrap()) {
+            for (own, gradient) in own.into_data().iter::<f64>().zip(&gradient) {
+                assert!((own - gradient).abs() <= tolerance, "{function}: {own}, and {gradient} by autodiff");
+            }
+        }
         let expected = by_differences(&function, &parameters, case);
         assert_eq!(gradient.len(), expected.len());
         assert!(

@@ -113,6 +113,10 @@ impl<B: Backend> StepFunction<B> for AttributedFn<B> {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         self.plain.score(steps)
     }
+
+    fn gradient(&self, steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        self.plain.gradient(steps)
+    }
 }
 
 impl<B: Backend> StepFunction<Autodiff<B>> for AttributedFn<B> {

@@ -106,6 +106,14 @@ impl<B: Backend> StepBatch<B> {
         self.prediction.log_prob(self.target_ids())
     }
 
+    /// The gradient of `w ln p_y` of every step with respect to its logits, `[rows, vocab]`.
+    ///
+    /// # Shapes
+    /// - `weights`: `[rows]`, `w` of each step
+    pub fn log_prob_gradient(&self, weights: Tensor<B, 1>) -> Tensor<B, 2> {
+        self.prediction().softmax().log_prob_gradient(self.target_ids(), weights.unsqueeze_dim(1))
+    }
+
     /// The contrast, aligned with these steps, if there is one.
     pub fn contrast(&self) -> Option<ContrastView<'_, B>> {
         self.contrast.as_ref().map(|contrast| ContrastView { steps: self, contrast })

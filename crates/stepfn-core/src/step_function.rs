@@ -44,6 +44,15 @@ pub trait StepFunction<B: Backend>: StepScore {
     /// # Errors
     /// If a pass that it [needs](StepScore::needs) is missing, a parameter is out of range, or the score does not exist.
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError>;
+
+    /// The derivative of every step's score with respect to its logits, where the function knows it. If not, it is found by automatic differentiation of the
+    /// [score](Self::score).
+    ///
+    /// # Shapes
+    /// - result: `[rows, vocab]`
+    fn gradient(&self, _steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        None
+    }
 }
 
 impl<B: Backend> StepScore for Box<dyn StepFunction<B>> {
@@ -71,6 +80,10 @@ impl<B: Backend> StepScore for Box<dyn StepFunction<B>> {
 impl<B: Backend> StepFunction<B> for Box<dyn StepFunction<B>> {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         (**self).score(steps)
+    }
+
+    fn gradient(&self, steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        (**self).gradient(steps)
     }
 }
 

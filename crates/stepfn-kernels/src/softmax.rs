@@ -5,9 +5,9 @@
 
 use std::sync::OnceLock;
 
-use burn::tensor::{DType, Int, Tensor, backend::Backend};
+use burn::tensor::{DType, IndexingUpdateOp, Int, Tensor, backend::Backend};
 
-use crate::host::{self, HostRows, RowKernel};
+use crate::host::{self, BlockKernel, HostRows, RowKernel};
 use crate::lanes;
 
 /// Rows of logits and the statistics of their softmax. Each statistic is computed once, on first use, in as few passes as possible.
@@ -99,6 +99,29 @@ impl<B: Backend> Softmax<B> {
                 (log_probs.clone().exp() * log_probs).sum_dim(1).neg()
             }
         })
+    }
+
+    /// The gradient of `Σ w ln p_y` with respect to the logits, `w (δᵢy − pᵢ)`.
+    ///
+    /// # Shapes
+    /// - `targets`: `[rows]`, `y` of each row
+    /// - `weights`: `[rows, 1]`, `w` of each row
+    /// - result: `[rows, vocab]`
+    ///
+    /// # Panics
+    /// If a target is not a token of the vocabulary.
+    pub fn log_prob_gradient(&self, targets: Tensor<B, 1, Int>, weights: Tensor<B, 2>) -> Tensor<B, 2> {
+        let on_host = host::column_values(&weights).zip(self.on_host());
+        if let Some((weights, HostSoftmax { stats, .. })) = on_host {
+            let width = self.logits.dims()[1];
+            let targets = targets.clone().into_data().iter::<i64>().map(|target| target as usize).collect();
+            let kernel = GradientKernel { stats, targets, weights, width };
+            if let Ok(gradient) = host::transform(self.logits.clone(), &kernel) {
+                return gradient;
+            }
+        }
+        let rest = self.log_probs().exp() * weights.clone().neg();
+        rest.scatter(1, targets.unsqueeze_dim(1), weights, IndexingUpdateOp::Add)
     }
 
     /// The given rows, in the given order, keeping statistics already computed.
@@ -228,6 +251,28 @@ impl RowKernel<4> for EntropyKernel<'_> {
     }
 }
 
+/// Logits to `w (δᵢy − pᵢ)`.
+struct GradientKernel {
+    stats: Vec<HostStats>,
+    targets: Vec<usize>,
+    weights: Vec<f32>,
+    width: usize,
+}
+
+impl BlockKernel for GradientKernel {
+    #[inline(always)]
+    fn rows(&self, first: usize, rows: &mut [f32]) {
+        for (index, row) in rows.chunks_exact_mut(self.width).enumerate() {
+            let at = first + index;
+            let (stats, target, weight) = (self.stats[at], self.targets[at], self.weights[at]);
+            // `1 − p` keeps its digits as p → 1.
+            let of_target = -weight * f64::from(stats.log_prob(row[target])).exp_m1() as f32;
+            row.iter_mut().for_each(|z| *z = -weight * lanes::exp(stats.log_prob(*z)));
+            row[target] = of_target;
+        }
+    }
+}
+
 /// `exp(z − m)`, but 0 for the maximum itself, whose term is exactly 1. Adding that 1 last preserves the small terms: with E the sum over
 /// all but one maximum, `N = ln(1 + E)` keeps its digits as p → 1.
 #[inline(always)]
@@ -250,7 +295,7 @@ fn other_maxima(row: &[f32], max: f32) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Flex, assert_close, logits_strategy, tensor};
+    use crate::testing::{Flex, NdArray, assert_close, assert_same, autodiff, logits_strategy, noise, tensor};
     use proptest::prelude::*;
 
     /// Directly from the formulas, in double precision.
@@ -288,6 +333,33 @@ mod tests {
                 assert_close(&stats.log_norm, &column(1), 1e-6);
                 assert_close(&entropy, &column(2), 3e-6);
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_gradient_is_that_of_automatic_differentiation(
+            (rows, vocab) in (1_usize..6, 2_usize..300), seed in any::<u64>(), spread in 0.1_f64..30.0,
+        ) {
+            fn found<B: Backend>(of: [usize; 2], seed: u64, spread: f64) -> (Tensor<B, 2>, Tensor<B, 1, Int>, Tensor<B, 2>) {
+                let targets = (0..of[0]).map(|row| (row * 7 % of[1]) as i32).collect::<Vec<_>>();
+                let targets = Tensor::from_data(burn::tensor::TensorData::new(targets, [of[0]]), &Default::default());
+                (noise::<B, 2>(of, seed).mul_scalar(spread), targets, noise([of[0], 1], seed ^ 1))
+            }
+            let expected = {
+                let (logits, targets, weights) = found::<NdArray>([rows, vocab], seed, spread);
+                autodiff(&logits, weights, |logits| {
+                    let log_probs = Softmax::unchecked(logits).log_probs();
+                    let targets = Tensor::<_, 1, Int>::from_data(targets.clone().into_data(), &Default::default());
+                    log_probs.gather(1, targets.unsqueeze_dim(1))
+                })
+            };
+            fn ours<B: Backend>(of: [usize; 2], seed: u64, spread: f64) -> Tensor<B, 2> {
+                let (logits, targets, weights) = found::<B>(of, seed, spread);
+                Softmax::unchecked(logits).log_prob_gradient(targets, weights)
+            }
+            assert_same(&ours::<Flex>([rows, vocab], seed, spread), &expected, 1e-5);
+            assert_same(&ours::<NdArray>([rows, vocab], seed, spread), &expected, 1e-5);
         }
     }
 

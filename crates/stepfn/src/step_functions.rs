@@ -69,4 +69,8 @@ impl<B: Backend, P: Deref<Target = dyn StepFunction<B>> + Send + Sync> StepFunct
     fn score(&self, steps: &StepBatch<B>) -> core::result::Result<Tensor<B, 1>, StepError> {
         self.0.score(steps)
     }
+
+    fn gradient(&self, steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        self.0.gradient(steps)
+    }
 }

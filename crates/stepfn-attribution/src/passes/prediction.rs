@@ -114,7 +114,7 @@ pub(super) struct Local<B: Backend> {
 }
 
 impl<B: Backend> Passes<'_, B> {
-    /// `d score / d logits` of some rows, by automatic differentiation of the step function alone. Against a baseline, the function's gradient is
+    /// `d score / d logits` of some rows, as the step function says or by automatic differentiation of it alone. Against a baseline, the function's gradient is
     /// averaged on the line between the two predictions (Gauss–Legendre), so that its multipliers add up as all others do.
     pub(super) fn local_derivatives(
         &self,
@@ -125,6 +125,17 @@ impl<B: Backend> Passes<'_, B> {
         steps: Steps,
     ) -> Result<Local<B>, AttributionError> {
         let at = |logits: Tensor<B, 2>, noisy: Option<Tensor<B, 2>>| -> Result<Local<B>, AttributionError> {
+            if noisy.is_none() && self.needs().contrast == Need::Unused {
+                let batch = self.predictions(widened(logits.clone()), None, None, chunk, steps)?;
+                if let Some(gradient) = self.function.plain().gradient(&batch) {
+                    if rule.baseline().is_none() {
+                        let scores = self.function.plain().score(&batch);
+                        let scores = scores.map_err(|error| self.located(error, chunk, steps))?;
+                        self.check_finite(self.function.name(), &scores, chunk, steps)?;
+                    }
+                    return Ok(Local { logits: gradient, noisy_logits: None });
+                }
+            }
             // Derivatives of small probabilities would vanish in half precision.
             let leaf = Tensor::<Autodiff<B>, 2>::from_inner(widened(logits)).require_grad();
             let noisy = noisy.map(|noisy| Tensor::<Autodiff<B>, 2>::from_inner(widened(noisy)).require_grad());

@@ -53,4 +53,8 @@ impl<B: Backend> StepFunction<B> for Crossentropy {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(steps.log_prob().neg())
     }
+
+    fn gradient(&self, steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        Some(steps.log_prob_gradient(steps.log_prob().ones_like().neg()))
+    }
 }

@@ -64,4 +64,10 @@ impl<B: Backend> StepFunction<B> for Probability {
         let log_prob = steps.log_prob();
         Ok(if self.logprob { log_prob } else { log_prob.exp() })
     }
+
+    fn gradient(&self, steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        let log_prob = steps.log_prob();
+        // `dp = p d ln p`
+        Some(steps.log_prob_gradient(if self.logprob { log_prob.ones_like() } else { log_prob.exp() }))
+    }
 }

@@ -57,4 +57,8 @@ impl<B: Backend> StepFunction<B> for Surprisal {
     fn score(&self, steps: &StepBatch<B>) -> Result<Tensor<B, 1>, StepError> {
         Ok(steps.log_prob().div_scalar(-LN_2))
     }
+
+    fn gradient(&self, steps: &StepBatch<B>) -> Option<Tensor<B, 2>> {
+        Some(steps.log_prob_gradient(steps.log_prob().ones_like().div_scalar(-LN_2)))
+    }
 }
