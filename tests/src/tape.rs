@@ -98,7 +98,7 @@ impl Question {
 
     /// Computes all cotangents together through the tape.
     fn gradients<B: Backend>(&self, model: &Model<B>, rule: Rule, keep: Keep) -> (InputGradients<B>, [Tape<B>; 2]) {
-        let tape = |baseline| model.record(self.input(model, baseline), keep).unwrap();
+        let tape = |baseline| model.record(self.input(model, baseline), keep, None).unwrap();
         let tapes = [tape(false), tape(true)];
         (self.back(model, rule, &tapes), tapes)
     }

@@ -172,7 +172,7 @@ fn scores_and_gradients_in_a_process_of_its_own() {
     let batch = TokenBatch::new(vec![(3..51).collect()], VOCAB, PaddingSide::Right).unwrap();
     let target = StackInput::embedded(&batch, model.decoder().embed(&batch));
     let input = ModelInput { source: None, target, dropout: &Dropout::Off };
-    let tape = model.record(input, Keep::Blocks(0)).unwrap();
+    let tape = model.record(input, Keep::Blocks(0), None).unwrap();
     let places = [10, 20, 30, 47];
     let rows = places.map(|place| tape.hidden().clone().slice(place..place + 1));
     let hidden = Tensor::cat(rows.to_vec(), 0);

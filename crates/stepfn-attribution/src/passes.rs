@@ -129,7 +129,7 @@ impl<'a, B: Backend> Passes<'a, B> {
             return Err(ParameterError::new("a layer method", "layer", expected, place.layer).into());
         }
         let batches = self.batches(variant, steps)?;
-        let tape = self.model.record(variant.model_input(&batches, &Dropout::Off), Keep::Blocks(0))?;
+        let tape = self.model.record(variant.model_input(&batches, &Dropout::Off), Keep::Blocks(0), None)?;
         let entry = Entry::Layer(place.layer + 1);
         let mut after = variant.clone();
         match place.stack {

@@ -8,8 +8,10 @@ use std::cell::RefCell;
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::transformer::{Dropout, Entry, InRange, Inside, Keep, Rule, StackTape, Starts, TokenBatch, WeightGradients};
-use crate::{Model, ModelError};
+use crate::transformer::{
+    Cache, Dropout, Entry, InRange, Inside, Keep, Pass, Rule, StackTape, Starts, TokenBatch, WeightGradients,
+};
+use crate::{Context, Model, ModelError};
 
 /// What one stack reads.
 #[derive(Debug, Clone)]
@@ -44,6 +46,7 @@ pub struct ModelInput<'a, B: Backend> {
 #[derive(Debug, Clone)]
 pub struct Tape<B: Backend> {
     encoder: Option<StackTape<B>>,
+    context: Context<B>,
     decoder: StackTape<B>,
     hidden: Tensor<B, 2>,
 }
@@ -54,6 +57,11 @@ impl<B: Backend> Tape<B> {
         &self.hidden
     }
 
+    /// What the decoder read besides its own text.
+    pub fn context(&self) -> &Context<B> {
+        &self.context
+    }
+
     /// The tape of a pass over the first `places` of each target. Cotangents of steps that see no others cost less there. Only for models whose
     /// places see none after them.
     ///
@@ -61,7 +69,8 @@ impl<B: Backend> Tape<B> {
     /// If there are fewer.
     pub fn first(&self, places: usize) -> Self {
         let hidden = self.decoder.places(places).of(&self.hidden);
-        Self { encoder: self.encoder.clone(), decoder: self.decoder.first(places), hidden }
+        let (encoder, context) = (self.encoder.clone(), self.context.clone());
+        Self { encoder, context, decoder: self.decoder.first(places), hidden }
     }
 
     /// Cotangents that start at some places, in the range of the model's numbers.
@@ -125,11 +134,16 @@ impl<B: Backend> Model<B> {
         self.decoder().look_inside(target.hidden, pass, each)
     }
 
-    /// Runs the model and keeps what [`pull_back`](Self::pull_back) needs.
+    /// Runs the model and keeps what [`pull_back`](Self::pull_back) needs. With an empty cache also the decoder's keys and values.
     ///
     /// # Errors
     /// As [`hidden`](Self::hidden).
-    pub fn record(&self, input: ModelInput<B>, keep: Keep) -> Result<Tape<B>, ModelError> {
+    pub fn record(
+        &self,
+        input: ModelInput<B>,
+        keep: Keep,
+        cache: Option<&mut Cache<B>>,
+    ) -> Result<Tape<B>, ModelError> {
         let ModelInput { source, target, dropout } = input;
         let mut encoder_tape = None;
         let context = self.encode_by(source, dropout, |encoder, hidden, pass| {
@@ -137,9 +151,9 @@ impl<B: Backend> Model<B> {
             encoder_tape = Some(tape);
             Ok(last)
         })?;
-        let pass = context.pass(&target, dropout);
+        let pass = Pass { cache, ..context.pass(&target, dropout) };
         let (hidden, decoder) = self.decoder().record(target.hidden, pass, keep)?;
-        Ok(Tape { encoder: encoder_tape, decoder, hidden })
+        Ok(Tape { encoder: encoder_tape, context, decoder, hidden })
     }
 
     /// Pulls cotangents back from where they start in the last hidden states to what the model read. They may be in single precision where the

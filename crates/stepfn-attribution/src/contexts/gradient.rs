@@ -1,53 +1,53 @@
 //! Input × gradient, summed over the hidden units and the tokens of each source: one backward pass for all sources.
 
 use burn::tensor::backend::Backend;
-use stepfn_models::Model;
-use stepfn_models::transformer::Rule;
 
 use super::ContextText;
-use crate::methods::gradient::{by_chunks, gradients, times};
-use crate::{
-    AttributedFn, AttributionError, AttributionMethod, AttributionOptions, InputScores, Passes, Side, SpanTarget,
-    attribute,
-};
+use stepfn_models::tape::InputGradients;
+use stepfn_models::transformer::Rule;
 
-/// For each source, a score for each statement.
-pub(super) fn scores<B: Backend>(
-    model: &Model<B>,
+use crate::methods::gradient::{by_chunks, times};
+use crate::{AttributionError, Passes, Perturbation, Side, StepRows};
+
+/// For each source a score for each statement, which are the question's spans; and what variants of the text share, which the same pass made.
+pub(super) fn scores<'p, 'a, B: Backend>(
+    passes: &'p Passes<'a, B>,
     text: &ContextText,
-    function: &AttributedFn<B>,
-    options: &AttributionOptions<'_>,
-) -> Result<Vec<Vec<f64>>, AttributionError> {
-    let target = SpanTarget::new(text.statements.clone());
-    let options = AttributionOptions { raw: true, spans: core::slice::from_ref(&target), ..options.clone() };
-    let texts = core::slice::from_ref(&text.text);
-    let found = attribute(model, texts, &SignedSums, function, &[], &options)?.remove(0)?.scores;
+) -> Result<(Vec<Vec<f64>>, Perturbation<'p, 'a, B>), AttributionError> {
+    let mut perturbation = None;
+    let all = passes.question().steps();
+    // The last steps come first. Their pass goes to the end of the text, where tokens may be of no statement.
+    let found = by_chunks(passes, |steps| {
+        let gradients = match perturbation {
+            Some(_) => passes.differentiate(&passes.input(steps), Rule::Gradient, steps)?,
+            None => {
+                let to_the_end = all.part(steps.start()..all.positions().end);
+                let (gradients, shared) = passes.differentiate_text(to_the_end)?;
+                perturbation = Some(shared);
+                let [rows, size] = gradients.target.dims();
+                let columns = passes.question().columns(steps);
+                let target = gradients.target.reshape([columns, rows / columns, size]);
+                let target = target.slice_dim(1, 0..steps.width()).reshape([columns * steps.width(), size]);
+                InputGradients { target, ..gradients }
+            }
+        };
+        let target = passes.question().attributes_target().then_some(gradients.target);
+        let rows = StepRows { source: gradients.source, target, completeness: None };
+        Ok(times(rows, &passes.input(steps), passes.question().columns(steps)).map(|x| x.sum_dim(1)))
+    })?;
     let scores = match text.side {
         Side::Source => found.source,
         Side::Target => found.target,
     };
     let missing = || AttributionError::Text("the sources have no scores".to_owned());
-    let scores = scores.ok_or_else(missing)?;
+    let (scores, perturbation) = scores.zip(perturbation).ok_or_else(missing)?;
+    if let Some(column) = scores.infinite() {
+        let step = text.statements[column].start - passes.question().steps().start();
+        return Err(AttributionError::NotFinite { step, method: "gradient".to_owned() });
+    }
     let of_source = |source: &core::ops::Range<usize>, statement: usize| -> f64 {
         source.clone().map(|token| f64::from(scores.at(token, statement)[0])).filter(|score| !score.is_nan()).sum()
     };
     let all = |source| (0..text.statements.len()).map(|statement| of_source(source, statement)).collect();
-    Ok(text.sources.iter().map(all).collect())
-}
-
-struct SignedSums;
-
-impl<B: Backend> AttributionMethod<B> for SignedSums {
-    fn name(&self) -> &str {
-        "gradient"
-    }
-
-    fn attribute(&self, passes: &Passes<'_, B>) -> Result<InputScores, AttributionError> {
-        by_chunks(passes, |steps| {
-            let input = passes.input(steps);
-            let products =
-                times(gradients(passes, &input, Rule::Gradient, steps)?, &input, passes.question().columns(steps));
-            Ok(products.map(|x| x.sum_dim(1)))
-        })
-    }
+    Ok((text.sources.iter().map(all).collect(), perturbation))
 }

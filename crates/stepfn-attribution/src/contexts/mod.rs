@@ -15,7 +15,7 @@ use stepfn_core::functions::Probability;
 use stepfn_models::Model;
 
 use crate::passes::Perturbation;
-use crate::{AttributedFn, AttributionError, AttributionOptions, Passes, Perturbed, Question, Side, Text};
+use crate::{AttributedFn, AttributionError, AttributionOptions, Passes, Perturbed, Question, Side, SpanTarget, Text};
 
 pub use checks::{Checks, spearman};
 pub use method::{ContextMethod, log_odds};
@@ -99,13 +99,16 @@ pub fn context<B: Backend>(
     }
     crate::scoring::check_kind(model.config(), &text.text)?;
     let function = AttributedFn::new(Probability { logprob: true });
+    let target = SpanTarget::new(text.statements.clone());
+    target.check(&text.text)?;
+    let options = &AttributionOptions { raw: true, spans: core::slice::from_ref(&target), ..options.clone() };
     let question = Question::new(&text.text, options, 0, 1)?;
     let passes = Passes::new(question, model, &function)?;
-    let gradient = match method.needs_gradient() {
-        true => Some(gradient::scores(model, text, &function, options)?),
-        false => None,
+    let (gradient, perturbation) = match method.needs_gradient() {
+        true => gradient::scores(&passes, text).map(|(scores, perturbation)| (Some(scores), perturbation))?,
+        false => (None, passes.perturb()?),
     };
-    let contexts = Contexts { perturbation: passes.perturb()?, text, question: passes.question(), operator };
+    let contexts = Contexts { perturbation, text, question: passes.question(), operator };
     let mut values = |kept: &[Vec<bool>]| contexts.values(&function, kept);
     let scores = method.scores(text, gradient, options.seed, &mut values)?;
     let whole = values(&[vec![true; text.sources.len()]])?.remove(0);

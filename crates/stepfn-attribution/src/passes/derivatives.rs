@@ -3,9 +3,9 @@
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 use stepfn_core::StepScore;
 use stepfn_models::tape::{InputGradients, Tape};
-use stepfn_models::transformer::{Dropout, Keep, Rule, Starts, WeightGradients};
+use stepfn_models::transformer::{Cache, Dropout, Keep, Rule, Starts, WeightGradients};
 
-use super::{Passes, PullBack, Variants, at_steps, of_each_sample, select};
+use super::{Passes, Perturbation, PullBack, Variants, at_steps, of_each_sample, select};
 use crate::AttributionError;
 use crate::steps::Steps;
 
@@ -29,7 +29,7 @@ struct Noisy<B: Backend> {
     grad: Tensor<B, 2>,
 }
 
-impl<B: Backend> Passes<'_, B> {
+impl<'a, B: Backend> Passes<'a, B> {
     /// The attributed function's derivatives at these steps with respect to each variant's input. The cotangents are steps, or
     /// [spans](crate::Question::spans) of them.
     ///
@@ -44,13 +44,38 @@ impl<B: Backend> Passes<'_, B> {
         rule: PullBack<'_, B>,
         steps: Steps,
     ) -> Result<InputGradients<B>, AttributionError> {
-        let Recorded { keep, tape, rule, grad, noisy } = self.record(variants, rule, steps)?;
+        self.to_inputs(self.record(variants, rule, steps, None)?, variants.count, steps)
+    }
+
+    /// The gradients of the text itself as of [`differentiate`](Self::differentiate), and what its variants share, both of one pass. `steps` are those from
+    /// some step to the question's last.
+    pub(crate) fn differentiate_text<'p>(
+        &'p self,
+        steps: Steps,
+    ) -> Result<(InputGradients<B>, Perturbation<'p, 'a, B>), AttributionError> {
+        let mut cache = self.model.decoder().cache();
+        let recorded = self.record(&self.input(steps), Rule::Gradient, steps, Some(&mut cache))?;
+        let (hidden, context) = (recorded.tape.hidden().clone(), recorded.tape.context().clone());
+        let gradients = self.to_inputs(recorded, 1, steps)?;
+        Ok((gradients, Perturbation { passes: self, hidden, context, cache }))
+    }
+
+    /// Pulls derivatives back to what was read.
+    fn to_inputs(
+        &self,
+        recorded: Recorded<B>,
+        count: usize,
+        steps: Steps,
+    ) -> Result<InputGradients<B>, AttributionError> {
+        let Recorded { keep, tape, rule, grad, noisy } = recorded;
         let chunks = |passes: usize| {
-            let variants = passes * variants.count;
+            let variants = passes * count;
             let overhead = self.budget.chunk_overhead(keep, variants, steps.width());
             let together = self.budget.steps_together(self.question.lengths(steps), variants, overhead);
             let spans = self.question.spans(steps);
-            spans.chunks(together).map(<[Steps]>::to_vec).collect::<Vec<_>>()
+            // Of about the same size.
+            let size = spans.len().div_ceil(spans.len().div_ceil(together).max(1)).max(1);
+            spans.chunks(size).map(<[Steps]>::to_vec).collect::<Vec<_>>()
         };
         let mut inputs = self.pull_back(&tape, rule.map(|baseline| baseline), grad, &chunks(1), steps)?;
         if let Some(Noisy { samples, tape, grad }) = noisy {
@@ -139,7 +164,7 @@ impl<B: Backend> Passes<'_, B> {
         steps: Steps,
         each: &mut dyn FnMut(WeightGradients<'_, B>),
     ) -> Result<(), AttributionError> {
-        let Recorded { tape, grad, noisy, .. } = self.record(&self.input(steps), Rule::Gradient, steps)?;
+        let Recorded { tape, grad, noisy, .. } = self.record(&self.input(steps), Rule::Gradient, steps, None)?;
         let spans = self.question.spans(steps);
         let (starts, grad) = self.starts(&spans, &grad, steps);
         self.model.weight_gradients(&tape, grad, &starts, each)?;
@@ -156,12 +181,13 @@ impl<B: Backend> Passes<'_, B> {
         self.question.chunks(self.budget.steps_together(lengths, self.budget.passes(), lengths.target as f64))
     }
 
-    /// Runs the variants, and finds the derivatives with respect to their hidden states.
+    /// Runs the variants, and finds the derivatives with respect to their hidden states. The cache is filled by the pass of the variants as they are.
     fn record(
         &self,
         variants: &Variants<B>,
         rule: PullBack<'_, B>,
         steps: Steps,
+        cache: Option<&mut Cache<B>>,
     ) -> Result<Recorded<B>, AttributionError> {
         if !self.function.tracked().is_differentiable() {
             return Err(AttributionError::Unsuited(format!(
@@ -172,11 +198,11 @@ impl<B: Backend> Passes<'_, B> {
         // Other rules than the gradient compare two tapes.
         let tapes = self.budget.passes() + usize::from(!rule.is_gradient());
         let keep = self.budget.keep(self.question.lengths(steps), variants.count * tapes);
-        let record = |variants: &Variants<B>, dropout: &Dropout| -> Result<Tape<B>, AttributionError> {
+        let record = |variants: &Variants<B>, dropout: &Dropout, cache: Option<&mut Cache<B>>| {
             let batches = self.batches(variants, steps)?;
-            Ok(self.model.record(variants.model_input(&batches, dropout), keep)?)
+            Ok::<_, AttributionError>(self.model.record(variants.model_input(&batches, dropout), keep, cache)?)
         };
-        let tape = record(variants, &Dropout::Off)?;
+        let tape = record(variants, &Dropout::Off, cache)?;
         let hidden = at_steps(tape.hidden().clone(), variants.count, steps);
         let noise = self.noise(variants.count);
         if noise.is_some() && !rule.is_gradient() {
@@ -185,12 +211,12 @@ impl<B: Backend> Passes<'_, B> {
                 self.function.name()
             )));
         }
-        let rule = rule.try_map(|baseline| record(baseline, &Dropout::Off))?;
+        let rule = rule.try_map(|baseline| record(baseline, &Dropout::Off, None))?;
         let rule_at_steps = rule.map(|tape| at_steps(tape.hidden().clone(), variants.count, steps));
         let noisy = match &noise {
             None => None,
             Some((samples, dropout)) => {
-                let tape = record(&variants.repeated(*samples), dropout)?;
+                let tape = record(&variants.repeated(*samples), dropout, None)?;
                 let hidden = at_steps(tape.hidden().clone(), samples * variants.count, steps);
                 Some((*samples, tape, hidden))
             }

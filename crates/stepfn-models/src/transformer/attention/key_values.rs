@@ -37,6 +37,9 @@ impl<B: Backend> KeyValues<B> {
 
     /// Earlier places, if there are any, then later ones, and places up to `room` in all. Where there was room, nothing is copied.
     pub(super) fn joined(earlier: Option<Self>, later: Self, room: usize) -> Self {
+        if earlier.is_none() && later.width == room {
+            return later;
+        }
         let first = earlier.as_ref().map_or(0, |earlier| earlier.width);
         let width = first + later.width;
         let (earlier_keys, earlier_values) = earlier.map(|earlier| (earlier.keys, earlier.values)).unzip();
