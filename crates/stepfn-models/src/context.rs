@@ -1,6 +1,6 @@
 //! Encode, then decode: the one way through a model, with or without an encoder.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{ElementConversion, Tensor, backend::Backend};
 
 use crate::tape::StackInput;
 use crate::transformer::{Cache, Dropout, Pass, Stack, TokenBatch};
@@ -61,6 +61,34 @@ impl<B: Backend> Model<B> {
     ) -> Result<Tensor<B, 2>, ModelError> {
         let pass = Pass { cache, ..context.pass(&target, dropout) };
         Ok(self.decoder().forward(target.hidden, pass)?.last)
+    }
+
+    /// [`decode`](Self::decode) of tokens, without dropout. What several texts begin with runs once, where places see none after them.
+    ///
+    /// # Shapes
+    /// - result: `[texts · places, hidden]`
+    ///
+    /// # Errors
+    /// As [`Stack::forward`].
+    pub fn decode_tokens(
+        &self,
+        context: &Context<B>,
+        batch: &TokenBatch,
+        cache: Option<&mut Cache<B>>,
+    ) -> Result<Tensor<B, 2>, ModelError> {
+        let places = batch.width().saturating_sub(cache.as_ref().map_or(0, |cache| cache.width()));
+        let target = StackInput::embedded(batch, self.decoder().embed_last(batch, places));
+        let (before, mut cache) = (cache.as_deref().cloned(), cache);
+        let pass = Pass { cache: cache.as_deref_mut(), ..context.pass(&target, &Dropout::Off).of_tokens() };
+        let last = self.decoder().forward(target.hidden.clone(), pass)?.last;
+        if !last.clone().contains_nan().into_scalar().elem::<bool>() {
+            return Ok(last);
+        }
+        // What is not a number spreads to all places of its text, as attention multiplies it with 0, and from there to texts that share some: each by itself.
+        if let (Some(cache), Some(before)) = (cache.as_deref_mut(), before) {
+            *cache = before;
+        }
+        self.decode(context, target, &Dropout::Off, cache)
     }
 
     /// [`encode`](Self::encode) by some way through the encoder, which returns its output.

@@ -2,7 +2,7 @@
 //!
 //! The steps of all variants are the same tokens, at other places. Variants of a causal model's text are sorted as in a dictionary: each takes keys
 //! and values of all places that it shares with the one before it from there, so what several begin with runs once. Variants run together as long as
-//! that wastes little, shorter ones padded behind their last token.
+//! that wastes little.
 
 use core::cmp::Reverse;
 
@@ -60,7 +60,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let shared = |one: &[u32], other: &[u32]| self.shared(one, other, beyond);
         let budget = &passes.budget;
         let fits = |copies, first, width| budget.fits_from(copies, first, width);
-        let runs = runs(&targets, &text.target, shared, budget.rows_of_pass(), fits);
+        let pays = |shared, copied, width| budget.in_vain(shared, copied, width) <= budget.rows_of_pass();
+        let runs = runs(&targets, &text.target, shared, pays, fits);
         let at_once = budget.variants(passes.question.lengths(steps));
         let all = runs.len() + sourced.len().div_ceil(at_once);
         let mut done = 0;
@@ -138,8 +139,7 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let texts = members.iter().zip(&widths).map(|(target, width)| target[..width - beyond].to_vec());
         let batch = batch_of(model.decoder(), texts.collect())?.beginning(widths.iter().copied());
         let places = batch.width() - first;
-        let target = StackInput::embedded(&batch, model.decoder().embed_last(&batch, places));
-        let hidden = model.decode(&self.context.repeated(count), target, &Dropout::Off, Some(&mut cache))?;
+        let hidden = model.decode_tokens(&self.context.repeated(count), &batch, Some(&mut cache))?;
         let of_variant = |(number, width): (usize, &usize)| {
             let end = width - beyond - first;
             (end - steps.len()..end).map(move |place| number * places + place)
@@ -199,12 +199,13 @@ struct Run {
 }
 
 /// Which of these sorted targets run together; the first may share places with `text`. `fits` says whether so many targets may run from a place on, the
-/// longest of which has so many places. A target joins others if that takes no more rows than it has alone, and `of_pass`, which take as long as a pass of its own.
+/// longest of which has so many places. A target joins others if `pays` says so of the places that then run in vain: those that run once for all, and
+/// those that attention sees once more, among as many places as the longest has.
 fn runs(
     targets: &[&[u32]],
     text: &[u32],
     shared: impl Fn(&[u32], &[u32]) -> usize,
-    of_pass: usize,
+    pays: impl Fn(usize, usize, usize) -> bool,
     fits: impl Fn(usize, usize, usize) -> bool,
 ) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
@@ -215,9 +216,9 @@ fn runs(
         let open = runs.last_mut().and_then(|run| {
             let last = run.members.start.checked_sub(1).map_or(text, |last| targets[last]);
             let (first, wider) = (run.first.min(shared(target, last)), longest.max(width));
-            let copies = run.members.len() + 1;
-            let more = copies * (wider - first) - run.members.len() * (longest - run.first);
-            (fits(copies, first, wider) && more <= width - own + of_pass).then_some((run, first, wider))
+            let (others, earlier) = (run.members.len(), run.first - first);
+            let copied = others * earlier + (own - first);
+            (fits(others + 1, first, wider) && pays(earlier, copied, wider)).then_some((run, first, wider))
         });
         match open {
             Some((run, first, wider)) => {
@@ -235,6 +236,8 @@ fn runs(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -267,7 +270,7 @@ mod tests {
         ) {
             let (text, targets) = sorted(&subsets, 3);
             let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
-            let runs = runs(&targets, &text, shared, of_pass, |copies, _, _| copies <= most);
+            let runs = runs(&targets, &text, shared, |earlier, copied, _| earlier + copied / 9 <= of_pass, |copies, _, _| copies <= most);
             let members: Vec<usize> = runs.iter().flat_map(|run| run.members.clone()).collect();
             prop_assert_eq!(members, (0..targets.len()).collect::<Vec<_>>());
             for run in &runs {
@@ -285,13 +288,18 @@ mod tests {
             (0..32_u32).map(|set| (0..5).map(|source| set >> source & 1 == 1).collect()).collect();
         let (text, targets) = sorted(&subsets, 40);
         let targets: Vec<&[u32]> = targets.iter().map(Vec::as_slice).collect();
-        let runs = runs(&targets, &text, shared, 0, |_, _, _| true);
-        let rows = |run: &Run| {
-            let longest = targets[run.members.clone()].iter().map(|target| read(target)).max().unwrap_or(0);
-            run.members.len() * (longest - run.first)
-        };
-        let rows: usize = runs.iter().map(rows).sum();
         let needed = 26 * 40 + 32 * 5;
-        assert!((needed..needed * 10 / 9).contains(&rows), "{rows}, needed {needed}");
+        for most in [1, 7, 32] {
+            let runs = runs(&targets, &text, shared, |earlier, _, _| earlier == 0, |copies, _, _| copies <= most);
+            // What the members of a run have in common runs once.
+            let of_run = |run: &Run| {
+                let read = |target: &[u32]| {
+                    (run.first..read(target)).map(|place| target[..=place].to_vec()).collect::<Vec<_>>()
+                };
+                targets[run.members.clone()].iter().flat_map(|target| read(target)).collect::<BTreeSet<_>>().len()
+            };
+            let rows: usize = runs.iter().map(of_run).sum();
+            assert!((needed..needed * 10 / 9).contains(&rows), "{rows}, needed {needed}");
+        }
     }
 }

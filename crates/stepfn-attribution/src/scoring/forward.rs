@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_core::{StepBatch, StepError};
-use stepfn_models::tape::{ModelInput, StackInput};
+use stepfn_models::tape::StackInput;
 use stepfn_models::transformer::{Dropout, NoisyPass};
 use stepfn_models::{Model, check_interrupted};
 
@@ -217,12 +217,16 @@ fn hidden_rows<B: Backend>(
     let sources =
         model.encoder().map(|encoder| Ok::<_, AttributionError>((encoder, batch_of(encoder, sources.collect())?)));
     let sources = sources.transpose()?;
-    let input = ModelInput {
-        source: sources.as_ref().map(|(encoder, batch)| StackInput::embedded(batch, encoder.embed(batch))),
-        target: StackInput::embedded(&targets, model.decoder().embed(&targets)),
-        dropout,
+    let source = sources.as_ref().map(|(encoder, batch)| StackInput::embedded(batch, encoder.embed(batch)));
+    let context = model.encode(source, dropout)?;
+    let last = match dropout {
+        // What several texts begin with, such as a prompt, runs once.
+        Dropout::Off => model.decode_tokens(&context, &targets, None)?,
+        _ => {
+            let target = StackInput::embedded(&targets, model.decoder().embed(&targets));
+            model.decode(&context, target, dropout, None)?
+        }
     };
-    let last = model.hidden(input)?;
     let places = |(text, reading): (usize, &Reading<'_>)| {
         let start = text * targets.width();
         start + reading.places.start..start + reading.places.end

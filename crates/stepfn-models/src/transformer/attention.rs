@@ -146,7 +146,8 @@ impl<B: Backend> Attention<B> {
         cache: Option<&mut Option<KeyValues<B>>>,
     ) -> (Tensor<B, 2>, AttentionTape<B>) {
         let Some(memory) = memory else {
-            let [query, key, value] = Linear::apply_all([&self.query, &self.key, &self.value], x);
+            let projected = Linear::apply_all([&self.query, &self.key, &self.value], x);
+            let [query, key, value] = projected.map(|x| view.everywhere(x));
             let made = self.keys_and_values(key, value, view);
             let seen = match cache {
                 None => made,
@@ -171,7 +172,7 @@ impl<B: Backend> Attention<B> {
     /// What queries read from keys and values that are there already.
     ///
     /// # Shapes
-    /// - `x`, result: `[texts · queries, hidden]`
+    /// - `x`, result: `[texts · queries, hidden]`; of twins one row
     pub(crate) fn read(
         &self,
         x: Tensor<B, 2>,
@@ -179,7 +180,7 @@ impl<B: Backend> Attention<B> {
         seen: KeyValues<B>,
         view: &View<B>,
     ) -> (Tensor<B, 2>, AttentionTape<B>) {
-        self.read_by(self.query.apply(x), kind, seen, view)
+        self.read_by(view.everywhere(self.query.apply(x)), kind, seen, view)
     }
 
     /// [`read`](Self::read) by projected queries.
@@ -199,7 +200,7 @@ impl<B: Backend> Attention<B> {
         let tape = AttentionTape { query, unnormalized_query, seen, kind };
         let (key, value) = (tape.seen.keys(), tape.seen.values());
         let mixed = attention(&self.inputs(&tape, &key, &value, view));
-        (self.output.apply(mixed), tape)
+        (self.output.apply(view.once(mixed)), tape)
     }
 
     /// The attention probabilities `[texts, heads, queries, keys]`, before dropout.
@@ -395,14 +396,20 @@ impl<B: Backend> Part<B> for Attention<B> {
                 None => to.query,
             };
             let to_query = self.placed_backward(to_query, norm, x, at_queries.rotation.as_ref(), front.over());
-            (self.query.pull(to_query), (to.key, to.value))
+            (to_query, (to.key, to.value))
         });
         let (to_key, to_value) = to;
         let (norm, x) = (norms.map(|(_, norm)| norm), tape.optional(|tape| tape.seen.unnormalized.as_ref()));
         let to_key = self.placed_backward(to_key, norm, x, view.rotation.as_ref(), front.cotangents());
-        let to_seen = self.key.pull(to_key) + self.value.pull(to_value);
-        let to_seen = Gradients::new(to_seen, Front::All(front.cotangents()));
-        let to_query = Gradients::new(to_query, front);
+        let everywhere = Front::All(front.cotangents());
+        let of_seen = [(&self.key, to_key), (&self.value, to_value)];
+        if let (AttentionKind::Own, Front::All(_)) = (tape.here.kind, &front) {
+            let [of_key, of_value] = of_seen;
+            let to_x = Linear::pull_all([(&self.query, to_query), of_key, of_value]);
+            return Ok(Streams { x: Gradients::new(to_x, everywhere), memory: None });
+        }
+        let to_seen = Gradients::new(Linear::pull_all(of_seen), everywhere);
+        let to_query = Gradients::new(self.query.pull(to_query), front);
         Ok(match tape.here.kind {
             AttentionKind::Own => Streams { x: to_query.plus(to_seen), memory: None },
             AttentionKind::Cross => Streams { x: to_query, memory: Some(to_seen) },

@@ -147,7 +147,7 @@ impl<B: Backend> FeedForward<B> {
                 (self.phi.pull(gate, to_activated, cotangents), to_up)
             }
         };
-        linear.pull(to_gate) + self.up.pull(to_up)
+        Linear::pull_all([(linear, to_gate), (&self.up, to_up)])
     }
 }
 

@@ -69,6 +69,11 @@ impl<B: Backend> Linear<B> {
     pub(crate) fn pull(&self, grad: Tensor<B, 2>) -> Tensor<B, 2> {
         self.weight.pull(grad)
     }
+
+    /// The sum of what [`pull`](Self::pull) makes of the gradients of layers that read the same.
+    pub(crate) fn pull_all<const N: usize>(terms: [(&Self, Tensor<B, 2>); N]) -> Tensor<B, 2> {
+        Weight::pull_all(terms.map(|(layer, grad)| (&layer.weight, grad)))
+    }
 }
 
 impl<B: Backend> Forward<B> for Linear<B> {

@@ -11,7 +11,7 @@
 //! Back: `rule` (how cotangents are pulled back) → `front` and `places` (where they are) → `part` (what every part promises, held to it by
 //! `laws`) → `stack/tape` → `stack/backward`.
 //!
-//! Besides: `inside` shows a block's attention on the way forward.
+//! Besides: `inside` shows a block's attention on the way forward; `twins` are places of several texts that are computed once.
 //!
 //! # From the head to the embeddings
 //!
@@ -56,6 +56,7 @@ mod soft_cap;
 mod stack;
 mod tables;
 mod tokens;
+mod twins;
 mod view;
 
 pub use attention::WeightGradients;

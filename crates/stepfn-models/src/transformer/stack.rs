@@ -5,6 +5,8 @@ mod check;
 mod pass;
 mod tape;
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::dropout::{Site, Stack as MaskedStack};
 use stepfn_kernels::weight::Weight;
@@ -17,6 +19,7 @@ use super::norm::Norm;
 use super::part::Streams;
 use super::positions;
 use super::tables::{Sees, Tables};
+use super::twins::Twins;
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
 use crate::check_interrupted;
@@ -249,6 +252,7 @@ impl<B: Backend> Stack<B> {
         mut each: impl FnMut(usize, Recorded<B>, &Tensor<B, 2>),
     ) -> Result<Run<B>, ModelError> {
         self.check(&pass)?;
+        let has_twins = pass.has_twins() && !self.config.bidirectional;
         let Pass { batch, memory, dropout, entry, mut cache, .. } = pass;
         let cached = cache.as_ref().map_or(0, |cache| cache.width);
         let source = memory.map(|(_, source)| source);
@@ -256,16 +260,21 @@ impl<B: Backend> Stack<B> {
         let keys = cache.as_ref().map_or(batch.width(), |cache| cache.places(batch.width()));
         let (device, dtype) = (embedded.device(), embedded.dtype());
         let masks = self.masks(batch, dropout, places, dtype);
+        let twins = || Twins::of(batch, source, &self.config.positions, places, &device).map(Arc::new);
+        let twins = if has_twins { twins() } else { None };
         let mut run = Run {
             unnormalized: embedded.clone(),
             last: embedded,
-            tables: self.tables(batch, source, [places, keys], dtype),
+            tables: self.tables(batch, source, [places, keys], dtype).with_twins(twins.clone()),
             before_norm: None,
             embedding_mask: None,
             last_mask: None,
         };
         if entry == Entry::Embeddings {
             self.enter(&mut run, batch, &masks);
+        }
+        if let Some(twins) = &twins {
+            run.last = twins.once(run.last);
         }
         for layer in entry.layer()..self.blocks.len() {
             check_interrupted()?;
@@ -278,6 +287,9 @@ impl<B: Backend> Stack<B> {
         }
         if let Some(cache) = cache {
             cache.filled(batch.width());
+        }
+        if let Some(twins) = &twins {
+            run.last = twins.everywhere(run.last);
         }
         run.unnormalized = run.last.clone();
         if let Some(norm) = &self.final_norm {

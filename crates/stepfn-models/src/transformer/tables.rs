@@ -10,6 +10,7 @@ use stepfn_kernels::rotary::Rotation;
 use super::TokenBatch;
 use super::places::Places;
 use super::positions::{self, Buckets};
+use super::twins::Twins;
 use super::view::{View, rotation_at, visible_from};
 use crate::config::{Positions, StackConfig};
 
@@ -39,6 +40,7 @@ pub(crate) struct Tables<B: Backend> {
     hidden: Option<Hidden<B>>,
     /// The same of the encoder's places, for cross-attention.
     hidden_memory: Option<Hidden<B>>,
+    twins: Option<Arc<Twins<B>>>,
 }
 
 /// Single keys that no query sees. A query that is left with none reads zeros.
@@ -140,7 +142,12 @@ impl<B: Backend> Tables<B> {
             config.attention.query_growth.map(|growth| positions::growth(growth, batch, (places, dtype, device)));
         let hidden = Hidden::of(batch, dtype, device);
         let hidden_memory = source.and_then(|source| Hidden::of(source, dtype, device));
-        Self { rotations, growth, bias, windows, memory, hidden, hidden_memory }
+        Self { rotations, growth, bias, windows, memory, hidden, hidden_memory, twins: None }
+    }
+
+    /// The same for a pass that computes these places once.
+    pub(crate) fn with_twins(self, twins: Option<Arc<Twins<B>>>) -> Self {
+        Self { twins, ..self }
     }
 
     /// What self-attention of a layer sees, with dropout's multipliers of its probabilities.
@@ -150,14 +157,16 @@ impl<B: Backend> Tables<B> {
         let (_, visible) = found.unwrap_or(&self.windows[0]);
         let rotation = sees.rotation.and_then(|rotation| self.rotations.get(rotation)).cloned();
         let bias = self.bias.of(sees.layer);
-        let view = View { visible: visible.clone(), bias, rotation, growth: self.growth.clone(), dropout };
+        let (growth, twins) = (self.growth.clone(), self.twins.clone());
+        let view = View { visible: visible.clone(), bias, rotation, growth, dropout, twins };
         Hidden::from(view, self.hidden.as_ref())
     }
 
     /// What cross-attention sees, where there is an encoder.
     pub(crate) fn memory(&self, dropout: Option<Tensor<B, 4>>) -> Option<View<B>> {
         let visible = self.memory.clone()?;
-        let view = View { visible, bias: None, rotation: None, growth: None, dropout };
+        let twins = self.twins.clone();
+        let view = View { visible, bias: None, rotation: None, growth: None, dropout, twins };
         Some(Hidden::from(view, self.hidden_memory.as_ref()))
     }
 
@@ -182,6 +191,7 @@ impl<B: Backend> Tables<B> {
             memory: self.memory.as_ref().map(|memory| cut(memory, memory.keys())),
             hidden: self.hidden.as_ref().map(|hidden| hidden.first(places.len())),
             hidden_memory: self.hidden_memory.clone(),
+            twins: None,
         }
     }
 }

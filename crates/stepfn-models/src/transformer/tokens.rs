@@ -75,6 +75,11 @@ impl TokenBatch {
         self.hidden.get(text).zip(position).is_some_and(|(hidden, position)| hidden.contains(&position))
     }
 
+    /// Whether two texts have the same tokens, and the same of them hidden.
+    pub(crate) fn are_same(&self, text: usize, other: usize) -> bool {
+        self.texts[text] == self.texts[other] && self.hidden.get(text) == self.hidden.get(other)
+    }
+
     /// Tokens of a whole text.
     pub(crate) fn length(&self, text: usize) -> usize {
         self.lengths.get(text).copied().unwrap_or(0)

@@ -9,6 +9,7 @@ use stepfn_kernels::rotary::Rotation;
 
 use super::part::constant;
 use super::places::Places;
+use super::twins::Twins;
 
 /// What a layer of attention sees.
 #[derive(Debug, Clone)]
@@ -23,9 +24,27 @@ pub(crate) struct View<B: Backend> {
     pub(crate) growth: Option<Tensor<B, 2>>,
     /// What dropout multiplies the probabilities by, `[texts, heads, queries, keys]`.
     pub(crate) dropout: Option<Tensor<B, 4>>,
+    /// Places that are computed once outside of attention, in a pass without a way back.
+    pub(crate) twins: Option<Arc<Twins<B>>>,
 }
 
 impl<B: Backend> View<B> {
+    /// Rows of all places, of those that were computed.
+    pub(crate) fn everywhere(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        match &self.twins {
+            Some(twins) => twins.everywhere(x),
+            None => x,
+        }
+    }
+
+    /// The reverse of [`everywhere`](Self::everywhere).
+    pub(crate) fn once(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        match &self.twins {
+            Some(twins) => twins.once(x),
+            None => x,
+        }
+    }
+
     /// What queries at some places see.
     pub(crate) fn rows(&self, places: &Places<B>) -> Self {
         Self {
@@ -34,12 +53,13 @@ impl<B: Backend> View<B> {
             rotation: self.rotation.as_ref().map(|rotation| rotation_at(rotation, places)),
             growth: places.of_optional(&self.growth),
             dropout: self.dropout.clone().map(|dropout| places.of_queries(dropout)),
+            twins: None,
         }
     }
 
     /// The same on a backend with automatic differentiation.
     pub(crate) fn lift(&self) -> View<Autodiff<B>> {
-        let Self { visible, bias, rotation, growth, dropout } = self;
+        let Self { visible, bias, rotation, growth, dropout, .. } = self;
         let (texts, queries) = (visible.texts(), visible.queries());
         let ranges = (0..texts).flat_map(|text| (0..queries).map(move |query| (text, query)));
         let ranges = ranges.map(|(text, query)| visible.range(text, query));
@@ -52,6 +72,7 @@ impl<B: Backend> View<B> {
                 .map(|Rotation { cos, sin }| Rotation { cos: constant(cos), sin: constant(sin) }),
             growth: growth.as_ref().map(constant),
             dropout: dropout.as_ref().map(constant),
+            twins: None,
         }
     }
 }

@@ -3,7 +3,9 @@
 //! The formulas are those of [`stepfn_kernels::attention`], but every cotangent has one query instead of all of them.
 
 use burn::tensor::{Tensor, backend::Backend};
-use stepfn_kernels::attention::{AttentionGradients, AttentionInputs, attention_probabilities};
+use stepfn_kernels::attention::{
+    AttentionGradients, AttentionInputs, attention_backward_at_queries, attention_probabilities,
+};
 
 use super::heads::Heads;
 use crate::transformer::soft_cap::SoftCap;
@@ -14,6 +16,9 @@ use crate::transformer::soft_cap::SoftCap;
 /// - `grad`: `[texts · cotangents, n_heads · head_dim]`
 /// - result: queries like `grad`, keys and values `[texts · cotangents · keys, n_kv_heads · head_dim]`
 pub(super) fn backward_at_rows<B: Backend>(inputs: &AttentionInputs<B>, grad: Tensor<B, 2>) -> AttentionGradients<B> {
+    if let Some(gradients) = attention_backward_at_queries(inputs, &grad) {
+        return gradients;
+    }
     let heads = Heads::of(inputs);
     let Heads { texts, groups, group, head_dim, queries: cotangents, keys } = heads;
     let probabilities = attention_probabilities(inputs); // [texts, heads, cotangents, keys]

@@ -69,7 +69,8 @@ impl<B: Backend> Block<B> {
             let seen = core::iter::once(seen.start as u32..seen.end as u32).collect();
             let [queries, _] = x.dims();
             let visible = Visible::new(seen, 1, queries, memory.visible.keys(), &x.device());
-            let view = View { visible: Arc::new(visible), bias: None, rotation: None, growth: None, dropout: None };
+            let visible = Arc::new(visible);
+            let view = View { visible, bias: None, rotation: None, growth: None, dropout: None, twins: None };
             let attend = |x| cross.body.read(x, AttentionKind::Cross, saved.body.seen().clone(), &view);
             (x, _) = cross.record_onto(x.clone(), x, None, attend);
         }

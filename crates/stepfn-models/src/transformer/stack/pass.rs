@@ -21,6 +21,8 @@ pub struct Pass<'a, B: Backend> {
     pub entry: Entry,
     /// Keys and values of the places before: with it, only the places after them are computed.
     pub cache: Option<&'a mut Cache<B>>,
+    /// Whether it starts with the embeddings of the batch's tokens, so that a causal stack computes once what several texts begin with.
+    pub of_tokens: bool,
 }
 
 impl<'a, B: Backend> Pass<'a, B> {
@@ -33,12 +35,26 @@ impl<'a, B: Backend> Pass<'a, B> {
             trace: Trace::default(),
             entry: Entry::Embeddings,
             cache: None,
+            of_tokens: false,
         }
     }
 
     /// The same, reading an encoder's output.
     pub fn with_memory(self, hidden: &'a Tensor<B, 2>, source: &'a TokenBatch) -> Self {
         Self { memory: Some((hidden, source)), ..self }
+    }
+
+    /// The same, starting with the embeddings of the batch's tokens and nothing else.
+    pub fn of_tokens(self) -> Self {
+        Self { of_tokens: true, ..self }
+    }
+
+    /// Whether places that have read the same are the same: not with dropout, and not where places see later ones.
+    pub(super) fn has_twins(&self) -> bool {
+        self.of_tokens
+            && self.entry == Entry::Embeddings
+            && matches!(self.dropout, Dropout::Off)
+            && self.trace == Trace::default()
     }
 
     /// The same with dropout.
