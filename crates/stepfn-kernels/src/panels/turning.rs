@@ -95,10 +95,10 @@ unsafe fn turn_tile(with: Instructions, from: Matrix, rows: Range<usize>, column
             tile[..across].iter_mut().enumerate().for_each(|(column, to)| *to = from[column * step]);
         }
     }
-    for column in 0..across {
-        let turned: [f32; TILE] = core::array::from_fn(|row| tile[row][column]);
+    let column = |column: usize| core::array::from_fn::<f32, TILE, _>(|row| tile[row][column]);
+    for (number, numbers) in (0..across).map(column).enumerate() {
         // SAFETY: as promised by the caller.
-        unsafe { to.first.add(column * to.stride).copy_from_nonoverlapping(turned.as_ptr(), down) };
+        unsafe { to.first.add(number * to.stride).copy_from_nonoverlapping(numbers.as_ptr(), down) };
     }
 }
 

@@ -63,8 +63,8 @@ fn found(
     let mut rows: HashMap<usize, i32> = HashMap::new();
     let (mut running, mut like) = (Vec::new(), vec![0; texts * places]);
     let roots = roots(batch, source, positions);
-    for text in 0..texts {
-        let (mut node, start) = (roots[text], batch.start(text));
+    for (text, root) in roots.into_iter().enumerate() {
+        let (mut node, start) = (root, batch.start(text));
         for (position, &id) in batch.texts()[text].iter().enumerate() {
             let place = start + position;
             let next = texts + nodes.len();
