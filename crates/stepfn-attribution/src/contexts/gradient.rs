@@ -1,11 +1,10 @@
 //! Input × gradient, summed over the hidden units and the tokens of each source: one backward pass for all sources.
 
 use burn::tensor::backend::Backend;
-
-use super::ContextText;
 use stepfn_models::tape::InputGradients;
 use stepfn_models::transformer::Rule;
 
+use super::ContextText;
 use crate::methods::gradient::{by_chunks, times};
 use crate::{AttributionError, Passes, Perturbation, Side, StepRows};
 
