@@ -2,7 +2,8 @@
 //! on the range of keys that the block sees. Heads are read and written in place in the packed projections.
 //!
 //! Forward, a task is one (text, head, block of queries). Backward, it is one (text, key head, some cotangents), because query heads that
-//! share keys add to the same gradient. If a text has at most [`BLOCK`] queries, one product covers all cotangents of a task.
+//! share keys add to the same gradient; where these would be few, blocks of a text are shared out too, and what they add to keys and values is added up in the
+//! end. If a text has at most [`BLOCK`] queries, one product covers all cotangents of a task.
 
 mod backward;
 mod softmax;
@@ -121,8 +122,15 @@ impl Rows {
         self.values.resize(size[0] * self.stride(), 0.0);
     }
 
-    fn stride(&self) -> usize {
+    /// Elements of a row with its padding.
+    fn padded(&self) -> usize {
         self.size[1].next_multiple_of(LANES)
+    }
+
+    /// Elements from a row to the next: an odd number of cache lines, so that a column of many rows is spread over all sets of a cache.
+    fn stride(&self) -> usize {
+        const CACHE_LINE: usize = 16;
+        self.padded() + CACHE_LINE
     }
 
     fn matrix(&self) -> Matrix<'_> {
@@ -135,19 +143,18 @@ impl Rows {
     }
 
     fn rows(&self) -> impl Iterator<Item = &[f32]> {
-        self.values.chunks_exact(self.stride().max(1))
+        self.values.chunks_exact(self.stride())
     }
 
     #[inline(always)]
     fn row(&self, index: usize) -> &[f32] {
-        let stride = self.stride();
-        &self.values[index * stride..][..stride]
+        &self.values[index * self.stride()..][..self.padded()]
     }
 
     #[inline(always)]
     fn row_mut(&mut self, index: usize) -> &mut [f32] {
-        let stride = self.stride();
-        &mut self.values[index * stride..][..stride]
+        let (start, end) = (index * self.stride(), self.padded());
+        &mut self.values[start..][..end]
     }
 }
 

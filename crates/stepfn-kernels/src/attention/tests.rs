@@ -86,7 +86,7 @@ impl<B: Backend> Tensors<B> {
 
 /// Sizes around the block size, with key ranges like those of causal order, windows, padding, or none of these.
 fn cases() -> impl Strategy<Value = Case> {
-    let width = || prop_oneof![Just(1usize), Just(3), Just(17), Just(33), Just(129), 1usize..80];
+    let width = || prop_oneof![Just(1usize), Just(3), Just(17), Just(33), Just(129), Just(260), 1usize..80];
     let heads = (1usize..3, 1usize..4, prop_oneof![Just(1usize), Just(3), Just(8), Just(17)]);
     let looks = (prop::option::of(1usize..40), 0usize..5, 0usize..3);
     let extras = (prop::option::of(any::<[bool; 4]>()), any::<[bool; 2]>(), prop::option::of(Just(0.7)));
