@@ -1,6 +1,8 @@
 //! Products are the sums that they stand for, whatever the batch, the cores and the instructions.
 
+use super::pulling::{counting, pull_few};
 use super::*;
+use crate::panels::tiles::MOST_DOTS;
 use crate::testing::{Flex, noise};
 use crate::weight::{StoredRows, Weight};
 use burn::tensor::{DType, bf16, f16};
