@@ -5,6 +5,7 @@
 use std::fs;
 
 use burn::tensor::DType;
+use burn::tensor::backend::Backend;
 use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
@@ -55,6 +56,65 @@ fn every_family_generates_the_same_as_transformers() {
         }
         writes_what_transformers_writes::<Flex>(&folder, &Default::default());
     }
+}
+
+/// The last block computes only the places that are asked for; what texts begin with runs once, and what is in a cache not at all.
+fn last_places_are_those_of_all<B: Backend>() {
+    for folder in folders() {
+        let model = Model::<B>::load(&folder, DType::F32, &Default::default()).unwrap();
+        let (decoder, name) = (model.decoder(), folder.display());
+        let texts: Vec<Vec<u32>> = vec![vec![7, 12, 17, 22, 27, 32], vec![7, 12, 17], vec![7, 12, 17, 22, 9, 8]];
+        let sources = model.encoder().map(|encoder| {
+            let source = TokenBatch::new(vec![vec![13, 8, 25]; 3], encoder.vocab_size(), PaddingSide::Right).unwrap();
+            let hidden = encoder.embed(&source);
+            (source, hidden)
+        });
+        let source = sources.as_ref().map(|(batch, hidden)| StackInput::embedded(batch, hidden.clone()));
+        let context = model.encode(source, &Dropout::Off).unwrap();
+        for side in [PaddingSide::Right, PaddingSide::Left] {
+            let batch = TokenBatch::new(texts.clone(), decoder.vocab_size(), side).unwrap();
+            let target = StackInput::embedded(&batch, decoder.embed(&batch));
+            let all = model.decode(&context, target, &Dropout::Off, None).unwrap();
+            let [_, size] = all.dims();
+            let all: Vec<f64> = all.into_data().iter::<f64>().collect();
+            for (first, cached) in [(0, 0), (2, 0), (5, 0), (4, 3), (1, 3)] {
+                let mut cache = decoder.cache();
+                if cached > 0 {
+                    if model.config().is_masked() || side == PaddingSide::Left {
+                        continue;
+                    }
+                    let beginning = texts.iter().map(|text| text[..cached].to_vec()).collect();
+                    let beginning = TokenBatch::new(beginning, decoder.vocab_size(), side).unwrap();
+                    model.decode_tokens(&context, &beginning, Some(&mut cache), 0).unwrap();
+                }
+                let found = model.decode_tokens(&context, &batch, Some(&mut cache), first).unwrap();
+                let (first, width) = (first.max(cached), batch.width());
+                assert_eq!(found.dims(), [texts.len() * (width - first), size], "{name}");
+                let found: Vec<f64> = found.into_data().iter::<f64>().collect();
+                // What is in the padding means nothing.
+                let read = |&(text, place): &(usize, usize)| match side {
+                    PaddingSide::Right => place < texts[text].len(),
+                    PaddingSide::Left => place >= width - texts[text].len(),
+                };
+                let places = (0..texts.len()).flat_map(|text| (first..width).map(move |place| (text, place)));
+                for (text, place) in places.filter(read) {
+                    let ours = &found[(text * (width - first) + place - first) * size..][..size];
+                    for (ours, whole) in ours.iter().zip(&all[(text * width + place) * size..]) {
+                        let error = (ours - whole).abs();
+                        assert!(error <= 1e-4 * (1.0 + whole.abs()), "{name}, {side:?}, {first}, {cached}: {error}");
+                    }
+                }
+            }
+            let beyond = model.decode_tokens(&context, &batch, None, batch.width()).unwrap_err().to_string();
+            assert!(beyond.contains("a place below 6"), "{beyond}");
+        }
+    }
+}
+
+#[test]
+fn the_last_places_of_a_pass_are_those_of_all() {
+    last_places_are_those_of_all::<Flex>();
+    last_places_are_those_of_all::<NdArray>();
 }
 
 #[derive(Deserialize)]

@@ -68,6 +68,8 @@ pub(crate) struct Budget {
     floats_per_token: usize,
     /// Numbers per token that the tape of one block keeps.
     kept_per_token: usize,
+    /// The same of a block that is made again on the way back.
+    outlined_per_token: usize,
     /// Bytes of the decoder's keys and values per token, over all layers.
     keys_and_values: usize,
 }
@@ -86,6 +88,7 @@ impl Budget {
             layers: config.decoder.n_layers.max(config.encoder.as_ref().map_or(0, |stack| stack.n_layers)),
             floats_per_token: config.floats_per_token(),
             kept_per_token: config.kept_per_token(),
+            outlined_per_token: config.outlined_per_token(),
             keys_and_values: FLOAT * 2 * attention.n_kv_heads * attention.head_dim * config.decoder.n_layers,
         }
     }
@@ -155,7 +158,7 @@ impl Budget {
     pub(crate) fn derivatives(&self, lengths: Lengths, columns: usize) -> usize {
         /// Steps that are in a block at the same time, with temporary results of their products.
         const TOGETHER: usize = 4;
-        let on_the_way = self.floats_per_token * FLOAT * lengths.tokens() * TOGETHER;
+        let on_the_way = self.bytes_on_the_way(lengths, TOGETHER);
         let bytes = (on_the_way + columns * self.bytes_per_step(lengths)) * self.passes;
         (self.memory / 2 / bytes.max(1)).clamp(1, 256)
     }
@@ -179,43 +182,61 @@ impl Budget {
         const IN_VAIN: f64 = 0.2;
         let (weights, in_vain) = if self.on_host { (HOST, IN_VAIN) } else { (DEVICE, 1.0) };
         let cheapest = (2.0 * (weights / variants as f64 + overhead) / in_vain).sqrt().round() as usize;
-        let bytes = self.floats_per_token * FLOAT * lengths.tokens() * variants;
-        cheapest.min(self.memory / 2 / bytes.max(1)).max(1)
+        cheapest.min(self.memory / 2 / self.bytes_on_the_way(lengths, variants).max(1)).max(1)
     }
 
     /// The extra cost of each chunk of steps, in places, for tapes that keep this much.
     pub(crate) fn chunk_overhead(&self, keep: Keep, variants: usize, width: usize) -> f64 {
         /// Places of a tape that can be copied in the time it takes to pull one back.
         const COPIED: f64 = 8.0;
+        /// The part of a block that is computed again where its tape was not kept: all but attention and two of the linear layers.
+        const AGAIN: f64 = 0.6;
         match keep {
-            // The forward pass of these blocks runs again.
-            Keep::Blocks(kept) => width as f64 * self.layers.saturating_sub(kept) as f64 / self.layers.max(1) as f64,
+            Keep::Blocks(kept) => {
+                let again = self.layers.saturating_sub(kept) as f64 / self.layers.max(1) as f64;
+                width as f64 * again * AGAIN
+            }
             // The first places of a single text need no copy.
             Keep::Everything if variants == 1 => 0.0,
             Keep::Everything => width as f64 / COPIED,
         }
     }
 
-    /// What the tapes of `variants` variants keep, in all passes. The first places of several variants are copied for steps that see no more, so
-    /// there may be two copies.
-    pub(crate) fn keep(&self, lengths: Lengths, variants: usize) -> Keep {
+    /// What the tapes of `variants` variants keep, in all passes, while `columns` cotangents go back through them. The first places of several variants are
+    /// copied for steps that see no more, so there may be two copies.
+    pub(crate) fn keep(&self, lengths: Lengths, variants: usize, columns: usize) -> Keep {
         let copies = if variants == 1 { 1 } else { 2 };
-        let of_block = copies * variants * lengths.tokens() * self.kept_per_token * FLOAT;
-        match self.memory / 2 / of_block.max(1) {
+        let bytes = |per_token: usize| copies * variants * lengths.tokens() * per_token * FLOAT;
+        let (of_block, of_outline) = (bytes(self.kept_per_token), bytes(self.outlined_per_token));
+        let way_back = columns.saturating_mul(self.bytes_on_the_way(lengths, variants));
+        // The derivatives of the logits are gone before the way back begins. Many cotangents go back in chunks that keep to half of the memory.
+        let beside = way_back.max(self.logit_rows() * self.bytes_of_derivative()).min(self.memory / 2);
+        let free = (self.memory - beside).saturating_sub(self.layers * of_outline);
+        match free / (of_block - of_outline).max(1) {
             blocks if blocks < self.layers => Keep::Blocks(blocks),
             _ => Keep::Everything,
         }
     }
 
+    /// Bytes that one cotangent of each of `variants` variants takes in a block, with temporary results.
+    fn bytes_on_the_way(&self, lengths: Lengths, variants: usize) -> usize {
+        self.floats_per_token * FLOAT * lengths.tokens() * variants
+    }
+
     /// The number of rows whose logits and step-function derivatives fit into a quarter of the memory. More than enough for products are not taken: derivatives of a few
     /// hundred rows take a second, in which nobody could end the work.
     pub(crate) fn logit_rows(&self) -> usize {
-        /// Tensors of the size of the logits that a step function's derivative keeps at the same time.
-        const COPIES: usize = 8;
         const DEVICE: usize = 1024;
         const HOST: usize = 128;
         let enough = if self.on_host { HOST } else { DEVICE };
-        (self.memory / 4 / (self.vocab * FLOAT * COPIES * self.passes).max(1)).clamp(1, enough)
+        (self.memory / 4 / self.bytes_of_derivative().max(1)).clamp(1, enough)
+    }
+
+    /// Bytes that the step function's derivative takes for one row of logits.
+    fn bytes_of_derivative(&self) -> usize {
+        /// Tensors of the size of the logits at the same time.
+        const COPIES: usize = 8;
+        self.vocab * FLOAT * COPIES * self.passes
     }
 
     /// Bytes for the logits of one row in all passes, which are scored together.
@@ -269,6 +290,7 @@ mod tests {
             layers: 3,
             floats_per_token: 2000,
             kept_per_token: 1500,
+            outlined_per_token: 500,
             keys_and_values: 100,
         }
     }
@@ -315,11 +337,19 @@ mod tests {
     }
 
     #[test]
-    fn tapes_keep_as_many_blocks_as_fit() {
+    fn tapes_keep_as_many_blocks_as_fit_beside_the_way_back() {
         let lengths = Lengths { source: 0, target: 1000 };
         let bytes = 1000 * 1500 * 3 * FLOAT;
-        assert_eq!(budget(2 * bytes, 1).keep(lengths, 1), Keep::Everything);
-        assert_eq!(budget(2 * bytes - 2, 1).keep(lengths, 1), Keep::Blocks(2));
-        assert_eq!(budget(2 * bytes, 1).keep(lengths, 2), Keep::Blocks(0));
+        // Many cotangents take half of the memory.
+        assert_eq!(budget(2 * bytes, 1).keep(lengths, 1, 100), Keep::Everything);
+        assert_eq!(budget(2 * bytes - 2, 1).keep(lengths, 1, 100), Keep::Blocks(2));
+        assert_eq!(budget(2 * bytes, 1).keep(lengths, 2, 100), Keep::Blocks(0));
+        // Without two of the three.
+        let outlines = 2 * 1000 * 1000 * FLOAT;
+        assert_eq!(budget(2 * (bytes - outlines), 1).keep(lengths, 1, 100), Keep::Blocks(1));
+        // One takes what a block holds.
+        let one = 1000 * 2000 * FLOAT;
+        assert_eq!(budget(bytes + one, 1).keep(lengths, 1, 1), Keep::Everything);
+        assert_eq!(budget(bytes + one - 1, 1).keep(lengths, 1, 1), Keep::Blocks(2));
     }
 }

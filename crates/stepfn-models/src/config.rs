@@ -338,13 +338,23 @@ impl TransformerConfig {
     pub fn kept_per_token(&self) -> usize {
         let of_stack = |stack: &StackConfig| {
             let AttentionConfig { n_heads, n_kv_heads, head_dim, query_key_norm, .. } = stack.attention;
-            let (attentions, branches) = if self.encoder.is_some() { (2, 3) } else { (1, 2) };
-            let norms = 1 + usize::from(stack.norm_placement != NormPlacement::Pre);
+            let attentions = if self.encoder.is_some() { 2 } else { 1 };
             let of_attention = (n_heads + 2 * n_kv_heads) * head_dim * (1 + usize::from(query_key_norm.is_some()));
             let of_feed_forward = stack.widest_size(self.hidden_size) * (1 + usize::from(stack.feed_forward.gated));
-            branches * norms * self.hidden_size + attentions * of_attention + of_feed_forward
+            self.outlined_by(stack) + attentions * of_attention + of_feed_forward
         };
         self.encoder.iter().chain([&self.decoder]).map(of_stack).max().unwrap_or(0)
+    }
+
+    /// The same of a block whose tape is made again on the way back: what enters its branches.
+    pub fn outlined_per_token(&self) -> usize {
+        self.encoder.iter().chain([&self.decoder]).map(|stack| self.outlined_by(stack)).max().unwrap_or(0)
+    }
+
+    fn outlined_by(&self, stack: &StackConfig) -> usize {
+        let branches = if self.encoder.is_some() { 3 } else { 2 };
+        let norms = 1 + usize::from(stack.norm_placement != NormPlacement::Pre);
+        branches * norms * self.hidden_size
     }
 
     /// Tokens in the vocabulary that sources are read with.

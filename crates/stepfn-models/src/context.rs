@@ -63,23 +63,25 @@ impl<B: Backend> Model<B> {
         Ok(self.decoder().forward(target.hidden, pass)?.last)
     }
 
-    /// [`decode`](Self::decode) of tokens, without dropout. What several texts begin with runs once, where places see none after them.
+    /// [`decode`](Self::decode) of tokens, without dropout: the last hidden states from place `first` on. What several texts begin with runs once, where
+    /// places see none after them.
     ///
     /// # Shapes
-    /// - result: `[texts · places, hidden]`
+    /// - result: `[texts · places, hidden]`, with the places from `first` on that are not in the cache
     ///
     /// # Errors
-    /// As [`Stack::forward`].
+    /// As [`Stack::forward`]; [`ModelError::Input`] if there is no such place.
     pub fn decode_tokens(
         &self,
         context: &Context<B>,
         batch: &TokenBatch,
         cache: Option<&mut Cache<B>>,
+        first: usize,
     ) -> Result<Tensor<B, 2>, ModelError> {
         let places = batch.width().saturating_sub(cache.as_ref().map_or(0, |cache| cache.width()));
         let target = StackInput::embedded(batch, self.decoder().embed_last(batch, places));
         let (before, mut cache) = (cache.as_deref().cloned(), cache);
-        let pass = Pass { cache: cache.as_deref_mut(), ..context.pass(&target, &Dropout::Off).of_tokens() };
+        let pass = Pass { cache: cache.as_deref_mut(), ..context.pass(&target, &Dropout::Off).of_tokens(first) };
         let last = self.decoder().forward(target.hidden.clone(), pass)?.last;
         if !last.clone().contains_nan().into_scalar().elem::<bool>() {
             return Ok(last);
@@ -88,7 +90,12 @@ impl<B: Backend> Model<B> {
         if let (Some(cache), Some(before)) = (cache.as_deref_mut(), before) {
             *cache = before;
         }
-        self.decode(context, target, &Dropout::Off, cache)
+        let pass = Pass { cache, ..context.pass(&target, &Dropout::Off) };
+        let last = self.decoder().forward(target.hidden, pass)?.last;
+        let ([rows, hidden], texts) = (last.dims(), batch.len());
+        let asked = (batch.width() - first).min(places);
+        let last = last.reshape([texts, rows / texts, hidden]).slice_dim(1, places - asked..places);
+        Ok(last.reshape([texts * asked, hidden]))
     }
 
     /// [`encode`](Self::encode) by some way through the encoder, which returns its output.

@@ -66,14 +66,16 @@ impl<'a, B: Backend> Decoding<'a, B> {
 
 impl<B: Backend> Decoder for Decoding<'_, B> {
     fn logits(&mut self) -> Result<Vec<f32>, ModelError> {
-        let places = self.batch.width() - self.cache.width();
-        let embeddings = self.model.decoder().embed_last(&self.batch, places);
-        let target = StackInput::embedded(&self.batch, embeddings);
-        let last = self.model.decode(&self.context, target, &Dropout::Off, Some(&mut self.cache))?;
-        let [rows, hidden] = last.dims();
-        let texts = rows / places;
-        let last = last.reshape([texts, places, hidden]).slice([0..texts, places - 1..places]);
-        let logits = self.model.logits(last.reshape([texts, hidden])).into_data().convert_dtype(DType::F32);
+        let (width, cache) = (self.batch.width(), &mut self.cache);
+        let last = match width - cache.width() {
+            1 => {
+                let target = StackInput::embedded(&self.batch, self.model.decoder().embed_last(&self.batch, 1));
+                self.model.decode(&self.context, target, &Dropout::Off, Some(cache))?
+            }
+            // Of the prompts, only the last places predict something.
+            _ => self.model.decode_tokens(&self.context, &self.batch, Some(cache), width - 1)?,
+        };
+        let logits = self.model.logits(last).into_data().convert_dtype(DType::F32);
         logits.into_vec().map_err(|error| ModelError::input("logits in single precision", format!("{error:?}")))
     }
 

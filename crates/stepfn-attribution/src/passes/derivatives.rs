@@ -197,7 +197,8 @@ impl<'a, B: Backend> Passes<'a, B> {
         }
         // Other rules than the gradient compare two tapes.
         let tapes = self.budget.passes() + usize::from(!rule.is_gradient());
-        let keep = self.budget.keep(self.question.lengths(steps), variants.count * tapes);
+        let columns = self.question.columns(steps);
+        let keep = self.budget.keep(self.question.lengths(steps), variants.count * tapes, columns);
         let record = |variants: &Variants<B>, dropout: &Dropout, cache: Option<&mut Cache<B>>| {
             let batches = self.batches(variants, steps)?;
             Ok::<_, AttributionError>(self.model.record(variants.model_input(&batches, dropout), keep, cache)?)

@@ -176,8 +176,8 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let whole = |members: &[(usize, usize)]| Group { first: None, members: members.to_vec() };
         let mut groups: Vec<Group> = sourced.chunks(at_once).map(whole).collect();
         let fits = |copies, first| budget.fits_from(copies, first, width);
-        let in_vain = |shared, copied| budget.in_vain(shared, copied, width) <= budget.rows_of_pass();
-        groups.extend(nearby(&later, in_vain, fits));
+        let pays = |shared, copied| budget.in_vain(shared, copied, width) <= budget.rows_of_pass();
+        groups.extend(nearby(&later, pays, fits));
         groups
     }
 
@@ -218,12 +218,9 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         let (model, width, count) = (self.passes.model, steps.width(), members.len());
         let batch = targets(model, members, width)?;
         let mut cache = self.cache.prefix(first, count);
-        let places = width - first;
-        let hidden = model.decode_tokens(&self.context.repeated(count), &batch, Some(&mut cache))?;
-        let [_, size] = hidden.dims();
-        let hidden = hidden.reshape([count, places, size]).slice([0..count, seen.places().start - first..places]);
-        let values = self.passes.scores(function, hidden.reshape([count * seen.len(), size]), None, seen)?;
-        Ok(Some((seen, values)))
+        let context = self.context.repeated(count);
+        let hidden = model.decode_tokens(&context, &batch, Some(&mut cache), seen.places().start)?;
+        Ok(Some((seen, self.passes.scores(function, hidden, None, seen)?)))
     }
 }
 

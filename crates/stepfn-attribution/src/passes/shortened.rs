@@ -132,14 +132,16 @@ impl<B: Backend> Perturbation<'_, '_, B> {
         mut cache: Cache<B>,
         steps: Steps,
     ) -> Result<(Vec<f64>, Cache<B>), AttributionError> {
-        let (model, count, first) = (self.passes.model, members.len(), cache.width());
+        let (model, count) = (self.passes.model, members.len());
         let widths: Vec<usize> = members.iter().map(|target| read(target)).collect();
         // The last step may be before the end of the text.
         let beyond = read(&self.passes.question.text().target) - steps.width();
         let texts = members.iter().zip(&widths).map(|(target, width)| target[..width - beyond].to_vec());
         let batch = batch_of(model.decoder(), texts.collect())?.beginning(widths.iter().copied());
+        // The steps are the last places of each variant.
+        let first = widths.iter().min().map_or(0, |width| width - beyond - steps.len());
+        let hidden = model.decode_tokens(&self.context.repeated(count), &batch, Some(&mut cache), first)?;
         let places = batch.width() - first;
-        let hidden = model.decode_tokens(&self.context.repeated(count), &batch, Some(&mut cache))?;
         let of_variant = |(number, width): (usize, &usize)| {
             let end = width - beyond - first;
             (end - steps.len()..end).map(move |place| number * places + place)

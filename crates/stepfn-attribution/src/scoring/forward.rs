@@ -219,17 +219,20 @@ fn hidden_rows<B: Backend>(
     let sources = sources.transpose()?;
     let source = sources.as_ref().map(|(encoder, batch)| StackInput::embedded(batch, encoder.embed(batch)));
     let context = model.encode(source, dropout)?;
-    let last = match dropout {
+    let (last, first) = match dropout {
         // What several texts begin with, such as a prompt, runs once.
-        Dropout::Off => model.decode_tokens(&context, &targets, None)?,
+        Dropout::Off => {
+            let first = readings.iter().map(|reading| reading.places.start).min().unwrap_or(0);
+            (model.decode_tokens(&context, &targets, None, first)?, first)
+        }
         _ => {
             let target = StackInput::embedded(&targets, model.decoder().embed(&targets));
-            model.decode(&context, target, dropout, None)?
+            (model.decode(&context, target, dropout, None)?, 0)
         }
     };
     let places = |(text, reading): (usize, &Reading<'_>)| {
-        let start = text * targets.width();
-        start + reading.places.start..start + reading.places.end
+        let start = text * (targets.width() - first);
+        start + reading.places.start - first..start + reading.places.end - first
     };
     let places: Vec<usize> = readings.iter().enumerate().flat_map(places).collect();
     Ok(select(&last, &places))

@@ -8,6 +8,7 @@
 //! the kernel for cotangents at all queries, `at_rows.rs` for cotangents at one query each, `multipliers.rs` for rules that replace the derivative.
 
 mod at_rows;
+mod forward;
 mod halves;
 mod head_norm;
 mod heads;
@@ -20,9 +21,7 @@ mod weights;
 use burn::backend::Autodiff;
 use burn::tensor::{Tensor, backend::Backend};
 use stepfn_kernels::Cotangents;
-use stepfn_kernels::attention::{
-    AttentionGradients, AttentionInputs, AttentionShape, attention, attention_backward, attention_probabilities,
-};
+use stepfn_kernels::attention::{AttentionGradients, AttentionInputs, AttentionShape, attention_backward};
 use stepfn_kernels::rotary::{Rotation, rotate};
 
 use super::Linear;
@@ -138,87 +137,6 @@ impl<B: Backend> Attention<B> {
         })
     }
 
-    /// [`record`](Part::record) with a cache: own keys and values are added to it, and those of the encoder's output are made once.
-    pub(crate) fn record_with(
-        &self,
-        Streams { x, memory }: Streams<Tensor<B, 2>>,
-        view: &View<B>,
-        cache: Option<&mut Option<KeyValues<B>>>,
-    ) -> (Tensor<B, 2>, AttentionTape<B>) {
-        let Some(memory) = memory else {
-            let projected = Linear::apply_all([&self.query, &self.key, &self.value], x);
-            let [query, key, value] = projected.map(|x| view.everywhere(x));
-            let made = self.keys_and_values(key, value, view);
-            let seen = match cache {
-                None => made,
-                Some(kept) => {
-                    let joined = KeyValues::joined(kept.take(), made, view.visible.keys());
-                    kept.insert(joined).clone()
-                }
-            };
-            return self.read_by(query, AttentionKind::Own, seen, view);
-        };
-        let make = || {
-            let [key, value] = Linear::apply_all([&self.key, &self.value], memory);
-            self.keys_and_values(key, value, view)
-        };
-        let seen = match cache {
-            None => make(),
-            Some(kept) => kept.get_or_insert_with(make).clone(),
-        };
-        self.read(x, AttentionKind::Cross, seen, view)
-    }
-
-    /// What queries read from keys and values that are there already.
-    ///
-    /// # Shapes
-    /// - `x`, result: `[texts · queries, hidden]`; of twins one row
-    pub(crate) fn read(
-        &self,
-        x: Tensor<B, 2>,
-        kind: AttentionKind,
-        seen: KeyValues<B>,
-        view: &View<B>,
-    ) -> (Tensor<B, 2>, AttentionTape<B>) {
-        self.read_by(view.everywhere(self.query.apply(x)), kind, seen, view)
-    }
-
-    /// [`read`](Self::read) by projected queries.
-    fn read_by(
-        &self,
-        query: Tensor<B, 2>,
-        kind: AttentionKind,
-        seen: KeyValues<B>,
-        view: &View<B>,
-    ) -> (Tensor<B, 2>, AttentionTape<B>) {
-        let norm = self.query_key_norm.as_ref().map(|(norm, _)| norm);
-        let (query, unnormalized_query) = self.placed(query, norm, view);
-        let query = match &view.growth {
-            Some(growth) => query * growth.clone(),
-            None => query,
-        };
-        let tape = AttentionTape { query, unnormalized_query, seen, kind };
-        let (key, value) = (tape.seen.keys(), tape.seen.values());
-        let mixed = attention(&self.inputs(&tape, &key, &value, view));
-        (self.output.apply(view.once(mixed)), tape)
-    }
-
-    /// The attention probabilities `[texts, heads, queries, keys]`, before dropout.
-    pub(crate) fn probabilities(&self, tape: &AttentionTape<B>, view: &View<B>) -> Tensor<B, 4> {
-        let (key, value) = (tape.seen.keys(), tape.seen.values());
-        attention_probabilities(&self.inputs(tape, &key, &value, view))
-    }
-
-    /// Keys and values of hidden states from their projections: the keys normalized and rotated.
-    ///
-    /// # Shapes
-    /// - `key`, `value`: `[texts · width, key heads · head]`
-    fn keys_and_values(&self, key: Tensor<B, 2>, value: Tensor<B, 2>, view: &View<B>) -> KeyValues<B> {
-        let norm = self.query_key_norm.as_ref().map(|(_, norm)| norm);
-        let (keys, unnormalized) = self.placed(key, norm, view);
-        KeyValues::new(view.visible.texts(), keys, value, unnormalized)
-    }
-
     /// The gradients of queries, keys and values by the tape's rule. `tape` and `view` have the queries that cotangents are at.
     ///
     /// # Shapes
@@ -271,28 +189,6 @@ impl<B: Backend> Attention<B> {
             Rule::Gradient => false,
             Rule::AttnLrp => self.soft_cap.is_some(),
             Rule::DeepLift { .. } => true,
-        }
-    }
-
-    /// Queries or keys, normalized and rotated; also as they were before, if they are normalized.
-    fn placed(
-        &self,
-        x: Tensor<B, 2>,
-        norm: Option<&HeadNorm<B>>,
-        view: &View<B>,
-    ) -> (Tensor<B, 2>, Option<Tensor<B, 2>>) {
-        let cotangents = Cotangents::one_each(view.visible.texts());
-        let rotated = |x| match &view.rotation {
-            Some(rotation) => rotate(x, rotation, self.head_dim, false, cotangents),
-            None => x,
-        };
-        match norm {
-            None => (rotated(x), None),
-            Some(norm) if norm.after_rotation => {
-                let x = rotated(x);
-                (norm.apply(x.clone()), Some(x))
-            }
-            Some(norm) => (rotated(norm.apply(x.clone())), Some(x)),
         }
     }
 
@@ -370,6 +266,10 @@ impl<B: Backend> Part<B> for Attention<B> {
 
     fn record(&self, x: Streams<Tensor<B, 2>>, view: &View<B>) -> (Tensor<B, 2>, AttentionTape<B>) {
         self.record_with(x, view, None)
+    }
+
+    fn tape(&self, x: Streams<Tensor<B, 2>>, view: &View<B>) -> AttentionTape<B> {
+        self.projected(x, view, None)
     }
 
     fn backward(

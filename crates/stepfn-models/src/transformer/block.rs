@@ -2,6 +2,7 @@
 //!
 //! The branches follow each other, or attention and feed-forward read the same stream and are both added to it.
 
+mod outline;
 mod removal;
 
 use burn::backend::Autodiff;
@@ -21,6 +22,7 @@ use crate::ModelError;
 use crate::config::{Residual, StackConfig};
 use crate::parameters::Parameters;
 
+pub(crate) use outline::BlockOutline;
 pub(crate) use removal::Without;
 
 /// A block.
@@ -145,6 +147,35 @@ impl<B: Backend> Block<B> {
         (x, BlockTape { self_attention, cross_attention, feed_forward })
     }
 
+    /// What leaves the block at some places, of a pass without dropout: of the others, it only computes what attention sees.
+    ///
+    /// # Shapes
+    /// - `x`: `[texts · width, hidden]`; of twins one row
+    /// - result: `[texts · places, hidden]`
+    pub(crate) fn forward_at(
+        &self,
+        Streams { x, memory }: Streams<Tensor<B, 2>>,
+        around: &BlockAround<B>,
+        cache: Option<&mut LayerCache<B>>,
+        places: &Places<B>,
+    ) -> Tensor<B, 2> {
+        let (own_cache, memory_cache) = cache.map(|LayerCache { own, memory }| (own, memory)).unzip();
+        let own = &around.self_attention.body;
+        let here = places.of(&own.everywhere(x.clone()));
+        let attend = |x| (self.self_attention.body.forward_at(x, own, own_cache, places), ());
+        let (mut stream, _) = self.self_attention.record_onto(here.clone(), x, None, attend);
+        if let (Some(cross), Some(around)) = (&self.cross_attention, &around.cross_attention) {
+            let view = around.body.rows(places);
+            let attend = |x| cross.body.record_with(Streams { x, memory }, &view, memory_cache);
+            (stream, _) = cross.record_onto(stream.clone(), stream, None, attend);
+        }
+        let read = match self.residual {
+            Residual::Sequential | Residual::Scaled(_) => stream.clone(),
+            Residual::Parallel => here,
+        };
+        self.feed_forward.record_onto(stream, read, None, |x| self.feed_forward.body.record(x, &None)).0
+    }
+
     /// All but the feed-forward network.
     fn attend(
         &self,
@@ -152,10 +183,7 @@ impl<B: Backend> Block<B> {
         around: &BlockAround<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Attended<B> {
-        let (own_cache, memory_cache) = match cache {
-            Some(LayerCache { own, memory }) => (Some(own), Some(memory)),
-            None => (None, None),
-        };
+        let (own_cache, memory_cache) = cache.map(|LayerCache { own, memory }| (own, memory)).unzip();
         let own = &around.self_attention;
         let attend = |x| self.self_attention.body.record_with(Streams { x, memory: None }, &own.body, own_cache);
         let (attended, self_attention) =
@@ -220,12 +248,6 @@ impl<B: Backend> Part<B> for Block<B> {
 
     fn record(&self, x: Streams<Tensor<B, 2>>, around: &BlockAround<B>) -> (Tensor<B, 2>, BlockTape<B>) {
         self.record_with(x, around, None)
-    }
-
-    fn tape(&self, x: Streams<Tensor<B, 2>>, around: &BlockAround<B>) -> BlockTape<B> {
-        let Attended { stream, read, self_attention, cross_attention } = self.attend(x, around, None);
-        let feed_forward = self.feed_forward.tape_onto(stream, read, &around.feed_forward);
-        BlockTape { self_attention, cross_attention, feed_forward }
     }
 
     fn backward(

@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use super::front::Gradients;
 use super::norm::Norm;
-use super::part::{Forward, GradientsOf, Inputs, LiftedAround, Of, One, Part, constant};
+use super::part::{Forward, GradientsOf, Inputs, LiftedAround, Of, Part, constant};
 use super::places::Places;
 use super::rule::Saved;
 use crate::ModelError;
@@ -100,29 +100,31 @@ impl<B: Backend, T> Branch<B, T> {
     }
 }
 
-impl<B: Backend, T: Part<B> + Forward<B, Inputs = One>> Branch<B, T> {
-    /// The tape of [`record_onto`](Self::record_onto).
-    pub(super) fn tape_onto(
-        &self,
-        stream: Tensor<B, 2>,
-        x: Tensor<B, 2>,
-        around: &BranchAround<B, T::Around>,
-    ) -> BranchTape<B, T::Tape> {
-        match self.norms {
-            Norms::None | Norms::Pre(_) => {
-                let body = self.body.tape(self.norms.before(x.clone()), &around.body);
-                BranchTape { x, unnormalized: None, body }
-            }
-            // What is normalized needs the output.
-            Norms::Post(_) | Norms::Sandwich(..) | Norms::Output(_) => {
-                let body = |x| self.body.record(x, &around.body);
-                self.record_onto(stream, x, around.mask.as_ref(), body).1
-            }
-        }
+impl<B: Backend, T> BranchTape<B, T> {
+    /// The same without the body's own tape.
+    pub(super) fn outline(&self) -> BranchTape<B, ()> {
+        BranchTape { x: self.x.clone(), unnormalized: self.unnormalized.clone(), body: () }
+    }
+
+    /// The tape of a pass over the first places of each text, with what the body saves there.
+    pub(super) fn first<U>(&self, places: &Places<B>, body: U) -> BranchTape<B, U> {
+        BranchTape { x: places.of(&self.x), unnormalized: places.of_optional(&self.unnormalized), body }
     }
 }
 
 impl<B: Backend, T: Part<B>> Branch<B, T> {
+    /// The tape that an outline is of.
+    pub(super) fn completed(
+        &self,
+        outline: &BranchTape<B, ()>,
+        memory: Option<&Tensor<B, 2>>,
+        around: &T::Around,
+    ) -> BranchTape<B, T::Tape> {
+        let BranchTape { x, unnormalized, .. } = outline.clone();
+        let body = self.body.tape(T::Inputs::join(self.norms.before(x.clone()), memory.cloned()), around);
+        BranchTape { x, unnormalized, body }
+    }
+
     /// Pulls cotangents back to the stream that the branch is added to, and to what the branch reads.
     pub(super) fn backward_apart(
         &self,
@@ -252,10 +254,6 @@ impl<B: Backend, T: Part<B>> Part<B> for Branch<B, T> {
     }
 
     fn first(tape: &Self::Tape, places: &Places<B>) -> Self::Tape {
-        BranchTape {
-            x: places.of(&tape.x),
-            unnormalized: places.of_optional(&tape.unnormalized),
-            body: T::first(&tape.body, places),
-        }
+        tape.first(places, T::first(&tape.body, places))
     }
 }

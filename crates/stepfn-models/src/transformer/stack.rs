@@ -3,28 +3,24 @@
 mod backward;
 mod check;
 mod pass;
+mod run;
 mod tape;
-
-use std::sync::Arc;
 
 use burn::tensor::{DType, Tensor, backend::Backend};
 use stepfn_kernels::dropout::{Site, Stack as MaskedStack};
 use stepfn_kernels::weight::Weight;
 
-use super::block::{Block, BlockAround};
+use super::block::{Block, BlockAround, BlockOutline};
 use super::branch::BranchAround;
 use super::dropout::Masks;
 use super::inside::Inside;
 use super::norm::Norm;
-use super::part::Streams;
-use super::positions;
 use super::tables::{Sees, Tables};
-use super::twins::Twins;
 use super::{Dropout, Linear, TokenBatch};
 use crate::ModelError;
-use crate::check_interrupted;
 use crate::config::{Positions, StackConfig};
 use crate::parameters::Parameters;
+use run::Run;
 use tape::{LayerTape, Recorded};
 
 pub use pass::{Cache, Pass, StackOutput, Trace};
@@ -49,16 +45,6 @@ pub struct Stack<B: Backend> {
     relative_bias: Vec<Tensor<B, 2>>,
     pub(super) blocks: Vec<Block<B>>,
     pub(super) final_norm: Option<Norm<B>>,
-}
-
-/// A forward pass under way, and what it has made.
-struct Run<B: Backend> {
-    last: Tensor<B, 2>,
-    tables: Tables<B>,
-    before_norm: Option<Tensor<B, 2>>,
-    embedding_mask: Option<Tensor<B, 2>>,
-    unnormalized: Tensor<B, 2>,
-    last_mask: Option<Tensor<B, 2>>,
 }
 
 impl<B: Backend> Stack<B> {
@@ -205,7 +191,7 @@ impl<B: Backend> Stack<B> {
         };
         let run = self.run(embedded, pass, |layer, recorded, _| {
             layers.push(match layer < first {
-                true => LayerTape::Input(recorded.tape.input().clone()),
+                true => LayerTape::Outline(Box::new(BlockOutline::of(&recorded.tape))),
                 false => LayerTape::Whole(Box::new(recorded)),
             });
         })?;
@@ -243,105 +229,6 @@ impl<B: Backend> Stack<B> {
             each(Inside { stack: self, layer, tape: &tape, around: &around, output });
         })?;
         Ok(run.last)
-    }
-
-    fn run(
-        &self,
-        embedded: Tensor<B, 2>,
-        pass: Pass<B>,
-        mut each: impl FnMut(usize, Recorded<B>, &Tensor<B, 2>),
-    ) -> Result<Run<B>, ModelError> {
-        self.check(&pass)?;
-        let has_twins = pass.has_twins() && !self.config.bidirectional;
-        let Pass { batch, memory, dropout, entry, mut cache, .. } = pass;
-        let cached = cache.as_ref().map_or(0, |cache| cache.width);
-        let source = memory.map(|(_, source)| source);
-        let places = batch.width() - cached;
-        let keys = cache.as_ref().map_or(batch.width(), |cache| cache.places(batch.width()));
-        let (device, dtype) = (embedded.device(), embedded.dtype());
-        let masks = self.masks(batch, dropout, places, dtype);
-        let twins = || Twins::of(batch, source, &self.config.positions, places, &device).map(Arc::new);
-        let twins = if has_twins { twins() } else { None };
-        let mut run = Run {
-            unnormalized: embedded.clone(),
-            last: embedded,
-            tables: self.tables(batch, source, [places, keys], dtype).with_twins(twins.clone()),
-            before_norm: None,
-            embedding_mask: None,
-            last_mask: None,
-        };
-        if entry == Entry::Embeddings {
-            self.enter(&mut run, batch, &masks);
-        }
-        if let Some(twins) = &twins {
-            run.last = twins.once(run.last);
-        }
-        for layer in entry.layer()..self.blocks.len() {
-            check_interrupted()?;
-            let around = self.around(layer, &run.tables, source, &masks, &device);
-            let streams = Streams { x: run.last, memory: memory.map(|(hidden, _)| hidden.clone()) };
-            let cache = cache.as_mut().map(|cache| &mut cache.layers[layer]);
-            let tape;
-            (run.last, tape) = self.blocks[layer].record_with(streams, &around, cache);
-            each(layer, Recorded { tape, around }, &run.last);
-        }
-        if let Some(cache) = cache {
-            cache.filled(batch.width());
-        }
-        if let Some(twins) = &twins {
-            run.last = twins.everywhere(run.last);
-        }
-        run.unnormalized = run.last.clone();
-        if let Some(norm) = &self.final_norm {
-            run.last = norm.apply(run.last);
-        }
-        run.last_mask = masks.multipliers(0, Site::Final, masks.rates().last, self.hidden, &device);
-        if let Some(mask) = &run.last_mask {
-            run.last = run.last * mask.clone();
-        }
-        if let Some(project_out) = &self.project_out {
-            run.last = project_out.apply(run.last);
-        }
-        Ok(run)
-    }
-
-    /// From embeddings to what enters the first block.
-    fn enter(&self, run: &mut Run<B>, batch: &TokenBatch, masks: &Masks) {
-        let mut x = run.last.clone();
-        let (places, dtype, device) = (masks.places, x.dtype(), x.device());
-        let projected = |x| match &self.project_in {
-            Some(project_in) => project_in.apply(x),
-            None => x,
-        };
-        if !self.config.projected_last {
-            x = projected(x);
-        }
-        let added = match (&self.positions, self.config.positions.learned()) {
-            (Some(table), Some([_, offset])) => {
-                Some(table.clone().select(0, positions::learned_rows(batch, places, offset, &device)))
-            }
-            _ => self.config.positions.sinusoids(batch, places, self.hidden, dtype, &device),
-        };
-        let (before, after) = match self.config.positions {
-            Positions::LearnedAfterNorm { .. } => (None, added),
-            _ => (added, None),
-        };
-        if let Some(added) = before {
-            x = x + added;
-        }
-        if let Some(norm) = &self.embedding_norm {
-            run.before_norm = Some(x.clone());
-            x = norm.apply(x);
-        }
-        if let Some(added) = after {
-            x = x + added;
-        }
-        let [_, width] = x.dims();
-        run.embedding_mask = masks.multipliers(0, Site::Embedding, masks.rates().embedding, width, &device);
-        if let Some(mask) = &run.embedding_mask {
-            x = x * mask.clone();
-        }
-        run.last = if self.config.projected_last { projected(x) } else { x };
     }
 
     /// What the layers of a pass over the last `places` of every text see of `keys` places.

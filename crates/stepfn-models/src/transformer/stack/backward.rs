@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::backend::Backend;
 
 use super::tape::{LayerTape, Recorded};
 use super::{Entry, Stack, StackTape};
@@ -104,13 +104,13 @@ impl<B: Backend> Stack<B> {
     fn recorded<'a>(&self, tape: &'a StackTape<B>, layer: usize) -> Cow<'a, Recorded<B>> {
         match &tape.layers[layer - tape.entry.layer()] {
             LayerTape::Whole(recorded) => Cow::Borrowed(recorded),
-            LayerTape::Input(x) => {
+            LayerTape::Outline(outline) => {
+                let x = outline.input();
                 let masks = self.masks(&tape.batch, &tape.dropout, tape.batch.width(), x.dtype());
                 let source = tape.memory.as_ref().map(|(_, source)| source);
                 let around = self.around(layer, &tape.tables, source, &masks, &x.device());
-                let memory = tape.memory.as_ref().map(|(hidden, _): &(Tensor<B, 2>, _)| hidden.clone());
-                let tape = self.blocks[layer].tape(Streams { x: x.clone(), memory }, &around);
-                Cow::Owned(Recorded { tape, around })
+                let memory = tape.memory.as_ref().map(|(hidden, _)| hidden);
+                Cow::Owned(Recorded { tape: self.blocks[layer].completed(outline, memory, &around), around })
             }
         }
     }

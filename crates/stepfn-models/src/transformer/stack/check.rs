@@ -3,13 +3,14 @@
 use burn::tensor::backend::Backend;
 use stepfn_kernels::dropout::DropRate;
 
-use super::{Pass, Stack};
+use super::{Entry, Pass, Stack, Trace};
 use crate::ModelError;
 use crate::transformer::Dropout;
 
 impl<B: Backend> Stack<B> {
     pub(super) fn check(&self, pass: &Pass<'_, B>) -> Result<(), ModelError> {
         self.check_places(pass)?;
+        check_tokens(pass)?;
         self.check_memory(pass)?;
         self.check_dropout(pass)
     }
@@ -64,6 +65,21 @@ impl<B: Backend> Stack<B> {
         match rates.rates().find(|&rate| DropRate::new(rate).is_none()) {
             Some(rate) => Err(ModelError::input("dropout rates in [0, 1)", rate)),
             None => Ok(()),
+        }
+    }
+}
+
+fn check_tokens<B: Backend>(pass: &Pass<'_, B>) -> Result<(), ModelError> {
+    let Some(first) = pass.of_tokens else { return Ok(()) };
+    let is_plain = pass.entry == Entry::Embeddings && matches!(pass.dropout, Dropout::Off);
+    if !is_plain || pass.trace != Trace::default() {
+        return Err(ModelError::input("a pass of tokens without dropout or trace", "one that has more"));
+    }
+    match first < pass.batch.width() {
+        true => Ok(()),
+        false => {
+            let expected = format!("a place below {}, of those that are read", pass.batch.width());
+            Err(ModelError::input(expected, first))
         }
     }
 }

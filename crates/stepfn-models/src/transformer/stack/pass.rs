@@ -21,8 +21,9 @@ pub struct Pass<'a, B: Backend> {
     pub entry: Entry,
     /// Keys and values of the places before: with it, only the places after them are computed.
     pub cache: Option<&'a mut Cache<B>>,
-    /// Whether it starts with the embeddings of the batch's tokens, so that a causal stack computes once what several texts begin with.
-    pub of_tokens: bool,
+    /// Of a pass that starts with the embeddings of the batch's tokens, without dropout or trace, the first place whose last hidden state is returned.
+    /// The last block only computes the places from there on, and a causal stack computes once what several texts begin with.
+    pub of_tokens: Option<usize>,
 }
 
 impl<'a, B: Backend> Pass<'a, B> {
@@ -35,7 +36,7 @@ impl<'a, B: Backend> Pass<'a, B> {
             trace: Trace::default(),
             entry: Entry::Embeddings,
             cache: None,
-            of_tokens: false,
+            of_tokens: None,
         }
     }
 
@@ -44,17 +45,15 @@ impl<'a, B: Backend> Pass<'a, B> {
         Self { memory: Some((hidden, source)), ..self }
     }
 
-    /// The same, starting with the embeddings of the batch's tokens and nothing else.
-    pub fn of_tokens(self) -> Self {
-        Self { of_tokens: true, ..self }
-    }
-
-    /// Whether places that have read the same are the same: not with dropout, and not where places see later ones.
-    pub(super) fn has_twins(&self) -> bool {
-        self.of_tokens
-            && self.entry == Entry::Embeddings
-            && matches!(self.dropout, Dropout::Off)
-            && self.trace == Trace::default()
+    /// The same of the batch's tokens and nothing else; the last hidden states are those from this place on.
+    pub fn of_tokens(self, first: usize) -> Self {
+        Self {
+            of_tokens: Some(first),
+            entry: Entry::Embeddings,
+            dropout: &Dropout::Off,
+            trace: Trace::default(),
+            ..self
+        }
     }
 
     /// The same with dropout.

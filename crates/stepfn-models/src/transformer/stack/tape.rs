@@ -1,11 +1,11 @@
 //! The tape of a pass through a stack: what any number of cotangents need on their way back.
 //!
-//! A tape belongs to one batch of texts, and all cotangents share it. It may keep only what enters each block: then a block runs again when
-//! cotangents reach it, which costs one more forward pass each time the tape is used.
+//! A tape belongs to one batch of texts, and all cotangents share it. It may keep only what enters each branch of a block: then queries, keys, values and
+//! the inside of the feed-forward network are computed again when cotangents reach the block, each time the tape is used.
 
 use burn::tensor::{Tensor, backend::Backend};
 
-use crate::transformer::block::{Block, BlockAround, BlockTape};
+use crate::transformer::block::{Block, BlockAround, BlockOutline, BlockTape};
 use crate::transformer::front::{Front, Gradients, Starts};
 use crate::transformer::part::Part;
 use crate::transformer::places::Places;
@@ -38,7 +38,7 @@ pub enum Keep {
     /// All that the way back through every block reads.
     #[default]
     Everything,
-    /// The same of the last so many blocks of each stack. Of the others, what enters them: they run again on the way back.
+    /// The same of the last so many blocks of each stack. Of the others, what enters their branches: the rest is computed again on the way back.
     Blocks(usize),
 }
 
@@ -77,7 +77,7 @@ impl<B: Backend> StackTape<B> {
         let places = &self.places(places);
         let tables = self.tables.first(places);
         let layer = |layer: &LayerTape<B>| match layer {
-            LayerTape::Input(x) => LayerTape::Input(places.of(x)),
+            LayerTape::Outline(outline) => LayerTape::Outline(Box::new(outline.first(places))),
             LayerTape::Whole(recorded) => LayerTape::Whole(Box::new(Recorded {
                 tape: Block::first(&recorded.tape, places),
                 around: recorded.around.first(places, &tables),
@@ -100,7 +100,7 @@ impl<B: Backend> StackTape<B> {
     /// The residual stream before a block, or after the last.
     pub(crate) fn residual(&self, layer: usize) -> Tensor<B, 2> {
         match self.layers.get(layer - self.entry.layer()) {
-            Some(LayerTape::Input(x)) => x.clone(),
+            Some(LayerTape::Outline(outline)) => outline.input().clone(),
             Some(LayerTape::Whole(recorded)) => recorded.tape.input().clone(),
             None => self.unnormalized.clone(),
         }
@@ -110,8 +110,8 @@ impl<B: Backend> StackTape<B> {
 /// What is kept of one block.
 #[derive(Debug, Clone)]
 pub(super) enum LayerTape<B: Backend> {
-    /// What enters it, `[texts · places, hidden]`.
-    Input(Tensor<B, 2>),
+    /// What enters its branches.
+    Outline(Box<BlockOutline<B>>),
     /// All that the way back reads.
     Whole(Box<Recorded<B>>),
 }
