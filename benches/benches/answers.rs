@@ -31,7 +31,7 @@ const SPANS: [(&str, usize, usize); 3] =
 /// Sources, tokens of each, tokens of the answer.
 const CONTEXTS: (usize, usize, usize) = (32, 40, 64);
 /// Budget of the spans: with the weights, less than 2 GiB.
-const MEMORY: usize = 1800 << 20;
+const MEMORY: usize = 1300 << 20;
 /// Budget of the contexts: that of `stepfn context` on a machine with 16 GiB or more.
 const MEMORY_OF_CONTEXTS: usize = 4 << 30;
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -138,9 +138,13 @@ fn contexts(quick: bool, mut peer: Option<Peer>) {
         groups: (0..sources).map(|source| source..source + 1).collect(),
         statements: core::iter::once(first..length).collect(),
     };
-    let run = |method: ContextMethod| {
+    // Eight of the sources, evenly spread; the others are part of the prompt.
+    let spread: Vec<_> = (0..8).map(|number| text.sources[(2 * number + 1) * sources / 16].clone()).collect();
+    let spread =
+        ContextText { groups: (0..8).map(|source| source..source + 1).collect(), sources: spread, ..text.clone() };
+    let run = |text: &ContextText, method: &ContextMethod| {
         let options = AttributionOptions { memory: MEMORY_OF_CONTEXTS, ..AttributionOptions::new(Baseline::token(0)) };
-        context(&model, &text, (&method, Operator::Remove), None, &options).expect("the text fits")
+        context(&model, text, (method, Operator::Remove), None, &options).expect("the text fits")
     };
     if let Some(peer) = &mut peer {
         let setup = json!({ "shape": shape, "sources": sources, "tokens": tokens, "answer": answer });
@@ -150,21 +154,39 @@ fn contexts(quick: bool, mut peer: Option<Peer>) {
         "\n| {shape}, {sources} sources of {tokens} tokens, answer of {answer} | ours, s | PyTorch, s | times as fast (least–most) |\n|---|---|---|---|"
     );
     let works = [
-        ("context_cite, 64 ablations", ContextMethod::ContextCite { n_ablations: 64, alpha: 0.01 }, "context_cite"),
-        ("leave_one_out", ContextMethod::LeaveOneOut, "leave_one_out"),
-        ("gradient", ContextMethod::Gradient { prefilter: None }, "saliency"),
+        (
+            "context_cite, 64 ablations",
+            &text,
+            ContextMethod::ContextCite { n_ablations: 64, alpha: 0.01 },
+            "context_cite",
+        ),
+        ("leave_one_out", &text, ContextMethod::LeaveOneOut, "leave_one_out"),
+        ("gradient", &text, ContextMethod::Gradient { prefilter: None }, "saliency"),
         (
             "gradient, then 8 left out, beside leave_one_out",
+            &text,
+            ContextMethod::Gradient { prefilter: Some(8) },
+            "leave_one_out",
+        ),
+        (
+            "gradient, then 8 left out, evenly spread",
+            &spread,
             ContextMethod::Gradient { prefilter: Some(8) },
             "leave_one_out",
         ),
     ];
     let chosen = std::env::args().find_map(|argument| argument.strip_prefix("--method=").map(str::to_owned));
     let is_chosen = |name: &str| chosen.as_ref().is_none_or(|chosen| name.starts_with(chosen.as_str()));
-    for (name, method, work) in works.into_iter().filter(|(name, ..)| is_chosen(name)) {
+    for (name, text, method, work) in works.into_iter().filter(|(name, ..)| is_chosen(name)) {
         let mut pairs = Vec::new();
         for _ in 0..if quick { 1 } else { 2 } {
-            let ours = seconds(|| run(method.clone()));
+            let mut scores = Vec::new();
+            let ours = seconds(|| scores = run(text, &method).scores);
+            if matches!(method, ContextMethod::Gradient { prefilter: Some(_) }) {
+                let left_out = (0..scores.len()).filter(|&source| scores[source][0].is_finite());
+                let first: Vec<usize> = left_out.map(|source| text.sources[source].start).collect();
+                eprintln!("{name}: sources that begin at {first:?} of {length}");
+            }
             pairs.push((ours, peer.as_mut().map_or(f64::NAN, |peer| peer.time(work, 1)[0])));
         }
         let of = |pick: fn(&(f64, f64)) -> f64| median(&pairs.iter().map(pick).collect::<Vec<_>>());
